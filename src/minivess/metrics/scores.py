@@ -1,0 +1,77 @@
+"""All scores of one predicted mask, for a table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from minivess.metrics.betti import betti_numbers
+from minivess.metrics.centreline import cldice
+from minivess.metrics.masks import as_pair
+from minivess.metrics.overlap import dsc
+from minivess.metrics.surface import surface_distances
+
+
+@dataclass(frozen=True)
+class MaskScores:
+    """Scores of a predicted mask against a reference; names as in MetricsReloaded.
+
+    Attributes:
+        dsc: Dice similarity coefficient, in [0, 1].
+        cldice: Centre-line Dice, in [0, 1].
+        nsd: Normalised surface distance at ``tolerance_um``, in [0, 1].
+        hd95_um: 95th percentile Hausdorff distance in um; NaN when exactly one mask is empty.
+        masd_um: Mean average surface distance in um; NaN when exactly one mask is empty.
+        b0_error: Difference in the number of components.
+        b1_error: Difference in the number of loops.
+        tolerance_um: The tolerance of ``nsd``.
+    """
+
+    dsc: float
+    cldice: float
+    nsd: float
+    hd95_um: float
+    masd_um: float
+    b0_error: int
+    b1_error: int
+    tolerance_um: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain numbers; a distance that does not exist is None."""
+        return {name: None if value != value else value for name, value in asdict(self).items()}
+
+
+def compare_masks(
+    reference: NDArray[Any],
+    prediction: NDArray[Any],
+    spacing_um: tuple[float, float, float],
+    *,
+    tolerance_um: float | None = None,
+) -> MaskScores:
+    """Score a predicted mask against a reference.
+
+    Args:
+        reference: (x, y, z) mask.
+        prediction: (x, y, z) mask on the same grid.
+        spacing_um: Voxel size along x, y, z in um.
+        tolerance_um: Tolerance of NSD; the largest voxel edge where not stated, the uncertainty of any drawn border.
+
+    Raises:
+        InputError: When the arrays are not two masks of one shape, or the spacing is not positive.
+    """
+    a, b = as_pair(reference, prediction)
+    tolerance = max(spacing_um) if tolerance_um is None else tolerance_um
+    distances = surface_distances(a, b, spacing_um, tolerance=tolerance)
+    betti_a, betti_b = betti_numbers(a), betti_numbers(b)
+    return MaskScores(
+        dsc=dsc(a, b),
+        cldice=cldice(a, b),
+        nsd=distances.nsd,
+        hd95_um=distances.hd95,
+        masd_um=distances.masd,
+        b0_error=abs(betti_a[0] - betti_b[0]),
+        b1_error=abs(betti_a[1] - betti_b[1]),
+        tolerance_um=tolerance,
+    )

@@ -1,0 +1,169 @@
+"""Is a bundle only data? Read its configuration as text, before MONAI resolves anything.
+
+A MONAI configuration is a program: strings that begin with ``$`` are evaluated, ``_target_`` names anything importable.
+Here only a small grammar passes: references, attributes, constants and a few calls; and targets from a list of packages.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from minivess.errors import BundleError
+
+ALLOWED_TARGETS = (
+    "minivess.models.",
+    "minivess.train.",
+    "monai.data.",
+    "monai.engines.",
+    "monai.handlers.",
+    "monai.inferers.",
+    "monai.losses.",
+    "monai.metrics.",
+    "monai.networks.",
+    "monai.optimizers.",
+    "monai.transforms.",
+    "ignite.handlers.",
+    "ignite.metrics.",
+    "torch.optim.",
+    "torch.utils.data.",
+)
+#: Within the packages above, what would run code or open files that nothing has checked.
+REFUSED_TARGETS = frozenset({"Lambda", "Lambdad", "LambdaD", "LambdaDict", "PickleReader", "NumpyReader"})
+ALLOWED_METHODS = frozenset({"to", "parameters", "state_dict", "eval", "train", "items", "keys", "values", "get"})
+ALLOWED_FUNCTIONS = frozenset({"len", "int", "float", "str", "min", "max", "list", "tuple", "dict", "sum", "range"})
+ALLOWED_RUNS = re.compile(r"^\$@[\w#:]+\.run\(\)$")
+REQUIRED_METADATA = ("version", "changelog", "monai_version", "pytorch_version", "numpy_version", "name", "network_data_format")
+REQUIRED_INFERENCE = ("bundle_root", "network_def", "preprocessing", "inferer", "postprocessing")
+
+_REFERENCE = re.compile(r"@[A-Za-z_][\w]*(?:(?:::|#)[\w]+)*")
+_ALLOWED_NODES = (
+    ast.Expression, ast.Name, ast.Load, ast.Attribute, ast.Constant, ast.Call, ast.keyword, ast.List, ast.Tuple, ast.Dict,
+    ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.UnaryOp, ast.USub, ast.Not, ast.Compare,
+    ast.Eq, ast.NotEq, ast.Lt, ast.Gt, ast.LtE, ast.GtE, ast.BoolOp, ast.And, ast.Or, ast.IfExp, ast.Subscript, ast.Slice,
+)  # fmt: skip
+
+
+def check_bundle(root: Path) -> list[str]:
+    """Check a bundle's files and every configuration in it.
+
+    Args:
+        root: The bundle's folder.
+
+    Returns:
+        Names of the files that were checked.
+
+    Raises:
+        BundleError: When a file or key is missing, or a configuration asks for more than is allowed; it lists all findings.
+    """
+    if not (root / "configs").is_dir():
+        raise BundleError(f"{root} is no bundle: it has no folder configs/. Name a folder such as bundles/segresnet.")
+    findings = [f"{name} is missing" for name in ("LICENSE", "docs/README.md") if not (root / name).is_file()]
+    findings += [f"{name} is not allowed: a bundle is data" for name in ("scripts", "configs/logging.conf") if (root / name).exists()]
+    files = sorted(f for f in (root / "configs").iterdir() if f.suffix in (".json", ".yaml", ".yml"))
+    contents = {f.name: read_config(f) for f in files}
+    findings += _missing(contents.get("metadata.json"), "configs/metadata.json", REQUIRED_METADATA)
+    inference = next((contents[n] for n in ("inference.yaml", "inference.json") if n in contents), None)
+    findings += _missing(inference, "configs/inference.yaml", REQUIRED_INFERENCE)
+    for name, content in contents.items():
+        if name != "metadata.json":
+            findings += [f"configs/{name}: {finding}" for finding in check_config(content)]
+    if findings:
+        raise BundleError(f"The bundle {root.name} is refused:\n  " + "\n  ".join(findings))
+    return [f"configs/{f.name}" for f in files]
+
+
+def read_config(path: Path) -> Any:
+    """Read a JSON or YAML file as plain data.
+
+    Raises:
+        BundleError: When it cannot be parsed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError, OSError) as error:
+        raise BundleError(f"{path.name} cannot be read: {error}") from error
+
+
+def check_config(content: Any) -> list[str]:
+    """List what a configuration asks for beyond the allowed grammar, each finding with its path; empty when nothing."""
+    return [f"{path}: {finding}" for path, key, value in _leaves(content, "", "") for finding in _check_leaf(key, value)]
+
+
+def check_overrides(overrides: dict[str, Any]) -> None:
+    """Refuse values from outside (a request, a command line) that MONAI would evaluate.
+
+    Raises:
+        BundleError: When a string, at any depth, begins with ``$``, ``@`` or ``%``.
+    """
+    for path, _, value in _leaves(overrides, "", ""):
+        if isinstance(value, str) and value.lstrip()[:1] in ("$", "@", "%"):
+            raise BundleError(f"{path}: a value must not begin with $, @ or %, which MONAI would evaluate. Got {value[:40]!r}.")
+
+
+def _missing(content: Any, name: str, keys: tuple[str, ...]) -> list[str]:
+    if not isinstance(content, dict):
+        return [f"{name} is missing"]
+    return [f"{name}: the key {key} is missing" for key in keys if key not in content]
+
+
+def _leaves(content: Any, path: str, key: str) -> Iterator[tuple[str, str, Any]]:
+    if isinstance(content, dict):
+        for k, v in content.items():
+            yield from _leaves(v, f"{path}#{k}" if path else str(k), str(k))
+    elif isinstance(content, list):
+        for i, v in enumerate(content):
+            yield from _leaves(v, f"{path}#{i}", key)
+    else:
+        yield path, key, content
+
+
+def _check_leaf(key: str, value: Any) -> Iterator[str]:
+    if key == "_mode_" and value not in ("default", "callable"):
+        yield f"_mode_ {value!r} would start a debugger; allowed: default, callable"
+    if not isinstance(value, str):
+        return
+    if key == "_target_":
+        if not value.startswith(ALLOWED_TARGETS) or value.rsplit(".", 1)[-1] in REFUSED_TARGETS or "._" in value:
+            yield f"target {value!r} is not allowed; allowed packages: {', '.join(p.rstrip('.') for p in ALLOWED_TARGETS)}"
+    elif value.startswith("%"):
+        yield f"the macro {value!r} is not allowed: write the value, or refer to it with @"
+    elif value.startswith("$") and not ALLOWED_RUNS.match(value):
+        yield from _check_expression(value[1:])
+
+
+def _check_expression(text: str) -> Iterator[str]:
+    names = set()
+
+    def as_name(match: re.Match[str]) -> str:
+        name = "ref_" + re.sub(r"\W", "_", match.group()[1:])
+        names.add(name)
+        return name
+
+    try:
+        tree = ast.parse(_REFERENCE.sub(as_name, text), mode="eval")
+    except (SyntaxError, ValueError):
+        yield f"the expression {text!r} is not one Python expression"
+        return
+    for node in ast.walk(tree):
+        if not isinstance(node, _ALLOWED_NODES):
+            yield f"the expression {text!r} uses {type(node).__name__}, which is not allowed"
+        elif isinstance(node, ast.Name) and node.id not in names | ALLOWED_FUNCTIONS:
+            yield f"the expression {text!r} names {node.id!r}; allowed: references (@...) and {', '.join(sorted(ALLOWED_FUNCTIONS))}"
+        elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            yield f"the expression {text!r} reaches for the private attribute {node.attr!r}"
+        elif isinstance(node, ast.Call) and not _is_allowed_call(node.func):
+            yield f"the expression {text!r} calls {ast.unparse(node.func)}; allowed methods: {', '.join(sorted(ALLOWED_METHODS))}"
+
+
+def _is_allowed_call(function: ast.expr) -> bool:
+    if isinstance(function, ast.Name):
+        return function.id in ALLOWED_FUNCTIONS
+    return isinstance(function, ast.Attribute) and function.attr in ALLOWED_METHODS

@@ -1,0 +1,85 @@
+"""Weights as safetensors: plain numbers that run nothing when they are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from minivess.errors import WeightsError
+from minivess.paths import atomic_file
+
+FILE_NAME = "model.safetensors"
+
+
+def save_weights(network: torch.nn.Module, path: Path, notes: dict[str, str]) -> None:
+    """Write a network's parameters and buffers atomically, with notes that travel in the same file.
+
+    Args:
+        network: Any module.
+        path: Where to, usually ending in ``model.safetensors``.
+        notes: What made them: data, seed, score; strings only.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, metadata=notes)
+
+
+def load_weights(network: torch.nn.Module, path: Path) -> dict[str, str]:
+    """Fill a network with weights that fit it exactly.
+
+    Args:
+        network: The module to fill.
+        path: A safetensors file.
+
+    Returns:
+        The notes written with the weights.
+
+    Raises:
+        WeightsError: When the file is missing or damaged, its names or shapes differ from the network's, or a value is
+            not finite. The network is then unchanged.
+    """
+    tensors, notes = _read(path)
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    got = {name: tuple(value.shape) for name, value in tensors.items()}
+    differences = [
+        f"{name}: the network has {wanted.get(name, 'none')}, the file {got.get(name, 'none')}"
+        for name in sorted(set(wanted) | set(got))
+        if wanted.get(name) != got.get(name)
+    ]
+    if differences:
+        raise WeightsError(
+            f"{path.name} was made for another network: {len(differences)} differences, the first: "
+            f"{'; '.join(differences[:3])}. Use the bundle that these weights were trained with."
+        )
+    bad = [name for name, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if bad:
+        raise WeightsError(f"{path.name} holds NaN or infinity in {', '.join(bad[:3])}. The training diverged: train again.")
+    network.load_state_dict(tensors, strict=True)
+    return notes
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """Read the notes of a weights' file without its tensors.
+
+    Raises:
+        WeightsError: When the file is missing or damaged.
+    """
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+def _opened(path: Path) -> safe_open:
+    if not path.is_file():
+        raise WeightsError(f"No weights at {path}. Train the bundle first (`minivess train --help`), or name one that has them.")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path.name} is not a safetensors file ({error}). Pickled weights are never opened.") from error

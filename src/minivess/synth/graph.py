@@ -1,0 +1,69 @@
+"""The truth behind a synthetic volume: points along vessels, their radii, and how they are joined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+
+@dataclass(frozen=True, eq=False)
+class VesselGraph:
+    """Vessels as a graph of densely sampled points.
+
+    Attributes:
+        points: (n, 3) float64, position along x, y, z in the volume's unit, from the outer corner of voxel (0, 0, 0).
+        radius: (n,) float64, in the volume's unit.
+        edges: (m, 2) int64, pairs of points that are neighbours along a vessel.
+        branch: (n,) int64, which branch a point belongs to.
+        parent: (branches,) int64, the branch that a branch grew from; -1 where there is none.
+    """
+
+    points: NDArray[np.float64]
+    radius: NDArray[np.float64]
+    edges: NDArray[np.int64]
+    branch: NDArray[np.int64]
+    parent: NDArray[np.int64]
+
+    def scaled(self, factor: float) -> VesselGraph:
+        """Make every vessel ``factor`` times as wide."""
+        return VesselGraph(self.points, self.radius * factor, self.edges, self.branch, self.parent)
+
+    def joined(self, other: VesselGraph) -> VesselGraph:
+        """Put two graphs side by side; no new edge is made."""
+        branches, points = len(self.parent), len(self.points)
+        shifted = np.where(other.parent >= 0, other.parent + branches, -1)
+        return VesselGraph(
+            np.concatenate([self.points, other.points]),
+            np.concatenate([self.radius, other.radius]),
+            np.concatenate([self.edges, other.edges + points]),
+            np.concatenate([self.branch, other.branch + branches]),
+            np.concatenate([self.parent, shifted]),
+        )
+
+    @property
+    def betti(self) -> tuple[int, int]:
+        """Number of connected components and of independent loops."""
+        n = len(self.points)
+        links = coo_matrix((np.ones(len(self.edges)), (self.edges[:, 0], self.edges[:, 1])), shape=(n, n))
+        components = int(connected_components(links, directed=False)[0])
+        return components, len(self.edges) - n + components
+
+    @property
+    def length(self) -> float:
+        """Summed length of all vessels, in the volume's unit."""
+        return float(np.linalg.norm(self.points[self.edges[:, 0]] - self.points[self.edges[:, 1]], axis=1).sum())
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain lists, for a file that other tools can read."""
+        return {
+            "points": np.round(self.points, 4).tolist(),
+            "radius": np.round(self.radius, 4).tolist(),
+            "edges": self.edges.tolist(),
+            "branch": self.branch.tolist(),
+            "parent": self.parent.tolist(),
+        }

@@ -1,0 +1,96 @@
+"""A capillary bed: a network with loops, most of its junctions joining three vessels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from minivess.synth.graph import VesselGraph
+
+
+def capillary_mesh(
+    rng: np.random.Generator,
+    box: NDArray[np.float64],
+    *,
+    junction_distance: float,
+    radius: tuple[float, float],
+    tortuosity: float = 0.22,
+) -> VesselGraph:
+    """Join scattered junctions to near neighbours by winding segments.
+
+    Args:
+        rng: Source of all randomness.
+        box: (3,) size of the volume along x, y, z, in its unit.
+        junction_distance: Least distance of two junctions, in the same unit; it sets the length of a segment.
+        radius: Range of the segments' radii, in the same unit.
+        tortuosity: Sideways excursion of a segment as a share of its length.
+
+    Returns:
+        A graph of mostly one component with loops, inside the box.
+    """
+    junctions = _scattered(rng, box, junction_distance)
+    pairs = _three_neighbours(junctions)
+    points, radii, branch = [junctions], [np.full(len(junctions), np.mean(radius))], [np.zeros(len(junctions), np.int64)]
+    edges: list[NDArray[np.int64]] = []
+    count = len(junctions)
+    for number, (a, b) in enumerate(pairs):
+        path = _winding(rng, junctions[a], junctions[b], tortuosity, step=radius[0])
+        inner = np.clip(path[1:-1], 0.0, box)
+        ids = np.concatenate([[a], np.arange(count, count + len(inner)), [b]])
+        edges.append(np.stack([ids[:-1], ids[1:]], axis=1))
+        width = rng.uniform(*radius)
+        points.append(inner)
+        radii.append(np.full(len(inner), width))
+        branch.append(np.full(len(inner), number, np.int64))
+        count += len(inner)
+    return VesselGraph(
+        np.concatenate(points),
+        np.concatenate(radii),
+        np.concatenate(edges).astype(np.int64),
+        np.concatenate(branch),
+        np.full(max(1, len(pairs)), -1, np.int64),
+    )
+
+
+def _scattered(rng: np.random.Generator, box: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+    """Draw points that keep a least distance (dart throwing), up to the density of a random close packing."""
+    wanted = max(4, int(0.9 * np.prod(box) / distance**3))
+    kept = np.empty((0, 3))
+    for _ in range(6):
+        candidates = np.concatenate([kept, rng.uniform(0.0, 1.0, (wanted, 3)) * box])
+        alive = np.ones(len(candidates), bool)
+        for i, j in sorted(cKDTree(candidates).query_pairs(distance)):
+            if alive[i]:
+                alive[j] = False
+        kept = candidates[alive]
+    return kept[:wanted] if len(kept) >= 4 else candidates[:4]
+
+
+def _three_neighbours(junctions: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Take the shortest links first, until a junction has three; four only to use up what is left."""
+    near = cKDTree(junctions).query(junctions, k=min(9, len(junctions)))
+    links = {
+        (min(i, int(j)), max(i, int(j))): float(d)
+        for i, (distances, others) in enumerate(zip(*near, strict=True))
+        for d, j in zip(distances[1:], others[1:], strict=True)
+    }
+    degree = np.zeros(len(junctions), int)
+    chosen = []
+    for i, j in sorted(links, key=lambda pair: (links[pair], pair)):
+        if degree[i] < 3 and degree[j] < 3:
+            degree[[i, j]] += 1
+            chosen.append((i, j))
+    return chosen
+
+
+def _winding(
+    rng: np.random.Generator, a: NDArray[np.float64], b: NDArray[np.float64], tortuosity: float, *, step: float
+) -> NDArray[np.float64]:
+    """Run from a to b along a straight line plus a few smooth sideways waves that vanish at both ends."""
+    length = float(np.linalg.norm(b - a))
+    t = np.linspace(0.0, 1.0, max(3, int(length / step)))[:, None]
+    waves = sum(
+        rng.normal(0.0, tortuosity * length / (k + 1), 3) * np.sin((k + 1) * np.pi * t) / 2 for k in range(3)
+    )
+    return np.asarray(a + t * (b - a) + waves)

@@ -1,0 +1,118 @@
+"""Make a drawing of vessels look like a two-photon stack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from minivess.synth.graph import VesselGraph
+
+
+@dataclass(frozen=True)
+class TwoPhotonOptics:
+    """What the microscope and the tissue do to the signal.
+
+    Attributes:
+        psf_um: Standard deviation of the point-spread function in plane and along z, in um.
+        photons: Detected photons from the median vessel; fewer is noisier.
+        detector_noise: Standard deviation of the read-out noise, in photons.
+        attenuation_um: Depth at which the signal falls to 1/e, in um.
+        haze: Share of the light that comes from out of focus.
+        background: Light without any vessel, as a share of the median vessel.
+        speck_density: Bright specks (cells, debris) per 10^6 um^3.
+        denoised: Smoothing after detection, as a standard deviation in voxels in plane; published stacks are denoised.
+    """
+
+    psf_um: tuple[float, float]
+    photons: float
+    detector_noise: float
+    attenuation_um: float
+    haze: float
+    background: float
+    speck_density: float
+    denoised: float
+
+
+def draw_optics(rng: np.random.Generator) -> TwoPhotonOptics:
+    """Draw an instrument and a preparation, within what the real stacks show."""
+    return TwoPhotonOptics(
+        psf_um=(rng.uniform(0.5, 1.1), rng.uniform(2.0, 4.5)),
+        photons=rng.uniform(15.0, 90.0),
+        detector_noise=rng.uniform(0.5, 2.0),
+        attenuation_um=rng.uniform(150.0, 500.0),
+        haze=rng.uniform(0.02, 0.12),
+        background=rng.uniform(0.04, 0.2),
+        speck_density=rng.uniform(0.0, 12.0),
+        denoised=rng.uniform(0.5, 1.0),
+    )
+
+
+def draw_brightness(rng: np.random.Generator, graph: VesselGraph, spread: float) -> NDArray[np.float64]:
+    """Draw the relative brightness of each branch; a child's differs little from its parent's."""
+    light = np.empty(len(graph.parent))
+    for branch, parent in enumerate(graph.parent):
+        own = rng.normal(0.0, spread if parent < 0 else 0.3 * spread)
+        light[branch] = own if parent < 0 else light[parent] + own
+    return np.exp(light)
+
+
+def expose(
+    rng: np.random.Generator,
+    brightness: NDArray[np.float32],
+    spacing_um: tuple[float, float, float],
+    optics: TwoPhotonOptics,
+) -> NDArray[np.uint16]:
+    """Image a drawing: blur (worse along z), haze, specks, fall-off with depth, photon and detector noise.
+
+    Args:
+        rng: Source of all randomness.
+        brightness: (x, y, z) float32, relative brightness, 0 outside vessels; z grows with depth.
+        spacing_um: Voxel size along x, y, z.
+        optics: The instrument.
+
+    Returns:
+        (x, y, z) uint16 in [0, 4095], as from a 12-bit detector.
+    """
+    size = np.asarray(spacing_um)
+    sigma = np.array([optics.psf_um[0], optics.psf_um[0], optics.psf_um[1]]) / size
+    texture = 1.0 + 0.25 * _smooth_field(rng, brightness.shape, 4.0 / size)
+    signal = brightness * texture + _specks(rng, brightness.shape, size, optics.speck_density)
+    focused = ndimage.gaussian_filter(signal, sigma)
+    haze = ndimage.gaussian_filter(signal, np.array([12.0, 12.0, 18.0]) / size)
+    uneven = 1.0 + 0.3 * _smooth_field(rng, brightness.shape, 60.0 / size)
+    light = focused + optics.haze * haze * 4.0 + optics.background * uneven
+    depth = np.arange(brightness.shape[2]) * size[2]
+    light = np.maximum(light, 0.0) * np.exp(-depth / optics.attenuation_um)
+    counts = rng.poisson(light * optics.photons) + rng.normal(0.0, optics.detector_noise, light.shape)
+    seen = ndimage.gaussian_filter(counts, (optics.denoised, optics.denoised, 0.3 * optics.denoised))
+    scale = 4095.0 / max(1e-6, float(np.percentile(seen, 99.95)))
+    return np.clip(np.round(seen * scale), 0, 4095).astype(np.uint16)
+
+
+def _smooth_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: NDArray[np.float64]) -> NDArray[Any]:
+    """Draw a smooth random field of unit variance, on a coarse grid where it is very smooth."""
+    coarse = np.maximum(1, (sigma / 2).astype(int))
+    small = tuple(int(np.ceil(n / c)) + 1 for n, c in zip(shape, coarse, strict=True))
+    field = ndimage.gaussian_filter(rng.normal(size=small).astype(np.float32), sigma / coarse, mode="wrap")
+    field /= field.std() + 1e-9
+    if (coarse > 1).any():
+        field = ndimage.zoom(field, coarse, order=1)[tuple(slice(n) for n in shape)]
+    return field[tuple(slice(n) for n in shape)]
+
+
+def _specks(
+    rng: np.random.Generator, shape: tuple[int, ...], size: NDArray[np.float64], density: float
+) -> NDArray[np.float32]:
+    image = np.zeros(shape, np.float32)
+    count = rng.poisson(density * float(np.prod(np.array(shape) * size)) / 1e6)
+    if count == 0:
+        return image
+    at = tuple(rng.integers(0, n, count) for n in shape)
+    image[at] = rng.lognormal(0.3, 0.7, count).astype(np.float32)
+    spread = np.array([1.6, 1.6, 1.6]) / size
+    blob = ndimage.gaussian_filter(image, spread)
+    return np.asarray(blob * (2 * np.pi) ** 1.5 * float(np.prod(np.maximum(spread, 0.4))), dtype=np.float32)

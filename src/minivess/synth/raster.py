@@ -1,0 +1,112 @@
+"""Draw a vessel graph into voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minivess.synth.graph import VesselGraph
+
+_CHUNK = 4_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """A graph in voxels; all arrays have axes (x, y, z).
+
+    Attributes:
+        mask: bool, True inside a vessel.
+        centreline: bool, True where a centre-line passes.
+        radius: float32, radius of the vessel at centre-line voxels in the volume's unit, 0 elsewhere.
+        brightness: float32, relative brightness of the vessel a voxel belongs to, 0 outside.
+    """
+
+    mask: NDArray[np.bool_]
+    centreline: NDArray[np.bool_]
+    radius: NDArray[np.float32]
+    brightness: NDArray[np.float32]
+
+
+def rasterise(
+    graph: VesselGraph,
+    shape: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    *,
+    brightness: NDArray[np.float64] | None = None,
+) -> Raster:
+    """Draw every vessel as a tube.
+
+    A voxel belongs to a vessel when its centre lies within the radius of the centre-line, where the radius counts as at
+    least half a voxel along each axis: no vessel is lost between two slices.
+
+    Args:
+        graph: What to draw.
+        shape: Voxels along x, y, z.
+        spacing: Voxel size along x, y, z, in the graph's unit.
+        brightness: (branches,) relative brightness of each branch; 1 where not stated. The brighter one wins.
+    """
+    size = np.asarray(spacing, dtype=np.float64)
+    points, radius, branch = _dense_points(graph, float(size.min()) / 2)
+    light = np.ones(len(graph.parent)) if brightness is None else brightness
+    order = np.argsort(light[branch], kind="stable")  # later ones overwrite: the brightest last
+    points, radius, light_of_point = points[order], radius[order], light[branch][order]
+
+    image = np.zeros(shape, np.float32)
+    centres = np.clip(np.floor(points / size).astype(np.int64), 0, np.array(shape) - 1)
+    reach = np.ceil(np.maximum(radius[:, None], size / 2) / size).astype(np.int64)
+    for group in _by_reach(reach):
+        box = reach[group[0]]
+        for part in np.array_split(group, len(group) * int(np.prod(2 * box + 1)) // _CHUNK + 1):
+            _paint(image, points[part], radius[part], light_of_point[part], centres[part], box, size)
+    centreline = np.zeros(shape, bool)
+    centreline[tuple(centres.T)] = True
+    radius_map = np.zeros(shape, np.float32)
+    np.maximum.at(radius_map, tuple(centres.T), radius.astype(np.float32))
+    return Raster(image > 0, centreline, radius_map, image)
+
+
+def _dense_points(graph: VesselGraph, step: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    a, b = graph.edges.T
+    length = np.linalg.norm(graph.points[a] - graph.points[b], axis=1)
+    # Wide vessels need no sample at each half voxel: a quarter of the radius leaves no visible ripple.
+    spaced = np.maximum(step, 0.25 * np.minimum(graph.radius[a], graph.radius[b]))
+    pieces = np.maximum(1, np.ceil(length / spaced).astype(np.int64))
+    edge = np.repeat(np.arange(len(pieces)), pieces + 1)
+    first = np.repeat(np.cumsum(pieces + 1) - (pieces + 1), pieces + 1)
+    t = ((np.arange(len(edge)) - first) / pieces[edge])[:, None]
+    points = graph.points[a[edge]] * (1 - t) + graph.points[b[edge]] * t
+    radius = graph.radius[a[edge]] * (1 - t[:, 0]) + graph.radius[b[edge]] * t[:, 0]
+    return points, radius, graph.branch[b[edge]]
+
+
+def _by_reach(reach: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    _, inverse = np.unique(reach, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    return [np.flatnonzero(inverse == k) for k in range(int(inverse.max()) + 1)]
+
+
+def _paint(
+    image: NDArray[np.float32],
+    points: NDArray[np.float64],
+    radius: NDArray[np.float64],
+    light: NDArray[np.float64],
+    centres: NDArray[np.int64],
+    reach: NDArray[np.int64],
+    size: NDArray[np.float64],
+) -> None:
+    """Brighten the voxels of one ellipsoid a point; the squared distance is summed axis by axis, which is the fast way."""
+    voxels, squared = [], []
+    for axis in range(3):
+        index = centres[:, axis, None] + np.arange(-reach[axis], reach[axis] + 1)
+        semi_axis = np.maximum(radius, size[axis] / 2)[:, None]
+        distance = ((index + 0.5) * size[axis] - points[:, axis, None]) / semi_axis
+        outside = (index < 0) | (index >= image.shape[axis])
+        squared.append(np.where(outside, np.inf, distance**2).astype(np.float32))
+        voxels.append(index)
+    total = squared[0][:, :, None, None] + squared[1][:, None, :, None] + squared[2][:, None, None, :]
+    n, i, j, k = np.nonzero(total <= 1.0)
+    flat = np.ravel_multi_index((voxels[0][n, i], voxels[1][n, j], voxels[2][n, k]), image.shape)
+    np.maximum.at(image.reshape(-1), flat, light[n].astype(np.float32))

@@ -1,0 +1,156 @@
+"""One synthetic volume of a named kind, with everything that is true about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minivess.errors import InputError
+from minivess.synth.angiography import expose_tof
+from minivess.synth.graph import VesselGraph
+from minivess.synth.mesh import capillary_mesh
+from minivess.synth.microscope import draw_brightness, draw_optics, expose
+from minivess.synth.raster import Raster, rasterise
+from minivess.synth.tree import TreeStyle, grow_tree
+from minivess.volume.model import Unit, Volume, affine_of_spacing
+
+Kind = Literal["capillary", "large", "tof"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_SHAPE: dict[Kind, tuple[int, int, int]] = {"capillary": (512, 512, 25), "large": (512, 512, 25), "tof": (160, 160, 96)}
+_SPACING: dict[Kind, tuple[float, float, float]] = {
+    "capillary": (0.994, 0.994, 5.0),
+    "large": (0.994, 0.994, 5.0),
+    "tof": (0.6, 0.6, 0.6),
+}
+_UNIT: dict[Kind, Unit] = {"capillary": "um", "large": "um", "tof": "mm"}
+#: Share of voxels inside vessels.
+_FOREGROUND: dict[Kind, tuple[float, float]] = {"capillary": (0.03, 0.04), "large": (0.10, 0.40), "tof": (0.006, 0.02)}
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticSample:
+    """A synthetic volume and its truth.
+
+    Attributes:
+        image: What an instrument would show.
+        mask: uint8 volume, 1 inside a vessel.
+        centreline: uint8 volume, 1 where a centre-line passes.
+        radius: float32 volume, radius at centre-line voxels in the volume's unit, 0 elsewhere.
+        graph: The vessels themselves.
+    """
+
+    image: Volume
+    mask: Volume
+    centreline: Volume
+    radius: Volume
+    graph: VesselGraph
+
+
+def make_sample(
+    kind: Kind,
+    seed: int,
+    *,
+    shape: tuple[int, int, int] | None = None,
+    spacing: tuple[float, float, float] | None = None,
+) -> SyntheticSample:
+    """Make one synthetic volume; equal arguments give equal voxels.
+
+    Args:
+        kind: ``"capillary"`` (two-photon, 3 to 4 % vessel), ``"large"`` (two-photon, 10 to 40 %) or ``"tof"``.
+        seed: Any non-negative integer.
+        shape: Voxels along x, y, z; the kind's own where not stated.
+        spacing: Voxel size along x, y, z, in um (tof: mm).
+
+    Raises:
+        InputError: When the kind is unknown, the seed negative or the shape not that of a volume.
+    """
+    if kind not in KINDS:
+        raise InputError(f"Unknown kind {kind!r}. Allowed: {', '.join(KINDS)}.")
+    if seed < 0:
+        raise InputError(f"A seed is a non-negative integer. Got {seed}.")
+    shape = shape or _SHAPE[kind]
+    if len(shape) != 3 or min(shape) < 8:
+        raise InputError(f"A synthetic volume has at least 8 voxels along x, y and z. Got {shape}.")
+    spacing = spacing or _SPACING[kind]
+    # One stream for the anatomy and one for the picture: the same vessels can be imaged again.
+    anatomy, picture = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, KINDS.index(kind)]).spawn(2))
+    graph = _ANATOMY[kind](anatomy, shape, spacing)
+    drawn = rasterise(graph, shape, spacing, brightness=draw_brightness(picture, graph, 0.6 if kind != "tof" else 0.15))
+    if kind == "tof":
+        array = expose_tof(picture, drawn.brightness, spacing)
+    else:
+        array = expose(picture, drawn.brightness, spacing, draw_optics(picture))
+    return _as_sample(array, drawn, graph, spacing, _UNIT[kind])
+
+
+def _as_sample(
+    array: NDArray[np.uint16], drawn: Raster, graph: VesselGraph, spacing: tuple[float, float, float], unit: Unit
+) -> SyntheticSample:
+    affine = affine_of_spacing(spacing)
+    layers = (array, drawn.mask.astype(np.uint8), drawn.centreline.astype(np.uint8), drawn.radius)
+    image, mask, centreline, radius = (Volume(layer, affine, unit) for layer in layers)
+    return SyntheticSample(image, mask, centreline, radius, graph)
+
+
+def _capillaries(
+    rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float]
+) -> VesselGraph:
+    box = np.array(shape) * np.array(spacing)
+    graph = capillary_mesh(rng, box, junction_distance=rng.uniform(32.0, 42.0), radius=(2.2, 3.6))
+    if rng.random() < 0.6:  # a penetrating vessel or two cross most fields of view
+        style = TreeStyle(min_radius=3.0, flatness=1.0)
+        graph = graph.joined(grow_tree(rng, box, rng.uniform(5.0, 8.0), style))
+    return _fit_width(graph, shape, spacing, rng.uniform(*_FOREGROUND["capillary"]))
+
+
+def _large_vessels(
+    rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float]
+) -> VesselGraph:
+    box = np.array(shape) * np.array(spacing)
+    wanted = rng.uniform(0.13, 0.36)
+    widest = min(40.0, 0.3 * box[2], 0.1 * box[0])
+    graph = capillary_mesh(rng, box, junction_distance=rng.uniform(50.0, 80.0), radius=(2.2, 3.6))
+    mask = rasterise(graph, shape, spacing).mask
+    for _ in range(40):
+        if mask.mean() >= wanted:
+            break
+        stem = rng.uniform(0.3, 1.0) * widest
+        style = TreeStyle(
+            min_radius=max(3.0, rng.uniform(0.2, 0.5) * stem),
+            length_per_radius=(4.0, 12.0),
+            fork_ratio=(0.3, 0.8),
+            tortuosity=0.07,
+            flatness=0.85,
+        )
+        tree = grow_tree(rng, box, stem, style)
+        graph, mask = graph.joined(tree), mask | rasterise(tree, shape, spacing).mask
+    low, high = _FOREGROUND["large"]
+    return _fit_width(graph, shape, spacing, float(np.clip(mask.mean(), low, 0.95 * high)))
+
+
+def _arteries(rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> VesselGraph:
+    box = np.array(shape) * np.array(spacing)
+    style = TreeStyle(min_radius=0.45, length_per_radius=(8.0, 22.0), flatness=1.0)
+    graph = grow_tree(rng, box, rng.uniform(1.6, 2.2), style)
+    for _ in range(int(rng.integers(1, 4))):
+        graph = graph.joined(grow_tree(rng, box, rng.uniform(1.0, 1.9), style))
+    return _fit_width(graph, shape, spacing, rng.uniform(*_FOREGROUND["tof"]))
+
+
+def _fit_width(
+    graph: VesselGraph, shape: tuple[int, int, int], spacing: tuple[float, float, float], wanted: float
+) -> VesselGraph:
+    """Widen or narrow all vessels alike until they fill the wanted share of the volume; Murray's law is kept."""
+    for _ in range(4):
+        share = rasterise(graph, shape, spacing).mask.mean()
+        if abs(share - wanted) < 0.05 * wanted:
+            break
+        graph = graph.scaled(float(np.clip(np.sqrt(wanted / share), 0.5, 2.0)))
+    return graph
+
+
+_ANATOMY = {"capillary": _capillaries, "large": _large_vessels, "tof": _arteries}

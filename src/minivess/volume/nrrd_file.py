@@ -1,0 +1,105 @@
+"""NRRD in a single file. A header that names another file is refused before any reader opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nrrd
+import numpy as np
+from numpy.typing import NDArray
+
+from minivess.errors import GeometryError, InputError, UnsafeFileError
+from minivess.paths import atomic_file
+from minivess.volume.checks import check_budget, check_enough_bytes, check_three_axes
+from minivess.volume.model import Unit, Volume, affine_of_spacing
+
+_RAS_OF_SPACE = {
+    "right-anterior-superior": (1, 1, 1),
+    "ras": (1, 1, 1),
+    "left-anterior-superior": (-1, 1, 1),
+    "las": (-1, 1, 1),
+    "left-posterior-superior": (-1, -1, 1),
+    "lps": (-1, -1, 1),
+}
+_UNIT_OF_TEXT: dict[str, Unit] = {"mm": "mm", "um": "um", "µm": "um", "μm": "um", "micron": "um"}  # noqa: RUF001
+
+
+def read_nrrd(path: Path, *, unit: Unit | None = None, limit_bytes: int) -> Volume:
+    """Read a single-file NRRD volume.
+
+    Args:
+        path: The file.
+        unit: What 1.0 in the space directions means; it wins over the header's ``space units``.
+        limit_bytes: The largest decoded array.
+
+    Raises:
+        InputError: When it is no NRRD, has not three axes, or states no unit and none was given.
+        GeometryError: When the space is unknown or the directions are incomplete.
+        UnsafeFileError: When the header names a data file, or claims more than allowed.
+    """
+    source = path.name
+    try:
+        with path.open("rb") as stream:
+            header = nrrd.read_header(stream)
+            if any(key in header for key in ("data file", "datafile")):
+                raise UnsafeFileError(
+                    f"{source}: the header names another file ({header.get('data file', header.get('datafile'))!r}). "
+                    "Only NRRD with its voxels in the same file is read: save it as one .nrrd file."
+                )
+            shape = tuple(int(n) for n in header["sizes"])
+            check_three_axes(shape, source=source)
+            itemsize = np.dtype(nrrd.reader._determine_datatype(header)).itemsize  # noqa: SLF001 (no public name)
+            claimed = check_budget(shape, itemsize, limit_bytes=limit_bytes, source=source)
+            compressed = header.get("encoding", "raw").lower() not in ("raw", "ascii", "text", "txt")
+            check_enough_bytes(claimed, path.stat().st_size, compressed=compressed, source=source)
+            array = nrrd.read_data(header, stream, None, index_order="F")
+    except (nrrd.NRRDError, KeyError, ValueError, OSError, EOFError) as error:
+        raise InputError(f"{source}: this is not an NRRD file that can be read ({error}).") from error
+    return Volume(array.reshape(shape[:3]), _affine(header, source), unit or _stated_unit(header, source))
+
+
+def _affine(header: dict[str, Any], source: str) -> NDArray[np.float64]:
+    if "space directions" not in header:
+        if "spacings" not in header:
+            raise GeometryError(f"{source}: neither 'space directions' nor 'spacings' say how large a voxel is.")
+        x, y, z = (float(s) for s in header["spacings"][:3])
+        return affine_of_spacing((x, y, z))
+    space = str(header.get("space", "")).lower()
+    if space not in _RAS_OF_SPACE:
+        raise GeometryError(f"{source}: unknown space {space!r}. Allowed: {', '.join(sorted(_RAS_OF_SPACE))}.")
+    flip = np.array(_RAS_OF_SPACE[space], dtype=np.float64)
+    affine = np.eye(4)
+    affine[:3, :3] = (np.asarray(header["space directions"], dtype=np.float64)[:3] * flip).T
+    affine[:3, 3] = np.asarray(header.get("space origin", (0.0, 0.0, 0.0)), dtype=np.float64) * flip
+    return affine
+
+
+def _stated_unit(header: dict[str, Any], source: str) -> Unit:
+    texts = {str(text).strip().lower() for text in header.get("space units", header.get("units", []))} - {""}
+    if not texts and "space directions" in header:
+        return "mm"  # the NRRD definition of its anatomical spaces: millimetres unless stated otherwise
+    if len(texts) != 1 or not texts <= set(_UNIT_OF_TEXT):
+        raise InputError(
+            f"{source}: the header does not say what its spacing means (units {sorted(texts) or 'absent'}). "
+            "State it: unit='mm' or unit='um' (on the command line: --unit um)."
+        )
+    return _UNIT_OF_TEXT[texts.pop()]
+
+
+def write_nrrd(volume: Volume, path: Path) -> None:
+    """Write a gzip-compressed NRRD in left-posterior-superior space, as Slicer and ITK do; booleans become uint8."""
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
+    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    header = {
+        "space": "left-posterior-superior",
+        "space directions": lps[:3, :3].T,
+        "space origin": lps[:3, 3],
+        "space units": [volume.unit] * 3,
+        "kinds": ["domain"] * 3,
+        "encoding": "gzip",
+    }
+    with atomic_file(path) as temporary:
+        nrrd.write(str(temporary), array, header, index_order="F", compression_level=4)
