@@ -12,8 +12,10 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from minivess.errors import InputError
 from minivess.models.normalise import fit_scaling
 from minivess.volume import Volume, read_volume, write_volume
+from minivess.volume.io import VOLUME_SUFFIXES, suffix_of
 
 
 class LoadVolumed(MapTransform):
@@ -68,6 +70,18 @@ class SaveVolumed(MapTransform):
             volume = Volume(array.astype(np.uint8) if key == "pred" else array, np.asarray(meta["affine"]), meta["unit"])
             write_volume(volume, self.output_dir / f"{name}_{key}.nii.gz")
         return d
+
+
+def image_items(folder: str) -> list[dict[str, str]]:
+    """List the volumes of a folder as ``{"image": path}``.
+
+    Raises:
+        InputError: When there is none.
+    """
+    found = sorted(str(f) for f in Path(folder).iterdir() if suffix_of(f)) if Path(folder).is_dir() else []
+    if not found:
+        raise InputError(f"No volumes in {folder}. Allowed: {', '.join(VOLUME_SUFFIXES)}.")
+    return [{"image": path} for path in found]
 
 
 def load_item(item: Mapping[Hashable, Any], key: Hashable) -> Volume:

@@ -88,6 +88,6 @@ def _sample(
     off_diagonal = np.abs(linear - np.diag(np.diag(linear))).max()
     matrix = np.diag(linear) if off_diagonal < 1e-9 else linear  # scipy has a faster path for a diagonal
     result = ndimage.affine_transform(
-        source, matrix, offset, output_shape=shape, order=order, mode="constant" if outside_zero else "nearest"
+        source, matrix, offset, output_shape=shape, order=order, mode="grid-constant" if outside_zero else "nearest"
     )
     return result.astype(array.dtype) if order == 0 else result

@@ -1,0 +1,90 @@
+"""Write a volume as a DICOM series, so that a microscope's stack can go where DICOM goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+import minivess
+from minivess.dicom.frames import to_dicom
+from minivess.errors import InputError
+from minivess.paths import atomic_folder
+from minivess.volume import Volume
+
+
+def write_series(volume: Volume, folder: Path, *, name: str, patient_id: str = "ANON") -> Path:
+    """Write a volume as single-frame MR images, one file a slice, all of them or none.
+
+    The UIDs follow from ``name`` and ``patient_id``: the same volume again gives the same series.
+
+    Args:
+        volume: Integer voxels in [0, 65535]; um become mm.
+        folder: New folder for the files.
+        name: SeriesDescription.
+        patient_id: PatientID; nothing else about a patient is written.
+
+    Raises:
+        InputError: When the voxels do not fit in 16 bits without a sign.
+        OutputError: When the folder exists and is not empty.
+    """
+    array = volume.array
+    if array.dtype.kind not in "bui" or int(array.min()) < 0 or int(array.max()) > 65535:
+        raise InputError(f"DICOM series are written from integers in [0, 65535]. Got {array.dtype}.")
+    spatial = to_dicom(volume.with_array(array.astype(np.uint16)))
+    positions = spatial.get_plane_positions()
+    orientation = spatial.get_plane_orientation()
+    measures = spatial.get_pixel_measures()
+    study, series, frame = (generate_uid(entropy_srcs=[patient_id, name, what]) for what in ("study", "series", "frame"))
+    with atomic_folder(folder) as temporary:
+        for index, (plane, position) in enumerate(zip(spatial.array, positions, strict=True), start=1):
+            dataset = _header(patient_id, name)
+            dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = study, series, frame
+            dataset.SOPInstanceUID = generate_uid(entropy_srcs=[patient_id, name, str(index)])
+            dataset.InstanceNumber = index
+            dataset.ImagePositionPatient = position[0].ImagePositionPatient
+            dataset.ImageOrientationPatient = orientation[0].ImageOrientationPatient
+            dataset.PixelSpacing = measures[0].PixelSpacing
+            dataset.SliceThickness = measures[0].SliceThickness
+            _add_pixels(dataset, plane)
+            dataset.save_as(temporary / f"{index:04d}.dcm", enforce_file_format=True)
+    return folder
+
+
+def _header(patient_id: str, name: str) -> pydicom.Dataset:
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = MRImageStorage
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
+    dataset.Modality = "MR"
+    dataset.Manufacturer = "MinIVess"
+    dataset.ManufacturerModelName = "volume export"
+    dataset.SoftwareVersions = minivess.__version__
+    dataset.PatientID = patient_id
+    dataset.SeriesDescription = name[:64]
+    dataset.SeriesNumber = 1
+    dataset.ScanningSequence = "RM"
+    dataset.SequenceVariant = "NONE"
+    dataset.BurnedInAnnotation = "NO"
+    for keyword in (
+        "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
+        "ReferringPhysicianName", "PositionReferenceIndicator", "Laterality", "PatientPosition", "ScanOptions",
+        "MRAcquisitionType", "EchoTime", "RepetitionTime", "EchoTrainLength",
+    ):  # fmt: skip
+        setattr(dataset, keyword, None)
+    return dataset
+
+
+def _add_pixels(dataset: pydicom.Dataset, plane: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> None:
+    dataset.Rows, dataset.Columns = plane.shape
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit = 15
+    dataset.PixelRepresentation = 0
+    dataset.PixelData = plane.tobytes()

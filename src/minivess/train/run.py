@@ -1,0 +1,111 @@
+"""Run a bundle's training configuration on a list of cases, and publish what is better."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+from minivess.errors import BundleError, InputError
+from minivess.models import check_bundle, check_overrides, read_notes, weights_path
+from minivess.paths import atomic_file
+from minivess.train.dataset import Case
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training gave.
+
+    Attributes:
+        weights: The best checkpoint, a safetensors file in the output folder.
+        validation_dice: Its mean Dice on the validation cases.
+        held_out: Whether those cases were kept out of the training.
+        seconds: Wall time.
+    """
+
+    weights: Path
+    validation_dice: float
+    held_out: bool
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values."""
+        return {**asdict(self), "weights": str(self.weights)}
+
+
+def presets(bundle: Path) -> list[str]:
+    """List the presets of a bundle: ``full`` and every overlay beside ``train.yaml`` that is no other workflow."""
+    overlays = {f.stem for f in (bundle / "configs").glob("*.yaml")} - {"train", "evaluate", "inference"}
+    return ["full", *sorted(overlays)]
+
+
+def train_bundle(
+    bundle: Path,
+    *,
+    training: Sequence[Case],
+    validation: Sequence[Case],
+    output: Path,
+    preset: str = "full",
+    init_weights: Path | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> TrainingResult:
+    """Train a bundle; a run that was cut off goes on when it is called again with the same output folder.
+
+    Args:
+        bundle: The bundle's folder.
+        training: Cases to learn from; at least one.
+        validation: Cases that choose the best checkpoint. With none, the training cases do, and the result says so.
+        output: Folder of this run: weights, log, TensorBoard files, state for going on.
+        preset: One of :func:`presets`.
+        init_weights: Weights to start from.
+        overrides: Further values for keys of the configuration, plain data only.
+
+    Raises:
+        InputError: When there is no case or the preset is unknown.
+        BundleError: When the bundle or an override is refused, or the training gave no weights.
+    """
+    check_bundle(bundle)
+    if not training:
+        raise InputError("A training needs at least one labelled case. Got none: annotate one and submit it first.")
+    if preset not in presets(bundle):
+        raise InputError(f"Unknown preset {preset!r}. Allowed: {', '.join(presets(bundle))}.")
+    values: dict[str, Any] = {
+        **(overrides or {}),
+        "bundle_root": str(bundle),
+        "output_dir": str(output),
+        "init_weights": str(init_weights or ""),
+        "train#dataset#data": [case.to_item() for case in training],
+        "validate#dataset#data": [case.to_item() for case in (validation or training)],
+    }
+    check_overrides(values)
+    configs = [str(bundle / "configs" / "train.yaml")]
+    if preset != "full":
+        configs.append(str(bundle / "configs" / f"{preset}.yaml"))
+    start = time.monotonic()
+    workflow = ConfigWorkflow(configs, workflow_type="train", logging_file=False, **values)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    best = output / weights_path(output).name
+    if not best.is_file():
+        raise BundleError(f"The training in {output} gave no weights: its validation Dice was never a number. See log.csv there.")
+    return TrainingResult(best, float(read_notes(best)["val_dice"]), bool(validation), time.monotonic() - start)
+
+
+def publish(weights: Path, bundle: Path) -> Path:
+    """Put weights in a bundle, atomically: a reader sees the old or the new file."""
+    target = weights_path(bundle)
+    with atomic_file(target) as temporary:
+        shutil.copyfile(weights, temporary)
+    return target
+
+
+def copy_bundle(source: Path, target: Path) -> Path:
+    """Copy a bundle's configuration, documents and licence, without weights and runs."""
+    shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("models", "runs", "__pycache__"))
+    return target
