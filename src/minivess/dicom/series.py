@@ -187,7 +187,8 @@ def _check_geometry(headers: Sequence[pydicom.Dataset]) -> None:
         findings += _position_findings(positions, orientations[0])
     if findings:
         raise GeometryError(
-            f"The series of {len(headers)} slices is no regular volume:\n  " + "\n  ".join(findings)
+            f"The series of {len(headers)} slices is no regular volume:\n  "
+            + "\n  ".join(findings)
             + "\nExport the series again, complete and without tilt; nothing was written."
         )
 

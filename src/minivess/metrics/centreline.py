@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import cc3d
 import numpy as np
-import skimage
 from numpy.typing import NDArray
 from skimage.morphology import skeletonize
 
 from minivess.metrics.masks import Mask, as_mask, as_pair, crop_to_union
 
 #: Name of the thinning behind every clDice; values of different thinnings must not be compared.
-THINNING = f"lee-1994 (scikit-image {skimage.__version__}), vanished components kept as one voxel"
+THINNING = f"lee-1994 (scikit-image {version('scikit-image')}), vanished components kept as one voxel"
 
 
 def centreline_of(mask: NDArray[Any]) -> Mask:

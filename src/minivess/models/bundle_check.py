@@ -65,7 +65,9 @@ def check_bundle(root: Path) -> list[str]:
     if not (root / "configs").is_dir():
         raise BundleError(f"{root} is no bundle: it has no folder configs/. Name a folder such as bundles/segresnet.")
     findings = [f"{name} is missing" for name in ("LICENSE", "docs/README.md") if not (root / name).is_file()]
-    findings += [f"{name} is not allowed: a bundle is data" for name in ("scripts", "configs/logging.conf") if (root / name).exists()]
+    findings += [
+        f"{name} is not allowed: a bundle is data" for name in ("scripts", "configs/logging.conf") if (root / name).exists()
+    ]
     files = sorted(f for f in (root / "configs").iterdir() if f.suffix in (".json", ".yaml", ".yml"))
     contents = {f.name: read_config(f) for f in files}
     findings += _missing(contents.get("metadata.json"), "configs/metadata.json", REQUIRED_METADATA)
@@ -156,7 +158,8 @@ def _check_expression(text: str) -> Iterator[str]:
         if not isinstance(node, _ALLOWED_NODES):
             yield f"the expression {text!r} uses {type(node).__name__}, which is not allowed"
         elif isinstance(node, ast.Name) and node.id not in names | ALLOWED_FUNCTIONS:
-            yield f"the expression {text!r} names {node.id!r}; allowed: references (@...) and {', '.join(sorted(ALLOWED_FUNCTIONS))}"
+            allowed = ", ".join(sorted(ALLOWED_FUNCTIONS))
+            yield f"the expression {text!r} names {node.id!r}; allowed: references (@...) and {allowed}"
         elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
             yield f"the expression {text!r} reaches for the private attribute {node.attr!r}"
         elif isinstance(node, ast.Call) and not _is_allowed_call(node.func):

@@ -84,7 +84,7 @@ def image_items(folder: str) -> list[dict[str, str]]:
     return [{"image": path} for path in found]
 
 
-def load_item(item: Mapping[Hashable, Any], key: Hashable) -> Volume:
+def load_item(item: Mapping[Any, Any], key: Hashable) -> Volume:
     """Read the volume that an item names under ``key``; NIfTI and NRRD keep the spacing that they state."""
     path = Path(str(item[key]))
     needs_spacing = path.is_dir() or path.suffix.lower() in (".tif", ".tiff")

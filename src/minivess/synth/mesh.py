@@ -90,7 +90,5 @@ def _winding(
     """Run from a to b along a straight line plus a few smooth sideways waves that vanish at both ends."""
     length = float(np.linalg.norm(b - a))
     t = np.linspace(0.0, 1.0, max(3, int(length / step)))[:, None]
-    waves = sum(
-        rng.normal(0.0, tortuosity * length / (k + 1), 3) * np.sin((k + 1) * np.pi * t) / 2 for k in range(3)
-    )
+    waves = sum(rng.normal(0.0, tortuosity * length / (k + 1), 3) * np.sin((k + 1) * np.pi * t) / 2 for k in range(3))
     return np.asarray(a + t * (b - a) + waves)

@@ -104,9 +104,7 @@ def _smooth_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: NDArr
     return field[tuple(slice(n) for n in shape)]
 
 
-def _specks(
-    rng: np.random.Generator, shape: tuple[int, ...], size: NDArray[np.float64], density: float
-) -> NDArray[np.float32]:
+def _specks(rng: np.random.Generator, shape: tuple[int, ...], size: NDArray[np.float64], density: float) -> NDArray[np.float32]:
     image = np.zeros(shape, np.float32)
     count = rng.poisson(density * float(np.prod(np.array(shape) * size)) / 1e6)
     if count == 0:

@@ -96,9 +96,7 @@ def _as_sample(
     return SyntheticSample(image, mask, centreline, radius, graph)
 
 
-def _capillaries(
-    rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float]
-) -> VesselGraph:
+def _capillaries(rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> VesselGraph:
     box = np.array(shape) * np.array(spacing)
     graph = capillary_mesh(rng, box, junction_distance=rng.uniform(32.0, 42.0), radius=(2.2, 3.6))
     if rng.random() < 0.6:  # a penetrating vessel or two cross most fields of view
@@ -107,9 +105,7 @@ def _capillaries(
     return _fit_width(graph, shape, spacing, rng.uniform(*_FOREGROUND["capillary"]))
 
 
-def _large_vessels(
-    rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float]
-) -> VesselGraph:
+def _large_vessels(rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> VesselGraph:
     box = np.array(shape) * np.array(spacing)
     wanted = rng.uniform(0.13, 0.36)
     widest = min(40.0, 0.3 * box[2], 0.1 * box[0])

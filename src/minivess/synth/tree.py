@@ -43,9 +43,7 @@ def murray_children(radius: float, ratio: float) -> tuple[float, float]:
     return thick, thick * ratio
 
 
-def grow_tree(
-    rng: np.random.Generator, box: NDArray[np.float64], root_radius: float, style: TreeStyle
-) -> VesselGraph:
+def grow_tree(rng: np.random.Generator, box: NDArray[np.float64], root_radius: float, style: TreeStyle) -> VesselGraph:
     """Grow one tree from a random place on the side of a box.
 
     Args:
@@ -58,7 +56,8 @@ def grow_tree(
         A connected graph without loops.
     """
     start, direction = _root(rng, box)
-    points, radii, branch, parents = [start], [root_radius], [0], []
+    points, radii, branch = [start], [root_radius], [0]
+    parents: list[int] = []
     edges: list[tuple[int, int]] = []
     buds = [_Bud(0, direction, root_radius, -1)]
     while buds:

@@ -1,6 +1,17 @@
 """How is a bundle trained: data set, patches, loss, checkpoints, publishing."""
 
 from minivess.train.dataset import Case, check_dataset, make_dataset, read_dataset
-from minivess.train.run import TrainingResult, publish, train_bundle
+from minivess.train.run import TrainingResult, copy_bundle, presets, publish, read_stats, train_bundle
 
-__all__ = ["Case", "TrainingResult", "check_dataset", "make_dataset", "publish", "read_dataset", "train_bundle"]
+__all__ = [
+    "Case",
+    "TrainingResult",
+    "check_dataset",
+    "copy_bundle",
+    "make_dataset",
+    "presets",
+    "publish",
+    "read_dataset",
+    "read_stats",
+    "train_bundle",
+]

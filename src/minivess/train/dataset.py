@@ -85,13 +85,13 @@ def make_dataset(
         raise InputError(
             f"{folder}: images/ and labels/ must hold the same names. Without a partner: {', '.join(unpaired[:5]) or 'all'}."
         )
-    cases = [
-        Case(images[stem], labels[stem], (subjects or {}).get(stem, stem), spacing, unit) for stem in sorted(images)
-    ]
+    cases = [Case(images[stem], labels[stem], (subjects or {}).get(stem, stem), spacing, unit) for stem in sorted(images)]
     known = {case.subject for case in cases}
     unknown = sorted((set(validation) | set(test)) - known)
     if unknown or set(validation) & set(test):
-        raise InputError(f"Subjects to split by: {', '.join(sorted(known))}. Unknown or named twice: {', '.join(unknown) or 'some'}.")
+        raise InputError(
+            f"Subjects to split by: {', '.join(sorted(known))}. Unknown or named twice: {', '.join(unknown) or 'some'}."
+        )
     content: dict[str, Any] = {"name": folder.name, "labels": {"0": "background", "1": "vessel"}, "tensorImageSize": "3D"}
     for section in SECTIONS:
         content[section] = []

@@ -167,7 +167,7 @@ def loss_of(engine: Engine) -> float:
     """Read the loss of the last iteration from a MONAI trainer."""
     output = engine.state.output
     first = output[0] if isinstance(output, list) and output else output
-    return float(first["loss"]) if isinstance(first, Mapping) and "loss" in first else math.nan
+    return float(torch.as_tensor(first["loss"]).detach()) if isinstance(first, Mapping) and "loss" in first else math.nan
 
 
 class InitialWeights:

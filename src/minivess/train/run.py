@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import logging
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,6 +18,10 @@ from minivess.errors import BundleError, InputError
 from minivess.models import check_bundle, check_overrides, read_notes, weights_path
 from minivess.paths import atomic_file
 from minivess.train.dataset import Case
+
+
+# It warns that bundles may bring a logging.conf; ours may not.
+logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -109,3 +116,23 @@ def copy_bundle(source: Path, target: Path) -> Path:
     """Copy a bundle's configuration, documents and licence, without weights and runs."""
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("models", "runs", "__pycache__"))
     return target
+
+
+def read_stats(path: Path) -> dict[str, Any]:
+    """Read how far a training is: what was noted at its start and end, and the last row of its log.
+
+    Args:
+        path: JSON file that names the ``run``, a folder under ``runs/`` beside it; empty where there is none.
+    """
+    if not path.is_file():
+        return {}
+    stats: dict[str, Any] = json.loads(path.read_text())
+    log = path.parent / "runs" / str(stats.get("run", "")) / "log.csv"
+    if log.is_file():
+        with log.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        if rows:
+            scores = [float(row["validation_dice"]) for row in rows if row["validation_dice"]]
+            stats |= {"epoch": int(rows[-1]["epoch"]), "loss": float(rows[-1]["loss"])}
+            stats |= {"best_metric": max(scores)} if scores else {}
+    return stats

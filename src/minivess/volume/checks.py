@@ -81,8 +81,7 @@ def check_affine(affine: NDArray[np.float64], *, um_per_unit: float, source: str
     if (spacing_um < low).any() or (spacing_um > high).any():
         got = ", ".join(f"{s:g}" for s in spacing_um)
         raise GeometryError(
-            f"{source}: spacing of {got} um along x, y, z; allowed {low:g} to {high:g} um. "
-            "Is the unit right? State it: mm or um."
+            f"{source}: spacing of {got} um along x, y, z; allowed {low:g} to {high:g} um. Is the unit right? State it: mm or um."
         )
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     if abs(np.linalg.det(directions)) < 1e-3:

@@ -35,6 +35,7 @@ class Volume:
     unit: Unit
 
     def __post_init__(self) -> None:
+        """Check what was given, and take it in native byte order."""
         if self.unit not in get_args(Unit):
             raise InputError(f"Unknown unit {self.unit!r}. Allowed: mm, um.")
         array = np.asarray(self.array)

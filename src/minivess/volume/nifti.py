@@ -9,6 +9,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from minivess.errors import GeometryError, InputError
@@ -78,7 +79,7 @@ def _agreed_affine(header: nib.Nifti1Header, unit: Unit, source: str) -> NDArray
     sform, sform_code = header.get_sform(coded=True)
     try:
         qform, qform_code = header.get_qform(coded=True)
-    except (ValueError, nib.spatialimages.HeaderDataError) as error:
+    except (ValueError, HeaderDataError) as error:
         raise GeometryError(f"{source}: the qform is no rotation ({error}).") from error
     if sform_code and sform is not None:
         check_affine(np.asarray(sform, dtype=np.float64), um_per_unit=UM_PER[unit], source=f"{source}, sform")

@@ -22,7 +22,7 @@ _RAS_OF_SPACE = {
     "left-posterior-superior": (-1, -1, 1),
     "lps": (-1, -1, 1),
 }
-_UNIT_OF_TEXT: dict[str, Unit] = {"mm": "mm", "um": "um", "µm": "um", "μm": "um", "micron": "um"}  # noqa: RUF001
+_UNIT_OF_TEXT: dict[str, Unit] = {"mm": "mm", "um": "um", "µm": "um", "μm": "um", "micron": "um"}
 
 
 def read_nrrd(path: Path, *, unit: Unit | None = None, limit_bytes: int) -> Volume:
@@ -49,7 +49,7 @@ def read_nrrd(path: Path, *, unit: Unit | None = None, limit_bytes: int) -> Volu
                 )
             shape = tuple(int(n) for n in header["sizes"])
             check_three_axes(shape, source=source)
-            itemsize = np.dtype(nrrd.reader._determine_datatype(header)).itemsize  # noqa: SLF001 (no public name)
+            itemsize = np.dtype(nrrd.reader._determine_datatype(header)).itemsize
             claimed = check_budget(shape, itemsize, limit_bytes=limit_bytes, source=source)
             compressed = header.get("encoding", "raw").lower() not in ("raw", "ascii", "text", "txt")
             check_enough_bytes(claimed, path.stat().st_size, compressed=compressed, source=source)

@@ -18,9 +18,7 @@ from minivess.volume.model import Unit, Volume, affine_of_spacing
 SLICE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 
 
-def read_slices(
-    folder: Path, *, spacing: tuple[float, ...] | None = None, unit: Unit | None = None, limit_bytes: int
-) -> Volume:
+def read_slices(folder: Path, *, spacing: tuple[float, ...] | None = None, unit: Unit | None = None, limit_bytes: int) -> Volume:
     """Read the images of a folder as slices along z.
 
     Args:

@@ -13,12 +13,10 @@ from minivess.paths import atomic_file
 from minivess.volume.checks import check_budget, check_spacing
 from minivess.volume.model import Unit, Volume, affine_of_spacing
 
-_UM_OF_OME = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3}  # noqa: RUF001 (OME writes either letter)
+_UM_OF_OME = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3}
 
 
-def read_tiff(
-    path: Path, *, spacing: tuple[float, ...] | None = None, unit: Unit | None = None, limit_bytes: int
-) -> Volume:
+def read_tiff(path: Path, *, spacing: tuple[float, ...] | None = None, unit: Unit | None = None, limit_bytes: int) -> Volume:
     """Read a stack of pages as one volume.
 
     Args:
@@ -36,7 +34,9 @@ def read_tiff(
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
             if len(file.series) > 1 or series.keyframe.samplesperpixel != 1:
-                raise InputError(f"{source}: one grey stack is read; this file has {len(file.series)} series, axes {series.axes}.")
+                raise InputError(
+                    f"{source}: one grey stack is read; this file has {len(file.series)} series, axes {series.axes}."
+                )
             lengths = {axis: n for axis, n in zip(series.axes, series.shape, strict=True) if n > 1 or axis in "YX"}
             extra = [axis for axis in lengths if axis not in "YX"]
             if len(extra) > 1 or set(extra) & {"C", "S"}:

@@ -1,0 +1,54 @@
+# Two commands for users: `make demo`, `make test`. Each sets up all it needs, in .uv and .venv beside this file.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint types setup lock clean
+SHELL := /bin/bash
+export UV_PYTHON_DOWNLOADS := never
+export UV_LINK_MODE := copy
+UV := .uv/bin/uv
+BIN := .venv/bin
+
+help:  ## say what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+demo: setup  ## run the whole loop on synthetic stacks; report in runs/demo
+	@$(BIN)/minivess demo --out runs/demo
+
+test: setup lint types  ## lint, types and the tests that take seconds
+	$(BIN)/pytest -m "not slow"
+
+test-all: setup lint types  ## every test, also the slow ones
+	$(BIN)/pytest
+
+lint: setup  ## style, the floors of the house, stale locks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python tools/locks.py check
+
+types: setup  ## mypy strict on the library
+	$(BIN)/mypy
+
+setup: .venv/.installed  ## install the locked environment
+
+# The first interpreter that can make a virtual environment is used.
+.uv/.installed: requirements/uv.txt
+	@rm -rf .uv; for python in python3.11 python3.12 python3 /usr/bin/python3.11 /usr/bin/python3; do \
+	  if $$python -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+	    && $$python -m venv .uv 2>/dev/null; then break; fi; rm -rf .uv; done; \
+	test -x .uv/bin/python || { echo "No Python 3.11 or 3.12 with venv was found. Install one (Debian: python3.11-venv)."; exit 1; }
+	@echo "installing uv ..."
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/uv.txt
+	@touch $@
+
+.venv/.installed: .uv/.installed requirements/dev.txt pyproject.toml
+	@echo "installing the environment (about 3 GB to download, 8 GB on disk) ..."
+	@$(UV) venv --quiet --allow-existing --python .uv/bin/python .venv
+	$(UV) pip sync --quiet --python .venv --require-hashes --compile-bytecode requirements/dev.txt
+	@$(UV) pip install --quiet --python .venv --no-deps --editable .
+	@touch $@
+
+lock: .uv/.installed  ## resolve again and write requirements/*.txt
+	.uv/bin/python tools/locks.py write $(UV)
+
+clean:  ## remove environments and caches, not runs/
+	rm -rf .uv .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -1,0 +1,14 @@
+"""Entry of the application, as ``python -m maps.vessel_seg`` and as ``python maps/vessel_seg``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # a MAP's application is a folder, not a package
+
+from minivess.quiet import prepare_process
+
+prepare_process()
+
+from app import main
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,148 @@
+"""Segment one image on request."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from minivess.dicom import read_series
+from minivess.errors import InputError
+from minivess.models import BundleSegmenter, Roi, load_bundle, weights_path
+from minivess.uncertainty import expected_errors_per_predicted_voxel
+from minivess.volume import Volume, read_volume, write_volume
+from settings import AppSettings
+
+_EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
+_DTYPES = ("uint8", "uint16", "int16", "int32", "float32")
+
+
+class VesselInferTask(InferTask):
+    """The bundle's segmenter as MONAI Label knows it: one label, ``vessel``, in the image's own geometry."""
+
+    def __init__(self, bundle: Path, settings: AppSettings) -> None:
+        """Take the trained bundle; it may have no weights yet."""
+        super().__init__(
+            type=InferType.SEGMENTATION,
+            labels={"vessel": 1},
+            dimension=3,
+            description="SegResNet for blood vessels, trained on this server's labels",
+            config={"result_extension": list(_EXTENSIONS)},
+        )
+        self.bundle = bundle
+        self.settings = settings
+        self._hidden = None if settings.use_pretrained_model else self._stamp()
+        self._loaded: dict[str | None, tuple[int, BundleSegmenter]] = {}
+        self._lock = threading.Lock()
+
+    def is_valid(self) -> bool:
+        """Tell whether there are weights to use; without them the model does not show in ``/info/``."""
+        stamp = self._stamp()
+        return stamp != 0 and stamp != self._hidden
+
+    def get_path(self, validate: bool = True) -> str | None:
+        """Give the weights' file."""
+        path = weights_path(self.bundle)
+        return str(path) if path.is_file() or not validate else None
+
+    def segmenter(self, device: str | None) -> BundleSegmenter:
+        """Give the model on a device; it is loaded again when new weights were published."""
+        with self._lock:
+            stamp = self._stamp()
+            held = self._loaded.get(device)
+            if held is None or held[0] != stamp:
+                held = (stamp, load_bundle(self.bundle, device=device))
+                self._loaded[device] = held
+            return held[1]
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Segment ``request["image"]``; keys that this model does not know are ignored.
+
+        Returns:
+            A temporary file that MONAI Label deletes after its answer, and the ``params`` of the answer.
+
+        Raises:
+            InputError: When a value is not one that is allowed.
+        """
+        extension, dtype = _choice(request, "result_extension", _EXTENSIONS), _choice(request, "result_dtype", _DTYPES)
+        clock = [time.monotonic()]
+        volume = read_image(Path(str(request["image"])), self.settings)
+        for key in ("foreground", "background"):
+            _check_points(request.get(key), key, volume)
+        clock.append(time.monotonic())
+        prediction = self.segmenter(request.get("device") or None).predict(volume, roi=_roi(request.get("roi")))
+        clock.append(time.monotonic())
+        mask = prediction.mask
+        score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
+        clock.append(time.monotonic())
+        with tempfile.NamedTemporaryFile(prefix="minivess_", suffix=extension, delete=False) as file:
+            path = Path(file.name)
+        write_volume(mask.with_array(mask.array.astype(dtype)), path)
+        clock.append(time.monotonic())
+        pre, infer, post, write = (round(float(d), 3) for d in np.diff(clock))
+        return str(path), {
+            "label_names": self.labels,
+            "latencies": {
+                "pre": pre,
+                "infer": infer,
+                "invert": 0.0,
+                "post": post,
+                "write": write,
+                "total": round(clock[-1] - clock[0], 3),
+                "transform": {},
+            },
+            "minivess": {
+                "model": prediction.model.to_json(),
+                "threshold": prediction.threshold,
+                "expected_errors_per_predicted_voxel": score,
+                "mean_uncertainty_nats": float(prediction.uncertainty.array.mean()),
+                "vessel_voxels": int(mask.array.sum()),
+            },
+        }
+
+    def _stamp(self) -> int:
+        path = weights_path(self.bundle)
+        return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def read_image(path: Path, settings: AppSettings) -> Volume:
+    """Read an image of the studies: a volume, or a folder that holds a DICOM series."""
+    if path.is_dir() and any(f.suffix.lower() in (".dcm", "") for f in path.iterdir()):
+        return read_series(path).volume
+    return read_volume(path, unit=settings.unit)
+
+
+def _choice(request: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> str:
+    value = request.get(key) or allowed[0]
+    if isinstance(value, list):  # clients send the whole list where nobody chose
+        value = value[0]
+    if value not in allowed:
+        raise InputError(f"{key} {value!r} is not known. Allowed: {', '.join(allowed)}.")
+    return str(value)
+
+
+def _roi(value: Any) -> Roi | None:
+    """Read i-min, i-max, j-min, j-max, k-min, k-max; clients send an empty list for no box."""
+    if not value:
+        return None
+    try:
+        numbers = [int(v) for v in value]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"roi is six integers, i-min i-max j-min j-max k-min k-max. Got {value!r}.") from error
+    if len(numbers) != 6:
+        raise InputError(f"roi is six integers, i-min i-max j-min j-max k-min k-max. Got {len(numbers)}.")
+    a, b, c, d, e, f = numbers
+    return a, b, c, d, e, f
+
+
+def _check_points(points: Any, key: str, volume: Volume) -> None:
+    """Refuse clicks outside the image, which would otherwise be lost without a word; this model takes none."""
+    for point in points or []:
+        if len(point) != 3 or not all(0 <= float(p) < n for p, n in zip(point, volume.shape, strict=True)):
+            raise InputError(f"{key}: the point {point} lies outside the image of {volume.shape} voxels (IJK, from 0).")

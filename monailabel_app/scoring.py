@@ -1,0 +1,130 @@
+"""Scores of images and labels, computed in a background process and kept in one file beside the model.
+
+Not in MONAI Label's index: each of its processes rewrites that file from its own memory, and a score written by one would
+wipe a label submitted to another.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+
+from infer_task import read_image
+from minivess.metrics import cldice, dsc
+from minivess.models import load_bundle, weights_path
+from minivess.paths import sha256_of, write_json
+from minivess.uncertainty import expected_errors_per_predicted_voxel
+from settings import AppSettings
+
+logger = logging.getLogger(__name__)
+
+
+class ScoreFile:
+    """``{method: {image: {...}}}`` in JSON, replaced atomically; the scoring process is its only writer."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the file; it may not exist yet."""
+        self.path = path
+
+    def read(self, method: str) -> dict[str, dict[str, Any]]:
+        """Read the scores of a method."""
+        if not self.path.is_file():
+            return {}
+        scores: dict[str, dict[str, Any]] = json.loads(self.path.read_text()).get(method, {})
+        return scores
+
+    def write(self, method: str, image: str, score: dict[str, Any]) -> None:
+        """Add or replace the score of one image."""
+        content = json.loads(self.path.read_text()) if self.path.is_file() else {}
+        content.setdefault(method, {})[image] = score
+        write_json(self.path, content)
+
+
+class UncertaintyScoring(ScoringMethod):
+    """Expected errors per predicted voxel, for every unlabelled image that the current model has not seen."""
+
+    def __init__(self, bundle: Path, scores: ScoreFile, settings: AppSettings) -> None:
+        """Take the model and where scores are kept."""
+        super().__init__("Expected errors per predicted voxel of the current model")
+        self.bundle = bundle
+        self.scores = scores
+        self.settings = settings
+
+    def is_due(self, datastore: Datastore) -> bool:
+        """Tell whether an image waits for a score."""
+        return bool(self._waiting(datastore))
+
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Score the images that wait; an unreadable one is reported and does not stop the others."""
+        waiting = self._waiting(datastore)
+        segmenter = load_bundle(self.bundle) if waiting else None
+        done: dict[str, Any] = {}
+        for image in waiting:
+            if segmenter is None:
+                break
+            start = time.monotonic()
+            prediction = segmenter.predict(read_image(Path(datastore.get_image_uri(image)), self.settings))
+            score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
+            done[image] = {
+                "score": score,
+                "model_sha256": prediction.model.weights_sha256,
+                "ts": int(time.time()),
+                "seconds": round(time.monotonic() - start, 2),
+            }
+            self.scores.write("uncertainty", image, done[image])
+            logger.info("uncertainty of %s: %.4f", image, score)
+        return done
+
+    def _waiting(self, datastore: Datastore) -> list[str]:
+        path = weights_path(self.bundle)
+        if not path.is_file():
+            return []
+        model, known = sha256_of(path), self.scores.read("uncertainty")
+        images = sorted(datastore.get_unlabeled_images())
+        waiting = [i for i in images if known.get(i, {}).get("model_sha256") != model]
+        limit = self.settings.epistemic_max_samples
+        return waiting[:limit] if limit else waiting
+
+
+class DiceScoring(ScoringMethod):
+    """Dice and clDice of the stored prediction (tag ``original``) against the annotator's label (tag ``final``)."""
+
+    def __init__(self, scores: ScoreFile, settings: AppSettings) -> None:
+        """Take where scores are kept."""
+        super().__init__("Dice and clDice between prediction (original) and label (final)")
+        self.scores = scores
+        self.settings = settings
+
+    def is_due(self, datastore: Datastore) -> bool:
+        """Tell whether a pair waits for a score."""
+        return bool(self._waiting(datastore))
+
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Score the pairs that wait."""
+        done = {}
+        for image, stamp in self._waiting(datastore).items():
+            final, original = (
+                read_image(Path(datastore.get_label_uri(image, tag)), self.settings) for tag in ("final", "original")
+            )
+            masks = (final.array > 0, original.array > 0)
+            done[image] = {"dice": dsc(*masks), "cldice": cldice(*masks), "pair": stamp, "ts": int(time.time())}
+            self.scores.write("dice", image, done[image])
+        return done
+
+    def _waiting(self, datastore: Datastore) -> dict[str, str]:
+        known = self.scores.read("dice")
+        waiting = {}
+        for image in sorted(datastore.get_labeled_images()):
+            files = [Path(datastore.get_label_uri(image, tag)) for tag in ("final", "original")]
+            if all(f.is_file() for f in files):
+                stamp = "-".join(str(f.stat().st_mtime_ns) for f in files)
+                if known.get(image, {}).get("pair") != stamp:
+                    waiting[image] = stamp
+        return waiting

@@ -1,0 +1,47 @@
+"""``minivess bundle``: list and check bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from minivess.cli.output import Json, answer, table
+
+app = typer.Typer(no_args_is_help=True, help="List and check MONAI bundles.")
+
+
+@app.command("check")
+def check(bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")], as_json: Json = False) -> None:
+    """Read a bundle's configuration as text and refuse what would run code.
+
+    Example: minivess bundle check bundles/segresnet
+    """
+    from minivess.models import check_bundle
+
+    files = check_bundle(bundle)
+    answer({"bundle": str(bundle), "checked": files}, as_json=as_json, text=f"{bundle} is only data: {', '.join(files)}")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the bundles that come with minivess.
+
+    Example: minivess bundle list
+    """
+    from minivess.models import weights_path
+    from minivess.models.bundle_check import read_config
+    from minivess.paths import door
+
+    rows = []
+    for folder in sorted(f for f in door("bundles").iterdir() if (f / "configs").is_dir()):
+        metadata = read_config(folder / "configs" / "metadata.json")
+        row = {
+            "bundle": folder.name,
+            "version": metadata["version"],
+            "trained": weights_path(folder).is_file(),
+            "folder": str(folder),
+        }
+        rows.append(row)
+    answer(rows, as_json=as_json, text=table(rows))

@@ -1,0 +1,70 @@
+"""The entry point: nouns, exit codes, and no traceback for what a user can mend."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+import typer
+
+from minivess.cli import bundle, data, demo, doctor, evaluate, map_, predict, serve, synth, train
+from minivess.errors import MinivessError
+from minivess.quiet import prepare_process
+
+_INTERRUPTED = 130
+_FAULT = 3
+
+app = typer.Typer(
+    name="minivess",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="From a folder of blood-vessel volumes to a validated segmentation model.\n\n"
+    "Example: minivess demo. Exit codes: 0 done, 1 refused, 2 wrong usage, 3 internal fault.",
+)
+app.add_typer(synth.app, name="synth")
+app.add_typer(data.app, name="data")
+app.add_typer(bundle.app, name="bundle")
+app.add_typer(map_.app, name="map")
+app.command("train")(train.train)
+app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    prepare_process()
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command.
+
+    Returns:
+        0 done, 1 refused or failed a check, 2 wrong usage, 3 internal fault, 130 interrupted.
+    """
+    try:
+        result = app(args=arguments, standalone_mode=False)
+    except MinivessError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("Interrupted.", err=True)
+        return _INTERRUPTED
+    except BrokenPipeError:  # `minivess ... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001 (the outermost shell)
+        traceback.print_exc()
+        typer.echo("This is a fault of minivess, not of yours. Please report it with the lines above.", err=True)
+        return _FAULT
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,43 @@
+"""``minivess serve``: start the label server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    studies: Annotated[Path, typer.Argument(help="Folder with the images (.nii.gz or .nrrd).")],
+    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    workspace: Annotated[
+        Path | None, typer.Option(help="Where the app, the model and its runs are kept.", show_default="STUDIES/.minivess")
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A trained bundle to start from.")] = None,
+    conf: Annotated[list[str] | None, typer.Option(help="KEY=VALUE setting of the app; repeat.")] = None,
+) -> None:
+    """Serve a folder of studies to MONAI Label clients such as 3D Slicer; Ctrl-C stops it.
+
+    Example: minivess serve studies --bundle runs/model --conf unit=um
+    """
+    import subprocess
+
+    from minivess.errors import UsageError
+    from minivess.models import weights_path
+    from minivess.server import server_command
+    from minivess.train import copy_bundle, publish
+
+    pairs = [text.partition("=") for text in conf or []]
+    if not all(key and sign for key, sign, _ in pairs):
+        raise UsageError("--conf takes KEY=VALUE, for example --conf unit=um.")
+    settings = {key: value for key, _, value in pairs}
+    place = workspace or studies / ".minivess"
+    command = server_command(studies, workspace=place, host=host, port=port, conf=settings)
+    if bundle is not None:
+        target = copy_bundle(bundle, place / "model" / "segresnet")
+        if weights_path(bundle).is_file() and not weights_path(target).is_file():
+            publish(weights_path(bundle), target)
+    typer.echo(f"Serving {studies} at http://{host}:{port} (stop with Ctrl-C). In 3D Slicer: module MONAILabel, that address.")
+    raise typer.Exit(subprocess.call(command))

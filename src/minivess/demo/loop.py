@@ -1,0 +1,99 @@
+"""One round of an annotator, over HTTP with MONAI Label's own client: ask, look, correct, submit, retrain."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from monailabel.client import MONAILabelClient
+
+from minivess.errors import MinivessError
+
+_POLL_S = 0.5
+_TIMEOUT_S = 900.0
+
+
+def one_round(url: str, *, truth: Path, scratch: Path) -> dict[str, Any]:
+    """Label the most uncertain image with what is true, and retrain.
+
+    Args:
+        url: Address of the server.
+        truth: Folder with the true masks, named as the images.
+        scratch: Folder for downloads.
+
+    Returns:
+        What happened: which image and why, times, the outcome of the training, the file of the prediction.
+
+    Raises:
+        MinivessError: When the training fails, or takes longer than 15 minutes.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    client = MONAILabelClient(url, tmpdir=str(scratch), client_id="demo")
+    _wait_for_scores(url)
+    sample = client.next_sample("uncertainty", {})
+    image = sample["id"]
+    _say(f"next sample: {image} ({sample['reason']}: {sample['weight']:.2f})")
+    prediction, parameters = client.infer("segresnet", image, {})
+    _say(f"auto-segmented {image} in {parameters['latencies']['total']:.1f} s")
+    client.save_label(image, str(truth / f"{image}.nii.gz"), tag="final", params={"label_info": [{"name": "vessel", "idx": 1}]})
+    _say(f"submitted the label of {image}")
+    client.train_start("segresnet", {})
+    outcome = _follow_training(client)
+    return {
+        "labelled": image,
+        "reason": sample["reason"],
+        "score": sample["weight"],
+        "prediction_file": prediction,
+        "infer_latencies": parameters["latencies"],
+        "training": outcome,
+    }
+
+
+def _wait_for_scores(url: str) -> None:
+    """Wait for the background scoring that the server starts with."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    _say("waiting for the uncertainty scores")
+    seen = False
+    for _ in range(int(_TIMEOUT_S / _POLL_S)):
+        running = _is_running(url)
+        seen = seen or running
+        if (seen and not running) or time.monotonic() > deadline:
+            return
+        time.sleep(_POLL_S)
+
+
+def _is_running(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/scoring/?check_if_running=true", timeout=30) as answer:  # noqa: S310 (our own server)
+            return bool(json.load(answer))
+    except HTTPError:  # 404: none is running
+        return False
+
+
+def _follow_training(client: MONAILabelClient) -> dict[str, Any]:
+    deadline = time.monotonic() + _TIMEOUT_S
+    last = ""
+    while client.train_status(check_if_running=True):
+        lines = [line for line in client.train_status()["details"] if line.startswith("train:")]
+        if lines and lines[-1] != last:
+            last = lines[-1]
+            _say(last.removeprefix("train: "))
+        if time.monotonic() > deadline:
+            client.train_stop()
+            raise MinivessError("The training took longer than 15 minutes and was stopped.")
+        time.sleep(_POLL_S)
+    task = client.train_status()
+    if task["status"] != "DONE":
+        raise MinivessError("The training failed:\n" + "\n".join(task["details"]))
+    stats: dict[str, Any] = client.info()["train_stats"]["segresnet"]
+    _say(f"training: {stats['state']}, Dice {stats['validation_dice']:.3f}")
+    return stats
+
+
+def _say(text: str) -> None:
+    print(f"      {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,69 @@
+"""Write and check the lock files: hash-pinned, and without the address of any package registry.
+
+The lock that uv itself writes names registry hosts, so it is not committed; these exports of it are. Each carries the hash
+of what pyproject.toml declares, which tells a stale one without a network.
+
+    python tools/locks.py write UV    python tools/locks.py check
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+#: File -> the extras of its environment.
+ENVIRONMENTS = {"dev.txt": ["--all-extras"], "label.txt": ["--extra", "label"]}
+UV_VERSION = "0.13.9"
+
+
+def declared() -> str:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    parts = [
+        project["project"]["requires-python"],
+        project["project"]["dependencies"],
+        project["project"]["optional-dependencies"],
+        project["tool"]["uv"],
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def write(uv: str) -> None:
+    folder = ROOT / "requirements"
+    folder.mkdir(exist_ok=True)
+    subprocess.run([uv, "lock", "--upgrade"], cwd=ROOT, check=True)
+    for name, extras in ENVIRONMENTS.items():
+        command = [uv, "export", "--frozen", "--no-emit-project", "--no-emit-index-url", "--no-annotate", "--no-header"]
+        text = subprocess.run([*command, *extras], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        header = f"# Written by `make lock`; do not edit.\n# declared: {declared()}\n"
+        (folder / name).write_text(header + text)
+    compiled = subprocess.run(
+        [uv, "pip", "compile", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header", "-"],
+        input=f"uv=={UV_VERSION}\n",
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    (folder / "uv.txt").write_text(compiled)
+
+
+def check() -> int:
+    problems = []
+    for name in ENVIRONMENTS:
+        text = (ROOT / "requirements" / name).read_text()
+        if f"# declared: {declared()}" not in text:
+            problems.append(f"requirements/{name} is stale against pyproject.toml: run `make lock`")
+        if "://" in text:
+            problems.append(f"requirements/{name} names an address: run `make lock`")
+    print("\n".join(problems) or "locks are fresh")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["check"]:
+        sys.exit(check())
+    write(sys.argv[2])
