@@ -93,10 +93,16 @@ class BundleSegmenter:
         unknown = set(prompts or {}) - self._capabilities.prompts
         if unknown:
             raise InputError(f"{self._model.bundle} segments by itself and takes no prompts. Got {', '.join(sorted(unknown))}.")
-        box = check_roi(roi, volume.shape) if roi is not None else (slice(None),) * 3
+        box = check_roi(roi, volume.shape) if roi is not None else (slice(0, None),) * 3
         scaling = fit_scaling(volume.array, self._capabilities.modality)
         inside = sliding_probability(
-            self._network, volume.array[box], scaling, self._inferer, device=self._device, progress=progress
+            self._network,
+            volume.array[box],
+            scaling,
+            self._inferer,
+            device=self._device,
+            at=(box[0].start, box[1].start, box[2].start),
+            progress=progress,
         )
         if roi is None:
             probability = inside

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from minivess.errors import InputError
 
@@ -15,46 +16,82 @@ _SAMPLED_VOXELS = 4_000_000
 
 
 @dataclass(frozen=True)
-class Modality:
-    """How intensities of one kind of image are scaled.
+class Percentiles:
+    """Linear scaling between two percentiles, for images whose vessels are about equally bright.
 
     Attributes:
-        low_percentile: Maps to 0.
-        high_percentile: Maps to 1; brighter voxels are kept up to ``ceiling``.
-        power: Exponent after scaling; below 1 it lifts dim vessels, whose brightness differs by decades in microscopy.
-        ignore_zero: Leave exact zeros out of the percentiles, for volumes whose background was set to zero.
-        ceiling: Largest value after scaling, before the power.
+        low: Percentile that maps to 0.
+        high: Percentile that maps to 1; brighter voxels are kept up to 1.5.
+        ignore_zero: Leave exact zeros out, for volumes whose background was set to zero.
     """
-
-    low_percentile: float
-    high_percentile: float
-    power: float = 1.0
-    ignore_zero: bool = False
-    ceiling: float = 1.5
-
-
-MODALITIES: dict[str, Modality] = {
-    "two_photon": Modality(low_percentile=1.0, high_percentile=99.8, power=0.5),
-    "light_sheet": Modality(low_percentile=1.0, high_percentile=99.8, power=0.5),
-    "mr_angiography": Modality(low_percentile=1.0, high_percentile=99.9, ignore_zero=True),
-    "ct_angiography": Modality(low_percentile=5.0, high_percentile=99.9, ignore_zero=True),
-}
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """A modality's rule with the numbers of one volume: the same for each part of it."""
 
     low: float
     high: float
-    power: float
-    ceiling: float
+    ignore_zero: bool = False
 
-    def apply(self, array: NDArray[Any]) -> NDArray[np.float32]:
-        """Scale intensities to about [0, 1], float32, any shape."""
-        scaled = (array.astype(np.float32) - np.float32(self.low)) / np.float32(self.high - self.low)
-        np.clip(scaled, 0.0, self.ceiling, out=scaled)
-        return np.power(scaled, np.float32(self.power), out=scaled) if self.power != 1.0 else scaled
+
+@dataclass(frozen=True)
+class LocalContrast:
+    """Logarithm of the intensity over the local background, for microscopy, where brightness differs by decades.
+
+    The background is a low percentile of each slice's neighbourhood. What is left is contrast: the same vessel gives the
+    same value near the surface and deep, in the middle and in a dim corner, at 8 and at 16 bits.
+
+    Attributes:
+        block: Edge of the blocks that are averaged first, in voxels in plane.
+        window: Edge of the neighbourhood, in blocks.
+        percentile: Of the block means; vessels fill less of a neighbourhood than the rest.
+    """
+
+    block: int = 8
+    window: int = 17
+    percentile: float = 20.0
+
+
+MODALITIES: dict[str, Percentiles | LocalContrast] = {
+    "two_photon": LocalContrast(),
+    "light_sheet": LocalContrast(),
+    "mr_angiography": Percentiles(1.0, 99.9, ignore_zero=True),
+    "ct_angiography": Percentiles(5.0, 99.9, ignore_zero=True),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """A modality's rule with the numbers of one volume, so that each part of the volume is scaled alike.
+
+    Attributes:
+        offset: Subtracted from the intensity first.
+        gain: Multiplies it then.
+        background: (x / block, y / block, z) local background of the logarithm; None for linear scaling.
+        block: Voxels a block, in plane.
+    """
+
+    offset: float
+    gain: float
+    background: NDArray[np.float32] | None = None
+    block: int = 1
+
+    def apply(self, array: NDArray[Any], *, at: tuple[int, int, int] = (0, 0, 0)) -> NDArray[np.float32]:
+        """Scale a volume, or a box cut out of it.
+
+        Args:
+            array: (x, y, z) intensities.
+            at: Where in the volume the box begins.
+
+        Returns:
+            (x, y, z) float32; vessels lie around 1, background around 0 (linear) or -1 (logarithm).
+        """
+        scaled = (array.astype(np.float32) - np.float32(self.offset)) * np.float32(self.gain)
+        if self.background is None:
+            return np.clip(scaled, 0.0, 1.5, out=scaled)
+        np.maximum(scaled, 0.0, out=scaled)
+        np.log1p(scaled, out=scaled)
+        x, y = ((np.arange(first, first + n) + 0.5) / self.block - 0.5 for first, n in zip(at[:2], array.shape[:2], strict=True))
+        background = self.background[:, :, at[2] : at[2] + array.shape[2]]
+        scaled -= _interpolate(_interpolate(background, x, axis=0), y, axis=1)
+        scaled -= 1.0
+        return scaled
 
 
 def fit_scaling(array: NDArray[Any], modality: str) -> Scaling:
@@ -65,7 +102,7 @@ def fit_scaling(array: NDArray[Any], modality: str) -> Scaling:
         modality: Key of :data:`MODALITIES`.
 
     Returns:
-        How to scale it. A constant volume scales to 0.
+        How to scale it. A constant volume scales to a constant.
 
     Raises:
         InputError: When the modality is unknown.
@@ -73,11 +110,55 @@ def fit_scaling(array: NDArray[Any], modality: str) -> Scaling:
     if modality not in MODALITIES:
         raise InputError(f"Unknown modality {modality!r}. Allowed: {', '.join(MODALITIES)}.")
     rule = MODALITIES[modality]
-    stride = max(1, round((array.size / _SAMPLED_VOXELS) ** 0.5))
-    values = array[::stride, ::stride].ravel()
+    if isinstance(rule, LocalContrast):
+        return _fit_local_contrast(array, rule)
+    values = _sampled(array)
     if rule.ignore_zero and values.any():
         values = values[values != 0]
-    low, high = (float(v) for v in np.percentile(values, (rule.low_percentile, rule.high_percentile)))
-    if high <= low:  # nearly all voxels alike: fall back on the range, and on 1 for a constant volume
+    low, high = (float(v) for v in np.percentile(values, (rule.low, rule.high)))
+    if high <= low:  # nearly all voxels alike
         low, high = float(array.min()), float(array.max())
-    return Scaling(low, high if high > low else low + 1.0, rule.power, rule.ceiling)
+    return Scaling(low, 1.0 / (high - low) if high > low else 1.0)
+
+
+def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast) -> Scaling:
+    low, high = (float(v) for v in np.percentile(_sampled(array), (0.0, 99.99)))
+    offset = min(0.0, low)  # signed images: the darkest voxel is 0
+    # More than 8 bits are scaled to 8-bit counts: the logarithm of 1 + I depends on what one count means.
+    gain = 255.0 / (high - offset) if high - offset > 255.0 else 1.0
+    unscaled = Scaling(offset, gain)
+    blocks = _block_means(array, unscaled, rule.block)
+    size = (rule.window, rule.window, 1)
+    background = ndimage.percentile_filter(blocks, rule.percentile, size=size, mode="nearest")
+    smoothing = (rule.window / 4, rule.window / 4, 0.0)
+    smooth = ndimage.gaussian_filter(background, smoothing, mode="nearest").astype(np.float32)
+    return Scaling(offset, gain, smooth, rule.block)
+
+
+def _block_means(array: NDArray[Any], scaling: Scaling, block: int) -> NDArray[np.float32]:
+    """Average the logarithm over in-plane blocks, one row of blocks at a time so that memory stays small."""
+    x, y, z = array.shape
+    columns = np.arange(0, y, block)
+    widths = np.diff([*columns, y])[:, None]
+    rows = []
+    for start in range(0, x, block):
+        part = (array[start : start + block].astype(np.float32) - scaling.offset) * scaling.gain
+        log = np.log1p(np.maximum(part, 0.0)).mean(axis=0)
+        rows.append(np.add.reduceat(log, columns, axis=0) / widths)
+    return np.stack(rows).astype(np.float32)
+
+
+def _interpolate(array: NDArray[np.float32], positions: NDArray[np.float64], *, axis: int) -> NDArray[np.float32]:
+    clipped = np.clip(positions, 0, array.shape[axis] - 1)
+    low = np.floor(clipped).astype(np.intp)
+    high = np.minimum(low + 1, array.shape[axis] - 1)
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    share = (clipped - low).astype(np.float32).reshape(shape)
+    return np.asarray(array.take(low, axis=axis) * (1 - share) + array.take(high, axis=axis) * share)
+
+
+def _sampled(array: NDArray[Any]) -> NDArray[Any]:
+    stride = max(1, round((array.size / _SAMPLED_VOXELS) ** 0.5))
+    sampled = array[::stride, ::stride].ravel()
+    return sampled.astype(np.uint8) if sampled.dtype == bool else sampled

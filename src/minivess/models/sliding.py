@@ -24,6 +24,7 @@ def sliding_probability(
     inferer: SlidingWindowInferer,
     *,
     device: torch.device,
+    at: tuple[int, int, int] = (0, 0, 0),
     progress: Progress | None = None,
     band_voxels: int = BAND_VOXELS,
 ) -> NDArray[np.float32]:
@@ -38,18 +39,20 @@ def sliding_probability(
         scaling: How intensities become the network's input.
         inferer: Window size, overlap and blending.
         device: Where the network is.
+        at: Where in its volume the array begins, if it is a box cut out of one.
         progress: Told about the share done after each band.
         band_voxels: Voxels of one band.
 
     Returns:
         (x, y, z) float32 probability in [0, 1].
     """
+    x, y, z = at
     probability = np.empty(array.shape, np.float32)
     margin = int(inferer.roi_size[0])
     bands = list(_bands(array.shape[0], int(np.prod(array.shape[1:])), margin, band_voxels))
     for done, (start, stop) in enumerate(bands, start=1):
         first, last = max(0, start - margin), min(array.shape[0], stop + margin)
-        window = torch.from_numpy(scaling.apply(array[first:last]))[None, None].to(device)
+        window = torch.from_numpy(scaling.apply(array[first:last], at=(x + first, y, z)))[None, None].to(device)
         with torch.inference_mode():
             result = torch.sigmoid(inferer(window, network))[0, 0]
         probability[start:stop] = result[start - first : stop - first].cpu().numpy()

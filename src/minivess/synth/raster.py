@@ -49,30 +49,38 @@ def rasterise(
         brightness: (branches,) relative brightness of each branch; 1 where not stated. The brighter one wins.
     """
     size = np.asarray(spacing, dtype=np.float64)
-    points, radius, branch = _dense_points(graph, float(size.min()) / 2)
+    points, radius, branch = _dense_points(graph, size.min() / 2, by_radius=True)
     light = np.ones(len(graph.parent)) if brightness is None else brightness
     order = np.argsort(light[branch], kind="stable")  # later ones overwrite: the brightest last
     points, radius, light_of_point = points[order], radius[order], light[branch][order]
 
     image = np.zeros(shape, np.float32)
-    centres = np.clip(np.floor(points / size).astype(np.int64), 0, np.array(shape) - 1)
+    centres = _voxels_of(points, size, shape)
     reach = np.ceil(np.maximum(radius[:, None], size / 2) / size).astype(np.int64)
     for group in _by_reach(reach):
         box = reach[group[0]]
         for part in np.array_split(group, len(group) * int(np.prod(2 * box + 1)) // _CHUNK + 1):
             _paint(image, points[part], radius[part], light_of_point[part], centres[part], box, size)
+    points, radius, branch = _dense_points(graph, size.min() / 2, by_radius=False)
+    on_line = tuple(_voxels_of(points, size, shape).T)
     centreline = np.zeros(shape, bool)
-    centreline[tuple(centres.T)] = True
+    centreline[on_line] = True
     radius_map = np.zeros(shape, np.float32)
-    np.maximum.at(radius_map, tuple(centres.T), radius.astype(np.float32))
+    np.maximum.at(radius_map, on_line, radius.astype(np.float32))
+    np.maximum.at(image, on_line, light[branch].astype(np.float32))  # a thin vessel may pass between voxel centres
     return Raster(image > 0, centreline, radius_map, image)
 
 
-def _dense_points(graph: VesselGraph, step: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _voxels_of(points: NDArray[np.float64], size: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.int64]:
+    return np.clip(np.floor(points / size).astype(np.int64), 0, np.array(shape) - 1)
+
+
+def _dense_points(graph: VesselGraph, step: float, *, by_radius: bool) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Sample every edge at least each ``step``; by radius, wide vessels are sampled less densely."""
     a, b = graph.edges.T
     length = np.linalg.norm(graph.points[a] - graph.points[b], axis=1)
     # Wide vessels need no sample at each half voxel: a quarter of the radius leaves no visible ripple.
-    spaced = np.maximum(step, 0.25 * np.minimum(graph.radius[a], graph.radius[b]))
+    spaced = np.maximum(step, 0.25 * np.minimum(graph.radius[a], graph.radius[b])) if by_radius else step
     pieces = np.maximum(1, np.ceil(length / spaced).astype(np.int64))
     edge = np.repeat(np.arange(len(pieces)), pieces + 1)
     first = np.repeat(np.cumsum(pieces + 1) - (pieces + 1), pieces + 1)

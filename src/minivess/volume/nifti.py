@@ -58,7 +58,7 @@ def read_nifti(path: Path, *, unit: Unit | None = None, limit_bytes: int) -> Vol
 def _decode(image: nib.Nifti1Image) -> NDArray[Any]:
     slope, intercept = image.dataobj.slope, image.dataobj.inter
     if (slope, intercept) == (1.0, 0.0):
-        return np.array(image.dataobj)
+        return np.asarray(image.dataobj)
     return np.asarray(image.dataobj, dtype=np.float32)
 
 

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from minivess.cli.main import run
+from minivess.models import weights_path
+from minivess.volume import read_volume
+
+
+def ok(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    code = run([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return captured.out
+
+
+def refused(capsys: pytest.CaptureFixture[str], code: int, word: str, *arguments: object) -> None:
+    assert run([str(a) for a in arguments]) == code
+    error = capsys.readouterr().err
+    assert word in error
+    assert "Traceback" not in error
+
+
+def test_synth_check_train_predict_evaluate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data, model = tmp_path / "data", tmp_path / "model"
+    made = json.loads(ok(capsys, "synth", "make", data, "--count", 2, "--shape", 64, 64, 8, "--json"))
+    assert [v["name"] for v in made["volumes"]] == ["capillary_0000", "capillary_0001"]
+    assert (data / "pictures" / "capillary_0000.png").stat().st_size > 1000
+    assert "All 2 pairs fit" in ok(capsys, "data", "check", data)
+    trained = json.loads(ok(capsys, "train", data, "--out", model, "--epochs", 2, "--json"))
+    assert trained["held_out"]
+    refused(capsys, 1, "--resume", "train", data, "--out", model)
+    image = data / "images" / "capillary_0001.nii.gz"
+    answer = json.loads(ok(capsys, "predict", image, "--bundle", model, "--out", tmp_path / "p", "--json"))
+    assert answer["volumes"][0]["name"] == "capillary_0001"
+    for name in ("mask", "probability", "uncertainty"):
+        assert read_volume(tmp_path / "p" / f"capillary_0001_{name}.nii.gz").same_grid(read_volume(image))
+    scores = json.loads(ok(capsys, "evaluate", data, "--bundle", model, "--section", "validation", "--json"))["scores"]
+    assert [row["method"] for row in scores] == ["model", "Otsu"]
+    assert scores[0]["dsc"] == pytest.approx(trained["validation_dice"], abs=2e-3)
+
+
+def test_a_stack_without_spacing_is_told_what_to_pass(capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path) -> None:
+    tifffile.imwrite(tmp_path / "s.tif", np.ones((4, 16, 16), np.uint8), photometric="minisblack")
+    refused(capsys, 1, "--spacing 0.994 0.994 5 --unit um", "predict", tmp_path / "s.tif", "--bundle", bundle, "--out", tmp_path)
+    ok(capsys, "predict", tmp_path / "s.tif", "--bundle", bundle, "--out", tmp_path / "p", "--spacing", 1, 1, 5, "--unit", "um")
+    out = ok(capsys, "data", "convert", tmp_path / "s.tif", tmp_path / "s.nrrd", "--spacing", 1, 1, 5)
+    assert "1.000x1.000x5.000" in out
+
+
+def test_bundles_are_listed_and_checked(capsys: pytest.CaptureFixture[str], segresnet: Path, tmp_path: Path) -> None:
+    assert json.loads(ok(capsys, "bundle", "list", "--json"))[0]["bundle"] == "segresnet"
+    assert "only data" in ok(capsys, "bundle", "check", segresnet)
+    refused(capsys, 1, "is no bundle", "bundle", "check", tmp_path)
+
+
+def test_doctor_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    report = json.loads(ok(capsys, "doctor", "--json"))
+    assert {"extra label", "bundles/segresnet", "dciodvfy", "GPU"} <= {row["what"] for row in report["checks"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (["nonsense"], 2, "No such command"),
+        (["predict"], 2, "Missing argument"),
+        (["synth", "make", "x", "--kind", "vein"], 2, "allowed are capillary, large, tof"),
+        (["data", "check", "nowhere"], 1, "minivess data make"),
+        (["predict", "nowhere.nii.gz", "--bundle", "nowhere", "--out", "x"], 1, "is no bundle"),
+        (["serve", "nowhere"], 1, "No such folder of studies"),
+        (["serve", ".", "--host", "0.0.0.0"], 2, "without authentication"),
+        (["map", "run", "nowhere", "x", "-m", "y"], 1, "No such folder"),
+        (["evaluate", "x", "--bundle", "y", "--section", "z"], 2, "allowed are training"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(capsys, code, word, *arguments)
+
+
+def test_the_demo_does_not_wipe_a_folder_of_others(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    refused(capsys, 1, "holds no demonstration", "demo", "--out", tmp_path)
+    assert (tmp_path / "precious").exists()
+
+
+def test_help_loads_no_torch_and_every_command_has_an_example() -> None:
+    assert "'torch'" not in _modules_after_help()
+    for words in (["train"], ["predict"], ["synth", "make"], ["data", "make"], ["map", "run"], ["serve"], ["doctor"], ["demo"]):
+        done = subprocess.run([sys.executable, "-m", "minivess", *words, "--help"], check=True, capture_output=True, text=True)
+        assert "Example: minivess" in done.stdout
+
+
+def _modules_after_help() -> str:
+    program = "import sys; from minivess.cli.main import run; run(['--help']); print(sorted(sys.modules))"
+    return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize(("extra", "blocked"), [("label", "monailabel"), ("map", "holoscan"), ("sam3", "transformers"), ("track", "mlflow")])
+def test_each_extra_can_be_missing(extra: str, blocked: str, segresnet: Path) -> None:
+    program = f"""
+import sys, importlib.abc
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] == {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block())
+import minivess.cli.main, minivess.dicom, minivess.train, minivess.models, minivess.server, minivess.uncertainty
+from minivess.extras import missing_modules
+assert missing_modules({extra!r}), "not seen as missing"
+minivess.models.check_bundle(__import__('pathlib').Path({str(segresnet)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_published_bundle_keeps_its_weights(bundle: Path) -> None:
+    assert weights_path(bundle).is_file()

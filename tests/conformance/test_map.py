@@ -1,0 +1,115 @@
+"""The application through its real entry, as a process: exit codes, all of the output or none, valid DICOM."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom.test_seg import dciodvfy
+from dicom.test_series import ORIENTATIONS, edit, volume_of
+
+from minivess.dicom import read_seg, read_series, write_series
+from minivess.models import load_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_map(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "maps.vessel_seg", *map(str, arguments)]
+    variables = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=variables, timeout=300)
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    return write_series(volume_of(ORIENTATIONS["oblique"], (40, 36, 9)), tmp_path / "in", name="oblique")
+
+
+def test_a_series_becomes_a_seg_and_a_report(series: Path, bundle: Path, tmp_path: Path) -> None:
+    done = run_map("-i", series, "-o", tmp_path / "out", "-m", bundle)
+    assert done.returncode == 0, done.stderr
+    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["result.json", "vessels.seg.dcm"]
+    assert dciodvfy(tmp_path / "out" / "vessels.seg.dcm") == []
+    report = json.loads((tmp_path / "out" / "result.json").read_text())
+    expected = load_bundle(bundle, device="cpu").predict(read_series(series).volume).mask
+    seg = read_seg(tmp_path / "out" / "vessels.seg.dcm")
+    assert np.array_equal(seg.array, expected.array) or int(seg.array.sum()) == int(expected.array.sum())
+    assert report["vessel_voxels"] == int(expected.array.sum())
+    assert any("judge the result yourself" in note for note in report["notes"])
+    assert "Segmentation fault" not in done.stderr
+
+
+def test_the_environment_variables_of_a_map_are_read(series: Path, bundle: Path, tmp_path: Path) -> None:
+    done = run_map(
+        HOLOSCAN_INPUT_PATH=str(series), HOLOSCAN_OUTPUT_PATH=str(tmp_path / "out"), HOLOSCAN_MODEL_PATH=str(bundle.parent)
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "result.json").is_file()
+
+
+def test_minivess_map_run_is_the_same_application(series: Path, bundle: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "minivess", "map", "run", str(series), str(tmp_path / "out"), "-m", str(bundle)]
+    assert subprocess.run(command, check=False, timeout=300).returncode == 0
+    assert (tmp_path / "out" / "vessels.seg.dcm").is_file()
+
+
+def refused(series: Path, bundle: Path, out: Path, word: str) -> None:
+    done = run_map("-i", series, "-o", out, "-m", bundle)
+    assert done.returncode == 1, done.stderr
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_refusals_end_with_1_and_leave_nothing(series: Path, bundle: Path, segresnet: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    refused(tmp_path / "nothing", bundle, out, "No such folder")
+    refused(series, segresnet / "docs", out, "must hold one bundle")
+    refused(series, bundle, series, "same folder")
+    edit(series, lambda i, d: setattr(d, "ImagePositionPatient", [0, 0, float(i * i)]))
+    refused(series, bundle, out, "not uniform")
+    assert not out.exists()
+    assert not [f for f in tmp_path.iterdir() if f.name.startswith(".")]
+
+
+def test_an_output_that_holds_something_is_refused_first(series: Path, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("x")
+    refused(series, bundle, tmp_path / "out", "not empty")
+    assert [f.name for f in (tmp_path / "out").iterdir()] == ["precious"]
+
+
+def test_an_unknown_option_ends_with_2() -> None:
+    assert run_map("--nonsense").returncode == 2
+
+
+def test_a_killed_run_leaves_no_output(series: Path, bundle: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "maps.vessel_seg", "-i", str(series), "-o", str(tmp_path / "out"), "-m", str(bundle)]
+    for delay_s in (1.0, 4.0):
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+            time.sleep(delay_s)
+            process.send_signal(signal.SIGKILL)
+        assert not (tmp_path / "out").exists() or (tmp_path / "out" / "result.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["lidc_idri_0314_ct_48", "vs_seg_001_mr_t1gd_44"])
+def test_the_real_series(shared_data: Path, bundle: Path, tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(shared_data / "dicom" / f"{name}.zip") as archive:
+        archive.extractall(tmp_path / "in")
+    done = run_map("-i", tmp_path / "in", "-o", tmp_path / "out", "-m", bundle)
+    assert done.returncode == 0, done.stderr
+    assert dciodvfy(tmp_path / "out" / "vessels.seg.dcm") == []
+
+
+def test_the_tilted_series_is_refused(shared_data: Path, bundle: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(shared_data / "dicom" / "ge_ct_gantry_tilt_var_spacing.zip") as archive:
+        archive.extractall(tmp_path / "in")
+    refused(tmp_path / "in", bundle, tmp_path / "out", "1.081 mm")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,74 @@
+"""What all tests share: the real data where it is there, a small real bundle, and one line on what was left out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from minivess.quiet import prepare_process
+
+prepare_process()  # before anything imports MONAI
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("MINIVESS_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real volumes; a user's machine does not have it."""
+    if not SHARED.is_dir():
+        pytest.skip("no shared data: set MINIVESS_SHARED_DATA to run tests on real volumes")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def segresnet() -> Path:
+    """The bundle as it is shipped, without weights."""
+    return ROOT / "bundles" / "segresnet"
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, segresnet: Path) -> Path:
+    """A copy of the bundle with seeded random weights: real files, real loading, no training."""
+    import torch
+    from monai.bundle import ConfigParser
+
+    from minivess.models import save_weights, weights_path
+    from minivess.train import copy_bundle
+
+    folder = copy_bundle(segresnet, tmp_path_factory.mktemp("bundle") / "segresnet")
+    parser = ConfigParser()
+    parser.read_config(str(folder / "configs" / "inference.yaml"))
+    torch.manual_seed(0)
+    save_weights(parser.get_parsed_content("network_def"), weights_path(folder), {"made_by": "conftest"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four small synthetic stacks with labels, split by subject."""
+    from minivess.synth import make_sample
+    from minivess.train import make_dataset
+    from minivess.volume import write_volume
+
+    folder = tmp_path_factory.mktemp("dataset")
+    for index in range(4):
+        sample = make_sample("capillary", index, shape=(96, 96, 8))
+        write_volume(sample.image, folder / "images" / f"stack{index}.nii.gz")
+        write_volume(sample.mask, folder / "labels" / f"stack{index}.nii.gz")
+    make_dataset(folder, validation=["stack2"], test=["stack3"])
+    return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was left out, and why."""
+    reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []))
+    deselected = len(terminalreporter.stats.get("deselected", []))
+    if deselected:
+        reasons["slow, see `make test-all`"] = deselected
+    if reasons:
+        listed = "; ".join(f"{count} {reason.removeprefix('Skipped: ')}" for reason, count in reasons.items())
+        terminalreporter.write_line(f"left out: {listed}")

@@ -1,0 +1,254 @@
+"""The label app under MONAI Label's own server, as a process over HTTP, with its own client in another process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from dicom.test_series import ORIENTATIONS, volume_of
+
+from minivess.models import load_bundle, weights_path
+from minivess.server import LabelServer, server_command
+from minivess.server.serve import free_port
+from minivess.train import copy_bundle, publish
+from minivess.volume import Volume, read_volume, write_volume
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def stock_command(app: Path, studies: Path, port: int, *conf: str) -> list[str]:
+    flags = [word for pair in zip(conf[::2], conf[1::2], strict=True) for word in ("--conf", *pair)]
+    return [
+        sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", str(studies),
+        "--host", "127.0.0.1", "--port", str(port), *flags,
+    ]  # fmt: skip
+
+
+def copied_app(folder: Path) -> Path:
+    ignore = shutil.ignore_patterns("model", "logs", "bin", "lib", "__pycache__")
+    return Path(shutil.copytree(ROOT / "monailabel_app", folder / "app", ignore=ignore))
+
+
+def odd_geometries() -> dict[str, Volume]:
+    volumes = {name.split()[0]: volume_of(d, (24, 20, 6)) for name, d in ORIENTATIONS.items()}
+    volumes["um"] = volume_of(np.diag([0.6, 0.6, 5.0]), (24, 20, 6), "um")
+    volumes["flat"] = volume_of(np.diag([-0.6, 0.6, 5.0]), (24, 20, 1), "um")
+    return volumes
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, bundle: Path, dataset: Path) -> Iterator[tuple[str, Path, Path]]:
+    """A stock server with four stacks, images of odd geometry, and a model; gives address, studies and model folder."""
+    folder = tmp_path_factory.mktemp("server")
+    studies = Path(shutil.copytree(dataset / "images", folder / "studies"))
+    for name, volume in odd_geometries().items():
+        write_volume(volume, studies / f"{name}.nii.gz")
+    target = copy_bundle(bundle, folder / "model" / "segresnet")
+    publish(weights_path(bundle), target)
+    port = free_port()
+    command = stock_command(copied_app(folder), studies, port, "model_dir", str(folder / "model"), "preset", "tiny")
+    with LabelServer(command, url=f"http://127.0.0.1:{port}", log=folder / "server.log") as running:
+        yield running.url, studies, target
+
+
+def info(url: str) -> dict:
+    with urlopen(f"{url}/info/") as answer:
+        return json.load(answer)
+
+
+def client(url: str, script: str, *arguments: str) -> dict:
+    """Run lines with the stock client in a process of its own; the last line it prints is JSON."""
+    program = f"import json, sys\nfrom monailabel.client import MONAILabelClient\nc = MONAILabelClient({url!r})\n{script}"
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_info_has_the_shape_that_clients_draw(server: tuple[str, Path, Path]) -> None:
+    content = info(server[0])
+    assert "config" not in content
+    assert content["labels"] == ["vessel"]
+    model = content["models"]["segresnet"]
+    assert (model["type"], model["dimension"], model["labels"]) == ("segmentation", 3, {"vessel": 1})
+    assert {"random", "uncertainty"} <= set(content["strategies"])
+    assert {"dice", "uncertainty"} <= set(content["scoring"])
+    for task in (*content["models"].values(), *content["trainers"].values()):
+        assert all(isinstance(v, bool | int | float | str | list) for v in task["config"].values())
+
+
+@pytest.mark.parametrize("name", odd_geometries())
+def test_an_answer_lies_on_its_image_whatever_the_geometry(server: tuple[str, Path, Path], bundle: Path, tmp_path: Path, name: str) -> None:
+    url, studies, _ = server
+    answer = client(
+        url,
+        "f, p = c.infer('segresnet', sys.argv[1], {'result_extension': '.nii.gz', 'unknown_key': 1, 'roi': []})\n"
+        "import shutil; shutil.copy(f, sys.argv[2]); print(json.dumps(p))",
+        name,
+        str(tmp_path / "answer.nii.gz"),
+    )
+    image, mask = read_volume(studies / f"{name}.nii.gz"), read_volume(tmp_path / "answer.nii.gz")
+    assert mask.same_grid(image)
+    assert mask.array.dtype == np.uint8
+    assert np.array_equal(mask.array, load_bundle(bundle, device="cpu").predict(image).mask.array)
+    assert answer["label_names"] == {"vessel": 1}
+    assert set(answer["latencies"]) == {"pre", "infer", "invert", "post", "write", "total", "transform"}
+    assert answer["minivess"]["model"]["bundle"] == "segresnet_vessel"
+
+
+def test_a_swapped_roi_is_sorted_and_nrrd_is_the_default(server: tuple[str, Path, Path], tmp_path: Path) -> None:
+    url, studies, _ = server
+    client(
+        url,
+        "f, p = c.infer('segresnet', 'axial', {'roi': [20, 4, 0, 16, 0, 6]})\nimport shutil; shutil.copy(f, sys.argv[1]); print('1')",
+        str(tmp_path / "a.nrrd"),
+    )
+    mask = read_volume(tmp_path / "a.nrrd")
+    assert mask.same_grid(read_volume(studies / "axial.nii.gz"))
+    assert not mask.array[20:].any()
+    assert not mask.array[:, 16:].any()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"result_dtype": "object"}, {"result_extension": ".exe"}, {"foreground": [[999, 0, 0]]}, {"device": "cuda:99"}, {"roi": [1, 2]}],
+)
+def test_a_bad_parameter_is_refused_and_the_server_lives(server: tuple[str, Path, Path], parameters: dict) -> None:
+    script = (
+        "try:\n    c.infer('segresnet', 'axial', json.loads(sys.argv[1])); print('0')\n"
+        "except Exception as e:\n    print(json.dumps(str(e)))"
+    )
+    assert "500" in client(server[0], script, json.dumps(parameters))
+    assert info(server[0])["name"] == "MinIVess"
+
+
+def test_the_stock_client_completes_the_loop(server: tuple[str, Path, Path], dataset: Path, tmp_path: Path) -> None:
+    url, studies, bundle = server
+    before = weights_path(bundle).read_bytes()
+    for name in odd_geometries():  # the loop is about the stacks
+        (studies / f"{name}.nii.gz").unlink()
+    time.sleep(2)
+    _wait_for_scores(url, bundle)
+    result = client(
+        url,
+        """
+import time
+seen = []
+sample = c.next_sample('uncertainty', {})
+for i in ['stack0', 'stack1', 'stack2']:
+    f, p = c.infer('segresnet', i, {})
+    saved = c.save_label(i, sys.argv[1] + '/' + i + '.nii.gz', tag='final', params={'label_info': [{'name': 'vessel', 'idx': 1}]})
+    seen.append(saved)
+c.train_start('segresnet', {'max_epochs': 1, 'pretrained': False})
+while c.train_status(check_if_running=True):
+    time.sleep(0.5)
+status = c.train_status()
+f, p = c.infer('segresnet', 'stack3', {})
+left = c.next_sample('random', {})
+print(json.dumps({'sample': sample, 'saved': seen, 'train': status['status'], 'details': status['details'], 'infer': p,
+                  'stats': c.info()['train_stats'], 'left': left, 'store': c.info()['datastore']}))
+""",
+        str(dataset / "labels"),
+    )
+    assert result["sample"]["id"].startswith("stack")
+    assert "most expected errors" in result["sample"]["reason"]
+    assert all(s["minivess"]["same_grid_as_image"] for s in result["saved"])
+    assert result["train"] == "DONE", result["details"]
+    stats = result["stats"]["segresnet"]
+    assert {"epoch", "loss", "best_metric", "start_ts", "state", "validation_dice"} <= set(stats)
+    assert stats["held_out"] is True
+    assert result["left"]["id"] == "stack3"
+    assert result["store"]["completed"] == 3
+    published = weights_path(bundle).read_bytes() != before
+    assert published == (stats["state"] == "published")
+    assert published == (stats["validation_dice"] >= stats["published_dice_before"])
+
+
+def _wait_for_scores(url: str, bundle: Path) -> None:
+    deadline = time.monotonic() + 200
+    scores = bundle.parent / "scores.json"
+    while time.monotonic() < deadline:
+        known = json.loads(scores.read_text())["uncertainty"] if scores.is_file() else {}
+        if all(f"stack{i}" in known for i in range(4)):
+            return
+        time.sleep(0.5)
+    raise AssertionError("no scores within 200 s")
+
+
+BUILD = """
+import json, sys
+from monailabel.interfaces.utils.app import app_instance
+app = app_instance(app_dir=sys.argv[1], studies=sys.argv[2], conf=json.loads(sys.argv[3]))
+print(json.dumps(app.info()))
+"""
+
+
+def build(tmp_path: Path, conf: dict[str, str], **environment: str) -> subprocess.CompletedProcess[str]:
+    app = tmp_path / "app"
+    app = app if app.exists() else copied_app(tmp_path)
+    (tmp_path / "studies").mkdir(exist_ok=True)
+    variables = {**os.environ, "PYTHONPATH": str(app), "MONAI_LABEL_DATASTORE_AUTO_RELOAD": "false", **environment}
+    command = [sys.executable, "-c", BUILD, str(app), str(tmp_path / "studies"), json.dumps(conf)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=variables, timeout=200)
+
+
+def test_without_weights_the_app_starts_and_the_model_is_hidden(tmp_path: Path) -> None:
+    done = build(tmp_path, {})
+    assert done.returncode == 0, done.stderr[-2000:]
+    content = json.loads(done.stdout.splitlines()[-1])
+    assert content["models"] == {}
+    assert "segresnet" in content["trainers"]
+
+
+@pytest.mark.parametrize(
+    ("conf", "word"),
+    [
+        ({"prelaod": "true"}, "there is no such setting"),
+        ({"preload": "maybe"}, "not a switch"),
+        ({"models": "unet"}, "unknown model"),
+        ({"unit": "inch"}, "unknown unit"),
+        ({"preset": "huge"}, "unknown preset"),
+        ({"epistemic_max_samples": "-1"}, "not a count"),
+    ],
+)
+def test_a_bad_setting_stops_the_start_with_a_sentence(tmp_path: Path, conf: dict[str, str], word: str) -> None:
+    done = build(tmp_path, conf)
+    assert done.returncode != 0
+    assert word in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["TRAIN", "STRATEGY", "SCORING", "BATCH_INFER"])
+def test_each_kind_of_task_can_be_switched_off(tmp_path: Path, task: str) -> None:
+    done = build(tmp_path, {"skip_trainers": "false"}, **{f"MONAI_LABEL_TASKS_{task}": "false"})
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_the_skips_leave_the_rest(tmp_path: Path) -> None:
+    done = build(tmp_path, {"skip_trainers": "true", "skip_strategies": "true", "skip_scoring": "true", "use_pretrained_model": "false"})
+    content = json.loads(done.stdout.splitlines()[-1])
+    assert (content["trainers"], list(content["strategies"]), content["scoring"]) == ({}, ["random"], {})
+
+
+@pytest.mark.slow
+def test_a_dry_run_of_the_stock_server_works(tmp_path: Path) -> None:
+    app = copied_app(tmp_path)
+    (tmp_path / "studies").mkdir()
+    command = [*stock_command(app, tmp_path / "studies", free_port()), "--dryrun"]
+    assert subprocess.run(command, check=False, timeout=200, cwd=tmp_path, capture_output=True).returncode == 0
+
+
+def test_minivess_serve_prepares_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    command = server_command(tmp_path / "studies", workspace=tmp_path / "w", port=free_port())
+    assert (tmp_path / "w" / "app" / "main.py").is_file()
+    assert command[command.index("--host") + 1] == "127.0.0.1"

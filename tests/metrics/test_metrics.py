@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDiceMetric, SurfaceDistanceMetric
+
+from minivess.errors import InputError
+from minivess.metrics import betti_numbers, centreline_of, cldice, compare_masks, dsc, surface_distances
+
+SPACING = (0.6, 0.6, 5.0)
+
+
+def tube(shape: tuple[int, int, int] = (24, 24, 12), y: int = 12, z: int = 6, radius: int = 3) -> np.ndarray:
+    _, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    return np.broadcast_to((j - y) ** 2 + (k - z) ** 2 <= radius**2, shape).copy()
+
+
+def torus() -> np.ndarray:
+    x, y, z = np.ogrid[-12:13, -12:13, -5:6]
+    return (np.sqrt(x**2 + y**2) - 8) ** 2 + z**2 <= 9
+
+
+def blobs(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    fields = [ndimage.gaussian_filter(rng.normal(size=(20, 18, 9)), 1.5) for _ in range(2)]
+    return fields[0] > 0.05, (fields[0] + 0.5 * fields[1]) > 0.05
+
+
+def as_batch(mask: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(mask)[None, None].float()
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_dice_and_surface_distances_equal_monais(seed: int) -> None:
+    a, b = blobs(seed)
+    ours = surface_distances(a, b, SPACING, tolerance=1.0)
+    prediction, reference = as_batch(b), as_batch(a)
+    assert dsc(a, b) == pytest.approx(DiceMetric()(prediction, reference).item(), abs=1e-6)
+    keywords = {"include_background": True, "distance_metric": "euclidean"}
+    nsd = SurfaceDiceMetric([1.0], **keywords)(prediction, reference, spacing=SPACING)
+    forth = HausdorffDistanceMetric(percentile=95, **keywords)(prediction, reference, spacing=SPACING)
+    masd = [
+        SurfaceDistanceMetric(**keywords)(p, r, spacing=SPACING).item()
+        for p, r in ((prediction, reference), (reference, prediction))
+    ]
+    assert ours.nsd == pytest.approx(nsd.item(), abs=1e-5)
+    assert ours.hd95 == pytest.approx(forth.item(), rel=1e-5)
+    assert ours.masd == pytest.approx(sum(masd) / 2, rel=1e-5)
+
+
+def test_a_shift_by_one_slice_is_one_slice_in_um() -> None:
+    a = np.zeros((10, 10, 8), bool)
+    a[2:8, 2:8, 2:4] = True
+    b = np.roll(a, 1, axis=2)
+    scores = surface_distances(a, b, SPACING, tolerance=5.0)
+    assert scores.nsd == 1.0
+    assert scores.hd95 == pytest.approx(5.0)
+    assert surface_distances(a, b, SPACING, tolerance=4.9).nsd < 1.0
+
+
+def test_dice_by_hand() -> None:
+    a, b = np.zeros((3, 3, 3), bool), np.zeros((3, 3, 3), bool)
+    a[0, 0, :3] = True
+    b[0, 0, 1:3] = True
+    b[2, 2, 2] = True
+    assert dsc(a, b) == pytest.approx(4 / 6)
+
+
+def test_cldice_by_hand() -> None:
+    long, short = tube(), tube()
+    short[12:] = False
+    thin = centreline_of(long)
+    assert cldice(long, long) == 1.0
+    share = np.count_nonzero(thin & short) / np.count_nonzero(thin)  # sensitivity; precision is 1
+    assert cldice(long, short) == pytest.approx(2 * share / (1 + share), abs=0.02)
+
+
+def test_empty_masks_follow_the_stated_conventions() -> None:
+    empty, full = np.zeros((24, 24, 12), bool), tube()
+    both = compare_masks(empty, empty, SPACING)
+    assert (both.dsc, both.cldice, both.nsd, both.hd95_um, both.masd_um) == (1, 1, 1, 0, 0)
+    for pair in ((empty, full), (full, empty)):
+        one = compare_masks(*pair, SPACING)
+        assert (one.dsc, one.cldice, one.nsd) == (0, 0, 0)
+        assert math.isnan(one.hd95_um)
+        assert one.to_json()["masd_um"] is None
+
+
+def test_disjoint_tubes_have_no_cldice() -> None:
+    assert cldice(tube(y=6, radius=2), tube(y=18, radius=2)) == 0.0
+
+
+@pytest.mark.parametrize("edge", [1, 2, 4, 6])
+def test_a_cube_does_not_vanish_when_thinned(edge: int) -> None:
+    cube = np.zeros((10, 10, 10), bool)
+    cube[2 : 2 + edge, 2 : 2 + edge, 2 : 2 + edge] = True
+    assert centreline_of(cube).any()
+    assert cldice(cube, cube) == 1.0
+
+
+def test_betti_numbers_of_known_shapes() -> None:
+    assert betti_numbers(torus()) == (1, 1, 0)
+    shell = np.zeros((7, 7, 7), bool)
+    shell[1:6, 1:6, 1:6] = True
+    shell[3, 3, 3] = False
+    assert betti_numbers(shell) == (1, 0, 1)
+    two = np.zeros((9, 9, 9), bool)
+    two[1:3, 1:3, 1:3] = two[6:8, 6:8, 6:8] = True
+    assert betti_numbers(two) == (2, 0, 0)
+    diagonal = np.eye(3, dtype=bool)[:, :, None] & np.ones((1, 1, 1), bool)
+    assert betti_numbers(diagonal) == (1, 0, 0)
+    assert betti_numbers(np.zeros((3, 3, 3), bool)) == (0, 0, 0)
+
+
+def test_betti_errors_are_differences() -> None:
+    broken = torus()
+    broken[:, 10:15] &= np.arange(25)[:, None, None] < 12
+    scores = compare_masks(torus(), broken, (1, 1, 1))
+    assert (scores.b0_error, scores.b1_error) == (0, 1)
+
+
+def test_masks_of_0_and_255_count_as_masks() -> None:
+    a, b = blobs(3)
+    assert dsc(a.astype(np.uint8) * 255, b) == dsc(a, b)
+
+
+def test_label_maps_and_unequal_shapes_are_refused() -> None:
+    with pytest.raises(InputError, match="besides 0 it holds"):
+        dsc(np.arange(8).reshape(2, 2, 2), np.zeros((2, 2, 2)))
+    with pytest.raises(InputError, match="differ in shape"):
+        dsc(np.zeros((2, 2, 2)), np.zeros((2, 2, 3)))
+    with pytest.raises(InputError, match="spacing"):
+        surface_distances(tube(), tube(), (1, 1, 0), tolerance=1)
+    with pytest.raises(InputError, match="tolerance"):
+        surface_distances(tube(), tube(), (1, 1, 1), tolerance=-1)

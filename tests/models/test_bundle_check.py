@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from minivess.errors import BundleError
+from minivess.models import check_bundle, check_overrides, load_bundle
+from minivess.models.bundle_check import check_config, read_config
+
+
+def test_the_shipped_bundle_is_only_data(segresnet: Path) -> None:
+    assert "configs/train.yaml" in check_bundle(segresnet)
+
+
+def test_training_and_inference_build_the_same_network(segresnet: Path) -> None:
+    train, inference = (read_config(segresnet / "configs" / f"{name}.yaml") for name in ("train", "inference"))
+    for key in ("network_def", "modality", "roi_size", "threshold"):
+        assert train[key] == inference[key]
+    assert train["validate"]["inferer"] == {**inference["inferer"], "overlap": inference["overlap"]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "$import os",
+        "$__import__('os').system('touch SENTINEL')",
+        "$(lambda: 1)()",
+        "$@network.__class__.__mro__",
+        "$open('/etc/passwd').read()",
+        "$[x for x in (1,)]",
+        "$@network_def.to(@device).eval().cuda().system('x')",
+        "$exec('1')",
+        "$getattr(@network, 'x')",
+        "$f'{@network}'",
+        "%../../secret.yaml",
+        "$",
+        "$@a; import os",
+        "$@network.run(1)",
+        "$x := 1",
+    ],
+)
+def test_an_expression_beyond_the_grammar_is_refused(value: str) -> None:
+    findings = check_config({"outer": [{"inner": value}]})
+    assert findings
+    assert findings[0].startswith("outer#0#inner")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "$@network_def.to(@device)",
+        "$@network.parameters()",
+        "$@bundle_root + '/models'",
+        "$@epochs * @iterations_per_epoch + 1",
+        "$@device.type == 'cuda'",
+        "$len(@train#dataset) // 2",
+        "$@train#trainer.run()",
+        "@validate#evaluator",
+        "plain words with $ and % inside",
+    ],
+)
+def test_what_a_configuration_needs_is_allowed(value: str) -> None:
+    assert check_config({"key": value}) == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["os.system", "subprocess.run", "builtins.eval", "monai.bundle.run", "monai.transforms.Lambdad", "minivess.cli.main.run", "SegResNet",
+     "monai.networks._private.x", "monai.apps.utils.download_and_extract", "torch.load"],
+)  # fmt: skip
+def test_a_target_outside_the_list_is_refused(target: str) -> None:
+    assert check_config({"network_def": {"_target_": target}})
+
+
+def test_a_debugger_is_refused() -> None:
+    assert check_config({"network_def": {"_target_": "monai.networks.nets.SegResNet", "_mode_": "debug"}})
+
+
+@pytest.mark.parametrize("value", ["$1", "@device", "%x", "  $1", {"deep": [{"er": "$1"}]}])
+def test_overrides_from_outside_must_be_plain(value: Any) -> None:
+    with pytest.raises(BundleError, match="must not begin with"):
+        check_overrides({"device": value})
+    check_overrides({"device": "cpu", "epochs": 3, "notes": {"a": "b $ c"}})
+
+
+def broken(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
+
+
+def test_a_bundle_that_asks_for_code_is_not_opened(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy = broken(bundle, tmp_path)
+    config = yaml.safe_load((copy / "configs" / "inference.yaml").read_text())
+    config["network_def"]["init_filters"] = "$__import__('pathlib').Path('SENTINEL').touch() or 8"
+    (copy / "configs" / "inference.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(BundleError, match="network_def#init_filters"):
+        load_bundle(copy)
+    assert not (tmp_path / "SENTINEL").exists()
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "docs/README.md", "configs/metadata.json", "configs/inference.yaml"])
+def test_a_missing_file_is_named(bundle: Path, tmp_path: Path, name: str) -> None:
+    copy = broken(bundle, tmp_path)
+    (copy / name).unlink()
+    with pytest.raises(BundleError, match=name.split("/")[-1].replace(".", r"\.")):
+        check_bundle(copy)
+
+
+def test_code_and_logging_files_are_refused(bundle: Path, tmp_path: Path) -> None:
+    copy = broken(bundle, tmp_path)
+    (copy / "scripts").mkdir()
+    (copy / "configs" / "logging.conf").write_text("")
+    with pytest.raises(BundleError, match=r"scripts is not allowed[\s\S]*logging\.conf is not allowed"):
+        check_bundle(copy)
+
+
+def test_a_folder_that_is_no_bundle_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is no bundle"):
+        check_bundle(tmp_path)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from minivess.errors import InputError, WeightsError
+from minivess.models import MODALITIES, BundleSegmenter, binary_entropy, load_bundle, read_notes, weights_path
+from minivess.models.normalise import fit_scaling
+from minivess.models.sliding import sliding_probability
+from minivess.volume import Volume, read_volume
+
+
+def stack(shape: tuple[int, int, int] = (64, 56, 7), dtype: str = "uint16") -> Volume:
+    rng = np.random.default_rng(0)
+    array = rng.gamma(2.0, 200.0, shape).astype(dtype)
+    return Volume(array, np.array([[-1.0, 0, 0, 9], [0, 1, 0, -4], [0, 0, 5, 2], [0, 0, 0, 1]]), "um")
+
+
+@pytest.fixture(scope="module")
+def segmenter(bundle: Path) -> BundleSegmenter:
+    return load_bundle(bundle, device="cpu")
+
+
+def test_a_prediction_lies_on_the_inputs_grid(segmenter: BundleSegmenter) -> None:
+    volume = stack()
+    prediction = segmenter.predict(volume)
+    for result in (prediction.probability, prediction.uncertainty, prediction.mask):
+        assert result.same_grid(volume)
+    assert prediction.probability.array.dtype == np.float32
+    assert 0 <= prediction.probability.array.min() <= prediction.probability.array.max() <= 1
+    assert prediction.uncertainty.array.max() <= np.log(2) + 1e-6
+    assert set(np.unique(prediction.mask.array)) <= {0, 1}
+    assert len(prediction.model.weights_sha256) == 64
+
+
+def test_the_same_volume_gives_the_same_prediction(segmenter: BundleSegmenter) -> None:
+    a, b = (segmenter.predict(stack()).probability.array for _ in range(2))
+    assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 9), (200, 16, 1), (17, 19, 23)])
+def test_any_shape_is_predicted(segmenter: BundleSegmenter, shape: tuple[int, int, int]) -> None:
+    assert segmenter.predict(stack(shape)).mask.shape == shape
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64", "bool"])
+def test_any_dtype_is_predicted(segmenter: BundleSegmenter, dtype: str) -> None:
+    assert np.isfinite(segmenter.predict(stack((32, 32, 8), dtype)).probability.array).all()
+
+
+def test_a_constant_volume_is_predicted_without_a_warning(segmenter: BundleSegmenter) -> None:
+    constant = stack().with_array(np.full(stack().shape, 7, np.uint8))
+    assert np.isfinite(segmenter.predict(constant).probability.array).all()
+
+
+def test_a_box_is_predicted_alone_and_swapped_ends_are_sorted(segmenter: BundleSegmenter) -> None:
+    volume = stack()
+    inside = segmenter.predict(volume, roi=(40, 8, 0, 32, 0, 7)).probability.array
+    assert inside[8:40, 0:32].min() > 0
+    assert not inside[40:].any()
+    assert not inside[:, 32:].any()
+    for roi in ((0, 65, 0, 8, 0, 7), (5, 5, 0, 8, 0, 7), (-1, 5, 0, 8, 0, 7)):
+        with pytest.raises(InputError, match="roi"):
+            segmenter.predict(volume, roi=roi)
+
+
+def test_prompts_are_refused_by_a_model_that_takes_none(segmenter: BundleSegmenter) -> None:
+    with pytest.raises(InputError, match="takes no prompts"):
+        segmenter.predict(stack(), prompts={"point": [[1, 2, 3]]})
+
+
+def test_progress_ends_at_one_and_can_cancel(segmenter: BundleSegmenter) -> None:
+    seen: list[float] = []
+    segmenter.predict(stack(), progress=seen.append)
+    assert seen[-1] == 1.0
+
+    def cancel(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        segmenter.predict(stack(), progress=cancel)
+
+
+class _Local(torch.nn.Module):
+    """A network that sees one voxel: bands and windows must not show."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 3 * x
+
+
+def test_bands_give_what_one_piece_gives() -> None:
+    from monai.inferers import SlidingWindowInferer
+
+    array = stack((150, 20, 6)).array
+    scaling = fit_scaling(array, "two_photon")
+    inferer = SlidingWindowInferer((16, 16, 4), sw_batch_size=4, overlap=0.25, mode="gaussian", padding_mode="replicate")
+    keywords = {"device": torch.device("cpu")}
+    whole = sliding_probability(_Local(), array, scaling, inferer, **keywords)
+    banded = sliding_probability(_Local(), array, scaling, inferer, **keywords, band_voxels=60 * 20 * 6)
+    assert np.abs(whole - banded).max() < 1e-6
+    assert np.abs(whole - 1 / (1 + np.exp(-3 * scaling.apply(array)))).max() < 1e-5
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_scaling_does_not_depend_on_gain_and_survives_odd_volumes(modality: str) -> None:
+    array = stack((40, 33, 5)).array
+    a, b = (fit_scaling(x, modality).apply(x) for x in (array.astype(np.float32) + 300, 8 * (array.astype(np.float32) + 300)))
+    assert np.abs(a - b).max() < 0.05
+    for odd in (np.zeros((9, 9, 3)), np.full((9, 9, 1), -5.0), np.eye(9)[:, :, None]):
+        assert np.isfinite(fit_scaling(odd, modality).apply(odd)).all()
+
+
+def test_an_unknown_modality_is_refused() -> None:
+    with pytest.raises(InputError, match="Allowed: two_photon"):
+        fit_scaling(np.zeros((2, 2, 2)), "x-ray")
+
+
+def test_entropy_by_hand() -> None:
+    p = np.array([[[0.0, 0.5, 1.0, 0.9]]], np.float32)
+    expected = [0, np.log(2), 0, -(0.9 * np.log(0.9) + 0.1 * np.log(0.1))]
+    assert binary_entropy(p)[0, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_unknown_device_is_refused(bundle: Path) -> None:
+    with pytest.raises(InputError, match=r"no device 'cuda:99'.*Allowed: auto, cpu"):
+        load_bundle(bundle, device="cuda:99")
+
+
+def copied(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
+
+
+def test_missing_weights_are_never_random_ones(segresnet: Path) -> None:
+    with pytest.raises(WeightsError, match="Train the bundle first"):
+        load_bundle(segresnet, weights=segresnet / "models" / "absent.safetensors")
+
+
+class _Payload:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (Path("SENTINEL"),))
+
+
+def test_a_pickle_is_never_opened(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy = copied(bundle, tmp_path)
+    weights_path(copy).write_bytes(pickle.dumps(_Payload()))
+    with pytest.raises(WeightsError, match="never opened"):
+        load_bundle(copy)
+    assert not (tmp_path / "SENTINEL").exists()
+
+
+def test_weights_of_another_network_are_refused_with_the_differences(bundle: Path, tmp_path: Path) -> None:
+    copy = copied(bundle, tmp_path)
+    tensors = load_file(weights_path(copy))
+    first, second = sorted(tensors)[:2]
+    tensors["stranger"] = tensors.pop(first)
+    tensors[second] = torch.zeros(3)
+    save_file(tensors, weights_path(copy))
+    with pytest.raises(WeightsError, match="3 differences"):
+        load_bundle(copy)
+
+
+def test_weights_with_nan_are_refused(bundle: Path, tmp_path: Path) -> None:
+    copy = copied(bundle, tmp_path)
+    tensors = load_file(weights_path(copy))
+    name = sorted(tensors)[0]
+    tensors[name] = torch.full_like(tensors[name], torch.nan)
+    save_file(tensors, weights_path(copy))
+    with pytest.raises(WeightsError, match="NaN or infinity"):
+        load_bundle(copy)
+
+
+def test_notes_travel_with_the_weights(bundle: Path) -> None:
+    assert read_notes(weights_path(bundle)) == {"made_by": "conftest"}
+
+
+def test_real_angiograms_go_through(shared_data: Path, segmenter: BundleSegmenter) -> None:
+    for name in ("AVM_cta", "MR_Gd"):
+        volume = read_volume(shared_data / "angio" / f"{name}.nii.gz")
+        box = tuple(v for n in volume.shape for v in (n // 2 - 20, n // 2 + 20))
+        prediction = segmenter.predict(volume, roi=box)
+        assert prediction.mask.same_grid(volume)
+        assert np.isfinite(prediction.probability.array).all()

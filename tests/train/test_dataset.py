@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivess.errors import GeometryError, InputError
+from minivess.train import check_dataset, make_dataset, read_dataset
+from minivess.volume import Volume, write_volume
+
+
+def pairs(folder: Path, names: list[str], spacing: float = 1.0) -> Path:
+    volume = Volume(np.zeros((4, 4, 4), np.uint8), np.diag([spacing, 1, 1, 1]), "um")
+    for name in names:
+        write_volume(volume, folder / "images" / f"{name}.nii.gz")
+        write_volume(volume, folder / "labels" / f"{name}.nrrd")
+    return folder
+
+
+def test_cases_are_split_by_subject(tmp_path: Path) -> None:
+    pairs(tmp_path, ["a1", "a2", "b", "c"])
+    make_dataset(tmp_path, subjects={"a1": "A", "a2": "A"}, test=["A"], validation=["b"])
+    sections = read_dataset(tmp_path)
+    assert {s: [c.name for c in cases] for s, cases in sections.items()} == {
+        "training": ["c"],
+        "validation": ["b"],
+        "test": ["a1", "a2"],
+    }
+
+
+def test_a_subject_in_two_sections_is_refused(tmp_path: Path) -> None:
+    pairs(tmp_path, ["a", "b"])
+    file = make_dataset(tmp_path, test=["a"])
+    content = json.loads(file.read_text())
+    content["training"][0]["subject"] = "a"
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="subject a stands in training and in test"):
+        read_dataset(tmp_path)
+
+
+def test_images_without_labels_are_named(tmp_path: Path) -> None:
+    pairs(tmp_path, ["a", "b"])
+    (tmp_path / "labels" / "b.nrrd").unlink()
+    with pytest.raises(InputError, match="Without a partner: b"):
+        make_dataset(tmp_path)
+
+
+def test_unknown_subjects_and_missing_files_are_refused(tmp_path: Path) -> None:
+    pairs(tmp_path, ["a"])
+    with pytest.raises(InputError, match=r"Subjects to split by: a\. Unknown or named twice: z"):
+        make_dataset(tmp_path, test=["z"])
+    with pytest.raises(InputError, match="minivess data make"):
+        read_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text('{"training": [{"label": "x"}]}')
+    with pytest.raises(InputError, match="rows are"):
+        read_dataset(tmp_path)
+
+
+def test_check_reads_every_pair(dataset: Path) -> None:
+    rows = check_dataset(dataset)
+    assert [row["section"] for row in rows] == ["training", "training", "validation", "test"]
+    assert all(0.01 < row["vessel_share"] < 0.1 for row in rows)
+
+
+def test_a_label_off_its_images_grid_is_refused(tmp_path: Path) -> None:
+    pairs(tmp_path, ["a"])
+    write_volume(Volume(np.zeros((4, 4, 4), np.uint8), np.diag([1, 1, 5.0, 1]), "um"), tmp_path / "labels" / "a.nrrd")
+    make_dataset(tmp_path)
+    with pytest.raises(GeometryError, match="not on the image's grid"):
+        check_dataset(tmp_path)
