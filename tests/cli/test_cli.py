@@ -81,7 +81,12 @@ def test_doctor_answers(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_mistakes_are_told_in_a_sentence(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, word: str
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    word: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     refused(capsys, code, word, *arguments)
@@ -105,7 +110,9 @@ def _modules_after_help() -> str:
     return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize(("extra", "blocked"), [("label", "monailabel"), ("map", "holoscan"), ("sam3", "transformers"), ("track", "mlflow")])
+@pytest.mark.parametrize(
+    ("extra", "blocked"), [("label", "monailabel"), ("map", "holoscan"), ("sam3", "transformers"), ("track", "mlflow")]
+)
 def test_each_extra_can_be_missing(extra: str, blocked: str, segresnet: Path) -> None:
     program = f"""
 import sys, importlib.abc

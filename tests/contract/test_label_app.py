@@ -86,7 +86,9 @@ def test_info_has_the_shape_that_clients_draw(server: tuple[str, Path, Path]) ->
 
 
 @pytest.mark.parametrize("name", odd_geometries())
-def test_an_answer_lies_on_its_image_whatever_the_geometry(server: tuple[str, Path, Path], bundle: Path, tmp_path: Path, name: str) -> None:
+def test_an_answer_lies_on_its_image_whatever_the_geometry(
+    server: tuple[str, Path, Path], bundle: Path, tmp_path: Path, name: str
+) -> None:
     url, studies, _ = server
     answer = client(
         url,
@@ -119,7 +121,13 @@ def test_a_swapped_roi_is_sorted_and_nrrd_is_the_default(server: tuple[str, Path
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"result_dtype": "object"}, {"result_extension": ".exe"}, {"foreground": [[999, 0, 0]]}, {"device": "cuda:99"}, {"roi": [1, 2]}],
+    [
+        {"result_dtype": "object"},
+        {"result_extension": ".exe"},
+        {"foreground": [[999, 0, 0]]},
+        {"device": "cuda:99"},
+        {"roi": [1, 2]},
+    ],
 )
 def test_a_bad_parameter_is_refused_and_the_server_lives(server: tuple[str, Path, Path], parameters: dict) -> None:
     script = (
@@ -234,7 +242,9 @@ def test_each_kind_of_task_can_be_switched_off(tmp_path: Path, task: str) -> Non
 
 @pytest.mark.slow
 def test_the_skips_leave_the_rest(tmp_path: Path) -> None:
-    done = build(tmp_path, {"skip_trainers": "true", "skip_strategies": "true", "skip_scoring": "true", "use_pretrained_model": "false"})
+    done = build(
+        tmp_path, {"skip_trainers": "true", "skip_strategies": "true", "skip_scoring": "true", "use_pretrained_model": "false"}
+    )
     content = json.loads(done.stdout.splitlines()[-1])
     assert (content["trainers"], list(content["strategies"]), content["scoring"]) == ({}, ["random"], {})
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom.test_series import ORIENTATIONS, edit, volume_of
 
+from dicom.test_series import ORIENTATIONS, edit, volume_of
 from minivess.dicom import read_seg, read_series, write_seg, write_series
 from minivess.errors import GeometryError
 from minivess.models import ModelRef
@@ -100,7 +100,7 @@ def test_a_source_without_patient_attributes_is_completed_not_refused(tmp_path: 
 
 def test_a_name_in_any_script_survives(tmp_path: Path) -> None:
     folder = write_series(volume_of(ORIENTATIONS["axial"]), tmp_path / "s", name="x")
-    name = "Ковальчук^Ірина=王^小東"  # noqa: RUF001 (the letters are the point)
+    name = "Ковальчук^Ірина=王^小東"
     edit(folder, lambda _, d: setattr(d, "PatientName", name))
     series = read_series(folder)
     seg = pydicom.dcmread(write_seg(random_mask(series.volume), series, MODEL, tmp_path / "seg.dcm"))

@@ -159,7 +159,7 @@ def test_multi_frame_images_are_refused_by_name(shared_data: Path, tmp_path: Pat
     import zipfile
 
     with zipfile.ZipFile(shared_data / "dicom" / "pydicom_enhanced_and_seg.zip") as archive:
-        name = next(n for n in archive.namelist() if "eCT" in n or "enhanced" in n.lower() and n.endswith(".dcm"))
+        name = next(n for n in archive.namelist() if "eCT" in n or ("enhanced" in n.lower() and n.endswith(".dcm")))
         archive.extract(name, tmp_path)
     with pytest.raises(InputError, match=r"Multi-frame|No DICOM image"):
         read_series(tmp_path)

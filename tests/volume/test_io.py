@@ -10,10 +10,10 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from PIL import Image
-from volume.test_grid import volumes
 
 from minivess.errors import GeometryError, InputError, OutputError, UnsafeFileError
 from minivess.volume import Volume, read_volume, write_volume
+from volume.test_grid import volumes
 
 
 def stack(shape: tuple[int, int, int] = (7, 6, 5)) -> Volume:

@@ -41,11 +41,15 @@ class LocalContrast:
         block: Edge of the blocks that are averaged first, in voxels in plane.
         window: Edge of the neighbourhood, in blocks.
         percentile: Of the block means; vessels fill less of a neighbourhood than the rest.
+        floor: Added to 8-bit counts before the logarithm, so that the noise of dark places is not stretched.
+        gain: Multiplies the logarithm, so that usual vessels lie between 1 and 4.
     """
 
     block: int = 8
     window: int = 17
     percentile: float = 20.0
+    floor: float = 5.0
+    gain: float = 1.8
 
 
 MODALITIES: dict[str, Percentiles | LocalContrast] = {
@@ -64,13 +68,13 @@ class Scaling:
         offset: Subtracted from the intensity first.
         gain: Multiplies it then.
         background: (x / block, y / block, z) local background of the logarithm; None for linear scaling.
-        block: Voxels a block, in plane.
+        rule: How the background was measured.
     """
 
     offset: float
     gain: float
     background: NDArray[np.float32] | None = None
-    block: int = 1
+    rule: LocalContrast = LocalContrast()
 
     def apply(self, array: NDArray[Any], *, at: tuple[int, int, int] = (0, 0, 0)) -> NDArray[np.float32]:
         """Scale a volume, or a box cut out of it.
@@ -80,17 +84,18 @@ class Scaling:
             at: Where in the volume the box begins.
 
         Returns:
-            (x, y, z) float32; vessels lie around 1, background around 0 (linear) or -1 (logarithm).
+            (x, y, z) float32; background lies around 0, vessels from 1 upwards.
         """
         scaled = (array.astype(np.float32) - np.float32(self.offset)) * np.float32(self.gain)
         if self.background is None:
             return np.clip(scaled, 0.0, 1.5, out=scaled)
-        np.maximum(scaled, 0.0, out=scaled)
-        np.log1p(scaled, out=scaled)
-        x, y = ((np.arange(first, first + n) + 0.5) / self.block - 0.5 for first, n in zip(at[:2], array.shape[:2], strict=True))
+        _log_counts(scaled, self.rule.floor)
+        x, y = (
+            (np.arange(first, first + n) + 0.5) / self.rule.block - 0.5 for first, n in zip(at[:2], array.shape[:2], strict=True)
+        )
         background = self.background[:, :, at[2] : at[2] + array.shape[2]]
         scaled -= _interpolate(_interpolate(background, x, axis=0), y, axis=1)
-        scaled -= 1.0
+        scaled *= np.float32(self.rule.gain)
         return scaled
 
 
@@ -124,28 +129,34 @@ def fit_scaling(array: NDArray[Any], modality: str) -> Scaling:
 def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast) -> Scaling:
     low, high = (float(v) for v in np.percentile(_sampled(array), (0.0, 99.99)))
     offset = min(0.0, low)  # signed images: the darkest voxel is 0
-    # More than 8 bits are scaled to 8-bit counts: the logarithm of 1 + I depends on what one count means.
+    # More than 8 bits are scaled to 8-bit counts: what the floor is worth depends on what one count means.
     gain = 255.0 / (high - offset) if high - offset > 255.0 else 1.0
-    unscaled = Scaling(offset, gain)
-    blocks = _block_means(array, unscaled, rule.block)
+    blocks = _block_means(array, Scaling(offset, gain), rule)
     size = (rule.window, rule.window, 1)
     background = ndimage.percentile_filter(blocks, rule.percentile, size=size, mode="nearest")
     smoothing = (rule.window / 4, rule.window / 4, 0.0)
     smooth = ndimage.gaussian_filter(background, smoothing, mode="nearest").astype(np.float32)
-    return Scaling(offset, gain, smooth, rule.block)
+    return Scaling(offset, gain, smooth, rule)
 
 
-def _block_means(array: NDArray[Any], scaling: Scaling, block: int) -> NDArray[np.float32]:
+def _block_means(array: NDArray[Any], scaling: Scaling, rule: LocalContrast) -> NDArray[np.float32]:
     """Average the logarithm over in-plane blocks, one row of blocks at a time so that memory stays small."""
     x, y, z = array.shape
-    columns = np.arange(0, y, block)
+    columns = np.arange(0, y, rule.block)
     widths = np.diff([*columns, y])[:, None]
     rows = []
-    for start in range(0, x, block):
-        part = (array[start : start + block].astype(np.float32) - scaling.offset) * scaling.gain
-        log = np.log1p(np.maximum(part, 0.0)).mean(axis=0)
+    for start in range(0, x, rule.block):
+        part = (array[start : start + rule.block].astype(np.float32) - scaling.offset) * scaling.gain
+        log = _log_counts(part, rule.floor).mean(axis=0)
         rows.append(np.add.reduceat(log, columns, axis=0) / widths)
     return np.stack(rows).astype(np.float32)
+
+
+def _log_counts(counts: NDArray[np.float32], floor: float) -> NDArray[np.float32]:
+    """Take the logarithm of counts above a floor, in place."""
+    np.maximum(counts, 0.0, out=counts)
+    counts += np.float32(floor)
+    return np.log(counts, out=counts)
 
 
 def _interpolate(array: NDArray[np.float32], positions: NDArray[np.float64], *, axis: int) -> NDArray[np.float32]:

@@ -19,7 +19,6 @@ from minivess.models import check_bundle, check_overrides, read_notes, weights_p
 from minivess.paths import atomic_file
 from minivess.train.dataset import Case
 
-
 # It warns that bundles may bring a logging.conf; ours may not.
 logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
 

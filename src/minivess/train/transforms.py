@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import edt
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Randomizable
+from monai.transforms import MapTransform, Randomizable, RandomizableTransform
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch.nn import functional
 
 from minivess.metrics import centreline_of
+from minivess.models.normalise import LocalContrast
 from minivess.models.transforms import as_tensor, load_item
 
 _MAX_CENTRES = 20_000
@@ -35,11 +38,15 @@ class VesselCentresd(MapTransform):
     """Remember where centre-lines run, so that patches can be drawn by vessel length: a capillary counts like a vein."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add ``<key>_centres``, an (n, 3) int array of voxels on centre-lines."""
+        """Add ``<key>_centres``, an (n, 4) float array: voxel on a centre-line, and in-plane radius there in voxels."""
         d = dict(data)
         for key in self.key_iterator(d):
-            centres = np.argwhere(centreline_of(np.asarray(d[key][0]) > 0))
-            d[f"{key}_centres"] = centres[:: max(1, len(centres) // _MAX_CENTRES)]
+            mask = np.asarray(d[key][0]) > 0
+            centres = np.argwhere(centreline_of(mask))
+            centres = centres[:: max(1, len(centres) // _MAX_CENTRES)]
+            # The huge step along z makes the distance one within the slice.
+            radius = edt.edt(mask, anisotropy=(1.0, 1.0, 1e6), parallel=1)[tuple(centres.T)]
+            d[f"{key}_centres"] = np.column_stack([centres, radius])
         return d
 
 
@@ -47,7 +54,8 @@ class VesselPatchesd(MapTransform, Randomizable):
     """Cut random patches, most of them around a vessel, each at a random in-plane scale.
 
     Only x and y are scaled: slices of a stack are few and far apart, so a patch keeps them as they are. A scale below 1
-    shows large vessels as small ones, which is how a network learns calibres that its stacks lack.
+    shows large vessels as small ones, which is how a network learns calibres that its stacks lack; no vessel is shrunk
+    below ``min_radius``, where its label would say more than its picture.
     """
 
     def __init__(
@@ -56,8 +64,9 @@ class VesselPatchesd(MapTransform, Randomizable):
         label_key: str,
         patch_size: tuple[int, int, int],
         num_samples: int = 2,
-        vessel_share: float = 0.7,
-        scale_range: tuple[float, float] = (0.5, 1.4),
+        vessel_share: float = 0.6,
+        scale_range: tuple[float, float] = (0.25, 1.2),
+        min_radius: float = 1.5,
     ) -> None:
         """Choose the patches.
 
@@ -68,6 +77,7 @@ class VesselPatchesd(MapTransform, Randomizable):
             num_samples: Patches an item.
             vessel_share: Share of patches centred on a vessel; the others are anywhere.
             scale_range: Range of in-plane magnification, drawn evenly in its logarithm.
+            min_radius: Least in-plane radius, in voxels of the patch, that a vessel is shrunk to.
         """
         super().__init__(keys)
         self.label_key = label_key
@@ -75,14 +85,21 @@ class VesselPatchesd(MapTransform, Randomizable):
         self.num_samples = num_samples
         self.vessel_share = vessel_share
         self.scale_range = tuple(scale_range)
+        self.min_radius = min_radius
 
-    def randomize(self, centres: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], float]:
+    def randomize(self, centres: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], float]:
         """Draw a centre and a scale."""
-        low, high = np.log(self.scale_range)
-        scale = float(np.exp(self.R.uniform(low, high)))
-        if len(centres) and self.R.uniform() < self.vessel_share:
-            return centres[self.R.randint(len(centres))] + self.R.randint(-4, 5, 3) * (1, 1, 0), scale
-        return np.array([self.R.randint(n) for n in shape]), scale
+        anywhere = np.array([self.R.randint(n) for n in shape])
+        low, high = self.scale_range
+        if not len(centres):
+            return anywhere, float(self.R.uniform(low, high))
+        chosen = centres[self.R.randint(len(centres))]
+        smallest = min(max(low, self.min_radius / max(chosen[3], 1.0)), high)
+        scale = float(np.exp(self.R.uniform(np.log(smallest), np.log(high))))
+        if self.R.uniform() >= self.vessel_share:
+            return anywhere, scale
+        aside = np.array([self.R.randint(-n // 4, n // 4 + 1) for n in self.patch_size])
+        return chosen[:3].astype(np.int64) + np.round(aside / (scale, scale, 1.0)).astype(np.int64), scale
 
     def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:
         """Give ``num_samples`` dictionaries of patches."""
@@ -112,3 +129,47 @@ def _mirrored(start: int, length: int, n: int) -> torch.Tensor:
     period = 2 * (n - 1)
     index = torch.arange(start, start + length) % period
     return torch.where(index < n, index, period - index)
+
+
+class RandHalod(RandomizableTransform, MapTransform):
+    """Add out-of-focus glow and leakage clouds, which are bright and no vessel, to images of local contrast.
+
+    Light adds up before the logarithm: the contrast is turned back into light, the glow is added, and the contrast is taken
+    again against the raised background.
+    """
+
+    def __init__(self, keys: KeysCollection, prob: float = 0.6, gain: float = LocalContrast.gain) -> None:
+        """Take the keys of (1, x, y, z) images, how often, and the gain of the normalisation."""
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        self.gain = gain
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Change some images."""
+        d = dict(data)
+        self.randomize(None)
+        if self._do_transform:
+            for key in self.key_iterator(d):
+                light = np.exp(np.clip(np.asarray(d[key][0]) / self.gain, -1.5, 6.0))
+                glow = self._glow(light) + self._clouds(light)
+                background = 1.0 + np.percentile(glow, 20, axis=(0, 1), keepdims=True)
+                contrast = self.gain * (np.log(light + glow) - np.log(background))
+                d[key] = torch.from_numpy(contrast.astype(np.float32))[None]
+        return d
+
+    def _glow(self, light: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.R.uniform() > 0.7:
+            return np.zeros_like(light)
+        width = self.R.uniform(3, 12)
+        blurred = ndimage.gaussian_filter(np.maximum(light - 1, 0), (width, width, self.R.uniform(0, 1.5)), mode="nearest")
+        return np.asarray(self.R.uniform(0.05, 0.5) * blurred, dtype=np.float32)
+
+    def _clouds(self, light: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.R.uniform() > 0.6:
+            return np.zeros_like(light)
+        clouds = np.zeros_like(light)
+        for _ in range(self.R.randint(1, 4)):
+            clouds[tuple(self.R.randint(n) for n in light.shape)] = self.R.uniform(0.3, 1.0)
+        width = self.R.uniform(4, 18)
+        clouds = ndimage.gaussian_filter(clouds, (width, width, self.R.uniform(0.5, 2.0)), mode="nearest")
+        return np.asarray(clouds / max(float(clouds.max()), 1e-9) * np.exp(self.R.uniform(-0.5, 2.3)), dtype=np.float32)

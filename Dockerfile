@@ -1,0 +1,23 @@
+# The label server. Build: docker build -t minivess-label .
+# Run:   docker run --rm --network host -v STUDIES:/studies minivess-label
+# The server listens on loopback only, since it has no accounts yet; --network host shares that loopback.
+FROM python:3.11.7-slim-bookworm AS build
+WORKDIR /src
+COPY requirements/uv.txt requirements/label.txt requirements/
+RUN python -m venv /uv && /uv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements/uv.txt
+RUN /uv/bin/uv venv /venv && /uv/bin/uv pip sync --python /venv --require-hashes --compile-bytecode --no-cache requirements/label.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+COPY bundles bundles
+COPY monailabel_app monailabel_app
+COPY maps maps
+RUN /uv/bin/uv pip install --python /venv --no-deps --no-cache .
+
+FROM python:3.11.7-slim-bookworm
+RUN useradd --create-home --uid 1000 minivess && mkdir /studies /workspace && chown minivess /studies /workspace
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
+USER minivess
+WORKDIR /workspace
+HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/info/', timeout=5)"]
+ENTRYPOINT ["minivess", "serve", "/studies", "--workspace", "/workspace"]

@@ -1,0 +1,78 @@
+"""Peak memory of predicting a large volume, banded as `minivess predict` does it and in one piece, each in a fresh process.
+
+python benchmarks/predict_memory.py                       # 1024 x 1024 x 128, about ten minutes on two cores
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+
+from minivess.quiet import prepare_process
+
+prepare_process()
+
+
+def measure(shape: tuple[int, int, int], band_voxels: int) -> dict[str, float]:
+    import numpy as np
+    import torch
+    from monai.bundle import ConfigParser
+
+    from minivess.models import BundleSegmenter, Capabilities, ModelRef, binary_entropy
+    from minivess.models.normalise import fit_scaling
+    from minivess.models.sliding import sliding_probability
+    from minivess.paths import door
+
+    parser = ConfigParser()
+    parser.read_config(str(door("bundles/segresnet") / "configs" / "inference.yaml"))
+    torch.manual_seed(0)
+    network, inferer = (parser.get_parsed_content(key) for key in ("network_def", "inferer"))
+    capabilities, model = Capabilities(frozenset(), ("vessel",), "two_photon"), ModelRef("random", "0", "0")
+    BundleSegmenter(network, inferer, capabilities=capabilities, model=model, threshold=0.5, device=torch.device("cpu"))
+    idle = peak_gib()
+    rng = np.random.default_rng(0)
+    array = np.empty(shape, np.uint16)
+    for plane in array:
+        plane[:] = rng.gamma(2.0, 200.0, plane.shape)
+    start = time.monotonic()
+    scaling = fit_scaling(array, "two_photon")
+    probability = sliding_probability(network, array, scaling, inferer, device=torch.device("cpu"), band_voxels=band_voxels)
+    binary_entropy(probability)
+    return {"idle GiB": idle, "peak GiB": peak_gib(), "seconds": time.monotonic() - start}
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", type=int, nargs=3, default=(1024, 1024, 128))
+    parser.add_argument("--only", choices=("banded", "one piece"))
+    parser.add_argument("--child", type=int)
+    arguments = parser.parse_args()
+    x, y, z = arguments.shape
+    if arguments.child is not None:
+        print(json.dumps(measure((x, y, z), arguments.child)))
+        return
+    from minivess.models.sliding import BAND_VOXELS
+
+    results = {}
+    for name, band in (("banded", BAND_VOXELS), ("one piece", x * y * z + 1)):
+        if arguments.only in (None, name):
+            command = [sys.executable, __file__, "--shape", *map(str, (x, y, z)), "--child", str(band)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            results[name] = json.loads(done.stdout.splitlines()[-1])
+            print(name, {k: round(v, 2) for k, v in results[name].items()}, flush=True)
+    arrays = x * y * z * (2 + 4 + 4) / 2**30
+    print(f"of which the image (uint16), the probability and the entropy (float32): {arrays:.2f} GiB")
+    if len(results) == 2:
+        print(f"peak, one piece / banded: {results['one piece']['peak GiB'] / results['banded']['peak GiB']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
