@@ -141,7 +141,7 @@ def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast) -> Scaling:
 
 def _block_means(array: NDArray[Any], scaling: Scaling, rule: LocalContrast) -> NDArray[np.float32]:
     """Average the logarithm over in-plane blocks, one row of blocks at a time so that memory stays small."""
-    x, y, z = array.shape
+    x, y, _ = array.shape
     columns = np.arange(0, y, rule.block)
     widths = np.diff([*columns, y])[:, None]
     rows = []
