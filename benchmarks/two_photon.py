@@ -102,6 +102,7 @@ def main() -> None:
     arguments = parser.parse_args()
     everything, rows = cases(arguments.data), []
     weak = {name: is_weak for name, _, _, is_weak in STACKS}
+    weak_animal = {animal: is_weak for _, animal, _, is_weak in STACKS}
     synthetic = None
     if not arguments.no_synthetic:
         start = time.process_time()
@@ -110,6 +111,7 @@ def main() -> None:
         print(f"synthetic stacks and training: {time.process_time() - start:.0f} CPU s", flush=True)
     for fold in arguments.fold or FOLDS:
         training = [case for case in everything if case.subject != fold]
+        training += [case for case in training if not weak_animal[case.subject]]  # a weak label counts half
         bundle, cpu_s = fit(arguments.out, fold, training, arguments.seed)
         for case in (c for c in everything if c.subject == fold):
             image, label = load(case)

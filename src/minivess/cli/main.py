@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 
-import click
 import typer
 
 from minivess.cli import bundle, data, demo, doctor, evaluate, map_, predict, serve, synth, train
 from minivess.errors import MinivessError
 from minivess.quiet import prepare_process
 
-_INTERRUPTED = 130
 _FAULT = 3
 
 app = typer.Typer(
@@ -50,21 +47,14 @@ def run(arguments: list[str]) -> int:
         0 done, 1 refused or failed a check, 2 wrong usage, 3 internal fault, 130 interrupted.
     """
     try:
-        result = app(args=arguments, standalone_mode=False)
+        app(args=arguments)  # wrong usage, Ctrl-C and a closed pipe end in SystemExit, with their words already said
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
     except MinivessError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        typer.echo("Interrupted.", err=True)
-        return _INTERRUPTED
-    except BrokenPipeError:  # `minivess ... | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception:  # noqa: BLE001 (the outermost shell)
         traceback.print_exc()
         typer.echo("This is a fault of minivess, not of yours. Please report it with the lines above.", err=True)
         return _FAULT
-    return result if isinstance(result, int) else 0
+    return 0

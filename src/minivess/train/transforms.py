@@ -168,8 +168,11 @@ class RandHalod(RandomizableTransform, MapTransform):
         if self.R.uniform() > 0.6:
             return np.zeros_like(light)
         clouds = np.zeros_like(light)
+        bright = np.argwhere(light >= np.quantile(light, 0.97))  # a leak starts at a vessel, dirt lies anywhere
+        at_vessel = self.R.uniform() < 0.5
         for _ in range(self.R.randint(1, 4)):
-            clouds[tuple(self.R.randint(n) for n in light.shape)] = self.R.uniform(0.3, 1.0)
+            place = bright[self.R.randint(len(bright))] if at_vessel else [self.R.randint(n) for n in light.shape]
+            clouds[tuple(place)] = self.R.uniform(0.3, 1.0)
         width = self.R.uniform(4, 18)
         clouds = ndimage.gaussian_filter(clouds, (width, width, self.R.uniform(0.5, 2.0)), mode="nearest")
         return np.asarray(clouds / max(float(clouds.max()), 1e-9) * np.exp(self.R.uniform(-0.5, 2.3)), dtype=np.float32)
