@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from minivess.dicom import read_series
-from minivess.errors import InputError
+from minivess.errors import InputError, MinivessError
 from minivess.models import BundleSegmenter, Roi, load_bundle, weights_path
 from minivess.uncertainty import expected_errors_per_predicted_voxel
 from minivess.volume import Volume, read_volume, write_volume
@@ -68,8 +69,14 @@ class VesselInferTask(InferTask):
             A temporary file that MONAI Label deletes after its answer, and the ``params`` of the answer.
 
         Raises:
-            InputError: When a value is not one that is allowed.
+            HTTPException: When a value is not one that is allowed; MONAI Label would else answer a bare 500.
         """
+        try:
+            return self._segment(request)
+        except MinivessError as error:
+            raise as_http(error) from error
+
+    def _segment(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         extension, dtype = _choice(request, "result_extension", _EXTENSIONS), _choice(request, "result_dtype", _DTYPES)
         clock = [time.monotonic()]
         volume = read_image(Path(str(request["image"])), self.settings)
@@ -109,6 +116,11 @@ class VesselInferTask(InferTask):
     def _stamp(self) -> int:
         path = weights_path(self.bundle)
         return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def as_http(error: MinivessError) -> HTTPException:
+    """Turn a refusal into an answer that carries its words."""
+    return HTTPException(status_code=error.http_status, detail=f"{type(error).__name__}: {error}")
 
 
 def read_image(path: Path, settings: AppSettings) -> Volume:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 from monailabel.interfaces.app import MONAILabelApp
@@ -12,8 +14,9 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.random import Random
 
 import minivess
-from infer_task import VesselInferTask
-from minivess.volume import read_volume
+from infer_task import VesselInferTask, as_http
+from minivess.errors import MinivessError
+from minivess.train import load_pair
 from scoring import DiceScoring, ScoreFile, UncertaintyScoring
 from settings import AppSettings
 from strategies import MostUncertain
@@ -73,13 +76,22 @@ class VesselApp(MONAILabelApp):
         return {m: super(VesselApp, self).async_scoring(m, params) for m in due}
 
     def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
-        """Tell the annotator what was received; the answer is merged into the response."""
+        """Check what was received and tell the annotator; MONAI Label has stored it by now, so a bad one is taken out again.
+
+        The label that was accepted before comes back in its place: a copy of each accepted one is kept beside the model.
+        """
         store = self.datastore()
-        label = read_volume(store.get_label_uri(label_id, "final"), unit=self.settings.unit)
-        image = read_volume(store.get_image_uri(image_id), unit=self.settings.unit)
-        return {
-            "minivess": {
-                "vessel_voxels": int((label.array > 0).sum()),
-                "same_grid_as_image": label.same_grid(image),
-            }
-        }
+        received = Path(store.get_label_uri(label_id, "final"))
+        accepted = self.settings.model_dir / "accepted" / received.name
+        item = {"image": store.get_image_uri(image_id), "label": str(received), "unit": self.settings.unit}
+        try:
+            _, label = load_pair(item)
+        except MinivessError as error:
+            if accepted.is_file():
+                shutil.copyfile(accepted, received)
+            else:
+                store.remove_label(label_id, "final")
+            raise as_http(error) from error
+        accepted.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(received, accepted)
+        return {"minivess": {"vessel_voxels": int(label.array.sum()), "accepted": True}}

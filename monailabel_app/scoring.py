@@ -17,9 +17,11 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
 from infer_task import read_image
+from minivess.errors import MinivessError
 from minivess.metrics import cldice, dsc
 from minivess.models import load_bundle, weights_path
 from minivess.paths import sha256_of, write_json
+from minivess.train import load_pair
 from minivess.uncertainty import expected_errors_per_predicted_voxel
 from settings import AppSettings
 
@@ -69,17 +71,16 @@ class UncertaintyScoring(ScoringMethod):
         for image in waiting:
             if segmenter is None:
                 break
-            start = time.monotonic()
-            prediction = segmenter.predict(read_image(Path(datastore.get_image_uri(image)), self.settings))
-            score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
-            done[image] = {
-                "score": score,
-                "model_sha256": prediction.model.weights_sha256,
-                "ts": int(time.time()),
-                "seconds": round(time.monotonic() - start, 2),
-            }
+            done[image] = {"model_sha256": segmenter.model.weights_sha256, "ts": int(time.time())}
+            try:
+                prediction = segmenter.predict(read_image(Path(datastore.get_image_uri(image)), self.settings))
+                score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
+                done[image]["score"] = score
+                logger.info("uncertainty of %s: %.4f", image, score)
+            except MinivessError as error:
+                done[image]["error"] = str(error)
+                logger.warning("no uncertainty of %s: %s", image, error)
             self.scores.write("uncertainty", image, done[image])
-            logger.info("uncertainty of %s: %.4f", image, score)
         return done
 
     def _waiting(self, datastore: Datastore) -> list[str]:
@@ -108,13 +109,17 @@ class DiceScoring(ScoringMethod):
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Score the pairs that wait."""
-        done = {}
+        done: dict[str, Any] = {}
         for image, stamp in self._waiting(datastore).items():
-            final, original = (
-                read_image(Path(datastore.get_label_uri(image, tag)), self.settings) for tag in ("final", "original")
-            )
-            masks = (final.array > 0, original.array > 0)
-            done[image] = {"dice": dsc(*masks), "cldice": cldice(*masks), "pair": stamp, "ts": int(time.time())}
+            final, original = (datastore.get_label_uri(image, tag) for tag in ("final", "original"))
+            done[image] = {"pair": stamp, "ts": int(time.time())}
+            try:  # the prediction gives the grid, the label is laid on it
+                prediction, label = load_pair({"image": original, "label": final, "unit": self.settings.unit})
+                masks = (label.array > 0, prediction.array > 0)
+                done[image] |= {"dice": dsc(*masks), "cldice": cldice(*masks)}
+            except MinivessError as error:
+                done[image]["error"] = str(error)
+                logger.warning("no Dice of %s: %s", image, error)
             self.scores.write("dice", image, done[image])
         return done
 

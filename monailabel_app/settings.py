@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from minivess.errors import InputError
-from minivess.models import check_bundle
+from minivess.models import check_bundle, weights_path
 from minivess.paths import door
-from minivess.train import copy_bundle, presets
+from minivess.train import copy_bundle, presets, publish
 from minivess.volume import Unit
 
 MODELS = ("segresnet",)
@@ -85,11 +85,13 @@ class AppSettings:
         )
 
     def prepare_bundle(self) -> Path:
-        """Copy the bundle to where its weights will be; configurations follow the source, weights stay."""
+        """Copy the bundle to where its weights will be; weights that were trained here stay, else the source's are taken."""
         check_bundle(self.bundle)
-        target = self.model_dir / self.bundle.name
+        target = self.model_dir / MODELS[0]
         if target != self.bundle:
             copy_bundle(self.bundle, target)
+            if weights_path(self.bundle).is_file() and not weights_path(target).is_file():
+                publish(weights_path(self.bundle), target)
         return target
 
 

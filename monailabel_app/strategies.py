@@ -35,7 +35,7 @@ class MostUncertain(Strategy):
             return None
         path = weights_path(self.bundle)
         model = sha256_of(path) if path.is_file() else None
-        known = {i: s for i, s in self.scores.read("uncertainty").items() if i in images}
+        known = {i: s for i, s in self.scores.read("uncertainty").items() if i in images and "score" in s}
         fresh = {i: s for i, s in known.items() if s["model_sha256"] == model}
         if fresh:
             best = max(fresh, key=lambda i: (fresh[i]["score"], i))

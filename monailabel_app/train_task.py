@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,16 +11,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import psutil
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
 from minivess.errors import InputError
 from minivess.metrics import dsc
-from minivess.models import load_bundle, weights_path
+from minivess.models import load_bundle, read_notes, weights_path
 from minivess.paths import write_json
-from minivess.train import Case, presets, publish, read_stats, train_bundle
-from minivess.volume import read_volume
+from minivess.train import Case, load_pair, presets, publish, read_stats, train_bundle
 from settings import AppSettings
+
+_OURS = "label app"
 
 
 class VesselTrainTask(TrainTask):
@@ -44,43 +48,60 @@ class VesselTrainTask(TrainTask):
 
     def stats(self) -> dict[str, Any]:
         """Say how far the last training is: small, since clients poll it."""
-        return read_stats(self.stats_file)
+        stats = read_stats(self.stats_file)
+        if stats.get("state") == "running" and not psutil.pid_exists(stats["pid"]):
+            stats["state"] = "stopped"
+        return stats
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train, compare with the published model on the same held-out cases, publish or keep."""
         options = {**self.config(), **{k: v for k, v in request.items() if k in self.config()}}
         preset = options["preset"][0] if isinstance(options["preset"], list) else options["preset"]
-        training, validation = split_by_subject(self._cases(datastore), float(options["val_split"]))
-        run = self.settings.model_dir / "runs" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+        started: dict[str, Any] = {"start_ts": int(time.time()), "pid": os.getpid(), "state": "running"}
+        write_json(self.stats_file, started)
+        try:
+            outcome = self._train(preset, options, datastore, started)
+        except BaseException as error:
+            write_json(self.stats_file, {**started, "state": f"failed: {error}"})
+            raise
+        write_json(self.stats_file, {**started, **outcome})
+        return outcome
+
+    def _train(self, preset: str, options: Mapping[str, Any], datastore: Datastore, started: dict[str, Any]) -> dict[str, Any]:
         current = weights_path(self.bundle)
-        start_from = current if options["pretrained"] and self.settings.use_pretrained_model and current.is_file() else None
-        overrides: dict[str, Any] = {"seed": int(options["seed"]), "notes": {"cases": str(len(training))}}
+        notes = read_notes(current) if current.is_file() else {}
+        training, validation = split_by_subject(self._cases(datastore), float(options["val_split"]), notes)
+        run = self.settings.model_dir / "runs" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+        started |= {"run": run.name, "cases": len(training)}
+        write_json(self.stats_file, started)
+        # With use_pretrained_model=false only what this server has published itself counts.
+        counts = current.is_file() and (self.settings.use_pretrained_model or notes.get("published_by") == _OURS)
+        overrides: dict[str, Any] = {"seed": int(options["seed"]), "notes": {"published_by": _OURS}}
         if int(options["max_epochs"]) > 0:
             overrides["epochs"] = int(options["max_epochs"])
-        started = {"start_ts": int(time.time()), "run": run.name, "state": "running", "cases": len(training)}
-        write_json(self.stats_file, started)
         result = train_bundle(
             self.bundle,
             training=training,
             validation=validation,
             output=run,
             preset=preset,
-            init_weights=start_from,
+            init_weights=current if counts and options["pretrained"] else None,
             overrides=overrides,
         )
-        before = self._dice_of_published(validation or training)
-        better = before is None or result.validation_dice >= before
+        judges = validation or training
+        after = mean_dice(self.bundle, result.weights, judges)
+        before = mean_dice(self.bundle, current, judges) if counts else None
+        better = before is None or after >= before
         if better:
             publish(result.weights, self.bundle)
-        outcome = {
+        return {
             "state": "published" if better else "kept the published model: the new one is worse",
-            "validation_dice": result.validation_dice,
+            "validation_dice": after,
             "published_dice_before": before,
             "held_out": result.held_out,
+            "held_out_subjects": sorted({case.subject for case in validation}),
             "seconds": round(result.seconds, 1),
         }
-        write_json(self.stats_file, {**started, **outcome})
-        return outcome
 
     def _cases(self, datastore: Datastore) -> list[Case]:
         rows = datastore.datalist()
@@ -94,19 +115,24 @@ class VesselTrainTask(TrainTask):
             cases.append(Case(Path(row["image"]), Path(row["label"]), subject, unit=self.settings.unit))
         return cases
 
-    def _dice_of_published(self, cases: list[Case]) -> float | None:
-        if not weights_path(self.bundle).is_file() or not self.settings.use_pretrained_model:
-            return None
-        segmenter = load_bundle(self.bundle)
-        scores = []
-        for case in cases:
-            image, label = (read_volume(p, unit=case.unit) for p in (case.image, case.label))
-            scores.append(dsc(label.array > 0, segmenter.predict(image).mask.array))
-        return sum(scores) / len(scores)
+
+def mean_dice(bundle: Path, weights: Path, cases: list[Case]) -> float:
+    """Score weights on cases; old and new ones are judged by this one function."""
+    segmenter = load_bundle(bundle, weights=weights)
+    pairs = (load_pair(case.to_item()) for case in cases)
+    return sum(dsc(label.array, segmenter.predict(image).mask.array) for image, label in pairs) / len(cases)
 
 
-def split_by_subject(cases: list[Case], share: float) -> tuple[list[Case], list[Case]]:
-    """Hold out about ``share`` of the subjects, the same ones each time; none where there are fewer than three.
+def split_by_subject(cases: list[Case], share: float, notes: Mapping[str, str]) -> tuple[list[Case], list[Case]]:
+    """Hold out about ``share`` of the subjects; none where there are fewer than three.
+
+    Who was held out from the published model stays held out, and who it learned from is never held out later: else the
+    comparison of old and new would be with what one of them has seen.
+
+    Args:
+        cases: All labelled cases.
+        share: Share of subjects to hold out.
+        notes: Notes of the published weights: who was learned from, who was held out.
 
     Raises:
         InputError: When the share is not in [0, 1).
@@ -114,6 +140,9 @@ def split_by_subject(cases: list[Case], share: float) -> tuple[list[Case], list[
     if not 0.0 <= share < 1.0:
         raise InputError(f"val_split {share} is not a share. Allowed: 0 up to, not including, 1.")
     subjects = sorted({case.subject for case in cases}, key=lambda s: sha256(s.encode()).hexdigest())
-    count = max(1, round(share * len(subjects))) if share > 0 and len(subjects) >= 3 else 0
-    held_out = set(subjects[:count])
+    wanted = max(1, round(share * len(subjects))) if share > 0 and len(subjects) >= 3 else 0
+    before, learned = (set(json.loads(notes.get(key, "[]"))) for key in ("held_out_subjects", "training_subjects"))
+    kept = [s for s in subjects if s in before]
+    fresh = [s for s in subjects if s not in before | learned]
+    held_out = set([*kept, *fresh][:wanted])
     return [c for c in cases if c.subject not in held_out], [c for c in cases if c.subject in held_out]

@@ -43,3 +43,17 @@ def test_json_is_sorted_and_hashed_alike(tmp_path: Path) -> None:
     for name, content in (("a", {"x": 1, "y": 2}), ("b", {"y": 2, "x": 1})):
         write_json(tmp_path / name, content)
     assert sha256_of(tmp_path / "a") == sha256_of(tmp_path / "b")
+
+
+def test_a_folder_that_exists_is_filled_whole_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "link") as temporary:
+        (temporary / "x").write_text("1")
+        raise RuntimeError
+    assert not list((tmp_path / "real").iterdir())
+    with atomic_folder(tmp_path / "link") as temporary:
+        (temporary / "result.json").write_text("{}")
+        (temporary / "vessels.seg.dcm").write_text("1")
+    assert sorted(f.name for f in (tmp_path / "real").iterdir()) == ["result.json", "vessels.seg.dcm"]
+    assert (tmp_path / "link").is_symlink()

@@ -93,6 +93,9 @@ def main(argv: list[str]) -> int:
     except MinivessError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"OutputError: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        return 1
     except Exception:  # noqa: BLE001 (the outermost shell: a fault becomes exit code 3)
         traceback.print_exc()
         return 3

@@ -44,5 +44,5 @@ def require(module: str, *, extra: str, feature: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        message = f"{feature} needs {error.name}, which is not installed. Install it: pip install 'minivess[{extra}]'"
+        message = f"{feature} needs {error.name}, which is not installed. Install the extra {extra} (in a checkout: make setup)"
         raise MissingExtraError(message) from error

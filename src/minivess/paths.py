@@ -75,21 +75,39 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         OutputError: When ``path`` holds something already, or its parent cannot be written.
     """
     path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    there = path.exists()
+    if there and (not path.is_dir() or any(path.iterdir())):
         raise OutputError(f"The output {path} exists and is not empty. Name a new folder, or empty this one first.")
+    # A folder that exists may be a mount point or a link, which nothing can replace: it is filled from a hidden one inside.
+    inside = path if there else path.parent
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        inside.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=inside))
     except OSError as error:
         raise OutputError(f"Cannot write {path}: {error.strerror}. Choose a folder that you may write to.") from error
     try:
         yield temporary
-        # mkdtemp makes it private; the result is for whoever may read the parent.
-        temporary.chmod(0o755 & ~_umask())
-        temporary.replace(path)
-        fsync_folder(path.parent)
+        if there:
+            _move_in(temporary, path)
+        else:
+            temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+            temporary.replace(path)
+        fsync_folder(inside)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_in(source: Path, target: Path) -> None:
+    """Move every file of a folder into another, and take all of them back when one fails."""
+    moved = []
+    try:
+        for file in sorted(source.iterdir(), reverse=True):  # result.json comes after the files that it names
+            file.rename(target / file.name)
+            moved.append(target / file.name)
+    except OSError as error:
+        for file in moved:
+            file.unlink()
+        raise OutputError(f"Cannot write {target}: {error.strerror}. Nothing was left there.") from error
 
 
 def _umask() -> int:

@@ -20,7 +20,7 @@ from minivess.models import load_bundle, weights_path
 from minivess.server import LabelServer, server_command
 from minivess.server.serve import free_port
 from minivess.train import copy_bundle, publish
-from minivess.volume import Volume, read_volume, write_volume
+from minivess.volume import Volume, read_volume, reorient, write_volume
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -120,22 +120,57 @@ def test_a_swapped_roi_is_sorted_and_nrrd_is_the_default(server: tuple[str, Path
 
 
 @pytest.mark.parametrize(
-    "parameters",
+    ("parameters", "words"),
     [
-        {"result_dtype": "object"},
-        {"result_extension": ".exe"},
-        {"foreground": [[999, 0, 0]]},
-        {"device": "cuda:99"},
-        {"roi": [1, 2]},
+        ({"result_dtype": "object"}, "Allowed: uint8"),
+        ({"result_extension": ".exe"}, "Allowed: .nrrd"),
+        ({"foreground": [[999, 0, 0]]}, "outside the image"),
+        ({"device": "cuda:99"}, "Allowed: auto, cpu"),
+        ({"roi": [1, 2]}, "six integers"),
     ],
 )
-def test_a_bad_parameter_is_refused_and_the_server_lives(server: tuple[str, Path, Path], parameters: dict) -> None:
+def test_a_bad_parameter_is_refused_in_words_and_the_server_lives(
+    server: tuple[str, Path, Path], parameters: dict, words: str
+) -> None:
     script = (
         "try:\n    c.infer('segresnet', 'axial', json.loads(sys.argv[1])); print('0')\n"
         "except Exception as e:\n    print(json.dumps(str(e)))"
     )
-    assert "500" in client(server[0], script, json.dumps(parameters))
+    answer = client(server[0], script, json.dumps(parameters))
+    assert "422" in answer
+    assert words in answer
     assert info(server[0])["name"] == "MinIVess"
+
+
+def test_a_bad_label_is_refused_and_the_accepted_one_stays(server: tuple[str, Path, Path], tmp_path: Path) -> None:
+    url, studies, _ = server
+    image = read_volume(studies / "oblique.nii.gz")
+    good = image.with_array((image.array > 3000).astype(np.uint8))
+    flipped = reorient(good, image.axis_codes.translate(str.maketrans("RLAPSI", "LRPAIS")))
+    files = {
+        "flipped": flipped,
+        "elsewhere": Volume(good.array, good.affine + np.eye(4, k=3) * 40, good.unit),
+        "two labels": good.with_array(good.array + (image.array > 3500)),
+    }
+    for name, volume in files.items():
+        write_volume(volume, tmp_path / f"{name}.nii.gz")
+    (tmp_path / "empty.nii.gz").write_bytes(b"")
+    script = """
+answers = []
+for name in ('flipped', 'elsewhere', 'two labels', 'empty'):
+    try:
+        answers.append(c.save_label('oblique', sys.argv[1] + '/' + name + '.nii.gz', tag='final', params={}))
+    except Exception as e:
+        answers.append(str(e))
+print(json.dumps(answers))
+"""
+    answers = client(url, script, str(tmp_path))
+    assert answers[0]["minivess"] == {"vessel_voxels": int(good.array.sum()), "accepted": True}
+    for answer, words in zip(answers[1:], ("not on the image's grid", "one other value", "not a NIfTI"), strict=True):
+        assert "422" in answer
+        assert words in answer
+    final = read_volume(studies / "labels" / "final" / "oblique.nii.gz")
+    assert np.array_equal(reorient(final, image.axis_codes).array, good.array)
 
 
 def test_the_stock_client_completes_the_loop(server: tuple[str, Path, Path], dataset: Path, tmp_path: Path) -> None:
@@ -168,7 +203,7 @@ print(json.dumps({'sample': sample, 'saved': seen, 'train': status['status'], 'd
     )
     assert result["sample"]["id"].startswith("stack")
     assert "most expected errors" in result["sample"]["reason"]
-    assert all(s["minivess"]["same_grid_as_image"] for s in result["saved"])
+    assert all(s["minivess"]["accepted"] for s in result["saved"])
     assert result["train"] == "DONE", result["details"]
     stats = result["stats"]["segresnet"]
     assert {"epoch", "loss", "best_metric", "start_ts", "state", "validation_dice"} <= set(stats)

@@ -136,6 +136,20 @@ def test_files_that_are_no_dicom_are_noted(series: Path) -> None:
     assert read_series(series).notes == ("1 files that are no DICOM were ignored",)
 
 
+@pytest.mark.parametrize("kept_bytes", [0, 100, 140])
+def test_a_slice_that_lost_its_header_is_not_dropped(series: Path, kept_bytes: int) -> None:
+    file = sorted(series.iterdir())[-1]
+    file.write_bytes(file.read_bytes()[:kept_bytes])
+    with pytest.raises(InputError, match=r"0007\.dcm"):
+        read_series(series)
+
+
+def test_a_slice_without_a_series_is_not_dropped(series: Path) -> None:
+    edit(series, lambda i, d: d.__delattr__("SeriesInstanceUID") if i == 6 else None)
+    with pytest.raises(InputError, match=r"0007\.dcm.*SeriesInstanceUID"):
+        read_series(series)
+
+
 def test_a_truncated_file_is_named(series: Path) -> None:
     file = sorted(series.iterdir())[4]
     file.write_bytes(file.read_bytes()[:-100])

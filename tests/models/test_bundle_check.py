@@ -69,7 +69,14 @@ def test_what_a_configuration_needs_is_allowed(value: str) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["os.system", "subprocess.run", "builtins.eval", "monai.bundle.run", "monai.transforms.Lambdad", "minivess.cli.main.run", "SegResNet",
+    [
+        "monai.data.utils.os.system",
+        "minivess.train.run.shutil.rmtree",
+        "monai.transforms.LoadImage",
+        "monai.data.nothing_of_the_kind",
+        "minivess.models.bundle.torch.load",
+        "minivess.train.run.Path",
+"os.system", "subprocess.run", "builtins.eval", "monai.bundle.run", "monai.transforms.Lambdad", "minivess.cli.main.run", "SegResNet",
      "monai.networks._private.x", "monai.apps.utils.download_and_extract", "torch.load"],
 )  # fmt: skip
 def test_a_target_outside_the_list_is_refused(target: str) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from minivess.errors import GeometryError, InputError
-from minivess.train import check_dataset, make_dataset, read_dataset
-from minivess.volume import Volume, write_volume
+from minivess.train import check_dataset, load_pair, make_dataset, read_dataset
+from minivess.volume import Volume, reorient, write_volume
 
 
 def pairs(folder: Path, names: list[str], spacing: float = 1.0) -> Path:
@@ -70,3 +70,16 @@ def test_a_label_off_its_images_grid_is_refused(tmp_path: Path) -> None:
     make_dataset(tmp_path)
     with pytest.raises(GeometryError, match="not on the image's grid"):
         check_dataset(tmp_path)
+
+
+def test_a_label_with_flipped_axes_is_turned_back_exactly(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    image = Volume(rng.integers(0, 99, (5, 6, 7)).astype(np.uint8), np.diag([-0.6, 0.6, 5.0, 1]), "um")
+    label = image.with_array((image.array > 50).astype(np.uint8) * 255)
+    item = {"image": str(write_volume(image, tmp_path / "i.nii.gz")), "label": str(tmp_path / "l.nrrd")}
+    for codes in (image.axis_codes, "RAS", "SPL"):
+        write_volume(reorient(label, codes), tmp_path / "l.nrrd")
+        assert np.array_equal(load_pair(item)[1].array, label.array // 255)
+    write_volume(label.with_array(image.array), tmp_path / "l.nrrd")
+    with pytest.raises(InputError, match="one other value"):
+        load_pair(item)

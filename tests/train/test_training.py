@@ -55,7 +55,12 @@ def test_a_training_gives_weights_that_predict(segresnet: Path, dataset: Path, t
 def test_without_validation_the_result_says_so(segresnet: Path, dataset: Path, tmp_path: Path) -> None:
     training = read_dataset(dataset)["training"][:1]
     result = train_bundle(
-        segresnet, training=training, validation=[], output=tmp_path, preset="tiny", overrides={**SHORT, "epochs": 1, "val_interval": 5}
+        segresnet,
+        training=training,
+        validation=[],
+        output=tmp_path,
+        preset="tiny",
+        overrides={**SHORT, "epochs": 1, "val_interval": 5},
     )
     assert not result.held_out
 

@@ -46,7 +46,7 @@ def examine() -> dict[str, Any]:
     checks = []
     for extra in EXTRAS:
         missing = missing_modules(extra)
-        detail = f"missing {', '.join(missing)}; pip install 'minivess[{extra}]'" if missing else "installed"
+        detail = f"missing {', '.join(missing)} (in a checkout: make setup)" if missing else "installed"
         checks.append({"what": f"extra {extra}", "ok": not missing, "needed": False, "detail": detail})
     for name in ("bundles/segresnet", "monailabel_app", "maps/vessel_seg"):
         try:

@@ -27,22 +27,21 @@ def evaluate(
     from minivess.errors import InputError, UsageError
     from minivess.metrics import THINNING, compare_masks
     from minivess.models import load_bundle
-    from minivess.models.transforms import load_item
-    from minivess.train import read_dataset
+    from minivess.train import load_pair, read_dataset
     from minivess.train.dataset import SECTIONS
 
     if section not in SECTIONS:
         raise UsageError(f"--section {section}: allowed are {', '.join(SECTIONS)}.")
     cases = read_dataset(dataset)[section]
     if not cases:
-        raise InputError(f"{dataset} has no case for {section}. Name subjects for it: minivess data make --{section} SUBJECT.")
+        raise InputError(f"{dataset} has no case for {section}. Split the data set again: minivess data make --help.")
     segmenter = load_bundle(bundle, device=device)
     rows = []
     for case in tqdm(cases, desc="evaluate", unit="case", disable=as_json):
-        image, label = (load_item(case.to_item(), key) for key in ("image", "label"))
+        image, label = load_pair(case.to_item())
         otsu = image.array > threshold_otsu(image.array)
         for name, mask in (("model", segmenter.predict(image).mask.array), ("Otsu", otsu)):
-            scores = compare_masks(label.array > 0, mask, image.spacing_um)
+            scores = compare_masks(label.array, mask, image.spacing_um)
             rows.append({"case": case.name, "subject": case.subject, "method": name, **scores.to_json()})
     content = {"model": segmenter.model.to_json(), "section": section, "thinning": THINNING, "scores": rows}
     answer(content, as_json=as_json, text=f"{table(rows)}\nclDice by {THINNING}")

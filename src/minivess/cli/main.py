@@ -8,7 +8,7 @@ import traceback
 import typer
 
 from minivess.cli import bundle, data, demo, doctor, evaluate, map_, predict, serve, synth, train
-from minivess.errors import MinivessError
+from minivess.errors import MinivessError, OutputError
 from minivess.quiet import prepare_process
 
 _FAULT = 3
@@ -53,6 +53,9 @@ def run(arguments: list[str]) -> int:
     except MinivessError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         return error.exit_code
+    except OSError as error:  # a full disk, a folder that may not be written: the user's to mend
+        typer.echo(f"OutputError: {error.strerror or error}: {error.filename or ''}", err=True)
+        return OutputError.exit_code
     except Exception:  # noqa: BLE001 (the outermost shell)
         traceback.print_exc()
         typer.echo("This is a fault of minivess, not of yours. Please report it with the lines above.", err=True)

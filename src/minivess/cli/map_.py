@@ -34,7 +34,7 @@ def run(
 
     missing = missing_modules("map")
     if missing:
-        raise MissingExtraError(f"The application needs {', '.join(missing)}. Install it: pip install 'minivess[map]'")
+        raise MissingExtraError(f"The application needs {', '.join(missing)}. Install the extra map (in a checkout: make setup)")
     if not source.is_dir():
         raise InputError(f"No such folder: {source}. Name the folder that holds the DICOM files of one series.")
     command = [sys.executable, str(door("maps/vessel_seg")), "-i", str(source), "-o", str(out), "-m", str(model)]

@@ -32,18 +32,22 @@ def predict(
 
     from tqdm import tqdm
 
+    from minivess.errors import InputError
     from minivess.models import load_bundle
     from minivess.pictures import heat, overlay, projection, save_png, side_by_side
     from minivess.uncertainty import expected_errors_per_predicted_voxel
     from minivess.volume import read_volume, write_volume
     from minivess.volume.io import stem_of
 
+    names = [stem_of(path) for path in volumes]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise InputError(f"Several volumes are called {doubled[0]}, and would overwrite each other in {out}. Predict them apart.")
     segmenter = load_bundle(bundle, device=device)
     rows = []
-    for path in volumes:
+    for path, name in zip(volumes, names, strict=True):
         start = time.monotonic()
         volume = read_volume(path, spacing=spacing, unit=as_unit(unit))
-        name = stem_of(path)
         with tqdm(total=100, desc=name, unit="%", disable=as_json, leave=False) as bar:
             prediction = segmenter.predict(volume, progress=partial(_show, bar))
         mask = prediction.mask

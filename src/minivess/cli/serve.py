@@ -22,22 +22,19 @@ def serve(
 
     Example: minivess serve studies --bundle runs/model --conf unit=um
     """
-    import subprocess
+    import os
+    import sys
 
     from minivess.errors import UsageError
-    from minivess.models import weights_path
     from minivess.server import server_command
-    from minivess.train import copy_bundle, publish
 
     pairs = [text.partition("=") for text in conf or []]
     if not all(key and sign for key, sign, _ in pairs):
         raise UsageError("--conf takes KEY=VALUE, for example --conf unit=um.")
     settings = {key: value for key, _, value in pairs}
-    place = workspace or studies / ".minivess"
-    command = server_command(studies, workspace=place, host=host, port=port, conf=settings)
     if bundle is not None:
-        target = copy_bundle(bundle, place / "model" / "segresnet")
-        if weights_path(bundle).is_file() and not weights_path(target).is_file():
-            publish(weights_path(bundle), target)
+        settings["bundle"] = str(bundle.resolve())
+    command = server_command(studies, workspace=workspace or studies / ".minivess", host=host, port=port, conf=settings)
     typer.echo(f"Serving {studies} at http://{host}:{port} (stop with Ctrl-C). In 3D Slicer: module MONAILabel, that address.")
-    raise typer.Exit(subprocess.call(command))
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606 (the server takes this process's place: Ctrl-C and SIGTERM reach it, not a wrapper)

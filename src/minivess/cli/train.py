@@ -17,6 +17,9 @@ def train(
     preset: Annotated[str, typer.Option(help="tiny (minutes on two CPU cores) or full.")] = "tiny",
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs.", show_default="the preset's")] = None,
     init: Annotated[Path | None, typer.Option(help="Weights (.safetensors) to start from.")] = None,
+    modality: Annotated[
+        str, typer.Option(help="How intensities are scaled: two_photon, light_sheet, mr_angiography or ct_angiography.")
+    ] = "two_photon",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was cut off.")] = False,
     as_json: Json = False,
@@ -27,7 +30,7 @@ def train(
     """
     from minivess.errors import InputError
     from minivess.paths import door
-    from minivess.train import copy_bundle, publish, read_dataset, train_bundle
+    from minivess.train import copy_bundle, publish, read_dataset, set_modality, train_bundle
 
     run = out / "runs" / "train"
     if run.exists() and not resume:
@@ -36,6 +39,7 @@ def train(
         raise InputError(f"There is no training in {run} to go on with. Leave out --resume.")
     sections = read_dataset(dataset)
     copy_bundle(bundle or door("bundles/segresnet"), out)
+    set_modality(out, modality)
     overrides: dict[str, Any] = {"seed": seed, "notes": {"dataset": dataset.name, "preset": preset}}
     if epochs is not None:
         overrides["epochs"] = epochs

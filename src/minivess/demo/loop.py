@@ -58,21 +58,23 @@ def _wait_for_scores(url: str) -> None:
     """Wait for the background scoring that the server starts with."""
     deadline = time.monotonic() + _TIMEOUT_S
     _say("waiting for the uncertainty scores")
-    seen = False
-    for _ in range(int(_TIMEOUT_S / _POLL_S)):
-        running = _is_running(url)
-        seen = seen or running
-        if (seen and not running) or time.monotonic() > deadline:
+    while time.monotonic() < deadline:
+        tasks = _scoring_tasks(url)
+        failed = [task for task in tasks if task["status"] == "ERROR"]
+        if failed:
+            raise MinivessError("The scoring failed:\n" + "\n".join(failed[0]["details"]))
+        if tasks and all(task["status"] == "DONE" for task in tasks):
             return
         time.sleep(_POLL_S)
+    raise MinivessError("The scoring took longer than 15 minutes.")
 
 
-def _is_running(url: str) -> bool:
+def _scoring_tasks(url: str) -> list[dict[str, Any]]:
     try:
-        with urlopen(f"{url}/scoring/?check_if_running=true", timeout=30) as answer:  # noqa: S310 (our own server)
-            return bool(json.load(answer))
-    except HTTPError:  # 404: none is running
-        return False
+        with urlopen(f"{url}/scoring/?all=true", timeout=30) as answer:  # noqa: S310 (our own server)
+            return list(json.load(answer))
+    except HTTPError:  # 404: none was started yet
+        return []
 
 
 def _follow_training(client: MONAILabelClient) -> dict[str, Any]:

@@ -93,7 +93,11 @@ def write_seg(mask: Volume, series: Series, model: ModelRef, path: Path) -> Path
 
 
 def read_seg(path: Path) -> Volume:
-    """Read the one segment of a SEG as a uint8 volume in mm; frames that were left out are empty."""
+    """Read the one segment of a SEG as a uint8 volume in mm.
+
+    The volume spans the slices from the first to the last frame in the file; empty slices between them are empty, those
+    beyond are not in it. Lay it on the series with :func:`minivess.volume.resample_like` and ``order=0``.
+    """
     segmentation = hd.seg.segread(path)
     volume = segmentation.get_volume(combine_segments=True, allow_missing_positions=True)
     return from_dicom(volume, volume.array.astype(np.uint8))

@@ -98,14 +98,28 @@ def _by_series(folder: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
     for file in sorted(f for f in folder.rglob("*") if f.is_file() and f.name != "DICOMDIR"):
         try:
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "Modality"])
-        except InvalidDicomError:
+        except InvalidDicomError as error:
+            if not _is_foreign(file):
+                raise InputError(
+                    f"{file.name} is damaged DICOM ({error}). Export it again, or take it out of the folder."
+                ) from error
             ignored.append(file.name)
             continue
         except (AttributeError, ValueError, EOFError, OSError, NotImplementedError, RecursionError) as error:
             raise InputError(f"{file.name} is damaged DICOM ({error}). Export it again.") from error
-        if header.get("Modality") not in _NO_IMAGES and "SeriesInstanceUID" in header:
+        if "SeriesInstanceUID" not in header:
+            raise InputError(f"{file.name} does not say which series it belongs to (no SeriesInstanceUID). Export it again.")
+        if header.get("Modality") not in _NO_IMAGES:
             candidates[str(header.SeriesInstanceUID)].append(file)
     return dict(candidates), tuple(ignored)
+
+
+def _is_foreign(file: Path) -> bool:
+    """Tell whether a file is plainly something else: words, or another suffix. A DICOM file often has none."""
+    if file.suffix.lower() not in ("", ".dcm", ".ima") and not file.suffix[1:].isdigit():
+        return True
+    start = file.read_bytes()[:4096]
+    return bool(start) and file.suffix.lower() == "" and b"\0" not in start and start.isascii()
 
 
 def _the_one(candidates: dict[str, list[Path]], folder: Path, ignored: tuple[str, ...]) -> list[Path]:

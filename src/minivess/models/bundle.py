@@ -11,7 +11,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.inferers import SlidingWindowInferer
 
-from minivess.errors import BundleError, InputError
+from minivess.errors import BundleError, InputError, WeightsError
 from minivess.models.bundle_check import check_bundle, read_config
 from minivess.models.normalise import fit_scaling
 from minivess.models.segmenter import (
@@ -138,12 +138,15 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
     parser["bundle_root"] = str(root)
     file = Path(weights) if weights is not None else weights_path(root)
     network = _built(parser, "network_def")
+    sha256 = sha256_of(file) if file.is_file() else ""
     load_weights(network, file)
+    if sha256_of(file) != sha256:
+        raise WeightsError(f"{file.name} was replaced while it was read. Try again.")
     return BundleSegmenter(
         network,
         _built(parser, "inferer"),
         capabilities=Capabilities(frozenset(), _labels(metadata, root), str(_built(parser, "modality"))),
-        model=ModelRef(str(metadata["name"]), str(metadata["version"]), sha256_of(file)),
+        model=ModelRef(str(metadata["name"]), str(metadata["version"]), sha256),
         threshold=float(_built(parser, "threshold")),
         device=pick_device(device),
     )

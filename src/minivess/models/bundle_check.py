@@ -7,6 +7,7 @@ Here only a small grammar passes: references, attributes, constants and a few ca
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -35,7 +36,9 @@ ALLOWED_TARGETS = (
     "torch.utils.data.",
 )
 #: Within the packages above, what would run code or open files that nothing has checked.
-REFUSED_TARGETS = frozenset({"Lambda", "Lambdad", "LambdaD", "LambdaDict", "PickleReader", "NumpyReader"})
+REFUSED_TARGETS = frozenset(
+    {"Lambda", "Lambdad", "LambdaD", "LambdaDict", "PickleReader", "NumpyReader", "LoadImage", "LoadImaged"}
+)
 ALLOWED_METHODS = frozenset({"to", "parameters", "state_dict", "eval", "train", "items", "keys", "values", "get"})
 ALLOWED_FUNCTIONS = frozenset({"len", "int", "float", "str", "min", "max", "list", "tuple", "dict", "sum", "range"})
 ALLOWED_RUNS = re.compile(r"^\$@[\w#:]+\.run\(\)$")
@@ -71,7 +74,7 @@ def check_bundle(root: Path) -> list[str]:
     files = sorted(f for f in (root / "configs").iterdir() if f.suffix in (".json", ".yaml", ".yml"))
     contents = {f.name: read_config(f) for f in files}
     findings += _missing(contents.get("metadata.json"), "configs/metadata.json", REQUIRED_METADATA)
-    inference = next((contents[n] for n in ("inference.yaml", "inference.json") if n in contents), None)
+    inference = contents.get("inference.yaml")
     findings += _missing(inference, "configs/inference.yaml", REQUIRED_INFERENCE)
     for name, content in contents.items():
         if name != "metadata.json":
@@ -133,12 +136,30 @@ def _check_leaf(key: str, value: Any) -> Iterator[str]:
     if not isinstance(value, str):
         return
     if key == "_target_":
-        if not value.startswith(ALLOWED_TARGETS) or value.rsplit(".", 1)[-1] in REFUSED_TARGETS or "._" in value:
+        if not _is_allowed_target(value):
             yield f"target {value!r} is not allowed; allowed packages: {', '.join(p.rstrip('.') for p in ALLOWED_TARGETS)}"
+    elif key == "reader":
+        yield "a reader is not allowed: volumes are read by minivess.models.transforms.LoadVolumed"
     elif value.startswith("%"):
         yield f"the macro {value!r} is not allowed: write the value, or refer to it with @"
     elif value.startswith("$") and not ALLOWED_RUNS.match(value):
         yield from _check_expression(value[1:])
+
+
+def _is_allowed_target(target: str) -> bool:
+    """Tell whether a target is a class or function that an allowed package itself defines.
+
+    MONAI finds targets by walking attributes, so ``monai.data.utils.os.system`` would reach anything that a module has
+    imported. Here the name before the last dot must be a module, and what it holds must be defined in an allowed package.
+    """
+    module, _, name = target.rpartition(".")
+    if not target.startswith(ALLOWED_TARGETS) or name in REFUSED_TARGETS or "._" in target:
+        return False
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return False
+    return callable(found) and f"{getattr(found, '__module__', '')}.".startswith(ALLOWED_TARGETS)
 
 
 def _check_expression(text: str) -> Iterator[str]:

@@ -127,10 +127,10 @@ def fit_scaling(array: NDArray[Any], modality: str) -> Scaling:
 
 
 def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast) -> Scaling:
-    low, high = (float(v) for v in np.percentile(_sampled(array), (0.0, 99.99)))
-    offset = min(0.0, low)  # signed images: the darkest voxel is 0
-    # More than 8 bits are scaled to 8-bit counts: what the floor is worth depends on what one count means.
-    gain = 255.0 / (high - offset) if high - offset > 255.0 else 1.0
+    offset, high = (float(v) for v in np.percentile(_sampled(array), (0.1, 99.99)))  # a detector's pedestal goes first
+    # What the floor is worth depends on what one count means: more than 8 bits, and floats of any range, become 8-bit counts.
+    span = high - offset
+    gain = 255.0 / span if span > 255.0 or (array.dtype.kind == "f" and span > 0) else 1.0
     blocks = _block_means(array, Scaling(offset, gain), rule)
     size = (rule.window, rule.window, 1)
     background = ndimage.percentile_filter(blocks, rule.percentile, size=size, mode="nearest")

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from minivess.models.normalise import Scaling
 from minivess.models.segmenter import Progress
 
-#: Voxels of one band with its margins; float32 input, output, weights and features of one band take about 40 bytes each.
+#: Voxels that a band is made to hold, its margins included. A band is never narrower than three windows along x, so in a
+#: volume wider than that allows, the bound is three windows times the plane; a voxel of a band takes about 40 bytes.
 BAND_VOXELS = 16_000_000
 
 

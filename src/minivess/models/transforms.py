@@ -15,7 +15,7 @@ from monai.transforms import MapTransform
 from minivess.errors import InputError
 from minivess.models.normalise import fit_scaling
 from minivess.volume import Volume, read_volume, write_volume
-from minivess.volume.io import VOLUME_SUFFIXES, suffix_of
+from minivess.volume.io import VOLUME_SUFFIXES, stem_of, suffix_of
 
 
 class LoadVolumed(MapTransform):
@@ -64,7 +64,7 @@ class SaveVolumed(MapTransform):
         """Write each result and leave the data as it is."""
         d = dict(data)
         meta = d[self.source_key].meta
-        name = Path(str(meta["filename_or_obj"])).name.split(".")[0]
+        name = stem_of(Path(str(meta["filename_or_obj"])))
         for key in self.key_iterator(d):
             array = np.asarray(d[key][0].cpu())
             volume = Volume(array.astype(np.uint8) if key == "pred" else array, np.asarray(meta["affine"]), meta["unit"])

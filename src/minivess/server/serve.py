@@ -43,7 +43,9 @@ def server_command(
     """
     missing = missing_modules("label")
     if missing:
-        raise MissingExtraError(f"The label server needs {', '.join(missing)}. Install it: pip install 'minivess[label]'")
+        raise MissingExtraError(
+            f"The label server needs {', '.join(missing)}. Install the extra label (in a checkout: make setup)"
+        )
     if not _is_loopback(host):
         raise UsageError(f"--host {host} would show the studies to the network without authentication. Allowed: 127.0.0.1, ::1.")
     if not studies.is_dir():

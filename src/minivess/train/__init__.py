@@ -1,17 +1,19 @@
 """How is a bundle trained: data set, patches, loss, checkpoints, publishing."""
 
-from minivess.train.dataset import Case, check_dataset, make_dataset, read_dataset
-from minivess.train.run import TrainingResult, copy_bundle, presets, publish, read_stats, train_bundle
+from minivess.train.dataset import Case, check_dataset, load_pair, make_dataset, read_dataset
+from minivess.train.run import TrainingResult, copy_bundle, presets, publish, read_stats, set_modality, train_bundle
 
 __all__ = [
     "Case",
     "TrainingResult",
     "check_dataset",
     "copy_bundle",
+    "load_pair",
     "make_dataset",
     "presets",
     "publish",
     "read_dataset",
     "read_stats",
+    "set_modality",
     "train_bundle",
 ]

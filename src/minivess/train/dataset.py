@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from minivess.errors import GeometryError, InputError
 from minivess.models.transforms import load_item
 from minivess.paths import write_json
-from minivess.volume import Unit
+from minivess.volume import Unit, Volume, reorient
 from minivess.volume.io import stem_of, suffix_of
 from minivess.volume.slices import SLICE_SUFFIXES
 
@@ -135,8 +135,42 @@ def items(dataset_dir: str, section: str) -> list[dict[str, Any]]:
     """
     cases = read_dataset(Path(dataset_dir))[section]
     if not cases:
-        raise InputError(f"{dataset_dir}: no case for {section}. Name subjects for it: minivess data make --{section} SUBJECT.")
+        raise InputError(f"{dataset_dir}: no case for {section}. Split the data set again: minivess data make --help.")
     return [case.to_item() for case in cases]
+
+
+def load_pair(item: Mapping[Any, Any]) -> tuple[Volume, Volume]:
+    """Read an image and its label, and lay the label on the image's grid.
+
+    A label whose axes are only turned or flipped, as viewers write them, is turned back exactly; any other difference is
+    refused, since an array that merely has the right shape would teach the wrong places.
+
+    Args:
+        item: ``image`` and ``label`` paths, and ``spacing`` and ``unit`` where the files do not state them.
+
+    Returns:
+        The image, and a uint8 mask of 0 and 1.
+
+    Raises:
+        GeometryError: When the label lies on another grid.
+        InputError: When a file cannot be read, or the label holds more than 0 and one other value.
+    """
+    image, label = (load_item(item, key) for key in ("image", "label"))
+    name = Path(str(item["label"])).name
+    if not label.same_grid(image):
+        label = reorient(label, image.axis_codes)
+    if not label.same_grid(image):
+        raise GeometryError(
+            f"{name}: the label is not on the image's grid. Image {image.shape}, spacing {image.spacing}, axes "
+            f"{image.axis_codes}; label {label.shape}, spacing {label.spacing}. Save it again with the image as reference."
+        )
+    inside = label.array[label.array != 0]
+    if inside.size and (inside != inside[0]).any():
+        raise InputError(
+            f"{name}: a mask holds 0 and one other value. Got {np.unique(inside)[:6].tolist()}. "
+            "Export the segment of the vessels alone."
+        )
+    return image, image.with_array((label.array != 0).astype(np.uint8))
 
 
 def check_dataset(path: Path) -> list[dict[str, Any]]:
@@ -152,15 +186,7 @@ def check_dataset(path: Path) -> list[dict[str, Any]]:
     rows = []
     for section, cases in read_dataset(path).items():
         for case in cases:
-            image, label = (load_item(case.to_item(), key) for key in ("image", "label"))
-            if not label.same_grid(image):
-                raise GeometryError(
-                    f"{case.name}: the label is not on the image's grid. Image {image.shape} {image.spacing} {image.axis_codes}, "
-                    f"label {label.shape} {label.spacing} {label.axis_codes}."
-                )
-            values = np.unique(label.array)
-            if len(values) > 2:
-                raise InputError(f"{case.name}: the label holds {len(values)} values, a mask holds 0 and one other.")
+            image, label = load_pair(case.to_item())
             rows.append(
                 {
                     "section": section,
@@ -168,7 +194,7 @@ def check_dataset(path: Path) -> list[dict[str, Any]]:
                     "subject": case.subject,
                     "shape": list(image.shape),
                     "spacing_um": [round(s, 4) for s in image.spacing_um],
-                    "vessel_share": round(float((label.array > 0).mean()), 4),
+                    "vessel_share": round(float(label.array.mean()), 4),
                 }
             )
     return rows

@@ -85,8 +85,6 @@ class CsvLog:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
 
     def _epoch(self, engine: Engine) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = not self.path.exists()
         scores = self.evaluator.state.metrics if self.evaluator is not None else {}
         row = (
             engine.state.epoch,
@@ -96,11 +94,15 @@ class CsvLog:
             f"{self.optimizer.param_groups[0]['lr']:.3g}",
             f"{time.monotonic() - self._start:.1f}",
         )
-        with self.path.open("a", newline="") as stream:
-            writer = csv.writer(stream)
-            if new:
-                writer.writerow(self.COLUMNS)
-            writer.writerow(row)
+        rows = [r for r in self._rows() if int(r[0]) < engine.state.epoch]  # an epoch that is run again is logged once
+        with atomic_file(self.path) as temporary, temporary.open("w", newline="") as stream:
+            csv.writer(stream).writerows([self.COLUMNS, *rows, row])
+
+    def _rows(self) -> list[list[str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as stream:
+            return list(csv.reader(stream))[1:]
 
 
 class SaveBest:
@@ -145,7 +147,8 @@ class Resume:
     def attach(self, engine: Engine) -> None:
         """Listen to a trainer."""
         engine.add_event_handler(Events.STARTED, self._load)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        # Added late, so that it runs after validation and log: what is saved as done has been validated and logged.
+        engine.add_event_handler(Events.STARTED, lambda e: e.add_event_handler(Events.EPOCH_COMPLETED, self._save))
 
     def _save(self, engine: Engine) -> None:
         state = {name: item.state_dict() for name, item in self.objects.items()}

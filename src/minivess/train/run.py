@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from monai.bundle import ConfigWorkflow
 
 from minivess.errors import BundleError, InputError
-from minivess.models import check_bundle, check_overrides, read_notes, weights_path
+from minivess.models import MODALITIES, check_bundle, check_overrides, read_notes, weights_path
 from minivess.paths import atomic_file
 from minivess.train.dataset import Case
 
@@ -82,6 +83,7 @@ def train_bundle(
         raise InputError(f"Unknown preset {preset!r}. Allowed: {', '.join(presets(bundle))}.")
     values: dict[str, Any] = {
         **(overrides or {}),
+        "notes": {**(overrides or {}).get("notes", {}), **_subjects(training, validation)},
         "bundle_root": str(bundle),
         "output_dir": str(output),
         "init_weights": str(init_weights or ""),
@@ -103,6 +105,12 @@ def train_bundle(
     return TrainingResult(best, float(read_notes(best)["val_dice"]), bool(validation), time.monotonic() - start)
 
 
+def _subjects(training: Sequence[Case], validation: Sequence[Case]) -> dict[str, str]:
+    """Note in the weights' file who was learned from and who was held out, so that nobody is scored on what was seen."""
+    sections = {"training_subjects": training, "held_out_subjects": validation}
+    return {key: json.dumps(sorted({case.subject for case in cases})) for key, cases in sections.items()}
+
+
 def publish(weights: Path, bundle: Path) -> Path:
     """Put weights in a bundle, atomically: a reader sees the old or the new file."""
     target = weights_path(bundle)
@@ -113,8 +121,25 @@ def publish(weights: Path, bundle: Path) -> Path:
 
 def copy_bundle(source: Path, target: Path) -> Path:
     """Copy a bundle's configuration, documents and licence, without weights and runs."""
+    if source.resolve() == target.resolve():
+        return target
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("models", "runs", "__pycache__"))
     return target
+
+
+def set_modality(bundle: Path, modality: str) -> None:
+    """Write into a bundle's configurations how intensities are scaled, for training and prediction alike.
+
+    Raises:
+        InputError: When the modality is unknown.
+    """
+    if modality not in MODALITIES:
+        raise InputError(f"Unknown modality {modality!r}. Allowed: {', '.join(MODALITIES)}.")
+    for name in ("train.yaml", "inference.yaml"):
+        file = bundle / "configs" / name
+        text = re.sub(r"^modality: \w+", f"modality: {modality}", file.read_text(), flags=re.MULTILINE)
+        with atomic_file(file) as temporary:
+            temporary.write_text(text)
 
 
 def read_stats(path: Path) -> dict[str, Any]:

@@ -10,27 +10,28 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Randomizable, RandomizableTransform
+from monai.transforms import MapTransform, Randomizable, RandomizableTransform, Transform
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
 from minivess.metrics import centreline_of
 from minivess.models.normalise import LocalContrast
-from minivess.models.transforms import as_tensor, load_item
+from minivess.models.transforms import as_tensor
+from minivess.train.dataset import load_pair
 
 _MAX_CENTRES = 20_000
 
 
-class LoadMaskd(MapTransform):
-    """Read masks (0 and one other value) into (1, x, y, z) float32 MetaTensors of 0 and 1."""
+class LoadPaird(Transform):
+    """Read ``image`` and ``label`` by :func:`minivess.train.dataset.load_pair` into (1, x, y, z) float32 MetaTensors."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each path by its mask."""
+        """Replace both paths by what is in the files."""
+        image, label = load_pair(data)
         d = dict(data)
-        for key in self.key_iterator(d):
-            volume = load_item(d, key)
-            d[key] = as_tensor(volume, (volume.array > 0).astype(np.float32), str(d[key]))
+        d["image"] = as_tensor(image, image.array.astype(np.float32), str(data["image"]))
+        d["label"] = as_tensor(image, label.array.astype(np.float32), str(data["label"]))
         return d
 
 

@@ -32,9 +32,8 @@ def suffix_of(path: Path) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """Take the name without the suffix that names the format."""
-    suffix = suffix_of(path)
-    return path.name[: -len(suffix)] if suffix else path.stem
+    """Take the name without the suffix that names the format; a folder's name as it is."""
+    return path.name[: len(path.name) - len(suffix_of(path))]
 
 
 def read_volume(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nrrd
 import numpy as np
@@ -49,14 +50,33 @@ def read_nrrd(path: Path, *, unit: Unit | None = None, limit_bytes: int) -> Volu
                 )
             shape = tuple(int(n) for n in header["sizes"])
             check_three_axes(shape, source=source)
-            itemsize = np.dtype(nrrd.reader._determine_datatype(header)).itemsize
-            claimed = check_budget(shape, itemsize, limit_bytes=limit_bytes, source=source)
-            compressed = header.get("encoding", "raw").lower() not in ("raw", "ascii", "text", "txt")
+            claimed = check_budget(shape, _dtype_of(header).itemsize, limit_bytes=limit_bytes, source=source)
+            compressed = str(header.get("encoding", "raw")).lower() in ("gzip", "gz")
             check_enough_bytes(claimed, path.stat().st_size, compressed=compressed, source=source)
-            array = nrrd.read_data(header, stream, None, index_order="F")
-    except (nrrd.NRRDError, KeyError, ValueError, OSError, EOFError) as error:
+            array = _read_voxels(stream, header, claimed, compressed=compressed, source=source)
+    except (nrrd.NRRDError, KeyError, ValueError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{source}: this is not an NRRD file that can be read ({error}).") from error
     return Volume(array.reshape(shape[:3]), _affine(header, source), unit or _stated_unit(header, source))
+
+
+def _read_voxels(stream: IO[bytes], header: dict[str, Any], claimed: int, *, compressed: bool, source: str) -> NDArray[Any]:
+    """Read as many bytes as the header claims and no more, however far the file would inflate."""
+    encoding = str(header.get("encoding", "raw")).lower()
+    if encoding not in ("raw", "gzip", "gz") or any(int(header.get(key, 0)) for key in ("line skip", "byte skip")):
+        raise InputError(f"{source}: encoding {encoding!r} or skipped bytes are not read. Save it as raw or gzip NRRD.")
+    if compressed:
+        inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # finds gzip or zlib by itself
+        data = inflate.decompress(stream.read(), claimed + 1)
+    else:
+        data = stream.read(claimed + 1)
+    if len(data) != claimed:
+        word = "more" if len(data) > claimed else "fewer"
+        raise InputError(f"{source}: the file holds {word} voxels than its header says. It is damaged: copy it again.")
+    return np.frombuffer(data, dtype=_dtype_of(header)).reshape(tuple(int(n) for n in header["sizes"]), order="F")
+
+
+def _dtype_of(header: dict[str, Any]) -> np.dtype[Any]:
+    return np.dtype(nrrd.reader._determine_datatype(header))
 
 
 def _affine(header: dict[str, Any], source: str) -> NDArray[np.float64]:
@@ -88,8 +108,12 @@ def _stated_unit(header: dict[str, Any], source: str) -> Unit:
 
 
 def write_nrrd(volume: Volume, path: Path) -> None:
-    """Write a gzip-compressed NRRD in left-posterior-superior space, as Slicer and ITK do; booleans become uint8."""
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
+    """Write a gzip-compressed NRRD in left-posterior-superior space, as Slicer and ITK do; booleans become uint8.
+
+    Always in mm: ITK converts a NIfTI's um to mm but takes an NRRD's numbers for mm whatever its ``space units`` say, so that
+    an image in um and its mask would lie a thousandfold apart in Slicer.
+    """
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.in_unit("mm").affine
     array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
     if array.dtype == np.float16:
         array = array.astype(np.float32)
@@ -97,7 +121,7 @@ def write_nrrd(volume: Volume, path: Path) -> None:
         "space": "left-posterior-superior",
         "space directions": lps[:3, :3].T,
         "space origin": lps[:3, 3],
-        "space units": [volume.unit] * 3,
+        "space units": ["mm"] * 3,
         "kinds": ["domain"] * 3,
         "encoding": "gzip",
     }

@@ -63,7 +63,8 @@ def _read_slice(path: Path) -> NDArray[Any]:
             image = tifffile.imread(path)
         else:
             with Image.open(path) as opened:
-                # A grey JPEG is mode L; a palette or colour image has no single intensity, and is refused below.
+                if opened.mode == "P":
+                    raise InputError(f"{path.name}: its values are colours of a palette, not intensities. Convert it to grey.")
                 image = np.asarray(opened)
     except (UnidentifiedImageError, tifffile.TiffFileError, OSError, ValueError) as error:
         raise InputError(f"{path.name}: this image cannot be read ({error}).") from error

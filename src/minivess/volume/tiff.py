@@ -39,7 +39,7 @@ def read_tiff(path: Path, *, spacing: tuple[float, ...] | None = None, unit: Uni
                 )
             lengths = {axis: n for axis, n in zip(series.axes, series.shape, strict=True) if n > 1 or axis in "YX"}
             extra = [axis for axis in lengths if axis not in "YX"]
-            if len(extra) > 1 or set(extra) & {"C", "S"}:
+            if len(extra) > 1 or set(extra) & {"C", "S", "T"}:
                 raise InputError(f"{source}: one channel and one time point are read; the axes are {lengths}.")
             check_budget(series.shape, series.dtype.itemsize, limit_bytes=limit_bytes, source=source)
             ome = file.ome_metadata
@@ -47,15 +47,22 @@ def read_tiff(path: Path, *, spacing: tuple[float, ...] | None = None, unit: Uni
     except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
         raise InputError(f"{source}: this is not a TIFF file that can be read ({error}).") from error
     stack = array.reshape(-1, *array.shape[-2:])
-    if spacing is None and ome is not None:
-        spacing, unit = _ome_spacing_um(ome), "um"
+    if spacing is None and ome is not None and (found := _ome_spacing_um(ome)) is not None:
+        if unit not in (None, "um"):
+            raise InputError(f"{source}: its OME metadata is in um; leave out --unit {unit}, or state --spacing too.")
+        return Volume(stack.transpose(2, 1, 0), affine_of_spacing(found), "um")
     return Volume(stack.transpose(2, 1, 0), affine_of_spacing(check_spacing(spacing, source=source)), unit or "um")
 
 
 def _ome_spacing_um(ome_xml: str) -> tuple[float, float, float] | None:
-    pixels = ElementTree.fromstring(ome_xml).find(".//{*}Pixels")  # noqa: S314 (expat in Python 3.11 bounds entities)
+    try:
+        pixels = ElementTree.fromstring(ome_xml).find(".//{*}Pixels")  # noqa: S314 (expat in Python 3.11 bounds entities)
+    except ElementTree.ParseError:
+        return None
     if pixels is None or any(f"PhysicalSize{axis}" not in pixels.attrib for axis in "XYZ"):
         return None
+    if any(pixels.attrib.get(f"PhysicalSize{axis}Unit", "µm") not in _UM_OF_OME for axis in "XYZ"):
+        return None  # "pixel" is what an uncalibrated export says
     x, y, z = (
         float(pixels.attrib[f"PhysicalSize{axis}"]) * _UM_OF_OME[pixels.attrib.get(f"PhysicalSize{axis}Unit", "µm")]
         for axis in "XYZ"
