@@ -44,7 +44,7 @@ STACKS = (
     ("burgess2014_tgMouse", "burgess_tg", 0.994, False),
 )
 FOLDS = tuple(dict.fromkeys(animal for _, animal, _, _ in STACKS))
-RECIPE = {"epochs": 10, "iterations_per_epoch": 25, "val_interval": 10}
+RECIPE = {"epochs": 6, "iterations_per_epoch": 25, "val_interval": 6}
 CPU_LIMIT_S = 20 * 60
 
 

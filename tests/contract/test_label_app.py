@@ -65,10 +65,12 @@ def info(url: str) -> dict:
         return json.load(answer)
 
 
-def client(url: str, script: str, *arguments: str) -> dict:
+def client(url: str, script: str, *arguments: str, timeout_s: float = 400) -> dict:
     """Run lines with the stock client in a process of its own; the last line it prints is JSON."""
     program = f"import json, sys\nfrom monailabel.client import MONAILabelClient\nc = MONAILabelClient({url!r})\n{script}"
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=400)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=timeout_s
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

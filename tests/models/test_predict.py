@@ -188,3 +188,15 @@ def test_real_angiograms_go_through(shared_data: Path, segmenter: BundleSegmente
         prediction = segmenter.predict(volume, roi=box)
         assert prediction.mask.same_grid(volume)
         assert np.isfinite(prediction.probability.array).all()
+
+
+def test_an_untrained_network_is_a_threshold_on_contrast() -> None:
+    from monai.networks.nets import SegResNetDS
+
+    from minivess.models.networks import ContrastResidual
+
+    network = ContrastResidual(SegResNetDS(init_filters=8, out_channels=1, resolution=(1, 1, 5)), slope=4.0, threshold=1.0)
+    x = torch.randn(1, 1, 16, 16, 4)
+    assert torch.equal(network.eval()(x), 4.0 * (x - 1.0))
+    network.train()(x).sum().backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.network.parameters())
