@@ -193,7 +193,7 @@ for i in ['stack0', 'stack1', 'stack2']:
     saved = c.save_label(i, sys.argv[1] + '/' + i + '.nii.gz', tag='final', params={'label_info': [{'name': 'vessel', 'idx': 1}]})
     seen.append(saved)
 c.train_start('segresnet', {'max_epochs': 1, 'pretrained': False})
-while c.train_status(check_if_running=True):
+while c.train_status()['status'] not in ('DONE', 'ERROR', 'STOPPED'):
     time.sleep(0.5)
 status = c.train_status()
 f, p = c.infer('segresnet', 'stack3', {})

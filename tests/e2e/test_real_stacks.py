@@ -30,7 +30,7 @@ for _ in range(3):
     saved = c.save_label(sample['id'], sys.argv[1] + '/' + sample['id'] + '.nii.gz', tag='final', params={'label_info': [{'name': 'vessel', 'idx': 1}]})
     labelled.append([sample['id'], sample['reason'], p['latencies']['total'], saved['minivess']])
 c.train_start('segresnet', {'max_epochs': 1})
-while c.train_status(check_if_running=True):
+while c.train_status()['status'] not in ('DONE', 'ERROR', 'STOPPED'):
     time.sleep(1)
 status = c.train_status()
 left = c.next_sample('random', {})

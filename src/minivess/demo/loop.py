@@ -80,8 +80,8 @@ def _scoring_tasks(url: str) -> list[dict[str, Any]]:
 def _follow_training(client: MONAILabelClient) -> dict[str, Any]:
     deadline = time.monotonic() + _TIMEOUT_S
     last = ""
-    while client.train_status(check_if_running=True):
-        lines = [line for line in client.train_status()["details"] if line.startswith("train:")]
+    while (task := client.train_status())["status"] not in ("DONE", "ERROR", "STOPPED"):  # first it is only SUBMITTED
+        lines = [line for line in task.get("details", []) if line.startswith("train:")]
         if lines and lines[-1] != last:
             last = lines[-1]
             _say(last.removeprefix("train: "))
@@ -89,9 +89,8 @@ def _follow_training(client: MONAILabelClient) -> dict[str, Any]:
             client.train_stop()
             raise MinivessError("The training took longer than 15 minutes and was stopped.")
         time.sleep(_POLL_S)
-    task = client.train_status()
     if task["status"] != "DONE":
-        raise MinivessError("The training failed:\n" + "\n".join(task["details"]))
+        raise MinivessError("The training failed:\n" + "\n".join(task.get("details", [])))
     stats: dict[str, Any] = client.info()["train_stats"]["segresnet"]
     _say(f"training: {stats['state']}, Dice {stats['validation_dice']:.3f}")
     return stats
