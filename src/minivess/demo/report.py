@@ -44,11 +44,13 @@ def write_html(
     sections = [
         "<h1>MinIVess: one round of the loop</h1>",
         f"<p>minivess {minivess.__version__}, on synthetic two-photon stacks with known truth. "
-        "The first model saw three capillary stacks only. The server then asked for the stack that the model was most unsure "
+        "The first model learned from two capillary stacks; a third, of large vessels, chose its checkpoint. The server then asked for the stack that the model was most unsure "
         f"of, <b>{html.escape(str(facts['labelled']))}</b> ({html.escape(str(facts['reason']))}: {facts['score']:.2f}), "
         "got its true label as an annotator would give it, and retrained.</p>",
         "<h2>Before and after</h2>",
         _score_table(scores),
+        f"<p>Training in the round: {html.escape(str(facts['training']['state']))} (Dice on the held-out stack "
+        f"{facts['training']['published_dice_before']:.3f} before, {facts['training']['validation_dice']:.3f} after).</p>",
         "<p>A stack marked * was labelled in the round, so its second row is no held-out score. One round on tiny stacks shows "
         "that the loop works; it says nothing about your data.</p>",
         "<h2>What it looks like</h2>",

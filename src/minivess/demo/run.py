@@ -28,12 +28,12 @@ from minivess.synth import Kind, make_sample
 from minivess.train import copy_bundle, make_dataset, publish, read_dataset, train_bundle
 from minivess.volume import read_volume, write_volume
 
-#: Three to train on, two for the annotator's queue, one that nobody trains on. The model meets large vessels only after
-#: the annotator has labelled one: this is what the queue is for.
+#: Three with labels (the third chooses the checkpoint and judges the retrained model), two for the annotator's queue, one
+#: that nobody trains on. The model learns large vessels only after the annotator has labelled one: what the queue is for.
 STACKS: tuple[tuple[str, Kind], ...] = (
     ("stack1", "capillary"),
     ("stack2", "capillary"),
-    ("stack3", "capillary"),
+    ("stack3", "large"),
     ("stack4", "capillary"),
     ("stack5", "large"),
     ("stack6", "large"),
