@@ -44,8 +44,9 @@ def write_html(
     sections = [
         "<h1>MinIVess: one round of the loop</h1>",
         f"<p>minivess {minivess.__version__}, on synthetic two-photon stacks with known truth. "
-        "The first model learned from two capillary stacks; a third, of large vessels, chose its checkpoint. The server then asked for the stack that the model was most unsure "
-        f"of, <b>{html.escape(str(facts['labelled']))}</b> ({html.escape(str(facts['reason']))}: {facts['score']:.2f}), "
+        "The first model learned from two capillary stacks; a third, of large vessels, chose its checkpoint. "
+        "The server then asked for the stack that the model was most unsure of, "
+        f"<b>{html.escape(str(facts['labelled']))}</b> ({html.escape(str(facts['reason']))}: {facts['score']:.2f}), "
         "got its true label as an annotator would give it, and retrained.</p>",
         "<h2>Before and after</h2>",
         _score_table(scores),
