@@ -194,4 +194,4 @@ def _run_map(demo: Demo, bundle: Path) -> None:
         verdict = f"{len(errors)} errors by dciodvfy"
         if errors:
             raise MinivessError(f"The SEG is not valid: {errors[0]}")
-    demo.facts["map"] = {"seg": str(seg), "verdict": verdict, **json.loads((result / "result.json").read_text())}
+    demo.facts["map"] = {**json.loads((result / "result.json").read_text()), "seg": str(seg), "verdict": verdict}
