@@ -52,9 +52,9 @@ def overlay(picture: Rgb, mask: NDArray[Any], reference: NDArray[Any] | None = N
     return result
 
 
-def heat(uncertainty: Volume, *, highest: float = float(np.log(2))) -> Rgb:
-    """Project the highest uncertainty along z as a heat map, from dark (sure) to bright (``highest`` nats)."""
-    image = np.clip(uncertainty.array.max(axis=2).T / highest, 0, 1)
+def heat(uncertainty: Volume, *, highest: float = 0.35) -> Rgb:
+    """Project the mean uncertainty along z as a heat map, from dark (sure) to bright (``highest`` nats and more)."""
+    image = np.clip(uncertainty.array.mean(axis=2).T / highest, 0, 1)
     stops = np.linspace(0, 1, len(_HEAT))
     return np.stack([np.interp(image, stops, _HEAT[:, c]) for c in range(3)], axis=-1).astype(np.uint8)
 
