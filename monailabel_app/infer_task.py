@@ -88,7 +88,11 @@ class VesselInferTask(InferTask):
         mask = prediction.mask
         score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
         clock.append(time.monotonic())
-        with tempfile.NamedTemporaryFile(prefix="minivess_", suffix=extension, delete=False) as file:
+        # Not in the system's temporary folder: a client on this machine saves the answer there under the same name, and MONAI
+        # Label's clean-up would take the client's copy away.
+        answers = self.settings.model_dir / "answers"
+        answers.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix="minivess_", suffix=extension, dir=answers, delete=False) as file:
             path = Path(file.name)
         write_volume(mask.with_array(mask.array.astype(dtype)), path)
         clock.append(time.monotonic())
