@@ -1,4 +1,4 @@
-"""Peak memory of predicting a large volume, banded as `minivess predict` does it and in one piece, each in a fresh process.
+"""Peak memory of predicting a large volume, by slabs as `minivess predict` does it and in one piece, each in a fresh process.
 
 python benchmarks/predict_memory.py                       # 1024 x 1024 x 128, about ten minutes on two cores
 """
@@ -16,8 +16,10 @@ from minivess.quiet import prepare_process
 
 prepare_process()
 
+WAYS = ("slabs", "one piece")
 
-def measure(shape: tuple[int, int, int], band_voxels: int) -> dict[str, float]:
+
+def measure(shape: tuple[int, int, int], way: str) -> dict[str, float]:
     import numpy as np
     import torch
     from monai.bundle import ConfigParser
@@ -40,7 +42,12 @@ def measure(shape: tuple[int, int, int], band_voxels: int) -> dict[str, float]:
         plane[:] = rng.gamma(2.0, 200.0, plane.shape)
     start = time.monotonic()
     scaling = fit_scaling(array, "two_photon")
-    probability = sliding_probability(network, array, scaling, inferer, device=torch.device("cpu"), band_voxels=band_voxels)
+    if way == "slabs":
+        probability = sliding_probability(network, array, scaling, inferer, device=torch.device("cpu"))
+    else:
+        with torch.inference_mode():
+            window = torch.from_numpy(scaling.apply(array))[None, None]
+            probability = torch.sigmoid(inferer(window, network))[0, 0].numpy()
     binary_entropy(probability)
     return {"idle GiB": idle, "peak GiB": peak_gib(), "seconds": time.monotonic() - start}
 
@@ -52,26 +59,25 @@ def peak_gib() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", type=int, nargs=3, default=(1024, 1024, 128))
-    parser.add_argument("--only", choices=("banded", "one piece"))
-    parser.add_argument("--child", type=int)
+    parser.add_argument("--only", choices=WAYS)
+    parser.add_argument("--child", choices=WAYS)
     arguments = parser.parse_args()
     x, y, z = arguments.shape
     if arguments.child is not None:
         print(json.dumps(measure((x, y, z), arguments.child)))
         return
-    from minivess.models.sliding import BAND_VOXELS
-
     results = {}
-    for name, band in (("banded", BAND_VOXELS), ("one piece", x * y * z + 1)):
+    for name in WAYS:
         if arguments.only in (None, name):
-            command = [sys.executable, __file__, "--shape", *map(str, (x, y, z)), "--child", str(band)]
+            command = [sys.executable, __file__, "--shape", *map(str, (x, y, z)), "--child", name]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             results[name] = json.loads(done.stdout.splitlines()[-1])
             print(name, {k: round(v, 2) for k, v in results[name].items()}, flush=True)
     arrays = x * y * z * (2 + 4 + 4) / 2**30
     print(f"of which the image (uint16), the probability and the entropy (float32): {arrays:.2f} GiB")
     if len(results) == 2:
-        print(f"peak, one piece / banded: {results['one piece']['peak GiB'] / results['banded']['peak GiB']:.2f}")
+        for key in ("peak GiB", "seconds"):
+            print(f"{key}, one piece / slabs: {results['one piece'][key] / results['slabs'][key]:.2f}")
 
 
 if __name__ == "__main__":

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 
 from minivess.models.normalise import Scaling
 from minivess.models.segmenter import Progress
-
-#: Voxels that a band is made to hold, its margins included. A band is never narrower than three windows along x, so in a
-#: volume wider than that allows, the bound is three windows times the plane; a voxel of a band takes about 40 bytes.
-BAND_VOXELS = 16_000_000
 
 
 def sliding_probability(
@@ -27,12 +23,12 @@ def sliding_probability(
     device: torch.device,
     at: tuple[int, int, int] = (0, 0, 0),
     progress: Progress | None = None,
-    band_voxels: int = BAND_VOXELS,
 ) -> NDArray[np.float32]:
-    """Predict band by band along x; within a band, MONAI's sliding window does the work.
+    """Predict slab by slab along the longest axis; within a slab, one window thick, MONAI's sliding window does the work.
 
-    A volume that fits in one band gives exactly what the inferer gives. Larger ones hold in memory the array as it was
-    read, the float32 result, and one band.
+    Slabs stand where the inferer's windows would, and are blended by its weights along that axis, so each window is
+    predicted once. In memory are the array as it was read, the float32 result, and one slab. The blend is the inferer's
+    own, but for ``mode="gaussian"`` between two slabs: there MONAI lifts the smallest weights of a window, here they stay.
 
     Args:
         network: Gives one channel of logits.
@@ -41,28 +37,35 @@ def sliding_probability(
         inferer: Window size, overlap and blending.
         device: Where the network is.
         at: Where in its volume the array begins, if it is a box cut out of one.
-        progress: Told about the share done after each band.
-        band_voxels: Voxels of one band.
+        progress: Told about the share done after each slab.
 
     Returns:
         (x, y, z) float32 probability in [0, 1].
     """
-    x, y, z = at
-    probability = np.empty(array.shape, np.float32)
-    margin = int(inferer.roi_size[0])
-    bands = list(_bands(array.shape[0], int(np.prod(array.shape[1:])), margin, band_voxels))
-    for done, (start, stop) in enumerate(bands, start=1):
-        first, last = max(0, start - margin), min(array.shape[0], stop + margin)
-        window = torch.from_numpy(scaling.apply(array[first:last], at=(x + first, y, z)))[None, None].to(device)
+    axis = int(np.argmax(array.shape))
+    length = array.shape[axis]
+    thickness = min(int(inferer.roi_size[axis]), length)
+    step = max(1, int(thickness * (1 - _along(inferer.overlap, axis))))
+    slabs = [s for (s,) in dense_patch_slices((length,), (thickness,), (step,))]
+    weight = compute_importance_map((thickness,), inferer.mode, _along(inferer.sigma_scale, axis))
+    logits, weights = torch.zeros(array.shape), torch.zeros(length)
+    for done, slab in enumerate(slabs, start=1):
+        box = tuple(slab if a == axis else slice(None) for a in range(3))
+        x, y, z = (o + (slab.start if a == axis else 0) for a, o in enumerate(at))
+        window = torch.from_numpy(scaling.apply(array[box], at=(x, y, z)))[None, None].to(device)
         with torch.inference_mode():
-            result = torch.sigmoid(inferer(window, network))[0, 0]
-        probability[start:stop] = result[start - first : stop - first].cpu().numpy()
+            logits[box] += _spread(weight, axis) * inferer(window, network)[0, 0].float().cpu()
+        weights[slab] += weight
         if progress is not None:
-            progress(done / len(bands))
-    return probability
+            progress(done / len(slabs))
+    return logits.div_(_spread(weights, axis)).sigmoid_().numpy()
 
 
-def _bands(length: int, plane: int, margin: int, band_voxels: int) -> Iterator[tuple[int, int]]:
-    width = length if length * plane <= band_voxels else max(margin, band_voxels // plane - 2 * margin)
-    for start in range(0, length, width):
-        yield start, min(start + width, length)
+def _spread(values: torch.Tensor, axis: int) -> torch.Tensor:
+    """Lay values along one of three axes."""
+    return values.reshape([-1 if a == axis else 1 for a in range(3)])
+
+
+def _along(value: Any, axis: int) -> float:
+    """Take what the inferer holds for one axis: one number for all, or one each."""
+    return float(value[axis] if isinstance(value, (list, tuple)) else value)
