@@ -13,6 +13,7 @@ from monai.inferers import SlidingWindowInferer
 
 from minivess.errors import BundleError, InputError, WeightsError
 from minivess.models.bundle_check import check_bundle, read_config
+from minivess.models.decision import choose_threshold
 from minivess.models.normalise import fit_scaling
 from minivess.models.segmenter import (
     Capabilities,
@@ -61,7 +62,7 @@ class BundleSegmenter:
         *,
         capabilities: Capabilities,
         model: ModelRef,
-        threshold: float,
+        threshold: float | str,
         device: torch.device,
     ) -> None:
         """Take over what :func:`load_bundle` has built."""
@@ -70,6 +71,7 @@ class BundleSegmenter:
         self._capabilities = capabilities
         self._model = model
         self._threshold = threshold
+        choose_threshold(np.zeros((1, 1, 1), np.float32), threshold)  # a rule that is none is said now, not after the prediction
         self._device = device
 
     @property
@@ -113,7 +115,7 @@ class BundleSegmenter:
             probability=volume.with_array(probability),
             uncertainty=volume.with_array(binary_entropy(probability)),
             model=self._model,
-            threshold=self._threshold,
+            threshold=choose_threshold(inside, self._threshold),
         )
 
 
@@ -147,7 +149,7 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
         _built(parser, "inferer"),
         capabilities=Capabilities(frozenset(), _labels(metadata, root), str(_built(parser, "modality"))),
         model=ModelRef(str(metadata["name"]), str(metadata["version"]), sha256),
-        threshold=float(_built(parser, "threshold")),
+        threshold=_built(parser, "threshold"),
         device=pick_device(device),
     )
 

@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from minivess.errors import InputError
+from minivess.models.decision import choose_threshold
 from minivess.models.normalise import fit_scaling
 from minivess.volume import Volume, read_volume, write_volume
 from minivess.volume.io import VOLUME_SUFFIXES, stem_of, suffix_of
@@ -48,6 +49,23 @@ class NormaliseIntensityd(MapTransform):
             array = np.asarray(d[key][0])
             scaled = torch.from_numpy(fit_scaling(array, self.modality).apply(array))[None]
             d[key] = MetaTensor(scaled, meta=d[key].meta) if isinstance(d[key], MetaTensor) else scaled
+        return d
+
+
+class AsMaskd(MapTransform):
+    """Turn (1, x, y, z) probabilities into 0 and 1 by the rule of :func:`minivess.models.decision.choose_threshold`."""
+
+    def __init__(self, keys: KeysCollection, threshold: float | str, allow_missing_keys: bool = False) -> None:
+        """Take the keys, and a number or the name of a rule."""
+        super().__init__(keys, allow_missing_keys)
+        self.threshold = threshold
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Cut each of them at its own threshold."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            probability = d[key][0].cpu().numpy()
+            d[key] = (d[key] >= choose_threshold(probability, self.threshold)).to(torch.float32)
         return d
 
 
