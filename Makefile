@@ -47,8 +47,8 @@ setup: .venv/.installed  ## install the locked environment
 	@$(UV) pip install --quiet --python .venv --no-deps --editable .
 	@touch $@
 
-lock: .uv/.installed  ## resolve again and write requirements/*.txt
-	.uv/bin/python tools/locks.py write $(UV)
+lock: .uv/.installed  ## write requirements/*.txt again after a change of pyproject.toml (newer versions: OPTIONS=--upgrade)
+	.uv/bin/python tools/locks.py write $(UV) $(OPTIONS)
 
 clean:  ## remove environments and caches, not runs/
 	rm -rf .uv .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -3,7 +3,7 @@
 The lock that uv itself writes names registry hosts, so it is not committed; these exports of it are. Each carries the hash
 of what pyproject.toml declares, which tells a stale one without a network.
 
-    python tools/locks.py write UV    python tools/locks.py check
+    python tools/locks.py write UV [--upgrade]    python tools/locks.py check
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def declared() -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def write(uv: str) -> None:
+def write(uv: str, *options: str) -> None:
     folder = ROOT / "requirements"
     folder.mkdir(exist_ok=True)
-    subprocess.run([uv, "lock", "--upgrade"], cwd=ROOT, check=True)
+    subprocess.run([uv, "lock", *options], cwd=ROOT, check=True)
     for name, extras in ENVIRONMENTS.items():
         command = [uv, "export", "--frozen", "--no-emit-project", "--no-emit-index-url", "--no-annotate", "--no-header"]
         text = subprocess.run([*command, *extras], cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -66,4 +66,4 @@ def check() -> int:
 if __name__ == "__main__":
     if sys.argv[1:] == ["check"]:
         sys.exit(check())
-    write(sys.argv[2])
+    write(*sys.argv[2:])

@@ -27,6 +27,30 @@ class UsageError(MinivessError):
     exit_code = 2
 
 
+class NotFoundError(InputError):
+    """A name that nothing is stored under."""
+
+    http_status = 404
+
+
+class UnsupportedFormatError(InputError):
+    """A file whose content is of no format that is read here, whatever its name says."""
+
+    http_status = 415
+
+
+class ConflictError(MinivessError):
+    """A change that meets another one made from the same state; what was sent is kept beside it."""
+
+    http_status = 409
+
+
+class StoreError(MinivessError):
+    """A store that cannot keep what it is given now; nothing was changed."""
+
+    http_status = 503
+
+
 class GeometryError(InputError):
     """An affine, a spacing or a slice order that does not describe one regular volume."""
 

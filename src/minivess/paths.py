@@ -39,6 +39,12 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def fsync_file(path: Path) -> None:
+    """Make the content of a file survive a power cut."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that replaces it, after fsync, when the block ends without an error.
@@ -57,8 +63,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = folder / path.name
     try:
         yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
+        fsync_file(temporary)
         temporary.replace(path)
         fsync_folder(path.parent)
     finally:

@@ -1,0 +1,246 @@
+"""The index over the events: SQLite in WAL mode, made from the files and made again where it is lost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from minivess.errors import StoreError
+from minivess.store.events import FOLDER, Event, events_of, numbers
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE cases (
+    id TEXT PRIMARY KEY, folded TEXT NOT NULL UNIQUE, path TEXT NOT NULL, info TEXT NOT NULL, removed INTEGER NOT NULL DEFAULT 0,
+    last INTEGER NOT NULL
+);
+CREATE TABLE revisions (
+    case_id TEXT NOT NULL, number INTEGER NOT NULL, tag TEXT NOT NULL, sha256 TEXT NOT NULL, base INTEGER, actor TEXT NOT NULL,
+    time_utc TEXT NOT NULL, state TEXT NOT NULL, key TEXT NOT NULL, upload TEXT NOT NULL, info TEXT NOT NULL,
+    PRIMARY KEY (case_id, number)
+);
+CREATE UNIQUE INDEX one_head ON revisions (case_id, tag) WHERE state = 'current';
+CREATE INDEX by_key ON revisions (case_id, key);
+CREATE INDEX by_state ON revisions (state, tag);
+CREATE TABLE reviews (
+    case_id TEXT NOT NULL, number INTEGER NOT NULL, revision INTEGER NOT NULL, actor TEXT NOT NULL, time_utc TEXT NOT NULL,
+    body TEXT NOT NULL, PRIMARY KEY (case_id, number)
+);
+CREATE TABLE leases (case_id TEXT PRIMARY KEY, holder TEXT NOT NULL, until REAL NOT NULL);
+CREATE TABLE seen (case_id TEXT NOT NULL, tag TEXT NOT NULL, holder TEXT NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (case_id, tag, holder));
+CREATE TABLE notes (case_id TEXT PRIMARY KEY, body TEXT NOT NULL);
+"""
+_logger = logging.getLogger(__name__)
+
+
+class Index:
+    """Connections to the index, one a thread, and its making."""
+
+    def __init__(self, root: Path) -> None:
+        """Open the index of a store; where it is missing, damaged or of another version it is made from the files."""
+        self.root = root
+        self.path = root / "index.sqlite"
+        self._local = threading.local()
+        self._lock = FileLock(root / ".index.lock")
+        self.rebuilt = ""
+        try:
+            with self._lock:
+                reason = self._fault()
+                if reason:
+                    self.rebuild(reason)
+        except OSError as error:
+            raise StoreError(f"The store in {root} cannot be written: {error.strerror}. Nothing was changed.") from error
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection of this thread."""
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = self._local.connection = _connect(self.path)
+        return found
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the one write lock of the store; all or nothing of what is done inside remains.
+
+        Raises:
+            StoreError: When the disk is full, read-only or damaged, or another writer holds the lock for half a minute.
+        """
+        connection = self.connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise _as_store_error(error) from error
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise _as_store_error(error) from error
+            raise
+
+    def rebuild(self, reason: str) -> int:
+        """Make the index from the files; the old one is kept under another name.
+
+        Returns:
+            How many events it was made from.
+        """
+        self.close()
+        fresh = self.path.with_name("index.new.sqlite")
+        fresh.unlink(missing_ok=True)
+        connection = sqlite3.connect(fresh, isolation_level=None)
+        count = 0
+        try:
+            connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};")
+            for folder in sorted((self.root / FOLDER).glob("*")):
+                for event in events_of(folder):
+                    apply(connection, event)
+                    count += 1
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+        if self.path.exists() and self.path.stat().st_size:
+            self.path.rename(self.path.with_name(f"index.{time.strftime('%Y%m%d-%H%M%S')}.damaged"))
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        fresh.replace(self.path)
+        if count:
+            self.rebuilt = reason
+            _logger.warning("the index of the store was made again from %d events: %s", count, reason)
+        return count
+
+    def catch_up(self) -> list[Event]:
+        """Take in events that are on the disk and not in the index: their writer died between the two."""
+        with self.transaction() as connection:
+            last = dict(connection.execute("SELECT id, last FROM cases"))
+            missed = []
+            for folder in sorted((self.root / FOLDER).glob("*")):
+                have = last.get(folder.name, 0)
+                if (numbers(folder) or [0])[-1] > have:
+                    for event in events_of(folder, after=have):
+                        apply(connection, event)
+                        missed.append(event)
+            return missed
+
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+
+    def _fault(self) -> str:
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return "it was missing"
+        try:
+            connection = _connect(self.path)
+            try:
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                sound = connection.execute("PRAGMA quick_check").fetchone()[0]
+            finally:
+                connection.close()
+        except sqlite3.DatabaseError as error:
+            return f"it was damaged ({error})"
+        if version != SCHEMA_VERSION:
+            return f"it was of version {version}, this program's is {SCHEMA_VERSION}"
+        return "" if sound == "ok" else f"it was damaged ({sound})"
+
+
+def apply(connection: sqlite3.Connection, event: Event) -> None:
+    """Enter one event into the index."""
+    _APPLY[event.kind](connection, event)
+    connection.execute("UPDATE cases SET last = ? WHERE id = ?", (event.number, event.case))
+
+
+def _case(connection: sqlite3.Connection, event: Event) -> None:
+    connection.execute(
+        "INSERT INTO cases (id, folded, path, info, last) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (id) DO UPDATE SET path = excluded.path, info = excluded.info, removed = 0",
+        (event.case, event.case.casefold(), event.body["path"], json.dumps(event.body.get("info", {})), event.number),
+    )
+
+
+def _info(connection: sqlite3.Connection, event: Event) -> None:
+    if event.body.get("revision"):
+        where, key = "UPDATE revisions SET info = json_patch(info, ?) WHERE case_id = ? AND number = ?", event.body["revision"]
+        connection.execute(where, (json.dumps(event.body["info"]), event.case, key))
+    else:
+        connection.execute(
+            "UPDATE cases SET info = json_patch(info, ?) WHERE id = ?", (json.dumps(event.body["info"]), event.case)
+        )
+
+
+def _label(connection: sqlite3.Connection, event: Event) -> None:
+    body = event.body
+    state = "rival" if body.get("rival") else "current"
+    if state == "current":
+        connection.execute(
+            "UPDATE revisions SET state = 'superseded' WHERE case_id = ? AND tag = ? AND state = 'current'",
+            (event.case, body["tag"]),
+        )
+    connection.execute(
+        "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            event.case, event.number, body["tag"], body["sha256"], body.get("base"), event.actor, event.time_utc, state,
+            body.get("key", ""), body.get("upload", ""), json.dumps(body.get("info", {})),
+        ),
+    )  # fmt: skip
+
+
+def _withdraw(connection: sqlite3.Connection, event: Event) -> None:
+    connection.execute(
+        "UPDATE revisions SET state = 'withdrawn' WHERE case_id = ? AND tag = ? AND state = 'current'",
+        (event.case, event.body["tag"]),
+    )
+
+
+def _settle(connection: sqlite3.Connection, event: Event) -> None:
+    connection.execute(
+        "UPDATE revisions SET state = 'settled' WHERE case_id = ? AND tag = ? AND state = 'rival'",
+        (event.case, event.body["tag"]),
+    )
+
+
+def _review(connection: sqlite3.Connection, event: Event) -> None:
+    connection.execute(
+        "INSERT INTO reviews VALUES (?, ?, ?, ?, ?, ?)",
+        (event.case, event.number, event.body["revision"], event.actor, event.time_utc, json.dumps(event.body["review"])),
+    )
+
+
+def _remove(connection: sqlite3.Connection, event: Event) -> None:
+    connection.execute("UPDATE cases SET removed = 1 WHERE id = ?", (event.case,))
+
+
+_APPLY = {
+    "case": _case,
+    "info": _info,
+    "label": _label,
+    "withdraw": _withdraw,
+    "settle": _settle,
+    "review": _review,
+    "remove": _remove,
+}
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _as_store_error(error: sqlite3.Error) -> StoreError:
+    return StoreError(f"The store's index cannot be written now ({error}). Nothing was changed; try again, or see the disk.")

@@ -1,0 +1,112 @@
+"""The chain shows every change to it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minivess.errors import StoreError
+from minivess.store import AuditChain
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> AuditChain:
+    chain = AuditChain(tmp_path / "audit")
+    for number in range(12):
+        assert chain.append("label.entered", actor="ann", case=f"case{number}", details={"number": number}) == number + 1
+    return chain
+
+
+def edit(chain: AuditChain, change: object) -> None:
+    lines = chain.path.read_text().splitlines(keepends=True)
+    change(lines)  # type: ignore[operator]
+    chain.path.write_text("".join(lines))
+
+
+def test_a_whole_chain_verifies_and_names_no_case(chain: AuditChain) -> None:
+    chain.checkpoint()
+    verdict = chain.verify()
+    assert (verdict.ok, verdict.entries, verdict.checkpoints) == (True, 12, 1)
+    assert "case3" not in chain.path.read_text()
+    assert len({e["case_hmac"] for e in chain.entries()}) == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "seq"),
+    [
+        (lambda lines: lines.__setitem__(4, lines[4].replace('"ann"', '"eve"')), 5),
+        (lambda lines: lines.pop(6), 7),
+        (lambda lines: lines.insert(2, lines[9]), 3),
+        (lambda lines: lines.__setitem__(slice(7, 9), [lines[8], lines[7]]), 8),
+        (lambda lines: lines.__setitem__(3, "rubbish\n"), 4),
+    ],
+)
+def test_the_first_bad_entry_is_named(chain: AuditChain, change: object, seq: int) -> None:
+    edit(chain, change)
+    verdict = chain.verify()
+    assert not verdict.ok
+    assert verdict.first_bad_seq == seq
+
+
+def test_a_cut_tail_and_a_chain_written_anew_are_found_by_the_signed_checkpoint(chain: AuditChain, tmp_path: Path) -> None:
+    chain.checkpoint()
+    kept, key = shutil.copy(chain.checkpoints, tmp_path / "kept.jsonl"), shutil.copy(chain.public_key, tmp_path / "kept.pem")
+    edit(chain, lambda lines: lines.__delitem__(slice(9, None)))
+    verdict = chain.verify(checkpoints=kept, public_key=key)
+    assert (verdict.ok, verdict.first_bad_seq) == (False, 10)
+    assert "cut off" in verdict.reason
+    shutil.rmtree(chain.folder)
+    forged = AuditChain(chain.folder)
+    for _ in range(12):
+        forged.append("label.entered", actor="eve")
+    forged.checkpoint()
+    assert forged.verify().ok  # whoever has the key beside it can make a chain that agrees with itself
+    assert "written anew" in forged.verify(checkpoints=kept, public_key=key).reason
+    assert "not signed" in forged.verify(public_key=key).reason
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_changed_byte_is_found(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    chain = AuditChain(tmp_path_factory.mktemp("audit"))
+    for number in range(3):
+        chain.append("label.entered", actor="ann", details={"number": number})
+    content = bytearray(chain.path.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 2))  # the last line break is the end of the last entry: see the torn line
+    content[at] = data.draw(st.integers(0, 255).filter(lambda b: b != content[at]))
+    chain.path.write_bytes(bytes(content))
+    assert not chain.verify().ok
+
+
+def test_a_torn_last_line_was_never_acknowledged_and_the_chain_goes_on(chain: AuditChain) -> None:
+    with chain.path.open("a") as stream:
+        stream.write('{"seq": 13, "time')
+    assert chain.append("label.entered", actor="bob") == 13
+    assert chain.verify().entries == 13
+
+
+def test_the_head_is_signed_now_and_then(tmp_path: Path) -> None:
+    chain = AuditChain(tmp_path)
+    for _ in range(205):
+        chain.append("label.entered", actor="ann")
+    assert [json.loads(line)["seq"] for line in chain.checkpoints.read_text().splitlines()] == [100, 200]
+    assert chain.verify().checkpoints == 2
+    assert chain.folder.joinpath("signing_key.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_chain_that_cannot_be_written_says_so(chain: AuditChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = chain.path.read_bytes()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"No space left.*refused"):
+        chain.append("label.entered", actor="ann")
+    assert chain.path.read_bytes() == before

@@ -1,0 +1,326 @@
+"""Cases and revisions: what is kept, what counts, what is refused."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from store.conftest import AFFINE, image_volume, label_volume
+
+from minivess.errors import ConflictError, GeometryError, InputError, MinivessError, NotFoundError, UnsafeFileError
+from minivess.errors import UnsupportedFormatError as Unsupported
+from minivess.store import LabelStore
+from minivess.volume import Volume, read_volume, reorient, write_volume
+
+
+@pytest.fixture
+def store(studies: Path) -> LabelStore:
+    store = LabelStore(studies)
+    store.images.scan()
+    return store
+
+
+def state(store: LabelStore) -> tuple[object, ...]:
+    files = sorted(str(p.relative_to(store.root)) for p in (store.root / "cases").rglob("*"))
+    rows = [
+        tuple(r) for table in ("cases", "revisions") for r in store.journal.index.connection.execute(f"SELECT * FROM {table}")
+    ]
+    return files, rows, len(list(store.journal.audit.entries()))
+
+
+def test_images_in_sub_folders_are_cases_and_stay_where_they_are(store: LabelStore, studies: Path) -> None:
+    assert {c.id: c.image for c in store.images.all()} == {"a": studies / "a.nii.gz", "mouse2__b": studies / "mouse2" / "b.nrrd"}
+    assert store.images.scan() == []
+    store.images.update_info("a", {"subject": "mouse1"}, actor="ann")
+    assert store.images.get("a").subject == "mouse1"
+    assert store.images.get("mouse2__b").subject == "mouse2__b"
+
+
+def test_a_label_is_kept_with_who_when_and_what(store: LabelStore, upload: Path) -> None:
+    kept = store.submit(upload, case_id="a", actor="ann", info={"client": "slicer"})
+    assert store.head("a") == kept
+    assert (kept.actor, kept.base, kept.state) == ("ann", None, "current")
+    assert kept.info["voxels"] == {"vessel": int(label_volume().array.sum())}
+    assert read_volume(kept.path).same_grid(image_volume())
+    assert np.array_equal(read_volume(kept.path).array, label_volume().array)
+    assert [c.id for c in store.images.all(labelled=True)] == ["a"]
+    assert store.counts() == {"final": 1}
+    assert store.journal.audit.verify().ok
+
+
+def test_nothing_is_overwritten_and_every_revision_comes_back_bit_for_bit(store: LabelStore, tmp_path: Path) -> None:
+    sent = [write_volume(label_volume(seed), tmp_path / f"{seed}.nii.gz") for seed in range(3)]
+    kept = [store.submit(file, case_id="a", actor="ann") for file in sent]
+    assert [r.state for r in store.history("a")] == ["superseded", "superseded", "current"]
+    assert [r.base for r in kept] == [None, kept[0].number, kept[1].number]
+    back = store.restore("a", kept[0].number, actor="rita")
+    assert back.sha256 == kept[0].sha256
+    assert store.head("a") == back
+    assert len(store.history("a")) == 4
+    store.withdraw("a", "final", actor="rita")
+    assert store.head("a") is None
+    assert len(store.history("a")) == 4
+
+
+def test_two_annotators_from_one_base_are_both_kept_and_the_second_is_told(store: LabelStore, tmp_path: Path) -> None:
+    first, second = (write_volume(label_volume(seed), tmp_path / f"{seed}.nii.gz") for seed in (1, 2))
+    for who in ("ann", "bob"):
+        store.leases.saw("a", "final", who)
+    kept = store.submit(first, case_id="a", actor="ann")
+    for _ in range(2):  # also when the client tries again
+        with pytest.raises(ConflictError, match=r"kept as revision 3.*ann submitted revision 2"):
+            store.submit(second, case_id="a", actor="bob")
+    assert store.head("a") == kept
+    (rival,) = store.rivals()
+    assert np.array_equal(read_volume(rival.path).array, label_volume(2).array)
+    decided = store.restore("a", rival.number, actor="rita")
+    assert store.head("a") == decided
+    assert store.rivals() == []
+    store.leases.saw("a", "final", "ann")
+    assert store.submit(first, case_id="a", actor="ann").base == decided.number
+
+
+def test_a_client_that_tries_again_makes_one_revision(store: LabelStore, upload: Path, tmp_path: Path) -> None:
+    answers = set()
+    for _ in range(5):
+        answers.add(store.submit(upload, case_id="a", actor="ann", key="k1").number)
+    assert answers == {2}
+    with pytest.raises(InputError, match="key"):
+        store.submit(write_volume(label_volume(9), tmp_path / "other.nii.gz"), case_id="a", actor="ann", key="k1")
+    assert {store.submit(upload, case_id="mouse2__b", actor="ann").number for _ in range(5)} == {2}
+
+
+def flipped() -> Volume:
+    return reorient(label_volume(), "RPI")
+
+
+BAD = {
+    "empty file": (lambda p: p.write_bytes(b""), InputError, "0 bytes"),
+    "cut off": (lambda p: p.write_bytes(p.read_bytes()[:60]), InputError, "cut off"),
+    "png in a nifti's name": (lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(400)), (Unsupported, InputError), "not|no whole"),
+    "other shape": (lambda p: write_volume(label_volume(shape=(12, 10, 5)), p), GeometryError, "Label: .* Image: "),
+    "half a voxel aside": (
+        lambda p: write_volume(Volume(label_volume().array, AFFINE + np.array([[0, 0, 0, 0.3]] + [[0] * 4] * 3), "um"), p),
+        GeometryError,
+        "grid",
+    ),
+    "mirrored grid": (
+        lambda p: write_volume(Volume(label_volume().array, np.diag([-1, 1, 1, 1]) @ AFFINE, "um"), p),
+        GeometryError,
+        "grid",
+    ),
+    "probabilities": (lambda p: write_volume(Volume(label_volume().array * 0.5, AFFINE, "um"), p), InputError, "whole numbers"),
+    "negative": (lambda p: write_volume(Volume(-label_volume().array.astype(np.int16), AFFINE, "um"), p), InputError, "0 to 255"),
+    "65535": (
+        lambda p: write_volume(Volume(label_volume().array.astype(np.uint16) * 65535, AFFINE, "um"), p), InputError, "65535"
+    ),
+    "unknown class": (lambda p: write_volume(label_volume(value=7), p), InputError, "value 7.*vessel = 1"),
+    "nothing labelled": (lambda p: write_volume(label_volume(value=0), p), InputError, "empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_label_of_the_image_changes_nothing(store: LabelStore, upload: Path, name: str) -> None:
+    make, error, words = BAD[name]
+    make(upload)
+    before = state(store)
+    with pytest.raises(error, match=words):
+        store.submit(upload, case_id="a", actor="ann")
+    assert state(store) == before
+
+
+def test_a_turned_label_is_turned_back_and_a_named_one_mapped_by_its_name(store: LabelStore, tmp_path: Path) -> None:
+    kept = store.submit(write_volume(flipped(), tmp_path / "f.nrrd"), case_id="a", actor="ann")
+    assert np.array_equal(read_volume(kept.path).array, label_volume().array)
+    assert "turned" in kept.info["changes"][0]
+    named = write_volume(label_volume(3, value=4), tmp_path / "n.nii.gz")
+    rows = [{"name": "background", "idx": 0}, {"name": "vessel", "idx": 4}]
+    kept = store.submit(named, case_id="a", actor="ann", label_info=rows)
+    assert np.unique(read_volume(kept.path).array).tolist() == [0, 1]
+    with pytest.raises(InputError, match="named 'tumour'"):
+        store.submit(named, case_id="a", actor="ann", label_info=[{"name": "tumour", "idx": 4}])
+
+
+def test_empty_is_kept_when_it_is_meant(store: LabelStore, tmp_path: Path) -> None:
+    empty = write_volume(label_volume(value=0), tmp_path / "e.nii.gz")
+    assert store.submit(empty, case_id="a", actor="ann", may_be_empty=True).info["voxels"] == {"vessel": 0}
+
+
+@pytest.mark.parametrize(
+    "name", ["../app/main", "..%2f..", "/etc/x", "C:\\x", "a\0b", "x" * 4000, "\u202egz.iin", "", "a..b", ".a"]
+)
+def test_names_that_reach_elsewhere_are_refused(store: LabelStore, upload: Path, name: str) -> None:
+    before = state(store)
+    with pytest.raises(UnsafeFileError, match="Allowed"):
+        store.submit(upload, case_id=name, actor="ann")
+    with pytest.raises(UnsafeFileError, match="Allowed"):
+        store.submit(upload, case_id="a", tag=name, actor="ann")
+    with pytest.raises(UnsafeFileError, match="Allowed"):
+        store.images.add(upload, case_id=name, actor="ann")
+    assert state(store) == before
+
+
+def test_an_unknown_image_is_named(store: LabelStore, upload: Path) -> None:
+    with pytest.raises(NotFoundError, match="nope"):
+        store.submit(upload, case_id="nope", actor="ann")
+
+
+def test_an_uploaded_image_is_taken_once_and_overwrites_nothing(store: LabelStore, studies: Path, tmp_path: Path) -> None:
+    image = write_volume(image_volume(5), tmp_path / "new.nii.gz")
+    for _ in range(2):
+        assert store.images.add(image, case_id="new", actor="ann").image == studies / "new.nii.gz"
+    other = write_volume(image_volume(6), tmp_path / "other.nii.gz")
+    for name in ("new", "NEW", "a"):
+        with pytest.raises(ConflictError, match=r"overwritten|another file"):
+            store.images.add(other, case_id=name, actor="ann")
+    shutil.copyfile(__file__, tmp_path / "script.py")
+    with pytest.raises(Unsupported):
+        store.images.add(tmp_path / "script.py", case_id="script", actor="ann")
+    store.images.remove("new", actor="rita")
+    assert "new" not in {c.id for c in store.images.all()}
+    assert (studies / "new.nii.gz").is_file()
+
+
+def test_files_of_one_name_are_two_cases(studies: Path) -> None:
+    write_volume(image_volume(7), studies / "A.nrrd")
+    write_volume(image_volume(7), studies / "maus 1 (links).nii.gz")
+    store = LabelStore(studies)
+    store.images.scan()
+    ids = [c.id for c in store.images.all()]
+    assert len(ids) == len({i.casefold() for i in ids}) == 4
+
+
+def test_a_lease_is_for_one_person_and_runs_out(store: LabelStore) -> None:
+    assert store.leases.take("a", "ann", seconds=60)
+    assert store.leases.take("a", "ann", seconds=60)
+    assert not store.leases.take("a", "bob", seconds=60)
+    assert store.leases.held(by_others_than="bob") == {"a"}
+    store.leases.release("a", "ann")
+    assert store.leases.take("a", "bob", seconds=-1)
+    assert store.leases.take("a", "ann", seconds=60)
+
+
+def test_reviews_are_kept(store: LabelStore, upload: Path) -> None:
+    number = store.submit(upload, case_id="a", actor="ann").number
+    store.review("a", number, "flagged", actor="rita", comment="gap at the top")
+    (row,) = store.reviews("a")
+    assert (row["state"], row["comment"], row["actor"], row["revision"]) == ("flagged", "gap at the top", "rita", number)
+    with pytest.raises(InputError, match="approved"):
+        store.review("a", number, "super", actor="rita")
+
+
+def _work(studies: Path, worker: int, upload: Path) -> None:
+    store = LabelStore(studies)
+    for turn in range(10):
+        store.submit(upload, case_id="a", actor=f"w{worker}", tag=f"t{worker}-{turn}")
+
+
+def test_eight_processes_submit_ten_labels_each(store: LabelStore, studies: Path, upload: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_work, args=(studies, w, upload)) for w in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [w.exitcode for w in workers] == [0] * 8
+    assert len(store.history("a")) == 80
+    assert len({r.number for r in store.history("a")}) == 80
+    assert sum(store.counts().values()) == 80
+    verdict = store.journal.audit.verify()
+    assert (verdict.ok, verdict.entries) == (True, 82)
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "foreign", "noise"])
+def test_a_lost_index_is_made_again_from_the_files(store: LabelStore, studies: Path, upload: Path, damage: str) -> None:
+    kept = store.submit(upload, case_id="a", actor="ann")
+    store.review("a", kept.number, "approved", actor="rita")
+    store.withdraw("a", "final", actor="rita")
+    store.submit(upload, case_id="mouse2__b", actor="ann")
+    history, reviews = store.history("a"), store.reviews("a")
+    connection = store.journal.index.connection
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if damage == "foreign":
+        connection.execute("PRAGMA user_version = 99")
+    store.journal.index.close()
+    path = store.root / "index.sqlite"
+    if damage == "gone":
+        path.unlink()
+    elif damage != "foreign":
+        path.write_bytes({"empty": b"", "cut": path.read_bytes()[:5000], "noise": bytes(range(256)) * 40}[damage])
+    again = LabelStore(studies)
+    assert again.journal.index.rebuilt
+    assert (again.history("a"), again.reviews("a")) == (history, reviews)
+    assert [c.id for c in again.images.all(labelled=True)] == ["mouse2__b"]
+    assert again.submit(upload, case_id="a", actor="bob").number == 5
+
+
+def test_what_a_dying_process_wrote_and_did_not_index_is_taken_in(store: LabelStore, studies: Path, upload: Path) -> None:
+    store.submit(upload, case_id="a", actor="ann")
+    connection = store.journal.index.connection
+    connection.execute("DELETE FROM revisions")
+    connection.execute("UPDATE cases SET last = 1 WHERE id = 'a'")
+    again = LabelStore(studies)
+    assert again.head("a") is not None
+    assert [e["action"] for e in again.journal.audit.entries()][-1] == "label.recovered"
+
+
+def test_the_events_are_plain_files(store: LabelStore, upload: Path) -> None:
+    kept = store.submit(upload, case_id="a", actor="ann")
+    event = json.loads((store.root / "cases" / "a" / f"{kept.number:06d}-label.json").read_text())
+    assert event["actor"] == "ann"
+    assert event["body"]["sha256"] == kept.sha256
+    assert kept.path.parent == store.root / "cases" / "a"
+
+
+def test_no_case_is_named_in_the_audit_chain(store: LabelStore, upload: Path) -> None:
+    store.submit(upload, case_id="mouse2__b", actor="ann")
+    assert "mouse2" not in store.journal.audit.path.read_text()
+
+
+def test_a_full_or_broken_disk_changes_nothing_and_the_next_submit_works(
+    store: LabelStore, upload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+    import os
+
+    real, before = os.fsync, state(store)
+    for code in (errno.ENOSPC, errno.EIO, errno.EROFS):
+        for broken_call in range(1, 12):
+            calls = 0
+
+            def fail(fd: int, code: int = code, broken_call: int = broken_call) -> None:
+                nonlocal calls
+                calls += 1
+                if calls == broken_call:
+                    raise OSError(code, os.strerror(code))
+                real(fd)
+
+            monkeypatch.setattr(os, "fsync", fail)
+            error: MinivessError | None = None
+            try:
+                store.submit(upload, case_id="a", actor="ann", tag=f"t-{code}-{broken_call}")
+            except MinivessError as raised:
+                error = raised
+            monkeypatch.setattr(os, "fsync", real)
+            if error is None:
+                assert calls < broken_call
+                break
+            assert error.http_status in (503, 507)
+            assert os.strerror(code) in str(error)
+            assert state(store) == before
+        else:
+            pytest.fail("no call was the last")
+        store.submit(upload, case_id="a", actor="ann", tag=f"ok-{code}")
+        before = state(store)
+
+
+def test_the_index_is_an_ordinary_sqlite_file(store: LabelStore) -> None:
+    with sqlite3.connect(store.root / "index.sqlite") as connection:
+        assert connection.execute("SELECT COUNT(*) FROM cases").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
