@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
+from http_errors import as_http
 from minivess.dicom import read_series
 from minivess.errors import InputError, MinivessError
 from minivess.models import BundleSegmenter, Roi, load_bundle, weights_path
@@ -120,11 +120,6 @@ class VesselInferTask(InferTask):
     def _stamp(self) -> int:
         path = weights_path(self.bundle)
         return path.stat().st_mtime_ns if path.is_file() else 0
-
-
-def as_http(error: MinivessError) -> HTTPException:
-    """Turn a refusal into an answer that carries its words."""
-    return HTTPException(status_code=error.http_status, detail=f"{type(error).__name__}: {error}")
 
 
 def read_image(path: Path, settings: AppSettings) -> Volume:

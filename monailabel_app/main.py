@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
@@ -14,9 +14,10 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.random import Random
 
 import minivess
-from infer_task import VesselInferTask, as_http
-from minivess.errors import MinivessError
-from minivess.train import load_pair
+from infer_task import VesselInferTask
+from label_store import LEASE_S, StoreDatastore, actor_of
+from minivess.store import LabelStore, current_actor
+from minivess.store.monai_label import import_once
 from scoring import DiceScoring, ScoreFile, UncertaintyScoring
 from settings import AppSettings
 from strategies import MostUncertain
@@ -40,6 +41,15 @@ class VesselApp(MONAILabelApp):
             version=minivess.__version__,
             labels=["vessel"],
         )
+
+    def init_datastore(self) -> Datastore:
+        """Keep labels as revisions in the label store; labels that MONAI Label has left in the studies are taken over."""
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        store = LabelStore(Path(self.studies), root=self.settings.store_dir, labels={"vessel": 1}, unit=self.settings.unit)
+        datastore = StoreDatastore(store)
+        import_once(store)
+        return datastore
 
     def init_infers(self) -> dict[str, InferTask]:
         """Offer the segmenter."""
@@ -75,23 +85,24 @@ class VesselApp(MONAILabelApp):
         due = [m for m, task in self._scoring_methods.items() if task.is_due(self.datastore())]
         return {m: super(VesselApp, self).async_scoring(m, params) for m in due}
 
-    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
-        """Check what was received and tell the annotator; MONAI Label has stored it by now, so a bad one is taken out again.
-
-        The label that was accepted before comes back in its place: a copy of each accepted one is kept beside the model.
-        """
-        store = self.datastore()
-        received = Path(store.get_label_uri(label_id, "final"))
-        accepted = self.settings.model_dir / "accepted" / received.name
-        item = {"image": store.get_image_uri(image_id), "label": str(received), "unit": self.settings.unit}
+    def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Choose an image and reserve it for who asks, so that two annotators never get the same one."""
+        store = getattr(self.datastore(), "store", None)
+        if store is None:
+            return dict(super().next_sample(request))
+        holder = actor_of(request)
+        token = current_actor.set(holder)
         try:
-            _, label = load_pair(item)
-        except MinivessError as error:
-            if accepted.is_file():
-                shutil.copyfile(accepted, received)
-            else:
-                store.remove_label(label_id, "final")
-            raise as_http(error) from error
-        accepted.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(received, accepted)
-        return {"minivess": {"vessel_voxels": int(label.array.sum()), "accepted": True}}
+            while True:
+                chosen: dict[str, Any] = super().next_sample(request)
+                if not chosen or store.leases.take(chosen["id"], holder, seconds=LEASE_S):
+                    return chosen
+        finally:
+            current_actor.reset(token)
+
+    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
+        """Tell the annotator what was kept; stock Slicer shows it."""
+        kept = self.datastore().saved()
+        if kept is None:
+            return {}
+        return {"minivess": {"revision": kept.number, "voxels": kept.info["voxels"], "changes": kept.info["changes"]}}

@@ -17,7 +17,7 @@ MODELS = ("segresnet",)
 _SWITCHES = ("preload", "skip_trainers", "skip_strategies", "skip_scoring", "use_pretrained_model", "epistemic_enabled")
 #: Of MONAI Label's sample apps; they set up dropout passes, which this app's one-pass score does without.
 _WITHOUT_EFFECT = ("epistemic_model", "epistemic_samples", "epistemic_simulation_size", "epistemic_dropout", "server_mode")
-_VALUES = ("models", "labels", "bundle", "model_dir", "unit", "preset", "epistemic_max_samples")
+_VALUES = ("models", "labels", "bundle", "model_dir", "store_dir", "unit", "preset", "epistemic_max_samples")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class AppSettings:
     Attributes:
         bundle: The bundle that is copied on first start.
         model_dir: Where the trained bundle, its runs and the scores are kept.
+        store_dir: Where labels are kept; None is ``minivess_store`` in the studies.
         unit: What 1.0 means in the images' affines; None takes what each file states.
         preset: Training preset that clients see first.
         preload: Load the model at the start.
@@ -40,6 +41,7 @@ class AppSettings:
 
     bundle: Path
     model_dir: Path
+    store_dir: Path | None
     unit: Unit | None
     preset: str
     preload: bool
@@ -73,6 +75,7 @@ class AppSettings:
         return AppSettings(
             bundle=bundle,
             model_dir=Path(conf.get("model_dir") or Path(app_dir) / "model").resolve(),
+            store_dir=Path(conf["store_dir"]).resolve() if conf.get("store_dir") else None,
             unit=_unit(conf.get("unit", "")),
             preset=preset,
             preload=_switch(conf, "preload", default=False),

@@ -167,11 +167,14 @@ for name in ('flipped', 'elsewhere', 'two labels', 'empty'):
 print(json.dumps(answers))
 """
     answers = client(url, script, str(tmp_path))
-    assert answers[0]["minivess"] == {"vessel_voxels": int(good.array.sum()), "accepted": True}
-    for answer, words in zip(answers[1:], ("not on the image", "one other value", "not a NIfTI"), strict=True):
+    kept = answers[0]["minivess"]
+    assert kept["revision"] == 2
+    assert kept["voxels"] == {"vessel": int(good.array.sum())}
+    assert "turned to the image's" in kept["changes"][0]
+    for answer, words in zip(answers[1:], ("not on the image", "the value 2, unknown", "0 bytes"), strict=True):
         assert "422" in answer
         assert words in answer
-    final = read_volume(studies / "labels" / "final" / "oblique.nii.gz")
+    final = read_volume(next((studies / "minivess_store" / "cases" / "oblique").glob("*.nii.gz")))
     assert np.array_equal(reorient(final, image.axis_codes).array, good.array)
 
 
@@ -205,7 +208,7 @@ print(json.dumps({'sample': sample, 'saved': seen, 'train': status['status'], 'd
     )
     assert result["sample"]["id"].startswith("stack")
     assert "most expected errors" in result["sample"]["reason"]
-    assert all(s["minivess"]["accepted"] for s in result["saved"])
+    assert all(s["minivess"]["revision"] for s in result["saved"])
     assert result["train"] == "DONE", result["details"]
     stats = result["stats"]["segresnet"]
     assert {"epoch", "loss", "best_metric", "start_ts", "state", "validation_dice"} <= set(stats)

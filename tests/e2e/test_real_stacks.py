@@ -57,7 +57,7 @@ def test_the_loop_on_the_real_stacks(shared_data: Path, bundle: Path, tmp_path: 
         result = client(server.url, LOOP, str(tmp_path / "truth"), timeout_s=1000)
     print(result)
     assert len({row[0] for row in result["labelled"]}) == 3
-    assert all(row[3]["accepted"] for row in result["labelled"])
+    assert all(row[3]["revision"] for row in result["labelled"])
     assert result["train"] == "DONE", result["details"]
     assert result["left"] not in {row[0] for row in result["labelled"]}
     assert result["store"]["completed"] == 3
