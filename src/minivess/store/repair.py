@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 from minivess.store.events import FOLDER, events_of, label_fault
@@ -9,7 +10,7 @@ from minivess.store.store import LabelStore
 
 
 def repair_store(store: LabelStore) -> dict[str, Any]:
-    """Repair a store that nobody else uses at this moment.
+    """Repair a store that nobody else uses at this moment, and take away what killed processes left half done.
 
     Returns:
         ``events``: how many events the index was made from; ``faults``: labels that are missing or changed, in words.
@@ -18,6 +19,8 @@ def repair_store(store: LabelStore) -> dict[str, Any]:
         StoreError: When an event's file is damaged; it names the file.
     """
     count = store.journal.index.rebuild("asked for")
+    for leftover in [*store.root.glob(f"{FOLDER}/*/.*"), *store.studies.glob(".upload.*")]:
+        shutil.rmtree(leftover, ignore_errors=True)
     faults = []
     for folder in sorted((store.root / FOLDER).glob("*")):
         faults += [fault for event in events_of(folder) if event.kind == "label" and (fault := label_fault(store.root, event))]
