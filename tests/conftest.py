@@ -68,7 +68,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []))
     deselected = len(terminalreporter.stats.get("deselected", []))
     if deselected:
-        reasons["slow, see `make test-all`"] = deselected
+        reasons["not chosen by -k" if terminalreporter.config.option.keyword else "slow, see `make test-all`"] = deselected
     if reasons:
         listed = "; ".join(f"{count} {reason.removeprefix('Skipped: ')}" for reason, count in reasons.items())
         terminalreporter.write_line(f"left out: {listed}")

@@ -52,9 +52,14 @@ def overlay(picture: Rgb, mask: NDArray[Any], reference: NDArray[Any] | None = N
     return result
 
 
-def heat(uncertainty: Volume, *, highest: float = 0.35) -> Rgb:
-    """Project the mean uncertainty along z as a heat map, from dark (sure) to bright (``highest`` nats and more)."""
-    image = np.clip(uncertainty.array.mean(axis=2).T / highest, 0, 1)
+def heat(uncertainty: Volume, *, voxels: int = 5) -> Rgb:
+    """Project uncertainty along z as a heat map, from dark (sure) to bright (ln 2 nats: a coin toss).
+
+    Each pixel is the mean of the most uncertain ``voxels`` below it: of one alone, nearly every pixel would be bright, and the
+    mean of all would fade with the depth of the volume.
+    """
+    deepest = min(voxels, uncertainty.shape[2])
+    image = np.partition(uncertainty.array, -deepest, axis=2)[..., -deepest:].mean(axis=2).T / np.log(2)
     stops = np.linspace(0, 1, len(_HEAT))
     return np.stack([np.interp(image, stops, _HEAT[:, c]) for c in range(3)], axis=-1).astype(np.uint8)
 

@@ -23,6 +23,9 @@ def prepare_process() -> None:
     os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "OFF")  # a refusal is told once, by the application itself
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     warnings.filterwarnings("ignore", category=UserWarning, module="monai")
+    # Their warnings quote what they found, names of patients among it, and no log is to hold that.
+    warnings.filterwarnings("ignore", category=UserWarning, module="highdicom|pydicom")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     logging.getLogger("monai").setLevel(logging.ERROR)
 
 

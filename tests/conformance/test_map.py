@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from dicom.test_seg import dciodvfy
 from dicom.test_series import ORIENTATIONS, edit, volume_of
@@ -47,6 +48,16 @@ def test_a_series_becomes_a_seg_and_a_report(series: Path, bundle: Path, tmp_pat
     assert report["vessel_voxels"] == int(expected.array.sum())
     assert any("judge the result yourself" in note for note in report["notes"])
     assert "Segmentation fault" not in done.stderr
+
+
+def test_no_patient_is_named_in_what_is_said_or_in_the_report(series: Path, bundle: Path, tmp_path: Path) -> None:
+    def name(index: int, dataset: pydicom.Dataset) -> None:
+        dataset.PatientName, dataset.PatientID = "SECRET-NAME", "SECRET-ID"
+
+    edit(series, name)
+    done = run_map("-i", series, "-o", tmp_path / "out", "-m", bundle)
+    assert done.returncode == 0, done.stderr
+    assert "SECRET" not in done.stdout + done.stderr + (tmp_path / "out" / "result.json").read_text()
 
 
 def test_the_environment_variables_of_a_map_are_read(series: Path, bundle: Path, tmp_path: Path) -> None:
