@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import requests
+from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
@@ -14,14 +19,18 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.random import Random
 
 import minivess
+from http_errors import as_http
 from infer_task import VesselInferTask
 from label_store import LEASE_S, StoreDatastore, actor_of
+from minivess.errors import NotFoundError
 from minivess.store import LabelStore, current_actor
 from minivess.store.monai_label import import_once
 from scoring import DiceScoring, ScoreFile, UncertaintyScoring
 from settings import AppSettings
 from strategies import MostUncertain
 from train_task import VesselTrainTask
+
+logger = logging.getLogger(__name__)
 
 
 class VesselApp(MONAILabelApp):
@@ -78,15 +87,22 @@ class VesselApp(MONAILabelApp):
             methods["uncertainty"] = UncertaintyScoring(self.bundle, self.scores, self.settings)
         return methods
 
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Segment an image."""
+        _known("model", request.get("model"), self._infers)
+        return dict(super().infer(request, datastore))
+
     def async_scoring(self, method: str | None, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Score in the background; MONAI Label asks after each sample, and a process is only started when there is work."""
         if method:
+            _known("scoring method", method, self._scoring_methods)
             return super().async_scoring(method, params)
         due = [m for m, task in self._scoring_methods.items() if task.is_due(self.datastore())]
         return {m: super(VesselApp, self).async_scoring(m, params) for m in due}
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
         """Choose an image and reserve it for who asks, so that two annotators never get the same one."""
+        _known("strategy", request.get("strategy") or "random", self._strategies)
         store = getattr(self.datastore(), "store", None)
         if store is None:
             return dict(super().next_sample(request))
@@ -100,9 +116,26 @@ class VesselApp(MONAILabelApp):
         finally:
             current_actor.reset(token)
 
+    def _local_request(self, url: str, params: Any, action: str) -> Any:
+        """Report back to the server from a process that it has started, with the token that it was given for that."""
+        token = os.environ.get("MINIVESS_INTERNAL_TOKEN")
+        if not token:
+            return super()._local_request(url, params, action)
+        address = f"http://127.0.0.1:{settings.MONAI_LABEL_SERVER_PORT}{url}"
+        answer = requests.post(address, json=params or {}, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        if not answer.ok:
+            logger.warning("%s was not started: %s", action, answer.text)
+        return answer.json() if answer.ok else None
+
     def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
         """Tell the annotator what was kept; stock Slicer shows it."""
         kept = self.datastore().saved()
         if kept is None:
             return {}
         return {"minivess": {"revision": kept.number, "voxels": kept.info["voxels"], "changes": kept.info["changes"]}}
+
+
+def _known(kind: str, name: Any, known: Collection[str]) -> None:
+    if name not in known:
+        allowed = ", ".join(known) or "none is there yet"
+        raise as_http(NotFoundError(f"There is no {kind} {str(name)[:60]!r}. Allowed: {allowed}."))

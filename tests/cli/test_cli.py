@@ -75,7 +75,7 @@ def test_doctor_answers(capsys: pytest.CaptureFixture[str]) -> None:
         (["data", "check", "nowhere"], 1, "minivess data make"),
         (["predict", "nowhere.nii.gz", "--bundle", "nowhere", "--out", "x"], 1, "is no bundle"),
         (["serve", "nowhere"], 1, "No such folder of studies"),
-        (["serve", ".", "--host", "0.0.0.0"], 2, "without authentication"),
+        (["serve", ".", "--host", "0.0.0.0"], 2, "nobody has an account"),
         (["map", "run", "nowhere", "x", "-m", "y"], 1, "No such folder"),
         (["evaluate", "x", "--bundle", "y", "--section", "z"], 2, "allowed are training"),
     ],

@@ -1,4 +1,4 @@
-"""The label app under MONAI Label's own server, as a process over HTTP, with its own client in another process."""
+"""The label app under MONAI Label's own server and under ours, as a process over HTTP, with its own client in another process."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from dicom.test_series import ORIENTATIONS, volume_of
 
 from minivess.models import load_bundle, weights_path
-from minivess.server import LabelServer, server_command
+from minivess.server import LabelServer, Launch, prepare_server
 from minivess.server.serve import free_port
 from minivess.train import copy_bundle, publish
 from minivess.volume import Volume, read_volume, reorient, write_volume
@@ -25,12 +24,15 @@ from minivess.volume import Volume, read_volume, reorient, write_volume
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def stock_command(app: Path, studies: Path, port: int, *conf: str) -> list[str]:
+def stock_launch(app: Path, studies: Path, *conf: str) -> Launch:
+    """MONAI Label's own server, as its documentation starts it."""
+    port = free_port()
     flags = [word for pair in zip(conf[::2], conf[1::2], strict=True) for word in ("--conf", *pair)]
-    return [
+    command = [
         sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", str(studies),
         "--host", "127.0.0.1", "--port", str(port), *flags,
     ]  # fmt: skip
+    return Launch(command, {}, f"http://127.0.0.1:{port}", "")
 
 
 def copied_app(folder: Path) -> Path:
@@ -45,29 +47,41 @@ def odd_geometries() -> dict[str, Volume]:
     return volumes
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, bundle: Path, dataset: Path) -> Iterator[tuple[str, Path, Path]]:
-    """A stock server with four stacks, images of odd geometry, and a model; gives address, studies and model folder."""
+@pytest.fixture(scope="module", params=["stock", "minivess"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, bundle: Path, dataset: Path
+) -> Iterator[tuple[LabelServer, Path, Path]]:
+    """A server with four stacks, images of odd geometry, and a model; gives the server, studies and model folder."""
     folder = tmp_path_factory.mktemp("server")
     studies = Path(shutil.copytree(dataset / "images", folder / "studies"))
     for name, volume in odd_geometries().items():
         write_volume(volume, studies / f"{name}.nii.gz")
     target = copy_bundle(bundle, folder / "model" / "segresnet")
     publish(weights_path(bundle), target)
-    port = free_port()
-    command = stock_command(copied_app(folder), studies, port, "model_dir", str(folder / "model"), "preset", "tiny")
-    with LabelServer(command, url=f"http://127.0.0.1:{port}", log=folder / "server.log") as running:
-        yield running.url, studies, target
+    if request.param == "stock":
+        launch = stock_launch(copied_app(folder), studies, "model_dir", str(folder / "model"), "preset", "tiny")
+    else:
+        conf = {"model_dir": str(folder / "model"), "preset": "tiny"}
+        launch = prepare_server(studies, workspace=folder, port=free_port(), conf=conf)
+    with LabelServer(launch, log=folder / "server.log") as running:
+        yield running, studies, target
 
 
-def info(url: str) -> dict:
-    with urlopen(f"{url}/info/") as answer:
+def info(server: LabelServer) -> dict:
+    with server.get("/info/") as answer:
         return json.load(answer)
 
 
-def client(url: str, script: str, *arguments: str, timeout_s: float = 400) -> dict:
-    """Run lines with the stock client in a process of its own; the last line it prints is JSON."""
-    program = f"import json, sys\nfrom monailabel.client import MONAILabelClient\nc = MONAILabelClient({url!r})\n{script}"
+def client(server: LabelServer, script: str, *arguments: str, timeout_s: float = 400) -> dict:
+    """Run lines with the stock client in a process of its own, logged in where the server asks; its last line is JSON."""
+    program = f"""
+import json, sys
+from monailabel.client import MONAILabelClient
+c = MONAILabelClient({server.url!r})
+if c.auth_enabled():
+    c.update_auth(c.auth_token('admin', {server.launch.token!r}))
+    assert c.auth_valid_token()
+{script}"""
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=timeout_s
     )
@@ -75,7 +89,7 @@ def client(url: str, script: str, *arguments: str, timeout_s: float = 400) -> di
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_info_has_the_shape_that_clients_draw(server: tuple[str, Path, Path]) -> None:
+def test_info_has_the_shape_that_clients_draw(server: tuple[LabelServer, Path, Path]) -> None:
     content = info(server[0])
     assert "config" not in content
     assert content["labels"] == ["vessel"]
@@ -89,11 +103,11 @@ def test_info_has_the_shape_that_clients_draw(server: tuple[str, Path, Path]) ->
 
 @pytest.mark.parametrize("name", odd_geometries())
 def test_an_answer_lies_on_its_image_whatever_the_geometry(
-    server: tuple[str, Path, Path], bundle: Path, tmp_path: Path, name: str
+    server: tuple[LabelServer, Path, Path], bundle: Path, tmp_path: Path, name: str
 ) -> None:
-    url, studies, _ = server
+    running, studies, _ = server
     answer = client(
-        url,
+        running,
         "f, p = c.infer('segresnet', sys.argv[1], {'result_extension': '.nii.gz', 'unknown_key': 1, 'roi': []})\n"
         "import shutil; shutil.copy(f, sys.argv[2]); print(json.dumps(p))",
         name,
@@ -108,10 +122,10 @@ def test_an_answer_lies_on_its_image_whatever_the_geometry(
     assert answer["minivess"]["model"]["bundle"] == "segresnet_vessel"
 
 
-def test_a_swapped_roi_is_sorted_and_nrrd_is_the_default(server: tuple[str, Path, Path], tmp_path: Path) -> None:
-    url, studies, _ = server
+def test_a_swapped_roi_is_sorted_and_nrrd_is_the_default(server: tuple[LabelServer, Path, Path], tmp_path: Path) -> None:
+    running, studies, _ = server
     client(
-        url,
+        running,
         "f, p = c.infer('segresnet', 'axial', {'roi': [20, 4, 0, 16, 0, 6]})\nimport shutil; shutil.copy(f, sys.argv[1]); print('1')",
         str(tmp_path / "a.nrrd"),
     )
@@ -132,7 +146,7 @@ def test_a_swapped_roi_is_sorted_and_nrrd_is_the_default(server: tuple[str, Path
     ],
 )
 def test_a_bad_parameter_is_refused_in_words_and_the_server_lives(
-    server: tuple[str, Path, Path], parameters: dict, words: str
+    server: tuple[LabelServer, Path, Path], parameters: dict, words: str
 ) -> None:
     script = (
         "try:\n    c.infer('segresnet', 'axial', json.loads(sys.argv[1])); print('0')\n"
@@ -144,8 +158,8 @@ def test_a_bad_parameter_is_refused_in_words_and_the_server_lives(
     assert info(server[0])["name"] == "MinIVess"
 
 
-def test_a_bad_label_is_refused_and_the_accepted_one_stays(server: tuple[str, Path, Path], tmp_path: Path) -> None:
-    url, studies, _ = server
+def test_a_bad_label_is_refused_and_the_accepted_one_stays(server: tuple[LabelServer, Path, Path], tmp_path: Path) -> None:
+    running, studies, _ = server
     image = read_volume(studies / "oblique.nii.gz")
     good = image.with_array((image.array > 3000).astype(np.uint8))
     flipped = reorient(good, image.axis_codes.translate(str.maketrans("RLAPSI", "LRPAIS")))
@@ -166,7 +180,7 @@ for name in ('flipped', 'elsewhere', 'two labels', 'empty'):
         answers.append(str(e))
 print(json.dumps(answers))
 """
-    answers = client(url, script, str(tmp_path))
+    answers = client(running, script, str(tmp_path))
     kept = answers[0]["minivess"]
     assert kept["revision"] == 2
     assert kept["voxels"] == {"vessel": int(good.array.sum())}
@@ -178,15 +192,15 @@ print(json.dumps(answers))
     assert np.array_equal(reorient(final, image.axis_codes).array, good.array)
 
 
-def test_the_stock_client_completes_the_loop(server: tuple[str, Path, Path], dataset: Path, tmp_path: Path) -> None:
-    url, studies, bundle = server
+def test_the_stock_client_completes_the_loop(server: tuple[LabelServer, Path, Path], dataset: Path, tmp_path: Path) -> None:
+    running, studies, bundle = server
     before = weights_path(bundle).read_bytes()
     for name in odd_geometries():  # the loop is about the stacks
         (studies / f"{name}.nii.gz").unlink()
     time.sleep(2)
-    _wait_for_scores(url, bundle)
+    _wait_for_scores(bundle)
     result = client(
-        url,
+        running,
         """
 import time
 seen = []
@@ -220,7 +234,7 @@ print(json.dumps({'sample': sample, 'saved': seen, 'train': status['status'], 'd
     assert published == (stats["validation_dice"] >= stats["published_dice_before"])
 
 
-def _wait_for_scores(url: str, bundle: Path) -> None:
+def _wait_for_scores(bundle: Path) -> None:
     deadline = time.monotonic() + 200
     scores = bundle.parent / "scores.json"
     while time.monotonic() < deadline:
@@ -293,12 +307,13 @@ def test_the_skips_leave_the_rest(tmp_path: Path) -> None:
 def test_a_dry_run_of_the_stock_server_works(tmp_path: Path) -> None:
     app = copied_app(tmp_path)
     (tmp_path / "studies").mkdir()
-    command = [*stock_command(app, tmp_path / "studies", free_port()), "--dryrun"]
+    command = [*stock_launch(app, tmp_path / "studies").command, "--dryrun"]
     assert subprocess.run(command, check=False, timeout=200, cwd=tmp_path, capture_output=True).returncode == 0
 
 
 def test_minivess_serve_prepares_its_own_folder(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
-    command = server_command(tmp_path / "studies", workspace=tmp_path / "w", port=free_port())
+    launch = prepare_server(tmp_path / "studies", workspace=tmp_path / "w", port=free_port())
     assert (tmp_path / "w" / "app" / "main.py").is_file()
-    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert launch.command[launch.command.index("--host") + 1] == "127.0.0.1"
+    assert launch.token not in repr(launch) + " ".join(launch.command)  # a command line can be read by everybody

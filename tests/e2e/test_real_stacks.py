@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from contract.test_label_app import client, copied_app, stock_command
+from contract.test_label_app import client, copied_app, stock_launch
 
 from minivess.models import weights_path
 from minivess.server import LabelServer
-from minivess.server.serve import free_port
 from minivess.train import copy_bundle, publish
 from minivess.volume import read_volume, write_volume
 
@@ -49,12 +48,9 @@ def test_the_loop_on_the_real_stacks(shared_data: Path, bundle: Path, tmp_path: 
             write_volume(read_volume(source, spacing=(um, um, 5.0), unit="um"), tmp_path / target / f"{name}.nii.gz")
     target = copy_bundle(bundle, tmp_path / "model" / "segresnet")
     publish(weights_path(bundle), target)
-    port = free_port()
-    command = stock_command(
-        copied_app(tmp_path), tmp_path / "studies", port, "model_dir", str(tmp_path / "model"), "preset", "tiny"
-    )
-    with LabelServer(command, url=f"http://127.0.0.1:{port}", log=tmp_path / "server.log") as server:
-        result = client(server.url, LOOP, str(tmp_path / "truth"), timeout_s=1000)
+    launch = stock_launch(copied_app(tmp_path), tmp_path / "studies", "model_dir", str(tmp_path / "model"), "preset", "tiny")
+    with LabelServer(launch, log=tmp_path / "server.log") as server:
+        result = client(server, LOOP, str(tmp_path / "truth"), timeout_s=1000)
     print(result)
     assert len({row[0] for row in result["labelled"]}) == 3
     assert all(row[3]["revision"] for row in result["labelled"])

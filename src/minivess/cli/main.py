@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from minivess.cli import audit, bundle, data, demo, doctor, evaluate, map_, predict, serve, store, synth, train
+from minivess.cli import audit, bundle, data, demo, doctor, evaluate, map_, predict, serve, store, synth, train, user
 from minivess.errors import MinivessError, OutputError
 from minivess.quiet import prepare_process
 
@@ -28,6 +28,7 @@ app.add_typer(bundle.app, name="bundle")
 app.add_typer(map_.app, name="map")
 app.add_typer(store.app, name="store")
 app.add_typer(audit.app, name="audit")
+app.add_typer(user.app, name="user")
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)

@@ -10,7 +10,7 @@ import typer
 
 def serve(
     studies: Annotated[Path, typer.Argument(help="Folder with the images (.nii.gz or .nrrd).")],
-    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; one that is not loopback needs accounts.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     workspace: Annotated[
         Path | None, typer.Option(help="Where the app, the model and its runs are kept.", show_default="STUDIES/.minivess")
@@ -26,7 +26,7 @@ def serve(
     import sys
 
     from minivess.errors import UsageError
-    from minivess.server import server_command
+    from minivess.server import prepare_server
 
     pairs = [text.partition("=") for text in conf or []]
     if not all(key and sign for key, sign, _ in pairs):
@@ -34,7 +34,10 @@ def serve(
     settings = {key: value for key, _, value in pairs}
     if bundle is not None:
         settings["bundle"] = str(bundle.resolve())
-    command = server_command(studies, workspace=workspace or studies / ".minivess", host=host, port=port, conf=settings)
-    typer.echo(f"Serving {studies} at http://{host}:{port} (stop with Ctrl-C). In 3D Slicer: module MONAILabel, that address.")
+    launch = prepare_server(studies, workspace=workspace or studies / ".minivess", host=host, port=port, conf=settings)
+    typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C). In 3D Slicer: module MONAILabel, that address.")
+    typer.echo(f"User name: admin   Password (token, good until the server stops): {launch.token}")
+    typer.echo("More people: minivess user add NAME --role annotator")
     sys.stdout.flush()
-    os.execv(command[0], command)  # noqa: S606 (the server takes this process's place: Ctrl-C and SIGTERM reach it, not a wrapper)
+    os.environ.update(launch.environment)
+    os.execv(launch.command[0], launch.command)  # noqa: S606 (it takes this process's place: Ctrl-C reaches it, not a wrapper)

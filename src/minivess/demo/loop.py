@@ -8,21 +8,21 @@ import time
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
 
 from monailabel.client import MONAILabelClient
 
 from minivess.errors import MinivessError
+from minivess.server import LabelServer
 
 _POLL_S = 0.5
 _TIMEOUT_S = 900.0
 
 
-def one_round(url: str, *, truth: Path, scratch: Path) -> dict[str, Any]:
+def one_round(server: LabelServer, *, truth: Path, scratch: Path) -> dict[str, Any]:
     """Label the most uncertain image with what is true, and retrain.
 
     Args:
-        url: Address of the server.
+        server: The running server.
         truth: Folder with the true masks, named as the images.
         scratch: Folder for downloads.
 
@@ -33,8 +33,9 @@ def one_round(url: str, *, truth: Path, scratch: Path) -> dict[str, Any]:
         MinivessError: When the training fails, or takes longer than 15 minutes.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    client = MONAILabelClient(url, tmpdir=str(scratch), client_id="demo")
-    _wait_for_scores(url)
+    client = MONAILabelClient(server.url, tmpdir=str(scratch), client_id="demo")
+    client.update_auth(client.auth_token("admin", server.launch.token))
+    _wait_for_scores(server)
     sample = client.next_sample("uncertainty", {})
     image = sample["id"]
     _say(f"next sample: {image} ({sample['reason']}: {sample['weight']:.2f})")
@@ -54,12 +55,12 @@ def one_round(url: str, *, truth: Path, scratch: Path) -> dict[str, Any]:
     }
 
 
-def _wait_for_scores(url: str) -> None:
+def _wait_for_scores(server: LabelServer) -> None:
     """Wait for the background scoring that the server starts with."""
     deadline = time.monotonic() + _TIMEOUT_S
     _say("waiting for the uncertainty scores")
     while time.monotonic() < deadline:
-        tasks = _scoring_tasks(url)
+        tasks = _scoring_tasks(server)
         failed = [task for task in tasks if task["status"] == "ERROR"]
         if failed:
             raise MinivessError("The scoring failed:\n" + "\n".join(failed[0]["details"]))
@@ -69,9 +70,9 @@ def _wait_for_scores(url: str) -> None:
     raise MinivessError("The scoring took longer than 15 minutes.")
 
 
-def _scoring_tasks(url: str) -> list[dict[str, Any]]:
+def _scoring_tasks(server: LabelServer) -> list[dict[str, Any]]:
     try:
-        with urlopen(f"{url}/scoring/?all=true", timeout=30) as answer:  # noqa: S310 (our own server)
+        with server.get("/scoring/?all=true") as answer:
             return list(json.load(answer))
     except HTTPError:  # 404: none was started yet
         return []

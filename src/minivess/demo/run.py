@@ -22,7 +22,7 @@ from minivess.metrics import compare_masks
 from minivess.models import load_bundle, weights_path
 from minivess.paths import door
 from minivess.pictures import Rgb, heat, overlay, projection, side_by_side
-from minivess.server import LabelServer, server_command
+from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
 from minivess.synth import Kind, make_sample
 from minivess.train import copy_bundle, make_dataset, publish, read_dataset, train_bundle
@@ -159,10 +159,9 @@ def _label_and_retrain(demo: Demo, bundle: Path) -> Path:
         _copy(demo.out / "data" / "labels" / f"{name}.nii.gz", studies / "labels" / "final")
     published = copy_bundle(bundle, workspace / "model" / "segresnet")
     publish(weights_path(bundle), published)
-    port = free_port()
-    command = server_command(studies, workspace=workspace, port=port, conf={"preset": "tiny"})
-    with LabelServer(command, url=f"http://127.0.0.1:{port}", log=demo.out / "server.log") as server:
-        demo.facts |= one_round(server.url, truth=demo.out / "data" / "labels", scratch=demo.out / "client")
+    launch = prepare_server(studies, workspace=workspace, port=free_port(), conf={"preset": "tiny"})
+    with LabelServer(launch, log=demo.out / "server.log") as server:
+        demo.facts |= one_round(server, truth=demo.out / "data" / "labels", scratch=demo.out / "client")
     name = demo.facts["labelled"]
     image, label = (read_volume(demo.out / "data" / folder / f"{name}.nii.gz") for folder in ("images", "labels"))
     predicted = read_volume(demo.facts.pop("prediction_file"))

@@ -1,5 +1,6 @@
-"""The label server: MONAI Label's own, started with our app on a loopback address."""
+"""The label server: MONAI Label's REST interface behind our guard, with its handlers off the event loop."""
 
-from minivess.server.serve import LabelServer, server_command
+from minivess.server.people import People, Person
+from minivess.server.serve import LabelServer, Launch, accounts_path, prepare_server
 
-__all__ = ["LabelServer", "server_command"]
+__all__ = ["LabelServer", "Launch", "People", "Person", "accounts_path", "prepare_server"]

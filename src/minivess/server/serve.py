@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -11,33 +11,60 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPResponse
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from minivess.errors import InputError, MinivessError, MissingExtraError, UsageError
 from minivess.extras import missing_modules
 from minivess.paths import door
+from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST
+from minivess.server.loopback import is_loopback
+from minivess.server.people import People
 
 
-def server_command(
+@dataclass(frozen=True)
+class Launch:
+    """How to start the server.
+
+    Attributes:
+        command: The command.
+        environment: What it must find in its environment besides.
+        url: Where it will answer.
+        token: The token of whoever starts it: role admin, good until the server stops.
+    """
+
+    command: list[str]
+    environment: dict[str, str] = field(repr=False)
+    url: str
+    token: str = field(repr=False)
+
+
+def accounts_path(workspace: Path) -> Path:
+    """Say where a workspace keeps the accounts of its server."""
+    return workspace / "accounts.json"
+
+
+def prepare_server(
     studies: Path, *, workspace: Path, host: str = "127.0.0.1", port: int = 8000, conf: Mapping[str, str] | None = None
-) -> list[str]:
-    """Prepare the app in a workspace and give the command that serves it.
+) -> Launch:
+    """Prepare the app in a workspace and say how to serve it.
 
     The app is copied, since MONAI Label writes folders into it; the model and its runs lie in ``workspace/model``.
 
     Args:
         studies: Folder with the images.
         workspace: Folder that the server may write to.
-        host: A loopback address; another one needs authentication, which this server does not have yet.
+        host: Address to listen on; one that is not loopback needs accounts.
         port: TCP port.
         conf: Settings of the app, as ``--conf`` takes them.
 
     Raises:
-        UsageError: When the address is not loopback.
+        UsageError: When the address is not loopback and nobody has an account.
         InputError: When the studies do not exist, or the port is taken.
         MissingExtraError: When MONAI Label is not installed.
     """
@@ -46,10 +73,14 @@ def server_command(
         raise MissingExtraError(
             f"The label server needs {', '.join(missing)}. Install the extra label (in a checkout: make setup)"
         )
-    if not _is_loopback(host):
-        raise UsageError(f"--host {host} would show the studies to the network without authentication. Allowed: 127.0.0.1, ::1.")
     if not studies.is_dir():
         raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes into a folder and name it.")
+    accounts = accounts_path(workspace)
+    if not is_loopback(host) and not People(accounts).all():
+        raise UsageError(
+            f"--host {host} shows the studies to the network, and nobody has an account. Without: 127.0.0.1, ::1. "
+            f"Make accounts first: minivess user add NAME --role annotator --studies {studies}"
+        )
     if _is_taken(host, port):
         raise InputError(f"Port {port} on {host} is taken. Stop the other server, or choose another: --port {port + 1}.")
     app = workspace / "app"
@@ -58,19 +89,22 @@ def server_command(
     )
     settings = {"model_dir": str(workspace.resolve() / "model"), **(conf or {})}
     flags = [word for key, value in settings.items() for word in ("--conf", key, value)]
-    return [
+    command = [
         sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", str(studies),
-        "--host", host, "--port", str(port), *flags,
+        "--host", host, "--port", str(port), "--uvicorn_app", "minivess.server.app:app", *flags,
     ]  # fmt: skip
+    token = secrets.token_urlsafe(24)
+    environment = {ACCOUNTS: str(accounts.resolve()), ADMIN_TOKEN: token, HOST: host}
+    return Launch(command, environment, f"http://{f'[{host}]' if ':' in host else host}:{port}", token)
 
 
 class LabelServer:
     """A label server as a child process: started, waited for, and stopped with everything it started."""
 
-    def __init__(self, command: list[str], *, url: str, log: Path, timeout_s: float = 120.0) -> None:
-        """Take the command of :func:`server_command`, the address it will answer at, and a file for its output."""
-        self.command = command
-        self.url = url
+    def __init__(self, launch: Launch, *, log: Path, timeout_s: float = 120.0) -> None:
+        """Take what :func:`prepare_server` gave, and a file for its output."""
+        self.launch = launch
+        self.url = launch.url
         self.log = log
         self.timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -80,9 +114,9 @@ class LabelServer:
         """Start it and wait until it answers."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._stream = self.log.open("wb")
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.launch.environment}
         self._process = subprocess.Popen(
-            self.command, stdout=self._stream, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            self.launch.command, stdout=self._stream, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
         try:
             self._wait()
@@ -111,13 +145,19 @@ class LabelServer:
         if self._stream is not None:
             self._stream.close()
 
+    def get(self, path: str, *, timeout_s: float = 30.0) -> HTTPResponse:
+        """Ask the server for something, as whoever started it."""
+        request = Request(f"{self.url}{path}", headers={"Authorization": f"Bearer {self.launch.token}"})  # noqa: S310 (our own server)
+        response: HTTPResponse = urlopen(request, timeout=timeout_s)  # noqa: S310
+        return response
+
     def _wait(self) -> None:
         deadline = time.monotonic() + self.timeout_s
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
                 raise MinivessError(f"The label server stopped while starting. The end of {self.log}:\n{self._tail()}")
             try:
-                with urlopen(f"{self.url}/info/", timeout=5):  # noqa: S310 (our own loopback address)
+                with self.get("/info/", timeout_s=5):
                     return
             except (URLError, TimeoutError, ConnectionError):
                 time.sleep(0.3)
@@ -134,15 +174,6 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_taken(host: str, port: int) -> bool:

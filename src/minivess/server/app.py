@@ -1,0 +1,167 @@
+"""The ASGI application: MONAI Label's REST interface with its handlers off the event loop, behind our guard.
+
+    monailabel start_server --app monailabel_app --studies STUDIES --uvicorn_app minivess.server.app:app
+
+MONAI Label's handlers are coroutines that never wait: while one infers, nobody else is answered. Here each runs in a thread.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import Depends, FastAPI, Form, Request
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+from monailabel.config import settings
+
+settings.MONAI_LABEL_AUTH_ENABLE = True  # before its endpoints are imported: only then do they ask for a role at all
+
+from monailabel.endpoints import activelearning, batch_infer, datastore, infer, info, model, scoring, session, train  # noqa: E402
+from monailabel.endpoints.user.auth import User, get_current_user  # noqa: E402
+from monailabel.interfaces.utils.app import app_instance  # noqa: E402
+from starlette.exceptions import HTTPException  # noqa: E402
+from starlette.types import ASGIApp  # noqa: E402
+
+import minivess  # noqa: E402
+from minivess.errors import NotFoundError, UnsafeFileError  # noqa: E402
+from minivess.server.answers import answer_errors  # noqa: E402
+from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST, INTERNAL_TOKEN  # noqa: E402
+from minivess.server.guard import Guard  # noqa: E402
+from minivess.server.loopback import is_loopback  # noqa: E402
+from minivess.server.params import check_params, read_params  # noqa: E402
+from minivess.server.people import ROLES, People, Person  # noqa: E402
+
+_ROUTERS = (info, infer, batch_infer, train, activelearning, scoring, datastore, session, model)
+_MONAI_ROLES = ("user", "annotator", "reviewer", "admin")
+
+
+def make_app() -> ASGIApp:
+    """Build the application from MONAI Label's routers; what is not listed here (reload, proxy, logs) is not served."""
+    people = People(Path(os.environ.get(ACCOUNTS, "accounts.json")))
+    os.environ[INTERNAL_TOKEN] = secrets.token_urlsafe(24)  # for the processes that this one starts
+    people.welcome(Person("server", "admin"), os.environ[INTERNAL_TOKEN])
+    if os.environ.get(ADMIN_TOKEN):
+        people.welcome(Person("admin", "admin"), os.environ.pop(ADMIN_TOKEN))
+    api = FastAPI(
+        title="MinIVess label server", version=minivess.__version__, lifespan=_lifespan, docs_url="/docs", redoc_url=None
+    )
+    answer_errors(api)
+    for module in _ROUTERS:
+        for route in module.router.routes:
+            if isinstance(route, APIRoute):
+                _take_over(api, route)
+    _add_own(api, people)
+    api.dependency_overrides[get_current_user] = _monai_user
+    return Guard(api, people, loopback_only=is_loopback(os.environ.get(HOST, "127.0.0.1")), on_refusal=_record_refusal)
+
+
+@asynccontextmanager
+async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
+    instance = app_instance()
+    instance.server_mode(True)
+    instance.on_init_complete()
+    yield
+
+
+def _take_over(api: FastAPI, route: APIRoute) -> None:
+    api.add_api_route(
+        route.path,
+        off_the_loop(route.endpoint),
+        methods=sorted(route.methods or ()),
+        summary=route.summary,
+        tags=route.tags,
+        responses=route.responses,
+        deprecated=route.deprecated,
+        include_in_schema=route.include_in_schema,
+        dependencies=[Depends(_known_trainer)] if route.path == "/train/{model}" else None,
+    )
+
+
+def _known_trainer(model: str) -> None:
+    """Refuse at once what MONAI Label would start a process for, and forget."""
+    known = app_instance().info()["trainers"]
+    if model not in known:
+        raise NotFoundError(f"There is no trainer {model!r}. Allowed: {', '.join(known) or 'none is there'}.")
+
+
+def off_the_loop(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn a coroutine function that never waits into a plain one, which FastAPI runs in a thread; its parameters are checked."""
+
+    def run(**arguments: Any) -> Any:
+        coroutine = endpoint(**_checked(arguments))
+        try:
+            coroutine.send(None)
+        except StopIteration as done:
+            return done.value
+        coroutine.close()
+        raise RuntimeError(f"{endpoint.__name__} waits for something, and cannot run in a thread")
+
+    run.__name__, run.__doc__ = endpoint.__name__, endpoint.__doc__
+    run.__signature__ = inspect.signature(endpoint)  # type: ignore[attr-defined]
+    return run
+
+
+def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
+    for name in ("params", "info"):
+        value = arguments.get(name)
+        if isinstance(value, str):
+            read_params(value)
+        elif isinstance(value, dict):
+            check_params(value)
+    if arguments.get("uncompress"):
+        raise UnsafeFileError("Archives are not unpacked. Send the files of the series one by one, without uncompress.")
+    return arguments
+
+
+def _monai_user(request: Request) -> User:
+    """Say to MONAI Label's own checks of roles who this is."""
+    person: Person = request.scope["minivess.person"]
+    roles = [f"monailabel-{name}" for name in _MONAI_ROLES[: ROLES.index(person.role) + 1]]
+    return User(username=person.name, name=person.name, roles=roles)
+
+
+async def _record_refusal(person: Person, what: str) -> None:
+    store = getattr(app_instance().datastore(), "store", None)
+    if store is not None:
+        await to_thread.run_sync(
+            lambda: store.journal.audit.append("request.refused", actor=person.name, details={"request": what})
+        )
+
+
+def _add_own(api: FastAPI, people: People) -> None:
+    @api.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    @api.get("/healthz", tags=["Health"], summary="The process answers")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive", "version": minivess.__version__}
+
+    @api.get("/readyz", tags=["Health"], summary="The studies can be read and labels can be kept")
+    def readyz() -> dict[str, Any]:
+        return {"status": "ready", "datastore": app_instance().datastore().status()}
+
+    @api.get("/auth/", tags=["Auth"], summary="A token is needed")
+    async def auth() -> dict[str, Any]:
+        return {"enabled": True, "client_id": "", "realm": ""}
+
+    @api.post("/auth/token", tags=["Auth"], summary="Exchange name and token, as user name and password, for the token")
+    async def token(username: Annotated[str, Form()], password: Annotated[str, Form()]) -> dict[str, str]:
+        person = people.of_token(password)
+        if person is None or person.name != username:
+            raise HTTPException(401, "Name and token do not belong together. The password is the token that you were given.")
+        return {"access_token": password, "token_type": "bearer"}
+
+    @api.get("/auth/token/valid", tags=["Auth"], summary="Who am I")
+    async def valid(user: Annotated[User, Depends(get_current_user)]) -> dict[str, Any]:
+        return dict(user.model_dump())
+
+
+app = make_app()

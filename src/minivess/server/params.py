@@ -1,0 +1,70 @@
+"""What a client may send as parameters: plain JSON of bounded size, no expressions, nothing that names a file of the server."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from minivess.errors import UsageError
+
+MAX_DEPTH = 16
+MAX_CHARACTERS = 1_000_000
+#: MONAI's configurations evaluate or follow strings that begin with these.
+_EXPRESSIONS = ("$", "@", "%")
+#: These would replace what the address of the request says, or name a file or a process of the server.
+_RESERVED = frozenset(
+    {"image", "model", "method", "strategy", "studies", "bundle_path", "model_filename", "session", "local_rank"}
+)
+
+
+def read_params(text: str) -> dict[str, Any]:
+    """Parse the ``params`` field of a form.
+
+    Raises:
+        UsageError: When it is no JSON object, too large or too deep, or holds what :func:`check_params` refuses.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise UsageError(f"params: {len(text)} characters; allowed {MAX_CHARACTERS}.")
+    try:
+        content = json.loads(text or "{}", parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise UsageError(f"params: nested too deeply; allowed {MAX_DEPTH} levels.") from error
+    except json.JSONDecodeError as error:
+        raise UsageError(f"params: no JSON, {error.msg} at character {error.pos}.") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"params: a JSON object is wanted. Got {type(content).__name__}.")
+    check_params(content)
+    return content
+
+
+def check_params(content: dict[str, Any]) -> None:
+    """Refuse parameters that would be evaluated, or reach beyond what was asked for.
+
+    Raises:
+        UsageError: When there are any; it names the place.
+    """
+    reserved = sorted(_RESERVED & set(content))
+    if reserved:
+        raise UsageError(f"params: {reserved[0]!r} is set by the address of the request, not by a parameter. Leave it out.")
+    _check(content, "params", 1)
+
+
+def _check(value: Any, place: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise UsageError(f"params: nested too deeply; allowed {MAX_DEPTH} levels.")
+    if isinstance(value, str) and value.lstrip().startswith(_EXPRESSIONS):
+        raise UsageError(f"{place}: a value may not begin with $, @ or %. Got {value[:40]!r}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{place}: a number that is not finite.")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check(key, place, depth)
+            _check(inner, f"{place}.{key[:40]}", depth + 1)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check(inner, f"{place}[{index}]", depth + 1)
+
+
+def _refuse_constant(name: str) -> float:
+    raise UsageError(f"params: {name} is no JSON number.")

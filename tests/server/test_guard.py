@@ -1,0 +1,162 @@
+"""Who comes in, and with how much; with a small application behind the guard."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("monailabel")
+
+from minivess.server.guard import Guard, Limits
+from minivess.server.people import People, Person
+from minivess.store.actor import current_actor
+
+
+class Request:
+    """One request against a guard, spoken in ASGI."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+
+    def __call__(
+        self, path: str, *, method: str = "GET", query: str = "", body: tuple[bytes, ...] = (b"",), **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        sent: list[dict[str, Any]] = []
+        chunks = [{"type": "http.request", "body": c, "more_body": i + 1 < len(body)} for i, c in enumerate(body)]
+
+        async def receive() -> dict[str, Any]:
+            if chunks:
+                return chunks.pop(0)
+            await asyncio.sleep(60)
+            raise AssertionError("nothing more comes")
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        named = {"host": "127.0.0.1:8000", **{k.replace("_", "-"): v for k, v in headers.items()}}
+        scope = {
+            "type": "http", "method": method, "path": path, "query_string": query.encode(),
+            "headers": [(k.encode(), v.encode()) for k, v in named.items()],
+        }  # fmt: skip
+        asyncio.run(self.guard(scope, receive, send))
+        answered = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
+        return sent[0]["status"], answered, b"".join(m.get("body", b"") for m in sent[1:])
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> People:
+    return People(tmp_path / "accounts.json")
+
+
+@pytest.fixture
+def refused() -> list[tuple[Person, str]]:
+    return []
+
+
+@pytest.fixture
+def ask(people: People, refused: list[tuple[Person, str]]) -> Request:
+    from starlette.exceptions import HTTPException
+    from starlette.responses import JSONResponse
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        size, more = 0, True
+        try:
+            while more:
+                message = await receive()
+                size, more = size + len(message["body"]), message["more_body"]
+            answer = JSONResponse({"actor": current_actor.get(), "size": size})
+        except HTTPException as error:
+            answer = JSONResponse({"detail": error.detail}, status_code=error.status_code)
+        await answer(scope, receive, send)
+
+    async def record(person: Person, what: str) -> None:
+        refused.append((person, what))
+
+    return Request(Guard(inside, people, limits=Limits(body_bytes=1000, idle_s=0.2), on_refusal=record))
+
+
+def test_without_a_token_only_what_holds_no_data_answers(ask: Request) -> None:
+    for path in ("/info/", "/datastore/", "/model/segresnet", "/nowhere"):
+        status, headers, body = ask(path)
+        assert status == 401
+        assert headers["www-authenticate"] == "Bearer"
+        assert b"Authorization: Bearer TOKEN" in body
+    assert ask("/healthz")[0] == 200
+
+
+def test_every_wrong_token_gets_the_same_answer(ask: Request, people: People) -> None:
+    token = people.add("ann", "annotator")
+    people.remove("ann")
+    bodies = {
+        ask("/info/", authorization=value)[2].split(b"request_id")[0]
+        for value in (f"Bearer {token}", "Bearer ", "Bearer x", "Basic YTpi", f"bearer{token}", "Bearer eyJhbGciOiJub25lIn0.e30.")
+    }
+    assert len(bodies) == 1
+
+
+def test_who_acts_comes_from_the_token(ask: Request, people: People) -> None:
+    token = people.add("ann", "annotator")
+    status, headers, body = ask("/info/", authorization=f"Bearer {token}")
+    assert (status, b'"actor":"ann"' in body) == (200, True)
+    assert headers["x-request-id"]
+    assert token not in (people.path).read_text()
+    assert people.path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "role"),
+    [("PUT", "/model/segresnet", "reviewer"), ("DELETE", "/datastore/image", "annotator"), ("GET", "/logs/", "annotator"),
+     ("POST", "/activelearning/random", "reader")],
+)  # fmt: skip
+def test_a_role_that_is_not_enough_is_refused_and_recorded(
+    ask: Request, people: People, refused: list[tuple[Person, str]], method: str, path: str, role: str
+) -> None:
+    status, _, body = ask(path, method=method, authorization=f"Bearer {people.add('ann', role)}")
+    assert status == 403
+    assert f"yours is {role}".encode() in body
+    assert [person.name for person, _ in refused] == ["ann"]
+    assert ask(path, method=method, authorization=f"Bearer {people.add('root', 'admin')}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["../app/main", "..%2f..", "%2Fetc%2Fx", "C:%5Cx", "a%00b", "x" * 300, "%E2%80%AEgz.iin", "%5c%5chost"]
+)
+def test_names_that_reach_elsewhere_never_come_in(ask: Request, people: People, name: str) -> None:
+    header = f"Bearer {people.add('ann', 'admin')}"
+    for key in ("image", "id", "label", "tag", "session_id"):
+        status, _, body = ask("/datastore/label", query=f"{key}={name}", authorization=header)
+        assert (status, b"UnsafeFileError" in body) == (400, True)
+    assert ask("/infer/..", authorization=header)[0] == 400
+    assert ask("/infer/a;b", authorization=header)[0] == 400
+
+
+def test_pages_of_other_origins_and_other_names_are_kept_out(ask: Request, people: People) -> None:
+    header = f"Bearer {people.add('ann', 'admin')}"
+    for origin, status in (("https://evil.example", 403), ("http://127.0.0.1:8000", 200)):
+        got, headers, _ = ask("/train/x", method="POST", authorization=header, origin=origin)
+        assert got == status
+        assert not [h for h in headers if h.startswith("access-control")]
+    assert ask("/info/", authorization=header, host="evil.example")[0] == 421
+
+
+def test_a_body_that_is_too_large_slow_or_lying_is_refused(ask: Request, people: People) -> None:
+    header = f"Bearer {people.add('ann', 'admin')}"
+    assert ask("/datastore/label", method="PUT", authorization=header, body=(b"x" * 1000,))[0] == 200
+    assert ask("/datastore/label", method="PUT", authorization=header, content_length="1001")[0] == 413
+    assert ask("/datastore/label", method="PUT", authorization=header, body=(b"x" * 600, b"x" * 600))[0] == 413
+    assert ask("/datastore/label", method="PUT", authorization=header, content_length="many")[0] == 400
+
+    async def silence() -> dict[str, Any]:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    from starlette.exceptions import HTTPException
+
+    from minivess.server.guard import _limited
+
+    with pytest.raises(HTTPException) as caught:
+        asyncio.run(_limited(silence, Limits(idle_s=0.05))())
+    assert caught.value.status_code == 408
