@@ -1,7 +1,7 @@
 # The label server. Build: docker build -t minivess-label .
 # Run:   docker run --rm --network host --user "$(id -u)" -v STUDIES:/studies -v WORKSPACE:/workspace minivess-label
-# The server listens on loopback only, since it has no accounts yet; --network host shares that loopback. WORKSPACE keeps the
-# trained model. This file has been read but not built where it was written: no image registry was in reach there, which is
+# The server listens on loopback, and --network host shares that; add --host 0.0.0.0 once there are accounts (minivess user add
+# ... --workspace WORKSPACE). WORKSPACE keeps the trained model and the accounts. This file has been read but not built where it was written: no image registry was in reach there, which is
 # also why the base image is pinned by its tag and not yet by its digest.
 FROM python:3.11.7-slim-bookworm AS build
 WORKDIR /src
@@ -22,5 +22,5 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
 USER minivess
 WORKDIR /workspace
 VOLUME /workspace
-HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/info/', timeout=5)"]
+HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=5)"]
 ENTRYPOINT ["minivess", "serve", "/studies", "--workspace", "/workspace"]
