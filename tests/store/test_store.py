@@ -269,6 +269,23 @@ def test_what_a_dying_process_wrote_and_did_not_index_is_taken_in(store: LabelSt
     assert [e["action"] for e in again.journal.audit.entries()][-1] == "label.recovered"
 
 
+def test_an_event_of_a_process_that_died_is_not_written_over(store: LabelStore, upload: Path, tmp_path: Path) -> None:
+    kept = store.submit(upload, case_id="a", actor="ann")
+    connection = store.journal.index.connection
+    connection.execute("DELETE FROM revisions")  # as if it had died before its commit, while this process goes on
+    connection.execute("UPDATE cases SET last = 1 WHERE id = 'a'")
+    other = write_volume(label_volume(8), tmp_path / "other.nii.gz")
+    assert store.submit(other, case_id="a", actor="ann").number == kept.number + 1
+    assert next(r.sha256 for r in store.history("a")) == kept.sha256
+
+
+def test_an_image_that_two_processes_find_is_one_case_and_keeps_its_info(store: LabelStore, studies: Path) -> None:
+    store.images.update_info("a", {"subject": "m1"}, actor="ann")
+    assert store.images._enter(studies / "a.nii.gz", actor="server", info={}) == "a"
+    assert store.images.get("a").subject == "m1"
+    assert store.images.scan() == []
+
+
 def test_the_events_are_plain_files(store: LabelStore, upload: Path) -> None:
     kept = store.submit(upload, case_id="a", actor="ann")
     event = json.loads((store.root / "cases" / "a" / f"{kept.number:06d}-label.json").read_text())

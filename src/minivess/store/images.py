@@ -130,6 +130,9 @@ class Images:
         relative = self._relative(path)
         case_id = id_of(path.relative_to(self.studies))
         with on_disk(), self._index.transaction() as connection:
+            same = connection.execute("SELECT * FROM cases WHERE path = ?", (relative,)).fetchone()
+            if same is not None and not same["removed"]:  # another process has found it too
+                return str(same["id"])
             row = connection.execute("SELECT * FROM cases WHERE folded = ?", (case_id.casefold(),)).fetchone()
             if row is not None and row["path"] != relative:  # two files of one name in different formats or folders
                 case_id = f"{case_id[:110]}-{hashlib.sha256(relative.encode()).hexdigest()[:6]}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from minivess.errors import StoreError
 from minivess.store.audit import AuditChain
-from minivess.store.events import FOLDER, Event, Kind, path_of, write_event
+from minivess.store.events import FOLDER, Event, Kind, events_of, path_of, write_event
 from minivess.store.index import Index, apply
 
 _SAID = ("tag", "sha256", "base", "rival", "revision")
@@ -63,9 +63,14 @@ class Journal:
             raise
 
     def next_number(self, connection: sqlite3.Connection, case_id: str) -> int:
-        """Number of the next event of a case."""
+        """Number of the next event of a case; what another process wrote there before it died is taken in first."""
         row = connection.execute("SELECT last FROM cases WHERE id = ?", (case_id,)).fetchone()
-        return int(row["last"]) + 1 if row else 1
+        last = int(row["last"]) if row else 0
+        for event in events_of(self.folder(case_id), after=last):
+            apply(connection, event)
+            self._record(event, "recovered")
+            last = event.number
+        return last + 1
 
     def _record(self, event: Event, how: str) -> None:
         details = {k: event.body[k] for k in _SAID if event.body.get(k)}

@@ -223,6 +223,7 @@ class LabelStore:
     def _keep(self, case_id: str, file: Path, actor: str, body: dict[str, Any]) -> Revision:
         sha256 = sha256_of(file)
         with self.journal.index.transaction() as connection:
+            number = self.journal.next_number(connection, case_id)
             known = self._same_submission(case_id, body["tag"], actor, body["key"], body["upload"]) if body["upload"] else None
             if known is not None:  # the same request, sent twice, arrived at the same time
                 return known
@@ -230,7 +231,6 @@ class LabelStore:
             if body["base"] is None:
                 body = {**body, "base": self._base(connection, case_id, actor, body["tag"], head)}
             rival = body["tag"] == FINAL and head is not None and (body["base"] or 0) != head.number
-            number = self.journal.next_number(connection, case_id)
             target = label_path(self.root, case_id, number, sha256)
             event = Event(case_id, number, "label", actor, {**body, "sha256": sha256, "rival": rival})
             file.replace(target)
