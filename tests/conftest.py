@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from faults.rows import Report
 
 from minivess.quiet import prepare_process
 
 prepare_process()  # before anything imports MONAI
 
+FAULTS: pytest.StashKey[Report] = pytest.StashKey()
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("MINIVESS_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
@@ -61,6 +67,37 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_volume(sample.mask, folder / "labels" / f"stack{index}.nii.gz")
     make_dataset(folder, validation=["stack2"], test=["stack3"])
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take a file for the table of faults."""
+    parser.addoption("--faults-report", type=Path, help="write which bad inputs were shown, and the results")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect the results of tests that show a row of that table."""
+    from faults.rows import Report
+
+    config.stash[FAULTS] = Report()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note the result of such a test."""
+    report = yield
+    if report.when == "call":
+        for mark in item.iter_markers("row"):
+            item.config.stash[FAULTS].add(mark.args, item.nodeid, report.outcome)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the table where it is asked for."""
+    path = session.config.getoption("--faults-report")
+    if path:
+        session.config.stash[FAULTS].write(path)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

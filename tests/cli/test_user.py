@@ -31,6 +31,7 @@ def test_accounts_are_made_listed_and_closed(capsys: pytest.CaptureFixture[str],
     assert people.of_token(token) is None
 
 
+@pytest.mark.row(11)
 def test_a_network_address_needs_accounts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     pytest.importorskip("monailabel")
     assert run(["serve", str(tmp_path), "--host", "0.0.0.0"]) == 2

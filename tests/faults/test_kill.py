@@ -21,6 +21,7 @@ from minivess.volume import write_volume
 ROUNDS = 200
 
 
+@pytest.mark.row(42)
 def test_no_acknowledged_label_is_lost_and_none_is_half_written(tmp_path: Path) -> None:
     studies = tmp_path / "studies"
     write_volume(image_volume(), studies / "a.nii.gz")
@@ -52,6 +53,7 @@ def test_no_acknowledged_label_is_lost_and_none_is_half_written(tmp_path: Path) 
     assert {e["details"]["number"] for e in entered} == {r.number for r in before}
 
 
+@pytest.mark.row(42)
 def test_a_published_model_is_the_old_one_or_the_new_one(tmp_path: Path, bundle: Path) -> None:
     target = copy_bundle(bundle, tmp_path / "bundle")
     versions = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
@@ -76,6 +78,7 @@ def test_a_published_model_is_the_old_one_or_the_new_one(tmp_path: Path, bundle:
     assert kills > ROUNDS / 4
 
 
+@pytest.mark.row(42)
 @pytest.mark.parametrize("point", range(1, 12))
 def test_a_first_start_that_is_killed_is_made_good_by_the_second(tmp_path: Path, point: int) -> None:
     studies = tmp_path / "studies"

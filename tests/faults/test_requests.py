@@ -68,6 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[S
         yield Server(running, folder / "studies", People(folder / "server" / "accounts.json"))
 
 
+@pytest.mark.row(1, 3)
 @pytest.mark.parametrize("name", ["../app/main", "..%2f..", "/etc/x", "C:\\x", "a\0b", "x" * 4000, "\u202egz.iin"])
 def test_row_1_and_3_names(server: Server, tmp_path: Path, name: str) -> None:
     label = write_volume(label_volume(), tmp_path / "l.nii.gz")
@@ -78,6 +79,7 @@ def test_row_1_and_3_names(server: Server, tmp_path: Path, name: str) -> None:
         server.refused(400, "Allowed", "PUT", "/datastore/image", params={"image": name}, files={"file": ("l.nii.gz", stream)})
 
 
+@pytest.mark.row(2)
 @pytest.mark.parametrize("name", ["x.py", "x.json", "x.html", "x.nii.gz", "x.nii", "x.nrrd"])
 def test_row_2_content_decides_not_the_name(server: Server, name: str) -> None:
     body = b"\x89PNG\r\n\x1a\n" + bytes(500)
@@ -87,17 +89,20 @@ def test_row_2_content_decides_not_the_name(server: Server, name: str) -> None:
     assert server.state() == before
 
 
+@pytest.mark.row(3)
 def test_row_3_ids_that_differ_in_case_only(server: Server, tmp_path: Path) -> None:
     image = write_volume(image_volume(9), tmp_path / "A.nii.gz")
     with image.open("rb") as stream:
         server.refused(409, "overwritten", "PUT", "/datastore/image", params={"image": "A"}, files={"file": ("A.nii.gz", stream)})
 
 
+@pytest.mark.row(4)
 @pytest.mark.parametrize("text", ["{", "[1]", '{"a": NaN}', "[" * 10_000, '{"a":' * 50 + "1" + "}" * 50])
 def test_row_4_params_that_are_no_plain_json(server: Server, text: str) -> None:
     server.refused(400, "params", "POST", "/infer/segresnet", params={"image": "a"}, data={"params": text})
 
 
+@pytest.mark.row(4)
 def test_row_4_a_json_body_ten_thousand_deep(server: Server) -> None:
     headers = {"Authorization": f"Bearer {server.tokens['admin']}", "Content-Type": "application/json"}
     deep = '{"a":' * 10_000 + "1" + "}" * 10_000
@@ -105,6 +110,7 @@ def test_row_4_a_json_body_ten_thousand_deep(server: Server) -> None:
     assert 400 <= answer.status_code < 500
 
 
+@pytest.mark.row(5)
 @pytest.mark.parametrize("place", ["device", "deep"])
 def test_row_5_nothing_is_evaluated(server: Server, tmp_path: Path, place: str) -> None:
     code = f"$__import__('pathlib').Path('{tmp_path / 'sentinel'}').touch()"
@@ -115,6 +121,7 @@ def test_row_5_nothing_is_evaluated(server: Server, tmp_path: Path, place: str) 
     assert not (tmp_path / "sentinel").exists()
 
 
+@pytest.mark.row(6)
 def test_row_6_devices_models_and_paths_that_are_not_there(server: Server) -> None:
     def infer(status: int, words: str, model: str = "segresnet", **params: str) -> None:
         server.refused(status, words, "POST", f"/infer/{model}", params={"image": "a"}, data={"params": json.dumps(params)})
@@ -126,6 +133,7 @@ def test_row_6_devices_models_and_paths_that_are_not_there(server: Server) -> No
     server.refused(404, "no trainer", "POST", "/train/nope", json={}, role="admin")
 
 
+@pytest.mark.row(7)
 def test_row_7_an_unknown_image_is_named(server: Server, tmp_path: Path) -> None:
     server.refused(404, "no image ghost", "POST", "/infer/segresnet", params={"image": "ghost"})
     label = write_volume(label_volume(), tmp_path / "l.nii.gz")
@@ -135,6 +143,7 @@ def test_row_7_an_unknown_image_is_named(server: Server, tmp_path: Path) -> None
         )
 
 
+@pytest.mark.row(8)
 @pytest.mark.parametrize("token", ["", "x", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."])
 def test_row_8_no_token_no_answer(server: Server, token: str) -> None:
     for path in ("/info/", "/datastore/", "/datastore/image?image=a"):
@@ -142,6 +151,7 @@ def test_row_8_no_token_no_answer(server: Server, token: str) -> None:
         assert answer.status_code == 401
 
 
+@pytest.mark.row(9)
 def test_row_9_roles_and_their_record(server: Server) -> None:
     for method, path in (("PUT", "/model/segresnet"), ("DELETE", "/datastore/image?id=a")):
         server.refused(403, "yours is annotator", method, path)
@@ -152,6 +162,7 @@ def test_row_9_roles_and_their_record(server: Server) -> None:
     assert {e["actor"] for e in entries} == {"a-annotator"}
 
 
+@pytest.mark.row(13, 14, 15, 16)
 def test_rows_13_to_16_labels(server: Server, tmp_path: Path) -> None:
     (tmp_path / "empty.nii.gz").write_bytes(b"")
     whole = write_volume(label_volume(), tmp_path / "whole.nii.gz").read_bytes()
@@ -168,6 +179,7 @@ def test_rows_13_to_16_labels(server: Server, tmp_path: Path) -> None:
     assert server.send_label(tmp_path / "zero.nii.gz", tag="checked", empty=True).status_code == 200
 
 
+@pytest.mark.row(46, 47, 48)
 def test_rows_46_to_48_retries_rivals_and_leases(server: Server, tmp_path: Path) -> None:
     first, second = (write_volume(label_volume(seed), tmp_path / f"{seed}.nii.gz") for seed in (1, 2))
     given = server.ask("POST", "/activelearning/random", json={}).json()
@@ -189,6 +201,7 @@ def test_rows_46_to_48_retries_rivals_and_leases(server: Server, tmp_path: Path)
     assert [r.actor for r in LabelStore(server.studies).rivals()] == ["a-reviewer"]
 
 
+@pytest.mark.row(20)
 def test_row_20_archives_are_not_unpacked(server: Server, tmp_path: Path) -> None:
     archive = shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path)
     with Path(archive).open("rb") as stream:

@@ -87,6 +87,7 @@ def test_without_a_token_only_what_holds_no_data_answers(ask: Request) -> None:
     assert ask("/healthz")[0] == 200
 
 
+@pytest.mark.row(8)
 def test_every_wrong_token_gets_the_same_answer(ask: Request, people: People) -> None:
     token = people.add("ann", "annotator")
     people.remove("ann")
@@ -106,6 +107,7 @@ def test_who_acts_comes_from_the_token(ask: Request, people: People) -> None:
     assert people.path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.row(9)
 @pytest.mark.parametrize(
     ("method", "path", "role"),
     [("PUT", "/model/segresnet", "reviewer"), ("DELETE", "/datastore/image", "annotator"), ("GET", "/logs/", "annotator"),
@@ -121,6 +123,7 @@ def test_a_role_that_is_not_enough_is_refused_and_recorded(
     assert ask(path, method=method, authorization=f"Bearer {people.add('root', 'admin')}")[0] == 200
 
 
+@pytest.mark.row(1, 3)
 @pytest.mark.parametrize(
     "name", ["../app/main", "..%2f..", "%2Fetc%2Fx", "C:%5Cx", "a%00b", "x" * 300, "%E2%80%AEgz.iin", "%5c%5chost"]
 )
@@ -133,6 +136,7 @@ def test_names_that_reach_elsewhere_never_come_in(ask: Request, people: People, 
     assert ask("/infer/a;b", authorization=header)[0] == 400
 
 
+@pytest.mark.row(10)
 def test_pages_of_other_origins_and_other_names_are_kept_out(ask: Request, people: People) -> None:
     header = f"Bearer {people.add('ann', 'admin')}"
     for origin, status in (("https://evil.example", 403), ("http://127.0.0.1:8000", 200)):
@@ -142,6 +146,7 @@ def test_pages_of_other_origins_and_other_names_are_kept_out(ask: Request, peopl
     assert ask("/info/", authorization=header, host="evil.example")[0] == 421
 
 
+@pytest.mark.row(12)
 def test_a_body_that_is_too_large_slow_or_lying_is_refused(ask: Request, people: People) -> None:
     header = f"Bearer {people.add('ann', 'admin')}"
     assert ask("/datastore/label", method="PUT", authorization=header, body=(b"x" * 1000,))[0] == 200

@@ -13,6 +13,7 @@ from minivess.errors import UsageError
 from minivess.server.params import read_params
 
 
+@pytest.mark.row(4, 5, 6)
 @pytest.mark.parametrize(
     ("text", "words"),
     [

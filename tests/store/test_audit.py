@@ -36,6 +36,7 @@ def test_a_whole_chain_verifies_and_names_no_case(chain: AuditChain) -> None:
     assert len({e["case_hmac"] for e in chain.entries()}) == 12
 
 
+@pytest.mark.row(50)
 @pytest.mark.parametrize(
     ("change", "seq"),
     [
@@ -53,6 +54,7 @@ def test_the_first_bad_entry_is_named(chain: AuditChain, change: object, seq: in
     assert verdict.first_bad_seq == seq
 
 
+@pytest.mark.row(50)
 def test_a_cut_tail_and_a_chain_written_anew_are_found_by_the_signed_checkpoint(chain: AuditChain, tmp_path: Path) -> None:
     chain.checkpoint()
     kept, key = shutil.copy(chain.checkpoints, tmp_path / "kept.jsonl"), shutil.copy(chain.public_key, tmp_path / "kept.pem")
@@ -70,6 +72,7 @@ def test_a_cut_tail_and_a_chain_written_anew_are_found_by_the_signed_checkpoint(
     assert "not signed" in forged.verify(public_key=key).reason
 
 
+@pytest.mark.row(50)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_changed_byte_is_found(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

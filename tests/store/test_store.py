@@ -67,6 +67,7 @@ def test_nothing_is_overwritten_and_every_revision_comes_back_bit_for_bit(store:
     assert len(store.history("a")) == 4
 
 
+@pytest.mark.row(47)
 def test_two_annotators_from_one_base_are_both_kept_and_the_second_is_told(store: LabelStore, tmp_path: Path) -> None:
     first, second = (write_volume(label_volume(seed), tmp_path / f"{seed}.nii.gz") for seed in (1, 2))
     for who in ("ann", "bob"):
@@ -85,6 +86,7 @@ def test_two_annotators_from_one_base_are_both_kept_and_the_second_is_told(store
     assert store.submit(first, case_id="a", actor="ann").base == decided.number
 
 
+@pytest.mark.row(46)
 def test_a_client_that_tries_again_makes_one_revision(store: LabelStore, upload: Path, tmp_path: Path) -> None:
     answers = set()
     for _ in range(5):
@@ -124,6 +126,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.row(13, 14, 15, 16)
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_label_of_the_image_changes_nothing(store: LabelStore, upload: Path, name: str) -> None:
     make, error, words = BAD[name]
@@ -146,11 +149,13 @@ def test_a_turned_label_is_turned_back_and_a_named_one_mapped_by_its_name(store:
         store.submit(named, case_id="a", actor="ann", label_info=[{"name": "tumour", "idx": 4}])
 
 
+@pytest.mark.row(16)
 def test_empty_is_kept_when_it_is_meant(store: LabelStore, tmp_path: Path) -> None:
     empty = write_volume(label_volume(value=0), tmp_path / "e.nii.gz")
     assert store.submit(empty, case_id="a", actor="ann", may_be_empty=True).info["voxels"] == {"vessel": 0}
 
 
+@pytest.mark.row(1, 3)
 @pytest.mark.parametrize(
     "name", ["../app/main", "..%2f..", "/etc/x", "C:\\x", "a\0b", "x" * 4000, "\u202egz.iin", "", "a..b", ".a"]
 )
@@ -195,6 +200,7 @@ def test_files_of_one_name_are_two_cases(studies: Path) -> None:
     assert len(ids) == len({i.casefold() for i in ids}) == 4
 
 
+@pytest.mark.row(48)
 def test_a_lease_is_for_one_person_and_runs_out(store: LabelStore) -> None:
     assert store.leases.take("a", "ann", seconds=60)
     assert store.leases.take("a", "ann", seconds=60)
@@ -220,6 +226,7 @@ def _work(studies: Path, worker: int, upload: Path) -> None:
         store.submit(upload, case_id="a", actor=f"w{worker}", tag=f"t{worker}-{turn}")
 
 
+@pytest.mark.row(45)
 def test_eight_processes_submit_ten_labels_each(store: LabelStore, studies: Path, upload: Path) -> None:
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=_work, args=(studies, w, upload)) for w in range(8)]
@@ -235,6 +242,7 @@ def test_eight_processes_submit_ten_labels_each(store: LabelStore, studies: Path
     assert (verdict.ok, verdict.entries) == (True, 82)
 
 
+@pytest.mark.row(43)
 @pytest.mark.parametrize("damage", ["gone", "empty", "cut", "foreign", "noise"])
 def test_a_lost_index_is_made_again_from_the_files(store: LabelStore, studies: Path, upload: Path, damage: str) -> None:
     kept = store.submit(upload, case_id="a", actor="ann")
@@ -299,6 +307,7 @@ def test_no_case_is_named_in_the_audit_chain(store: LabelStore, upload: Path) ->
     assert "mouse2" not in store.journal.audit.path.read_text()
 
 
+@pytest.mark.row(44)
 def test_a_full_or_broken_disk_changes_nothing_and_the_next_submit_works(
     store: LabelStore, upload: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,3 +350,22 @@ def test_the_index_is_an_ordinary_sqlite_file(store: LabelStore) -> None:
         assert connection.execute("SELECT COUNT(*) FROM cases").fetchone() == (2,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+@pytest.mark.row(49)
+def test_the_order_is_that_of_the_numbers_whatever_the_clock_says(
+    store: LabelStore, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import minivess.store.events as events
+
+    hours = iter(("2031-01-01T03:00:00", "2031-01-01T02:00:00", "1999-12-31T23:59:59"))
+    for seed in range(3):
+        now = next(hours)
+        monkeypatch.setattr(events, "_now", lambda now=now: now)
+        store.submit(write_volume(label_volume(seed), tmp_path / f"{seed}.nii.gz"), case_id="a", actor="ann")
+    assert [r.number for r in store.history("a")] == [2, 3, 4]
+    last = store.head("a")
+    assert last is not None
+    assert (last.number, last.time_utc) == (4, "1999-12-31T23:59:59")
+    (store.root / "index.sqlite").unlink()
+    assert LabelStore(studies).head("a") == last

@@ -41,6 +41,7 @@ def test_itk_lays_a_mask_over_its_image_whatever_the_unit_and_formats(tmp_path: 
         assert getattr(image, value)() == pytest.approx(getattr(mask, value)(), rel=1e-5, abs=1e-9)
 
 
+@pytest.mark.row(17)
 def test_a_gzip_bomb_in_an_nrrd_is_stopped_at_what_the_header_claims(tmp_path: Path) -> None:
     header = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nencoding: gzip\nspacings: 1 1 1\n\n"
     (tmp_path / "v.nrrd").write_bytes(header + gzip.compress(bytes(50_000_000)))
@@ -48,6 +49,7 @@ def test_a_gzip_bomb_in_an_nrrd_is_stopped_at_what_the_header_claims(tmp_path: P
         read_volume(tmp_path / "v.nrrd", unit="mm")
 
 
+@pytest.mark.row(21)
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.uint16, np.int64, np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
 def test_every_dtype_survives(tmp_path: Path, suffix: str, dtype: type) -> None:
@@ -126,6 +128,7 @@ def nifti(path: Path, **header: object) -> Path:
     return path
 
 
+@pytest.mark.row(18)
 def test_a_nifti_without_a_unit_is_refused_until_it_is_stated(tmp_path: Path) -> None:
     path = nifti(tmp_path / "v.nii", xyzt_units=0)
     with pytest.raises(InputError, match="--unit um"):
@@ -137,6 +140,7 @@ def test_a_stated_unit_wins_over_the_files(tmp_path: Path) -> None:
     assert read_volume(nifti(tmp_path / "v.nii"), unit="um").spacing_um == (1, 1, 1)
 
 
+@pytest.mark.row(17)
 def test_a_header_that_claims_24_gb_is_refused_unread(tmp_path: Path) -> None:
     path = nifti(tmp_path / "v.nii")
     raw = bytearray(path.read_bytes())
@@ -157,6 +161,7 @@ def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
         read_volume(tmp_path / "v.nii.gz")
 
 
+@pytest.mark.row(18)
 def test_sform_and_qform_must_agree(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.zeros((3, 4, 5), np.uint8), np.eye(4))
     image.header.set_xyzt_units("mm")
@@ -167,6 +172,7 @@ def test_sform_and_qform_must_agree(tmp_path: Path) -> None:
         read_volume(tmp_path / "v.nii")
 
 
+@pytest.mark.row(18)
 def test_a_singular_sform_is_refused(tmp_path: Path) -> None:
     path = nifti(tmp_path / "v.nii")
     raw = bytearray(path.read_bytes())
@@ -177,6 +183,7 @@ def test_a_singular_sform_is_refused(tmp_path: Path) -> None:
         read_volume(path)
 
 
+@pytest.mark.row(21)
 def test_four_axes_are_refused_and_a_trailing_one_is_not(tmp_path: Path) -> None:
     for shape, ok in (((3, 4, 5, 2), False), ((3, 4, 5, 1), True)):
         image = nib.Nifti1Image(np.zeros(shape, np.uint8), np.eye(4))
@@ -189,6 +196,7 @@ def test_four_axes_are_refused_and_a_trailing_one_is_not(tmp_path: Path) -> None
                 read_volume(tmp_path / "v.nii")
 
 
+@pytest.mark.row(21)
 def test_nan_is_refused_with_count_and_place(tmp_path: Path) -> None:
     array = np.zeros((3, 4, 5), np.float32)
     array[1, 2, 3] = np.nan
@@ -198,6 +206,7 @@ def test_nan_is_refused_with_count_and_place(tmp_path: Path) -> None:
         read_volume(path)
 
 
+@pytest.mark.row(19)
 @pytest.mark.parametrize("field", ["data file: ../secret.txt", "data file: LIST", "datafile: /etc/passwd"])
 def test_an_nrrd_that_names_another_file_is_refused(tmp_path: Path, field: str) -> None:
     (tmp_path / "secret.txt").write_text("sentinel " * 100)
@@ -208,6 +217,7 @@ def test_an_nrrd_that_names_another_file_is_refused(tmp_path: Path, field: str) 
     assert "sentinel" not in str(caught.value)
 
 
+@pytest.mark.row(17)
 def test_an_nrrd_that_claims_too_much_is_refused(tmp_path: Path) -> None:
     header = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 9000 9000 900\nencoding: gzip\nspacings: 1 1 1\n\nxx"
     (tmp_path / "v.nrrd").write_text(header)

@@ -22,6 +22,7 @@ def test_um_and_mm_state_the_same_places() -> None:
     assert volume.spacing_um == um.spacing
 
 
+@pytest.mark.row(21)
 def test_big_endian_voxels_become_native() -> None:
     volume = Volume(np.arange(24, dtype=">i2").reshape(2, 3, 4), np.eye(4), "mm")
     assert volume.array.dtype == np.dtype("int16")

@@ -42,7 +42,11 @@ class Event:
     kind: Kind
     actor: str
     body: dict[str, Any] = field(default_factory=dict)
-    time_utc: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
+    time_utc: str = field(default_factory=lambda: _now())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def path_of(root: Path, event: Event) -> Path:
