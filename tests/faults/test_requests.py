@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
+from dicom.test_series import ORIENTATIONS, volume_of
 from store.conftest import image_volume, label_volume
 
+from minivess.dicom import write_series
 from minivess.models import weights_path
 from minivess.server import LabelServer, People, prepare_server
 from minivess.server.serve import free_port
@@ -202,10 +205,21 @@ def test_rows_46_to_48_retries_rivals_and_leases(server: Server, tmp_path: Path)
 
 
 @pytest.mark.row(20)
-def test_row_20_archives_are_not_unpacked(server: Server, tmp_path: Path) -> None:
-    archive = shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path)
-    with Path(archive).open("rb") as stream:
-        server.refused(400, "one by one", "PUT", "/session/", params={"uncompress": "true"}, files={"files": ("a.zip", stream)})
+def test_row_20_archives(server: Server, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr("../evil", b"x")
+    with (tmp_path / "evil.zip").open("rb") as stream:
+        server.refused(
+            400, "reaches elsewhere", "PUT", "/session/", params={"uncompress": "true"}, files={"files": ("a.zip", stream)}
+        )
+    write_series(volume_of(ORIENTATIONS["oblique"], (24, 20, 6)), tmp_path / "dicom", name="oblique")
+    packed = Path(shutil.make_archive(str(tmp_path / "series"), "zip", tmp_path / "dicom"))
+    with packed.open("rb") as stream:
+        session = server.ask("PUT", "/session/", params={"uncompress": "true"}, files={"files": ("series.zip", stream)}).json()
+    query = {"session_id": session["session_id"], "output": "json"}
+    answer = server.ask("POST", "/infer/segresnet", params=query)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["label_names"] == {"vessel": 1}
 
 
 def test_the_server_still_answers(server: Server) -> None:

@@ -30,7 +30,8 @@ from starlette.exceptions import HTTPException  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
 import minivess  # noqa: E402
-from minivess.errors import NotFoundError, UnsafeFileError  # noqa: E402
+from minivess.errors import NotFoundError  # noqa: E402
+from minivess.server import sessions  # noqa: E402
 from minivess.server.answers import answer_errors  # noqa: E402
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST, INTERNAL_TOKEN  # noqa: E402
 from minivess.server.guard import Guard  # noqa: E402
@@ -53,11 +54,12 @@ def make_app() -> ASGIApp:
         title="MinIVess label server", version=minivess.__version__, lifespan=_lifespan, docs_url="/docs", redoc_url=None
     )
     answer_errors(api)
+    _add_own(api, people)
+    api.include_router(sessions.router)  # before MONAI Label's: the first that fits answers
     for module in _ROUTERS:
         for route in module.router.routes:
             if isinstance(route, APIRoute):
                 _take_over(api, route)
-    _add_own(api, people)
     api.dependency_overrides[get_current_user] = _monai_user
     return Guard(api, people, loopback_only=is_loopback(os.environ.get(HOST, "127.0.0.1")), on_refusal=_record_refusal)
 
@@ -115,8 +117,6 @@ def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
             read_params(value)
         elif isinstance(value, dict):
             check_params(value)
-    if arguments.get("uncompress"):
-        raise UnsafeFileError("Archives are not unpacked. Send the files of the series one by one, without uncompress.")
     return arguments
 
 

@@ -1,0 +1,92 @@
+"""Archives from strangers."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minivess.archives import ArchiveLimits, extract_archive
+from minivess.errors import InputError, UnsafeFileError
+
+
+def zip_of(path: Path, **files: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("__", "/"), content)
+    return path
+
+
+def tar_of(path: Path, *members: tarfile.TarInfo, content: bytes = b"") -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for member in members:
+            member.size = len(content) if member.isreg() else 0
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+def linked_zip(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        info = zipfile.ZipInfo("link")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "/etc/passwd")
+    return path
+
+
+def test_a_series_comes_out_whole(tmp_path: Path) -> None:
+    for archive in (
+        zip_of(tmp_path / "a.zip", series__1=b"one", series__2=b"two"),
+        tar_of(tmp_path / "a.tgz", member("series", tarfile.DIRTYPE), member("series/1"), member("series/2"), content=b"x"),
+    ):
+        out = tmp_path / f"out-{archive.name}"
+        assert extract_archive(archive, out) == [out / "series" / "1", out / "series" / "2"]
+        assert (out / "series" / "2").read_bytes() in (b"two", b"x")
+
+
+HOSTILE: dict[str, Callable[[Path], Path]] = {
+    "zip with ..": lambda p: zip_of(p, ok=b"1", **{"..__evil": b"2"}),
+    "absolute zip": lambda p: zip_of(p, __evil=b"2"),
+    "drive": lambda p: zip_of(p, **{"C:\\evil": b"2"}),
+    "backslashes": lambda p: zip_of(p, **{"..\\evil": b"2"}),
+    "zip with a link": linked_zip,
+    "tar with ..": lambda p: tar_of(p, member("../evil"), content=b"2"),
+    "absolute tar": lambda p: tar_of(p, member("/evil"), content=b"2"),
+    "symlink, then a file through it": lambda p: tar_of(p, member("d", tarfile.SYMTYPE, ".."), member("d/evil"), content=b"2"),
+    "hard link": lambda p: tar_of(p, member("h", tarfile.LNKTYPE, "/etc/passwd")),
+    "device": lambda p: tar_of(p, member("d", tarfile.CHRTYPE)),
+    "bomb": lambda p: zip_of(p, big=bytes(200_000_000)),
+    "tar bomb": lambda p: tar_of(p, member("big"), content=bytes(50_000_000)),
+    "long name": lambda p: zip_of(p, **{"n" * 300: b""}),
+    "many members": lambda p: zip_of(p, **{f"m{i}": b"" for i in range(60)}),
+}
+
+
+@pytest.mark.row(20)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_reaches_out_or_blows_up_is_refused_as_a_whole(tmp_path: Path, name: str) -> None:
+    box = tmp_path / "box"
+    box.mkdir()
+    archive = HOSTILE[name](tmp_path / "archive")
+    with pytest.raises(UnsafeFileError):
+        extract_archive(archive, box / "out", limits=ArchiveLimits(members=50))
+    assert list(box.iterdir()) == []
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["archive", "box"]
+
+
+@pytest.mark.row(20)
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.zip"):
+        extract_archive(tmp_path / "x.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
