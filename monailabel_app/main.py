@@ -22,8 +22,8 @@ import minivess
 from http_errors import as_http
 from infer_task import VesselInferTask
 from label_store import LEASE_S, StoreDatastore, actor_of
-from minivess.errors import NotFoundError
-from minivess.store import LabelStore, current_actor
+from minivess.errors import InputError, NotFoundError
+from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
 from scoring import DiceScoring, ScoreFile, UncertaintyScoring
 from settings import AppSettings
@@ -90,6 +90,10 @@ class VesselApp(MONAILabelApp):
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Segment an image."""
         _known("model", request.get("model"), self._infers)
+        if request.get("save_label") and request.get("label_tag", ORIGINAL) == FINAL:
+            raise as_http(
+                InputError(f"A prediction is no {FINAL} label: a person submits that. Leave out label_tag, or name another.")
+            )
         return dict(super().infer(request, datastore))
 
     def async_scoring(self, method: str | None, params: dict[str, Any] | None = None) -> dict[str, Any]:

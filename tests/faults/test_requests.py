@@ -204,6 +204,27 @@ def test_rows_46_to_48_retries_rivals_and_leases(server: Server, tmp_path: Path)
     assert [r.actor for r in LabelStore(server.studies).rivals()] == ["a-reviewer"]
 
 
+def test_a_prediction_never_becomes_a_final_label(server: Server) -> None:
+    params = json.dumps({"save_label": True, "label_tag": "final"})
+    server.refused(422, "a person submits that", "POST", "/infer/segresnet", params={"image": "a"}, data={"params": params})
+    answer = server.ask(
+        "POST", "/infer/segresnet", params={"image": "a", "output": "json"}, data={"params": '{"save_label": true}'}
+    )
+    assert answer.status_code == 200, answer.text
+    assert LabelStore(server.studies).head("a", "original") is not None
+
+
+def test_an_approval_is_a_review(server: Server) -> None:
+    query = {"label": "a", "tag": "original"}
+    info = json.dumps({"segmentationMeta": {"status": "approved", "comment": "good"}})
+    assert server.ask("PUT", "/datastore/label/info", params=query, data={"info": info}).status_code == 403
+    answer = server.ask("PUT", "/datastore/updatelabelinfo", role="reviewer", params=query, data={"params": info})
+    assert answer.status_code == 200, answer.text
+    (review,) = LabelStore(server.studies).reviews("a")
+    assert (review["state"], review["actor"], review["comment"]) == ("approved", "a-reviewer", "good")
+    assert server.ask("GET", "/datastore/label/info", params=query).json()["segmentationMeta"]["status"] == "approved"
+
+
 @pytest.mark.row(20)
 def test_row_20_archives(server: Server, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:

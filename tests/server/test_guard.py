@@ -111,7 +111,8 @@ def test_who_acts_comes_from_the_token(ask: Request, people: People) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "role"),
     [("PUT", "/model/segresnet", "reviewer"), ("DELETE", "/datastore/image", "annotator"), ("GET", "/logs/", "annotator"),
-     ("POST", "/activelearning/random", "reader")],
+     ("POST", "/activelearning/random", "reader"), ("POST", "/infer/segresnet", "reader"), ("PUT", "/session/", "reader"),
+     ("PUT", "/datastore/label/info", "annotator"), ("PUT", "/datastore/updatelabelinfo", "annotator")],
 )  # fmt: skip
 def test_a_role_that_is_not_enough_is_refused_and_recorded(
     ask: Request, people: People, refused: list[tuple[Person, str]], method: str, path: str, role: str

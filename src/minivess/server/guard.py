@@ -31,6 +31,10 @@ NEEDED: tuple[tuple[str, str, Role], ...] = (
     ("GET", "/logs", "admin"),
     ("DELETE", "/datastore", "admin"),
     ("POST", "/activelearning/", "annotator"),
+    ("POST", "/infer/", "annotator"),
+    ("PUT", "/session/", "annotator"),
+    ("PUT", "/datastore/label/info", "reviewer"),  # where MONAI Label's reviewer says approved or flagged
+    ("PUT", "/datastore/updatelabelinfo", "reviewer"),
 )
 _CHANGING = ("POST", "PUT", "DELETE", "PATCH")
 
