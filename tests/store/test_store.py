@@ -149,6 +149,18 @@ def test_a_turned_label_is_turned_back_and_a_named_one_mapped_by_its_name(store:
         store.submit(named, case_id="a", actor="ann", label_info=[{"name": "tumour", "idx": 4}])
 
 
+def test_a_mask_of_0_and_255_is_one_of_the_only_label(store: LabelStore, tmp_path: Path) -> None:
+    mask = write_volume(label_volume(value=255), tmp_path / "mask.nii.gz")
+    kept = store.submit(mask, case_id="a", actor="ann", label_info=[{"name": "vessel", "idx": 1}])
+    assert np.array_equal(read_volume(kept.path).array, label_volume().array)
+    assert kept.info["changes"] == ["The value 255 was named 'vessel' and became 1."]
+    both = label_volume(value=255).with_array(
+        np.where(label_volume(5).array > 0, 1, label_volume(value=255).array).astype(np.uint8)
+    )
+    with pytest.raises(InputError, match="value 255"):
+        store.submit(write_volume(both, tmp_path / "both.nii.gz"), case_id="a", actor="ann")
+
+
 @pytest.mark.row(16)
 def test_empty_is_kept_when_it_is_meant(store: LabelStore, tmp_path: Path) -> None:
     empty = write_volume(label_volume(value=0), tmp_path / "e.nii.gz")

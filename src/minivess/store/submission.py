@@ -17,6 +17,8 @@ from minivess.volume import Unit, Volume, read_volume, reorient
 from minivess.volume.io import suffix_of
 
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
+#: White: the value of a mask that knows no classes.
+MASK = 255
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def _by_name(
     changes: list[str],
 ) -> tuple[NDArray[np.uint8], dict[str, int]]:
     named = _names(label_info) if label_info else {}
+    if len(labels) == 1 and [v for v in values if v] == [MASK]:
+        named = dict.fromkeys((MASK,), next(iter(labels)))  # not a class: how ImageJ and most image programs write a mask
     table = np.zeros(256, np.uint8)
     known = {value: name for name, value in labels.items()}
     for value in (v for v in values if v):
