@@ -125,8 +125,14 @@ class VesselApp(MONAILabelApp):
         token = os.environ.get("MINIVESS_INTERNAL_TOKEN")
         if not token:
             return super()._local_request(url, params, action)
-        address = f"http://127.0.0.1:{settings.MONAI_LABEL_SERVER_PORT}{url}"
-        answer = requests.post(address, json=params or {}, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        host = os.environ.get("MINIVESS_HOST", "127.0.0.1")
+        host = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host  # noqa: S104
+        address = f"http://{host}:{settings.MONAI_LABEL_SERVER_PORT}{url}"
+        try:
+            answer = requests.post(address, json=params or {}, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        except requests.RequestException as error:  # what was trained is published all the same
+            logger.warning("%s was not started: %s", action, error)
+            return None
         if not answer.ok:
             logger.warning("%s was not started: %s", action, answer.text)
         return answer.json() if answer.ok else None

@@ -92,6 +92,12 @@ def test_row_2_content_decides_not_the_name(server: Server, name: str) -> None:
     assert server.state() == before
 
 
+def test_a_file_name_that_no_disk_takes(server: Server, tmp_path: Path) -> None:
+    image = write_volume(image_volume(9), tmp_path / "x.nii.gz").read_bytes()
+    for name in (f"x.{'y' * 300}.nii.gz", "x.\x01.nii.gz"):
+        server.refused(400, "Rename it", "PUT", "/datastore/image", params={"image": "new"}, files={"file": (name, image)})
+
+
 @pytest.mark.row(3)
 def test_row_3_ids_that_differ_in_case_only(server: Server, tmp_path: Path) -> None:
     image = write_volume(image_volume(9), tmp_path / "A.nii.gz")

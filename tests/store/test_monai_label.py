@@ -64,7 +64,9 @@ def test_what_was_there_before_overrules_nobody(worked_in: Path, upload: Path) -
     assert store.rivals() == []
 
 
-@pytest.mark.parametrize("content", ["", '{"objects": {"a"', "[]", '{"objects": 7}'])
+@pytest.mark.parametrize(
+    "content", ["", '{"objects": {"a"', "[]", '{"objects": 7}', '{"objects": {"a": 7}}', '{"objects": {"a": {"labels": 7}}}']
+)
 def test_a_damaged_index_loses_no_label(worked_in: Path, content: str) -> None:
     (worked_in / "datastore_v2.json").write_text(content)
     report = import_once(opened(worked_in))
@@ -78,7 +80,9 @@ def test_labels_go_back_and_a_file_that_differs_is_put_aside(worked_in: Path, up
     import_once(store)
     store.submit(upload, case_id="a", actor="ann")
     before = files(worked_in)
-    export(store, worked_in)
+    assert export(store, worked_in)["left_out"] == 1
+    assert opened(worked_in).images.scan() == []  # no copy of an image became a second case
+    assert not (worked_in / "mouse2__b.nrrd").exists()
     assert np.array_equal(read_volume(worked_in / "labels" / "final" / "a.nii.gz").array, label_volume().array)
     assert set(before.values()) <= set(files(worked_in).values())
     export(store, tmp_path / "out")

@@ -94,6 +94,11 @@ def test_a_client_that_tries_again_makes_one_revision(store: LabelStore, upload:
     assert answers == {2}
     with pytest.raises(InputError, match="key"):
         store.submit(write_volume(label_volume(9), tmp_path / "other.nii.gz"), case_id="a", actor="ann", key="k1")
+    with pytest.raises(InputError, match="key"):
+        store.submit(upload, case_id="a", actor="ann", key="k1", tag="other")
+    assert store.submit(upload, case_id="a", actor="bob", key="k1", tag="bobs").number == 3  # a key is one person's
+    with pytest.raises(InputError, match="number of a revision"):
+        store.submit(upload, case_id="a", actor="ann", base={"a": 1})
     assert {store.submit(upload, case_id="mouse2__b", actor="ann").number for _ in range(5)} == {2}
 
 

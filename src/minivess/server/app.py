@@ -26,11 +26,12 @@ settings.MONAI_LABEL_AUTH_ENABLE = True  # before its endpoints are imported: on
 from monailabel.endpoints import activelearning, batch_infer, datastore, infer, info, model, scoring, session, train  # noqa: E402
 from monailabel.endpoints.user.auth import User, get_current_user  # noqa: E402
 from monailabel.interfaces.utils.app import app_instance  # noqa: E402
+from starlette.datastructures import UploadFile  # noqa: E402
 from starlette.exceptions import HTTPException  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
 import minivess  # noqa: E402
-from minivess.errors import NotFoundError  # noqa: E402
+from minivess.errors import NotFoundError, UnsafeFileError  # noqa: E402
 from minivess.server import sessions  # noqa: E402
 from minivess.server.answers import answer_errors  # noqa: E402
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST, INTERNAL_TOKEN  # noqa: E402
@@ -117,7 +118,16 @@ def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
             read_params(value)
         elif isinstance(value, dict):
             check_params(value)
+    for value in arguments.values():
+        if isinstance(value, UploadFile):
+            _check_file_name(value.filename or "")
     return arguments
+
+
+def _check_file_name(name: str) -> None:
+    """Its suffixes become part of a temporary file's name."""
+    if len(name) > 200 or any(ord(character) < 32 for character in name):
+        raise UnsafeFileError(f"The file's name {name[:40]!a} is too long or holds control characters. Rename it.")
 
 
 def _monai_user(request: Request) -> User:
@@ -144,9 +154,10 @@ def _add_own(api: FastAPI, people: People) -> None:
     async def healthz() -> dict[str, str]:
         return {"status": "alive", "version": minivess.__version__}
 
-    @api.get("/readyz", tags=["Health"], summary="The studies can be read and labels can be kept")
-    def readyz() -> dict[str, Any]:
-        return {"status": "ready", "datastore": app_instance().datastore().status()}
+    @api.get("/readyz", tags=["Health"], summary="The studies and the index can be read")
+    def readyz() -> dict[str, str]:
+        app_instance().datastore().status()  # fails where the studies or the index cannot be read
+        return {"status": "ready"}
 
     @api.get("/auth/", tags=["Auth"], summary="A token is needed")
     async def auth() -> dict[str, Any]:

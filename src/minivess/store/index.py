@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from minivess.errors import StoreError
-from minivess.store.events import FOLDER, Event, events_of, numbers
+from minivess.store.events import FOLDER, Event, events_of
 
 SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -119,19 +119,6 @@ class Index:
             self.rebuilt = reason
             _logger.warning("the index of the store was made again from %d events: %s", count, reason)
         return count
-
-    def catch_up(self) -> list[Event]:
-        """Take in events that are on the disk and not in the index: their writer died between the two."""
-        with self.transaction() as connection:
-            last = dict(connection.execute("SELECT id, last FROM cases"))
-            missed = []
-            for folder in sorted((self.root / FOLDER).glob("*")):
-                have = last.get(folder.name, 0)
-                if (numbers(folder) or [0])[-1] > have:
-                    for event in events_of(folder, after=have):
-                        apply(connection, event)
-                        missed.append(event)
-            return missed
 
     def close(self) -> None:
         """Close the connection of this thread."""

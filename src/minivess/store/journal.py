@@ -10,7 +10,7 @@ from typing import Any
 
 from minivess.errors import StoreError
 from minivess.store.audit import AuditChain
-from minivess.store.events import FOLDER, Event, Kind, events_of, path_of, write_event
+from minivess.store.events import FOLDER, Event, Kind, events_of, numbers, path_of, write_event
 from minivess.store.index import Index, apply
 
 _SAID = ("tag", "sha256", "base", "rival", "revision")
@@ -30,12 +30,12 @@ class Journal:
             (root / FOLDER).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
-                f"The store {root} cannot be made: {error.strerror}. Name a folder that you may write to."
+                f"The store {root} cannot be made: {error.strerror}. "
+                "Name a folder that you may write to: minivess serve --conf store_dir=FOLDER."
             ) from error
         self.audit = AuditChain(root / "audit")
         self.index = Index(root)
-        for event in self.index.catch_up():
-            self._record(event, "recovered")
+        self._catch_up()
 
     def folder(self, case_id: str) -> Path:
         """Where the files of a case lie."""
@@ -71,6 +71,14 @@ class Journal:
             self._record(event, "recovered")
             last = event.number
         return last + 1
+
+    def _catch_up(self) -> None:
+        """Take in what is on the disk and not in the index: its writer died between the two."""
+        with on_disk(), self.index.transaction() as connection:
+            last = dict(connection.execute("SELECT id, last FROM cases"))
+            for folder in sorted((self.root / FOLDER).glob("*")):
+                if (numbers(folder) or [0])[-1] > last.get(folder.name, 0):
+                    self.next_number(connection, folder.name)
 
     def _record(self, event: Event, how: str) -> None:
         details = {k: event.body[k] for k in _SAID if event.body.get(k)}

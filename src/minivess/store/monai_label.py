@@ -11,7 +11,6 @@ from typing import Any
 from minivess.errors import ConflictError, InputError, MinivessError
 from minivess.paths import atomic_file, sha256_of, write_json
 from minivess.store.model import Case
-from minivess.store.names import FINAL, ORIGINAL
 from minivess.store.store import LabelStore
 from minivess.store.submission import LABEL_SUFFIXES
 from minivess.volume.io import stem_of, suffix_of
@@ -56,6 +55,8 @@ def import_once(store: LabelStore) -> dict[str, Any] | None:
             report["refused"][f"{tag}/{file.name}"] = str(error)
             _logger.warning("label %s of tag %s was not imported: %s", file.name, tag, error)
     write_json(report_path, report)
+    refused = len(report["refused"])
+    _logger.info("%d labels were taken over from MONAI Label, %d refused; see %s", report["imported"], refused, report_path)
     return report
 
 
@@ -67,12 +68,17 @@ def export(store: LabelStore, folder: Path) -> dict[str, int]:
         folder: The studies themselves, or another folder, which gets copies of the images.
 
     Returns:
-        How many images and labels were written, and how many files that differed were put aside as ``*.replaced-N``.
+        How many images and labels were written, and how many files that differed were put aside as ``*.replaced-N``. Left out
+        are, when writing to the studies themselves, images that MONAI Label does not find there: those in sub-folders.
     """
-    counts = {"images": 0, "labels": 0, "put_aside": 0}
+    counts = {"images": 0, "labels": 0, "put_aside": 0, "left_out": 0}
     objects = {}
+    in_place = folder.resolve() == store.studies
     for case in store.images.all():
         suffix = suffix_of(case.image)
+        if in_place and case.image != store.studies / f"{case.id}{suffix}":
+            counts["left_out"] += 1  # a copy of the image at the top would be a second case
+            continue
         if not (folder / f"{case.id}{suffix}").exists():
             counts["images"] += _copy(case.image, folder / f"{case.id}{suffix}")[0]
         labels = {}
@@ -92,8 +98,9 @@ def export(store: LabelStore, folder: Path) -> dict[str, int]:
 
 def _index(path: Path) -> dict[str, Any] | None:
     try:
-        return dict(json.loads(path.read_text())["objects"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        rows = dict(json.loads(path.read_text())["objects"])
+        return {name: {**row, "labels": dict(row.get("labels") or {})} for name, row in rows.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         _logger.warning("%s cannot be read (%r); the label files are taken over without it", path.name, error)
         return None
 
@@ -101,14 +108,17 @@ def _index(path: Path) -> dict[str, Any] | None:
 def _import_infos(store: LabelStore, cases: dict[str, Case], known: dict[str, Any]) -> None:
     for name, case in cases.items():
         image = (known.get(name) or {}).get("image") or {}
-        info = {k: v for k, v in (image.get("info") or {}).items() if k not in ("strategy", "path")}
+        info = {k: v for k, v in _as_dict(_as_dict(image).get("info")).items() if k not in ("strategy", "path")}
         if info:
             store.images.update_info(case.id, info, actor=ACTOR)
 
 
 def _info(known: dict[str, Any], name: str, tag: str) -> dict[str, Any]:
-    label = ((known.get(name) or {}).get("labels") or {}).get(tag) or {}
-    return dict(label.get("info") or {}) if tag in (FINAL, ORIGINAL) or label else {}
+    return _as_dict(_as_dict((known.get(name) or {}).get("labels", {}).get(tag)).get("info"))
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _copy(source: Path, target: Path) -> tuple[int, int]:

@@ -88,6 +88,8 @@ class LabelStore:
         """
         case = self.images.get(case_id)
         check_name(tag, "The tag")
+        if base is not None and (not isinstance(base, int) or isinstance(base, bool)):
+            raise InputError(f"base is the number of a revision. Got {str(base)[:40]!r}.")
         with on_disk():
             sent = hashlib.sha256(f"{sha256_of(upload)} {json.dumps(label_info, sort_keys=True)}".encode()).hexdigest()
         known = self._same_submission(case_id, tag, actor, key, sent)
@@ -142,7 +144,12 @@ class LabelStore:
         return found[0]
 
     def restore(self, case_id: str, number: int, *, actor: str) -> Revision:
-        """Make an earlier revision, or a rival, count again: as a new one with the same content. Rivals are settled by it."""
+        """Make an earlier revision, or a rival, count again: as a new one with the same content. Rivals are settled by it.
+
+        Raises:
+            NotFoundError: When there is no such revision.
+            ConflictError: When somebody submits at the same moment.
+        """
         old = self.revision(case_id, number)
         head = self.head(case_id, old.tag)
         body: dict[str, Any] = {"tag": old.tag, "base": head.number if head else None, "key": "", "upload": ""}
@@ -152,6 +159,8 @@ class LabelStore:
             shutil.copyfile(old.path, copy)
             fsync_file(copy)
             kept = self._keep(case_id, copy, actor, body)
+        if kept.state == "rival":
+            raise ConflictError(f"Somebody submitted a label of {case_id} at the same moment. Look at it, and restore again.")
         if any(r.state == "rival" and r.tag == old.tag for r in self.history(case_id)):
             self.journal.enter(case_id, "settle", actor, {"tag": old.tag, "by": kept.number})
         return kept
@@ -208,9 +217,9 @@ class LabelStore:
         """Find the revision that this submission has made already: a client tries again when it got no answer."""
         if key:
             row = self.journal.index.connection.execute(
-                "SELECT * FROM revisions WHERE case_id = ? AND key = ?", (case_id, key)
+                "SELECT * FROM revisions WHERE case_id = ? AND actor = ? AND key = ?", (case_id, actor, key)
             ).fetchone()
-            if row is not None and row["upload"] != sent:
+            if row is not None and (row["upload"], row["tag"]) != (sent, tag):
                 raise InputError(f"The idempotency key {key[:40]!r} was used for another label. Take a new key for a new label.")
         else:
             row = self.journal.index.connection.execute(
