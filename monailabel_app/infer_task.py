@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from http_errors import as_http
 from minivess.dicom import read_series
 from minivess.errors import InputError, MinivessError
-from minivess.models import BundleSegmenter, Roi, load_bundle, weights_path
+from minivess.jobs import Job, current_job
+from minivess.models import BundleSegmenter, Prediction, Roi, load_bundle, pick_device, weights_path
 from minivess.uncertainty import expected_errors_per_predicted_voxel
 from minivess.volume import Volume, read_volume, write_volume
 from settings import AppSettings
@@ -39,7 +38,7 @@ class VesselInferTask(InferTask):
         self.bundle = bundle
         self.settings = settings
         self._hidden = None if settings.use_pretrained_model else self._stamp()
-        self._loaded: dict[str | None, tuple[int, BundleSegmenter]] = {}
+        self._loaded: dict[str, tuple[int, BundleSegmenter]] = {}
         self._lock = threading.Lock()
 
     def is_valid(self) -> bool:
@@ -53,14 +52,20 @@ class VesselInferTask(InferTask):
         return str(path) if path.is_file() or not validate else None
 
     def segmenter(self, device: str | None) -> BundleSegmenter:
-        """Give the model on a device; it is loaded again when new weights were published."""
+        """Give the model on a device, one on each; it is loaded again when new weights were published."""
         with self._lock:
-            stamp = self._stamp()
-            held = self._loaded.get(device)
+            place, stamp = str(pick_device(device)), self._stamp()
+            held = self._loaded.get(place)
             if held is None or held[0] != stamp:
-                held = (stamp, load_bundle(self.bundle, device=device))
-                self._loaded[device] = held
+                self._loaded.pop(place, None)  # not two in memory while the new one is read
+                held = (stamp, load_bundle(self.bundle, device=place))
+                self._loaded[place] = held
             return held[1]
+
+    def predict(self, volume: Volume, *, job: Job, device: str | None = None, roi: Roi | None = None) -> Prediction:
+        """Segment a volume when the device is free, telling a job how far it is."""
+        with job.turn(str(pick_device(device))):
+            return self.segmenter(device).predict(volume, roi=roi, progress=job.progress)
 
     def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Segment ``request["image"]``; keys that this model does not know are ignored.
@@ -78,36 +83,28 @@ class VesselInferTask(InferTask):
 
     def _segment(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         extension, dtype = _choice(request, "result_extension", _EXTENSIONS), _choice(request, "result_dtype", _DTYPES)
-        clock = [time.monotonic()]
-        volume = read_image(Path(str(request["image"])), self.settings)
+        job = current_job()
+        with job.step("pre"):
+            volume = read_image(Path(str(request["image"])), self.settings)
         for key in ("foreground", "background"):
             _check_points(request.get(key), key, volume)
-        clock.append(time.monotonic())
-        prediction = self.segmenter(request.get("device") or None).predict(volume, roi=_roi(request.get("roi")))
-        clock.append(time.monotonic())
-        mask = prediction.mask
-        score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
-        clock.append(time.monotonic())
+        with job.step("infer"):
+            prediction = self.predict(volume, job=job, device=request.get("device") or None, roi=_roi(request.get("roi")))
+        with job.step("post"):
+            mask = prediction.mask
+            score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
         # Not in the system's temporary folder: a client on this machine saves the answer there under the same name, and MONAI
         # Label's clean-up would take the client's copy away.
         answers = self.settings.model_dir / "answers"
         answers.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(prefix="minivess_", suffix=extension, dir=answers, delete=False) as file:
             path = Path(file.name)
-        write_volume(mask.with_array(mask.array.astype(dtype)), path)
-        clock.append(time.monotonic())
-        pre, infer, post, write = (round(float(d), 3) for d in np.diff(clock))
+        with job.step("write"):
+            write_volume(mask.with_array(mask.array.astype(dtype)), path)
+        seconds = {step.name: round(step.seconds, 3) for step in job.steps[-4:]}
         return str(path), {
             "label_names": self.labels,
-            "latencies": {
-                "pre": pre,
-                "infer": infer,
-                "invert": 0.0,
-                "post": post,
-                "write": write,
-                "total": round(clock[-1] - clock[0], 3),
-                "transform": {},
-            },
+            "latencies": {**seconds, "invert": 0.0, "total": round(sum(seconds.values()), 3), "transform": {}},
             "minivess": {
                 "model": prediction.model.to_json(),
                 "threshold": prediction.threshold,

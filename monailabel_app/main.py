@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.random import Random
 
 import minivess
+from batch import segment_all
 from http_errors import as_http
 from infer_task import VesselInferTask
 from label_store import LEASE_S, StoreDatastore, actor_of
-from minivess.errors import InputError, NotFoundError
+from minivess.errors import InputError, NotFoundError, UsageError
+from minivess.jobs import Job, Jobs, Urgency
 from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
 from scoring import DiceScoring, ScoreFile, UncertaintyScoring
@@ -41,6 +43,7 @@ class VesselApp(MONAILabelApp):
         self.settings = AppSettings.from_conf(app_dir, conf or {})
         self.bundle = self.settings.prepare_bundle()
         self.scores = ScoreFile(self.settings.model_dir / "scores.json")
+        self.jobs: Jobs | None = None  # our own server sets it; MONAI Label's starts processes
         super().__init__(
             app_dir,
             studies,
@@ -84,8 +87,12 @@ class VesselApp(MONAILabelApp):
             return {}
         methods: dict[str, ScoringMethod] = {"dice": DiceScoring(self.scores, self.settings)}
         if self.settings.epistemic_enabled:
-            methods["uncertainty"] = UncertaintyScoring(self.bundle, self.scores, self.settings)
+            methods["uncertainty"] = UncertaintyScoring(self._infers["segresnet"], self.scores, self.settings)
         return methods
+
+    def init_batch_infer(self) -> Callable[..., Any]:
+        """Segment many images one after the other."""
+        return segment_all
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Segment an image."""
@@ -97,12 +104,33 @@ class VesselApp(MONAILabelApp):
         return dict(super().infer(request, datastore))
 
     def async_scoring(self, method: str | None, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Score in the background; MONAI Label asks after each sample, and a process is only started when there is work."""
+        """Score in the background; MONAI Label asks after each sample, and work is only started where there is some."""
         if method:
             _known("scoring method", method, self._scoring_methods)
-            return super().async_scoring(method, params)
+            return self._score_aside(method, params)
         due = [m for m, task in self._scoring_methods.items() if task.is_due(self.datastore())]
-        return {m: super(VesselApp, self).async_scoring(m, params) for m in due}
+        return {m: self._score_aside(m, params) for m in due}
+
+    def _score_aside(self, method: str, params: dict[str, Any] | None) -> dict[str, Any]:
+        if self.jobs is None:  # MONAI Label's own server starts a process, another process asks the server
+            return super().async_scoring(method, params)
+        if any(job.subject == method for job in self.jobs.open("scoring")):
+            return {}
+        return self.score_as_job(method, params or {}).to_json()
+
+    def score_as_job(self, method: str, params: dict[str, Any]) -> Job:
+        """Score in this process with the model that answers clicks, which go first."""
+        if self.jobs is None:
+            raise UsageError("Jobs are run by our own server only: minivess serve.")
+        _known("scoring method", method, self._scoring_methods)
+        request = {"method": method, **params}
+        job = Job.asked("scoring", method, request, urgency=Urgency.BATCH, actor=actor_of(params))
+
+        def work() -> dict[str, Any]:
+            with job.turn("scoring"):  # one at a time: the file of scores has one writer
+                return {"images": len(self.scoring(request))}
+
+        return self.jobs.start(job, work)
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
         """Choose an image and reserve it for who asks, so that two annotators never get the same one."""

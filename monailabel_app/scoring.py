@@ -1,4 +1,4 @@
-"""Scores of images and labels, computed in a background process and kept in one file beside the model.
+"""Scores of images and labels, computed in the background and kept in one file beside the model.
 
 Not in MONAI Label's index: each of its processes rewrites that file from its own memory, and a score written by one would
 wipe a label submitted to another.
@@ -16,10 +16,11 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
-from infer_task import read_image
-from minivess.errors import MinivessError
+from infer_task import VesselInferTask, read_image
+from minivess.errors import CancelledError, DeadlineError, MinivessError
+from minivess.jobs import current_job
 from minivess.metrics import cldice, dsc
-from minivess.models import load_bundle, weights_path
+from minivess.models import weights_path
 from minivess.paths import sha256_of, write_json
 from minivess.train import load_pair
 from minivess.uncertainty import expected_errors_per_predicted_voxel
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class ScoreFile:
-    """``{method: {image: {...}}}`` in JSON, replaced atomically; the scoring process is its only writer."""
+    """``{method: {image: {...}}}`` in JSON, replaced atomically; one scoring runs at a time, and is its only writer."""
 
     def __init__(self, path: Path) -> None:
         """Take the file; it may not exist yet."""
@@ -52,10 +53,10 @@ class ScoreFile:
 class UncertaintyScoring(ScoringMethod):
     """Expected errors per predicted voxel, for every unlabelled image that the current model has not seen."""
 
-    def __init__(self, bundle: Path, scores: ScoreFile, settings: AppSettings) -> None:
-        """Take the model and where scores are kept."""
+    def __init__(self, task: VesselInferTask, scores: ScoreFile, settings: AppSettings) -> None:
+        """Take the model, which is the one that answers clicks, and where scores are kept."""
         super().__init__("Expected errors per predicted voxel of the current model")
-        self.bundle = bundle
+        self.task = task
         self.scores = scores
         self.settings = settings
 
@@ -65,26 +66,25 @@ class UncertaintyScoring(ScoringMethod):
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Score the images that wait; an unreadable one is reported and does not stop the others."""
-        waiting = self._waiting(datastore)
-        segmenter = load_bundle(self.bundle) if waiting else None
-        done: dict[str, Any] = {}
-        for image in waiting:
-            if segmenter is None:
-                break
-            done[image] = {"model_sha256": segmenter.model.weights_sha256, "ts": int(time.time())}
+        waiting, job, done = self._waiting(datastore), current_job(), dict[str, Any]()
+        for image in job.parts(waiting, "image"):
+            done[image] = {"model_sha256": sha256_of(weights_path(self.task.bundle)), "ts": int(time.time())}
             try:
-                prediction = segmenter.predict(read_image(Path(datastore.get_image_uri(image)), self.settings))
+                volume = read_image(Path(datastore.get_image_uri(image)), self.settings)
+                prediction = self.task.predict(volume, job=job)
+                done[image]["model_sha256"] = prediction.model.weights_sha256
                 score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
                 done[image]["score"] = score
-                logger.info("uncertainty of %s: %.4f", image, score)
+            except (CancelledError, DeadlineError):
+                raise
             except MinivessError as error:
                 done[image]["error"] = str(error)
-                logger.warning("no uncertainty of %s: %s", image, error)
             self.scores.write("uncertainty", image, done[image])
+        logger.info("uncertainty of %d images, %d of them unreadable", len(done), sum("error" in row for row in done.values()))
         return done
 
     def _waiting(self, datastore: Datastore) -> list[str]:
-        path = weights_path(self.bundle)
+        path = weights_path(self.task.bundle)
         if not path.is_file():
             return []
         model, known = sha256_of(path), self.scores.read("uncertainty")
@@ -109,8 +109,8 @@ class DiceScoring(ScoringMethod):
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Score the pairs that wait."""
-        done: dict[str, Any] = {}
-        for image, stamp in self._waiting(datastore).items():
+        waiting, job, done = self._waiting(datastore), current_job(), dict[str, Any]()
+        for image, stamp in job.parts(waiting.items(), "image"):
             final, original = (datastore.get_label_uri(image, tag) for tag in ("final", "original"))
             done[image] = {"pair": stamp, "ts": int(time.time())}
             try:  # the prediction gives the grid, the label is laid on it
@@ -119,7 +119,6 @@ class DiceScoring(ScoringMethod):
                 done[image] |= {"dice": dsc(*masks), "cldice": cldice(*masks)}
             except MinivessError as error:
                 done[image]["error"] = str(error)
-                logger.warning("no Dice of %s: %s", image, error)
             self.scores.write("dice", image, done[image])
         return done
 

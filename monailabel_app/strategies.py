@@ -56,7 +56,7 @@ class MostUncertain(Strategy):
         )
 
     def _answer(self, image: str, score: dict[str, Any] | None, reason: str, datastore: Datastore) -> dict[str, Any]:
-        logger.info("next sample %s: %s", image, reason)
+        logger.info("next sample: %s", reason)
         info = {"reason": reason, "ts": int(time.time()), **(score or {})}
         datastore.update_image_info(image, {"minivess_uncertainty": info})
         return {

@@ -51,6 +51,24 @@ class StoreError(MinivessError):
     http_status = 503
 
 
+class CancelledError(MinivessError):
+    """Work that somebody has stopped."""
+
+    http_status = 409
+
+
+class DeadlineError(MinivessError):
+    """Work that took longer than it was given."""
+
+    http_status = 504
+
+
+class BusyError(MinivessError):
+    """More work at once than is taken."""
+
+    http_status = 503
+
+
 class GeometryError(InputError):
     """An affine, a spacing or a slice order that does not describe one regular volume."""
 

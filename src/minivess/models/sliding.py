@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,7 @@ def sliding_probability(
         inferer: Window size, overlap and blending.
         device: Where the network is.
         at: Where in its volume the array begins, if it is a box cut out of one.
-        progress: Told about the share done after each slab.
+        progress: Told about the share done before each call of the network; an exception raised in it stops all.
 
     Returns:
         (x, y, z) float32 probability in [0, 1].
@@ -49,16 +51,40 @@ def sliding_probability(
     slabs = [s for (s,) in dense_patch_slices((length,), (thickness,), (step,))]
     weight = compute_importance_map((thickness,), inferer.mode, _along(inferer.sigma_scale, axis))
     logits, weights = torch.zeros(array.shape), torch.zeros(length)
-    for done, slab in enumerate(slabs, start=1):
+    calls = len(slabs) * _calls(array.shape, inferer, axis)
+    predictor = network if progress is None else _telling(network, progress, calls)
+    for slab in slabs:
         box = tuple(slab if a == axis else slice(None) for a in range(3))
         x, y, z = (o + (slab.start if a == axis else 0) for a, o in enumerate(at))
         window = torch.from_numpy(scaling.apply(array[box], at=(x, y, z)))[None, None].to(device)
         with torch.inference_mode():
-            logits[box] += _spread(weight, axis) * inferer(window, network)[0, 0].float().cpu()
+            logits[box] += _spread(weight, axis) * inferer(window, predictor)[0, 0].float().cpu()
         weights[slab] += weight
-        if progress is not None:
-            progress(done / len(slabs))
+    if progress is not None:
+        progress(1.0)
     return logits.div_(_spread(weights, axis)).sigmoid_().numpy()
+
+
+def _telling(network: torch.nn.Module, progress: Progress, calls: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Tell the share done before each call."""
+    done = itertools.count()
+
+    def call(window: torch.Tensor) -> torch.Tensor:
+        progress(min(1.0, next(done) / calls))
+        return network(window)
+
+    return call
+
+
+def _calls(shape: tuple[int, ...], inferer: SlidingWindowInferer, axis: int) -> int:
+    """Count the calls of the network for one slab, one window thick along an axis."""
+    windows = 1
+    for a in range(3):
+        if a != axis:
+            window = int(inferer.roi_size[a])
+            step = max(1, int(window * (1 - _along(inferer.overlap, a))))
+            windows *= 1 + max(0, -(-(shape[a] - window) // step))
+    return -(-windows // int(inferer.sw_batch_size))
 
 
 def _spread(values: torch.Tensor, axis: int) -> torch.Tensor:

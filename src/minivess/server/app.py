@@ -23,7 +23,7 @@ from monailabel.config import settings
 
 settings.MONAI_LABEL_AUTH_ENABLE = True  # before its endpoints are imported: only then do they ask for a role at all
 
-from monailabel.endpoints import activelearning, batch_infer, datastore, infer, info, model, scoring, session, train  # noqa: E402
+from monailabel.endpoints import activelearning, datastore, infer, info, model, session  # noqa: E402
 from monailabel.endpoints.user.auth import User, get_current_user  # noqa: E402
 from monailabel.interfaces.utils.app import app_instance  # noqa: E402
 from starlette.datastructures import UploadFile  # noqa: E402
@@ -31,16 +31,18 @@ from starlette.exceptions import HTTPException  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
 import minivess  # noqa: E402
-from minivess.errors import NotFoundError, UnsafeFileError  # noqa: E402
-from minivess.server import sessions  # noqa: E402
+from minivess.errors import UnsafeFileError  # noqa: E402
+from minivess.jobs import Jobs  # noqa: E402
+from minivess.server import background, jobs, sessions  # noqa: E402
 from minivess.server.answers import answer_errors  # noqa: E402
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST, INTERNAL_TOKEN  # noqa: E402
 from minivess.server.guard import Guard  # noqa: E402
+from minivess.server.inference import as_job  # noqa: E402
 from minivess.server.loopback import is_loopback  # noqa: E402
 from minivess.server.params import check_params, read_params  # noqa: E402
 from minivess.server.people import ROLES, People, Person  # noqa: E402
 
-_ROUTERS = (info, infer, batch_infer, train, activelearning, scoring, datastore, session, model)
+_ROUTERS = (info, infer, activelearning, datastore, session, model)
 _MONAI_ROLES = ("user", "annotator", "reviewer", "admin")
 
 
@@ -56,7 +58,8 @@ def make_app() -> ASGIApp:
     )
     answer_errors(api)
     _add_own(api, people)
-    api.include_router(sessions.router)  # before MONAI Label's: the first that fits answers
+    for router in (sessions.router, background.router, jobs.router):  # before MONAI Label's: the first that fits answers
+        api.include_router(router)
     for module in _ROUTERS:
         for route in module.router.routes:
             if isinstance(route, APIRoute):
@@ -68,30 +71,24 @@ def make_app() -> ASGIApp:
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
     instance = app_instance()
+    instance.jobs = Jobs()
     instance.server_mode(True)
     instance.on_init_complete()
     yield
 
 
 def _take_over(api: FastAPI, route: APIRoute) -> None:
+    answer = off_the_loop(route.endpoint)
     api.add_api_route(
         route.path,
-        off_the_loop(route.endpoint),
+        as_job(answer) if route.path.startswith("/infer/") else answer,
         methods=sorted(route.methods or ()),
         summary=route.summary,
         tags=route.tags,
         responses=route.responses,
         deprecated=route.deprecated,
         include_in_schema=route.include_in_schema,
-        dependencies=[Depends(_known_trainer)] if route.path == "/train/{model}" else None,
     )
-
-
-def _known_trainer(model: str) -> None:
-    """Refuse at once what MONAI Label would start a process for, and forget."""
-    known = app_instance().info()["trainers"]
-    if model not in known:
-        raise NotFoundError(f"There is no trainer {model!r}. Allowed: {', '.join(known) or 'none is there'}.")
 
 
 def off_the_loop(endpoint: Callable[..., Any]) -> Callable[..., Any]:

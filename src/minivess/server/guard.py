@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,12 @@ NEEDED: tuple[tuple[str, str, Role], ...] = (
     ("POST", "/activelearning/", "annotator"),
     ("POST", "/infer/", "annotator"),
     ("PUT", "/session/", "annotator"),
+    ("POST", "/train/", "admin"),
+    ("DELETE", "/train/", "admin"),
+    ("POST", "/scoring/", "annotator"),
+    ("DELETE", "/scoring/", "annotator"),
+    ("POST", "/batch/", "admin"),
+    ("DELETE", "/batch/", "admin"),
     ("PUT", "/datastore/label/info", "reviewer"),  # where MONAI Label's reviewer says approved or flagged
     ("PUT", "/datastore/updatelabelinfo", "reviewer"),
 )
@@ -89,7 +96,7 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        scope["minivess.request_id"] = uuid.uuid4().hex
+        scope["minivess.request_id"] = _request_id(scope)
         send = _with_headers(send, scope["minivess.request_id"])
         try:
             person = await self._admit(scope)
@@ -140,6 +147,12 @@ class Guard:
             raise HTTPException(400, "Content-Length is no number.")
         if int(stated) > self.limits.body_bytes:
             raise HTTPException(413, f"The request brings {int(stated)} bytes; allowed {self.limits.body_bytes}.")
+
+
+def _request_id(scope: Scope) -> str:
+    """Take the client's name for its request, if it is one, or make one."""
+    stated = Headers(scope=scope).get("x-request-id", "")
+    return stated if re.fullmatch(r"[0-9A-Za-z-]{8,64}", stated) else uuid.uuid4().hex
 
 
 def _check_origin(headers: Headers, method: str) -> None:

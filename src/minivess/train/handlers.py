@@ -71,7 +71,7 @@ class ProgressBar:
 class CsvLog:
     """Write a row an epoch to a CSV file; a resumed training goes on below the rows that are there."""
 
-    COLUMNS = ("epoch", "iteration", "loss", "validation_dice", "learning_rate", "seconds")
+    COLUMNS = ("epoch", "iteration", "loss", "validation_dice", "learning_rate", "seconds", "epochs")
 
     def __init__(self, path: str, optimizer: torch.optim.Optimizer, evaluator: Engine | None = None) -> None:
         """Take the file, and the engines that state the numbers."""
@@ -93,6 +93,7 @@ class CsvLog:
             f"{scores['val_dice']:.5f}" if "val_dice" in scores else "",
             f"{self.optimizer.param_groups[0]['lr']:.3g}",
             f"{time.monotonic() - self._start:.1f}",
+            engine.state.max_epochs,
         )
         rows = [r for r in self._rows() if int(r[0]) < engine.state.epoch]  # an epoch that is run again is logged once
         with atomic_file(self.path) as temporary, temporary.open("w", newline="") as stream:

@@ -158,5 +158,6 @@ def read_stats(path: Path) -> dict[str, Any]:
         if rows:
             scores = [float(row["validation_dice"]) for row in rows if row["validation_dice"]]
             stats |= {"epoch": int(rows[-1]["epoch"]), "loss": float(rows[-1]["loss"])}
+            stats |= {"epochs": int(rows[-1]["epochs"])} if rows[-1].get("epochs") else {}
             stats |= {"best_metric": max(scores)} if scores else {}
     return stats

@@ -1,0 +1,89 @@
+"""Training as a job: a process of its own, as MONAI Label's contract wants it, watched, and ended when it is to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from minivess.errors import MinivessError
+from minivess.jobs import Job, current_job
+
+_LOOK_S = 0.25
+_LINES = 20  # of its output that are kept, as many as MONAI Label keeps
+
+
+def train_in_process(request: dict[str, Any], stats: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Run MONAI Label's training command for a request and wait for its end; one at a time.
+
+    The process is nice to others, so that a click is not slower for it.
+
+    Args:
+        request: What the trainer gets, ``model`` among it.
+        stats: Tells how far the training is, as in ``train_stats`` of ``/info/``.
+
+    Returns:
+        The last of these numbers.
+
+    Raises:
+        MinivessError: When the training failed; its last lines say why.
+        CancelledError: When somebody has stopped it; the process has ended then.
+    """
+    job = current_job()
+    with job.turn("training"):
+        began = int(time.time())
+        command = [sys.executable, "-m", "monailabel.interfaces.utils.app", "-m", "train", "-r", json.dumps(request)]
+        environment = {**os.environ, "MONAI_LABEL_DATASTORE_AUTO_RELOAD": "false"}
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment,
+            start_new_session=True,
+        )  # fmt: skip
+        lines: deque[str] = deque(maxlen=_LINES)
+        reader = threading.Thread(target=_read, args=(process, lines, job), daemon=True)
+        reader.start()
+        try:
+            os.setpriority(os.PRIO_PGRP, process.pid, 10)
+            while process.poll() is None:
+                job.progress(*_progress(stats(), began))
+                time.sleep(_LOOK_S)
+        finally:
+            _end(process)
+            reader.join(5)
+        if process.returncode != 0:
+            last = next((line for line in reversed(lines) if line.strip()), f"exit status {process.returncode}")
+            raise MinivessError(f"The training failed: {last[-400:]}")
+        return stats()
+
+
+def _read(process: subprocess.Popen[str], lines: deque[str], job: Job) -> None:
+    assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        job.change(details=list(lines))
+
+
+def _progress(stats: dict[str, Any], began: int) -> tuple[float, str]:
+    epochs = stats.get("epochs")
+    if stats.get("start_ts", 0) < began or not epochs:  # of the training before, or none yet
+        return 0.0, "starts"
+    epoch = stats.get("epoch", 0)
+    return min(0.99, epoch / epochs), f"epoch {epoch} of {epochs}"
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End it with everything it has started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(5)
+        except ProcessLookupError:
+            process.wait()
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,177 @@
+"""Jobs over HTTP, on a real server: followed, stopped, urgent ones first."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from minivess.models import weights_path
+from minivess.server import LabelServer, People, prepare_server
+from minivess.server.serve import free_port
+from minivess.train import copy_bundle, publish
+from minivess.volume import Volume, write_volume
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[LabelServer]:
+    folder = tmp_path_factory.mktemp("jobs")
+    noise = np.random.default_rng(0)
+    for name, shape in (("small", (64, 64, 8)), ("large-a", (256, 256, 32)), ("large-b", (256, 256, 32))):
+        array = noise.integers(0, 255, shape, dtype=np.uint8)
+        write_volume(Volume(array, np.diag([1.0, 1.0, 2.0, 1.0]), "um"), folder / "studies" / f"{name}.nii.gz")
+    target = copy_bundle(bundle, folder / "server" / "model" / "segresnet")
+    publish(weights_path(bundle), target)
+    people = People(folder / "server" / "accounts.json")
+    tokens = {role: people.add(f"a-{role}", role) for role in ("reader", "annotator", "reviewer")}
+    launch = prepare_server(
+        folder / "studies", workspace=folder / "server", port=free_port(),
+        conf={"preset": "tiny", "skip_scoring": "false", "epistemic_enabled": "false"},
+    )  # fmt: skip
+    with LabelServer(launch, log=folder / "server" / "server.log") as running:
+        running.tokens = {**tokens, "admin": launch.token}
+        yield running
+
+
+def ask(server: LabelServer, method: str, path: str, role: str = "annotator", **keywords: object) -> requests.Response:
+    headers = {"Authorization": f"Bearer {server.tokens[role]}", **keywords.pop("headers", {})}
+    return requests.request(method, f"{server.url}{path}", headers=headers, timeout=keywords.pop("timeout", 120), **keywords)
+
+
+def infer(server: LabelServer, image: str, request_id: str = "", **params: object) -> requests.Response:
+    headers = {"X-Request-ID": request_id} if request_id else {}
+    query = {"image": image, "output": "json"}
+    return ask(server, "POST", "/infer/segresnet", params=query, data={"params": json.dumps(params)}, headers=headers)
+
+
+def aside(work: object) -> tuple[threading.Thread, list]:
+    answers: list = []
+    thread = threading.Thread(target=lambda: answers.append(work()))
+    thread.start()
+    return thread, answers
+
+
+def events(server: LabelServer, job_id: str) -> Iterator[tuple[str, dict]]:
+    with ask(server, "GET", f"/jobs/{job_id}/events", stream=True) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        name = ""
+        for line in answer.iter_lines(decode_unicode=True):
+            if line.startswith("event: "):
+                name = line[7:]
+            if line.startswith("data: "):
+                yield name, json.loads(line[6:])
+
+
+def state(server: LabelServer, job_id: str) -> dict:
+    return ask(server, "GET", f"/jobs/{job_id}").json()
+
+
+def until(condition: object, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_an_inference_is_followed_by_the_id_of_its_request(server: LabelServer) -> None:
+    thread, answers = aside(lambda: infer(server, "large-a", "follow-me-1"))
+    seen = list(events(server, "follow-me-1"))
+    thread.join()
+    assert answers[0].status_code == 200, answers[0].text
+    assert answers[0].headers["X-Request-ID"] == "follow-me-1"
+    shares = [job["progress"] for _, job in seen]
+    assert shares == sorted(shares)
+    assert len({share for share in shares if 0 < share < 1}) >= 3
+    assert seen[-1][0] == "done"
+    assert seen[-1][1]["progress"] == 1.0
+    assert set(seen[-1][1]["steps"]) == {"pre", "infer", "post", "write"}
+    assert "large-a" not in json.dumps(seen)
+
+
+def test_cancel_takes_less_than_a_second_and_the_next_one_works(server: LabelServer) -> None:
+    thread, answers = aside(lambda: infer(server, "large-a", "cancel-me-1"))
+    until(lambda: state(server, "cancel-me-1").get("progress", 0) > 0.05)
+    refused = ask(server, "DELETE", "/jobs/cancel-me-1", "reader")
+    assert refused.status_code == 403
+    assert not thread.is_alive() or ask(server, "DELETE", "/jobs/cancel-me-1").status_code == 200
+    thread.join(10)
+    assert answers[0].status_code == 409
+    assert "cancelled by a-annotator" in answers[0].json()["detail"]
+    job = state(server, "cancel-me-1")
+    assert job["state"] == "cancelled"
+    assert infer(server, "small").status_code == 200
+
+
+def test_an_inference_whose_client_goes_away_is_stopped(server: LabelServer) -> None:
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        ask(server, "POST", "/infer/segresnet", params={"image": "large-a"}, headers={"X-Request-ID": "gone-away-1"}, timeout=2)
+    until(lambda: state(server, "gone-away-1")["state"] == "cancelled", 20)
+    assert "gone away" in state(server, "gone-away-1")["message"]
+
+
+def test_a_deadline_is_kept_and_a_silly_one_refused(server: LabelServer) -> None:
+    answer = infer(server, "large-a", timeout=0.5)
+    assert answer.status_code == 504
+    assert "0.5 s" in answer.json()["detail"]
+    assert infer(server, "small", timeout=-1).status_code == 400
+    assert infer(server, "small", timeout="soon").status_code == 400
+
+
+def test_a_click_goes_before_a_batch(server: LabelServer) -> None:
+    started = ask(server, "POST", "/batch/infer/segresnet", "admin", json={"label_tag": "batch"})
+    assert started.status_code == 200, started.text
+    job_id = started.json()["id"]
+    assert ask(server, "POST", "/batch/infer/segresnet", "admin", json={}).status_code == 429
+    until(lambda: 0.01 < state(server, job_id)["progress"])
+    assert infer(server, "small").status_code == 200
+    assert state(server, job_id)["state"] in ("running", "queued")
+    assert ask(server, "GET", "/batch/infer", params={"check_if_running": True}).json()["id"] == job_id
+    until(lambda: state(server, job_id)["state"] == "done", 120)
+    assert state(server, job_id)["result"] == {"images": 3}
+    assert ask(server, "GET", "/batch/infer").json()["status"] == "DONE"
+    assert ask(server, "HEAD", "/datastore/label", params={"image": "large-b", "tag": "batch"}).status_code in (200, 405)
+    assert ask(server, "GET", "/datastore/label", params={"label": "large-b", "tag": "batch"}).status_code == 200
+
+
+def test_a_batch_is_stopped(server: LabelServer) -> None:
+    job_id = ask(server, "POST", "/batch/infer/segresnet", "admin", json={}).json()["id"]
+    until(lambda: 0.01 < state(server, job_id)["progress"])
+    assert ask(server, "DELETE", "/batch/infer").status_code == 403
+    assert ask(server, "DELETE", "/batch/infer", "admin").json()["status"] == "STOPPED"
+    assert ask(server, "GET", "/batch/infer", params={"check_if_running": True}).status_code == 404
+
+
+def test_a_training_without_labels_fails_in_words_and_a_running_one_is_stopped(server: LabelServer, tmp_path: Path) -> None:
+    job_id = ask(server, "POST", "/train/segresnet", "admin", json={"max_epochs": 500}).json()["id"]
+    until(lambda: state(server, job_id)["state"] == "failed", 90)
+    assert "Submit one first" in state(server, job_id)["message"]
+    label = np.zeros((64, 64, 8), np.uint8)
+    label[20:40, 20:40] = 1
+    file = write_volume(Volume(label, np.diag([1.0, 1.0, 2.0, 1.0]), "um"), tmp_path / "l.nii.gz")
+    with file.open("rb") as stream:
+        sent = ask(server, "PUT", "/datastore/label", params={"image": "small"}, files={"label": ("l.nii.gz", stream)})
+    assert sent.status_code == 200, sent.text
+    job_id = ask(server, "POST", "/train/segresnet", "admin", json={"max_epochs": 500}).json()["id"]
+    assert ask(server, "POST", "/train/segresnet", "admin", json={}).status_code == 429
+    until(lambda: "epoch" in state(server, job_id)["message"], 120)
+    running = ask(server, "GET", "/train/", params={"check_if_running": True}).json()
+    assert running["status"] == "RUNNING"
+    assert running["details"]
+    stopped = ask(server, "DELETE", "/train/", "admin").json()
+    assert stopped["status"] == "STOPPED"
+    assert ask(server, "GET", "/train/", params={"check_if_running": True}).status_code == 404
+
+
+def test_jobs_are_listed_and_unknown_ones_named(server: LabelServer) -> None:
+    listed = ask(server, "GET", "/jobs/", "reader", params={"kind": "infer"}).json()
+    assert {"follow-me-1", "cancel-me-1"} <= {job["id"] for job in listed}
+    assert ask(server, "GET", "/jobs/", params={"running": True}).json() == []
+    assert ask(server, "GET", "/jobs/none-such").status_code == 404
+    assert ask(server, "GET", "/jobs/none-such/events").status_code == 404
+    assert ask(server, "GET", "/jobs/", params={"kind": "x"}).status_code == 422
