@@ -1,6 +1,6 @@
 # Two commands for users: `make demo`, `make test`. Each sets up all it needs, in .uv and .venv beside this file.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types setup lock clean
+.PHONY: help demo test test-all soak lint types setup lock clean
 SHELL := /bin/bash
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
@@ -18,6 +18,9 @@ test: setup lint types  ## lint, types and the tests that take seconds
 
 test-all: setup lint types  ## every test, also the slow ones
 	$(BIN)/pytest
+
+soak: setup  ## eight clients at one server for an hour: memory flat, no error
+	$(BIN)/python benchmarks/soak.py
 
 lint: setup  ## style, the floors of the house, stale locks
 	$(BIN)/ruff check .

@@ -128,7 +128,7 @@ def test_a_click_goes_before_a_batch(server: LabelServer) -> None:
     assert started.status_code == 200, started.text
     job_id = started.json()["id"]
     assert ask(server, "POST", "/batch/infer/segresnet", "admin", json={}).status_code == 429
-    until(lambda: 0.01 < state(server, job_id)["progress"])
+    until(lambda: state(server, job_id)["progress"] > 0.01)
     assert infer(server, "small").status_code == 200
     assert state(server, job_id)["state"] in ("running", "queued")
     assert ask(server, "GET", "/batch/infer", params={"check_if_running": True}).json()["id"] == job_id
@@ -141,7 +141,7 @@ def test_a_click_goes_before_a_batch(server: LabelServer) -> None:
 
 def test_a_batch_is_stopped(server: LabelServer) -> None:
     job_id = ask(server, "POST", "/batch/infer/segresnet", "admin", json={}).json()["id"]
-    until(lambda: 0.01 < state(server, job_id)["progress"])
+    until(lambda: state(server, job_id)["progress"] > 0.01)
     assert ask(server, "DELETE", "/batch/infer").status_code == 403
     assert ask(server, "DELETE", "/batch/infer", "admin").json()["status"] == "STOPPED"
     assert ask(server, "GET", "/batch/infer", params={"check_if_running": True}).status_code == 404
@@ -175,3 +175,42 @@ def test_jobs_are_listed_and_unknown_ones_named(server: LabelServer) -> None:
     assert ask(server, "GET", "/jobs/none-such").status_code == 404
     assert ask(server, "GET", "/jobs/none-such/events").status_code == 404
     assert ask(server, "GET", "/jobs/", params={"kind": "x"}).status_code == 422
+
+
+def test_numbers_for_prometheus_and_a_log_without_names(server: LabelServer) -> None:
+    assert requests.get(f"{server.url}/metrics", timeout=30).status_code == 401
+    infer(server, "small", "find-me-in-the-log")
+    text = ask(server, "GET", "/metrics", "reader").text
+    assert 'http_route="/infer/{model}"' in text
+    assert 'minivess_images{state="all"} 3.0' in text
+    log = server.log.read_text()
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    mine = next(line for line in lines if line.get("request_id") == "find-me-in-the-log")
+    assert (mine["route"], mine["status"], mine["person"]) == ("/infer/{model}", 200, "a-annotator")
+    after_start = log[log.index("{") :]
+    for name in ("small", "large-a", str(server.launch.token)):
+        assert name not in after_start
+
+
+def test_a_server_that_is_stopped_stops_its_jobs_and_leaves_no_process(tmp_path: Path, bundle: Path, dataset: Path) -> None:
+    studies = tmp_path / "studies"
+    for index, image in enumerate(sorted((dataset / "images").iterdir())[:1]):
+        (studies / "labels" / "final").mkdir(parents=True)
+        (studies / f"s{index}.nii.gz").write_bytes(image.read_bytes())
+        label = next((dataset / "labels").glob(f"{image.name.split('.')[0]}*"))
+        (studies / "labels" / "final" / f"s{index}.nii.gz").write_bytes(label.read_bytes())
+    launch = prepare_server(studies, workspace=tmp_path / "w", port=free_port(), conf={"preset": "tiny"})
+    with LabelServer(launch, log=tmp_path / "log") as running:
+        running.tokens = dict.fromkeys(("annotator", "admin"), launch.token)
+        job_id = ask(running, "POST", "/train/segresnet", "admin", json={"max_epochs": 500}).json()["id"]
+        listener, seen = aside(lambda: list(events(running, job_id)))
+        until(lambda: "epoch" in state(running, job_id)["message"], 120)
+        pid = json.loads((tmp_path / "w" / "model" / "train_stats.json").read_text())["pid"]
+        assert Path(f"/proc/{pid}").exists()
+        begun = time.monotonic()
+        running._process.send_signal(15)
+        running._process.wait(30)
+        assert time.monotonic() - begun < 20
+        assert not Path(f"/proc/{pid}").exists()
+        listener.join(10)
+        assert seen[0][-1][0] == "cancelled"

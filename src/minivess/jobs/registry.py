@@ -30,7 +30,7 @@ class Jobs:
         self.at_once = at_once
         self.on_end: list[Callable[[Job], None]] = []
         self._jobs: dict[str, Job] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # also taken by the handler of a signal
 
     def run(self, job: Job, work: Callable[[], Result]) -> Result:
         """Do the work of a job here and now.

@@ -10,14 +10,13 @@ from __future__ import annotations
 import inspect
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import Depends, FastAPI, Form, Request
-from fastapi.responses import RedirectResponse
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 from monailabel.config import settings
 
@@ -26,21 +25,24 @@ settings.MONAI_LABEL_AUTH_ENABLE = True  # before its endpoints are imported: on
 from monailabel.endpoints import activelearning, datastore, infer, info, model, session  # noqa: E402
 from monailabel.endpoints.user.auth import User, get_current_user  # noqa: E402
 from monailabel.interfaces.utils.app import app_instance  # noqa: E402
+from prometheus_client import CONTENT_TYPE_LATEST  # noqa: E402
 from starlette.datastructures import UploadFile  # noqa: E402
 from starlette.exceptions import HTTPException  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
 import minivess  # noqa: E402
 from minivess.errors import UnsafeFileError  # noqa: E402
-from minivess.jobs import Jobs  # noqa: E402
 from minivess.server import background, jobs, sessions  # noqa: E402
 from minivess.server.answers import answer_errors  # noqa: E402
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST, INTERNAL_TOKEN  # noqa: E402
 from minivess.server.guard import Guard  # noqa: E402
 from minivess.server.inference import as_job  # noqa: E402
+from minivess.server.lifecycle import lifespan  # noqa: E402
 from minivess.server.loopback import is_loopback  # noqa: E402
+from minivess.server.observe import Observe  # noqa: E402
 from minivess.server.params import check_params, read_params  # noqa: E402
 from minivess.server.people import ROLES, People, Person  # noqa: E402
+from minivess.telemetry import Telemetry  # noqa: E402
 
 _ROUTERS = (info, infer, activelearning, datastore, session, model)
 _MONAI_ROLES = ("user", "annotator", "reviewer", "admin")
@@ -54,8 +56,9 @@ def make_app() -> ASGIApp:
     if os.environ.get(ADMIN_TOKEN):
         people.welcome(Person("admin", "admin"), os.environ.pop(ADMIN_TOKEN))
     api = FastAPI(
-        title="MinIVess label server", version=minivess.__version__, lifespan=_lifespan, docs_url="/docs", redoc_url=None
+        title="MinIVess label server", version=minivess.__version__, lifespan=lifespan, docs_url="/docs", redoc_url=None
     )
+    telemetry = api.state.telemetry = Telemetry()
     answer_errors(api)
     _add_own(api, people)
     for router in (sessions.router, background.router, jobs.router):  # before MONAI Label's: the first that fits answers
@@ -65,16 +68,8 @@ def make_app() -> ASGIApp:
             if isinstance(route, APIRoute):
                 _take_over(api, route)
     api.dependency_overrides[get_current_user] = _monai_user
-    return Guard(api, people, loopback_only=is_loopback(os.environ.get(HOST, "127.0.0.1")), on_refusal=_record_refusal)
-
-
-@asynccontextmanager
-async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    instance = app_instance()
-    instance.jobs = Jobs()
-    instance.server_mode(True)
-    instance.on_init_complete()
-    yield
+    guard = Guard(api, people, loopback_only=is_loopback(os.environ.get(HOST, "127.0.0.1")), on_refusal=_record_refusal)
+    return Observe(guard, telemetry)
 
 
 def _take_over(api: FastAPI, route: APIRoute) -> None:
@@ -155,6 +150,10 @@ def _add_own(api: FastAPI, people: People) -> None:
     def readyz() -> dict[str, str]:
         app_instance().datastore().status()  # fails where the studies or the index cannot be read
         return {"status": "ready"}
+
+    @api.get("/metrics", tags=["Health"], summary="Numbers for Prometheus", response_class=PlainTextResponse)
+    def metrics() -> Response:
+        return Response(api.state.telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     @api.get("/auth/", tags=["Auth"], summary="A token is needed")
     async def auth() -> dict[str, Any]:

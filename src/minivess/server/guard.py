@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from minivess.errors import MinivessError, UnsafeFileError
 from minivess.server.answers import error_answer
+from minivess.server.logs import request_id
 from minivess.server.loopback import is_loopback
 from minivess.server.people import People, Person, Role
 from minivess.store.actor import current_actor
@@ -108,11 +109,12 @@ class Guard:
             await answer(scope, receive, send)
             return
         scope["minivess.person"] = person
-        actor = current_actor.set(person.name if person else "")
+        actor, name = current_actor.set(person.name if person else ""), request_id.set(scope["minivess.request_id"])
         try:
             await self.app(scope, _limited(receive, self.limits), send)
         finally:
             current_actor.reset(actor)
+            request_id.reset(name)
 
     async def _admit(self, scope: Scope) -> Person | None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
@@ -197,11 +199,11 @@ def _limited(receive: Receive, limits: Limits) -> Receive:
     return next_message
 
 
-def _with_headers(send: Send, request_id: str) -> Send:
+def _with_headers(send: Send, name: str) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            headers["X-Request-ID"] = request_id
+            headers["X-Request-ID"] = name
             headers["X-Content-Type-Options"] = "nosniff"
             headers.setdefault("Cache-Control", "no-store")
         await send(message)

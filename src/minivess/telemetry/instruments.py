@@ -1,0 +1,137 @@
+"""Instruments of the server: requests, jobs and the steps of a model. No names of people, images or files are recorded."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+
+import minivess
+from minivess.jobs import Job
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
+
+
+class Telemetry:
+    """Counts and times; shown to Prometheus, and sent to a collector where ``OTEL_EXPORTER_OTLP_ENDPOINT`` names one."""
+
+    def __init__(self) -> None:
+        """Make the instruments, and the exporters if an endpoint is configured."""
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+        readers: list[MetricReader] = [PrometheusMetricReader(registry=self._registry, scope_info_enabled=False)]
+        resource = Resource.create({"service.name": "minivess", "service.version": minivess.__version__})
+        self._traces = TracerProvider(resource=resource)
+        if any(os.environ.get(name) for name in _ENDPOINTS):
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+            _say_once()
+            readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
+            self._traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))  # its queue has a limit; what is over is lost
+        self._metrics = MeterProvider(readers, resource)
+        self._tracer = self._traces.get_tracer("minivess")
+        meter = self._metrics.get_meter("minivess")
+        self._meter = meter
+
+        def timer(name: str, description: str) -> Callable[[float, Mapping[str, str | int]], None]:
+            histogram = meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=_SECONDS)
+            return histogram.record
+
+        self._request_s = timer("http.server.request.duration", "Time to answer a request")
+        self._job_s = timer("minivess.job.duration", "Time from a job's request to its end, the wait included")
+        self._step_s = timer("minivess.step.duration", "Time of a step of a model: pre, infer, post, write")
+
+    def watch(self, name: str, description: str, read: Callable[[], Mapping[tuple[tuple[str, str], ...], float]]) -> None:
+        """Show a number that is read when somebody asks.
+
+        Args:
+            name: Of the gauge.
+            description: What it counts.
+            read: Gives attributes, as pairs, and the value for each.
+        """
+
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(value, dict(attributes)) for attributes, value in read().items()]
+
+        self._meter.create_observable_gauge(name, [observe], description=description)
+
+    @contextmanager
+    def request_span(self, method: str) -> Iterator[Span]:
+        """Trace a request; jobs that it runs become its children."""
+        with self._tracer.start_as_current_span(method, kind=SpanKind.SERVER) as span:
+            yield span
+
+    def requested(self, span: Span, *, method: str, route: str, status: int, seconds: float, request_id: str) -> None:
+        """Record a request that was answered.
+
+        Args:
+            span: What :meth:`request_span` gave.
+            method: HTTP method.
+            route: Template of the path, never the path itself, which may name an image.
+            status: HTTP status.
+            seconds: Time to answer it.
+            request_id: Its name in the log.
+        """
+        attributes: dict[str, str | int] = {
+            "http.request.method": method,
+            "http.route": route,
+            "http.response.status_code": status,
+        }
+        self._request_s(seconds, attributes)
+        span.update_name(f"{method} {route}")
+        span.set_attributes({**attributes, "minivess.request_id": request_id})
+        if status >= 500:
+            span.set_status(StatusCode.ERROR)
+
+    def job_ended(self, job: Job) -> None:
+        """Record a job that is over, with its steps."""
+        attributes = {"kind": job.kind, "subject": job.subject, "state": job.state}
+        ended = job.ended or job.created
+        self._job_s(ended - job.created, attributes)
+        span = self._tracer.start_span(f"job {job.kind}", start_time=int(job.created * 1e9), attributes=attributes)
+        for step in job.steps:
+            self._step_s(step.seconds, {"step": step.name, "kind": job.kind, "subject": job.subject})
+            span.add_event(step.name, {"seconds": step.seconds}, timestamp=step.start_ns)
+        if job.state == "failed":
+            span.set_status(StatusCode.ERROR)
+        span.end(int(ended * 1e9))
+
+    def exposition(self) -> bytes:
+        """Give the numbers in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def close(self) -> None:
+        """Send what is left, for a moment at most."""
+        self._traces.shutdown()
+        self._metrics.shutdown(timeout_millis=2000)
+
+
+def _say_once() -> None:
+    """Let a collector that does not answer be told of once, not with every batch."""
+    said: set[str] = set()
+
+    def first(record: logging.LogRecord) -> bool:
+        key = f"{record.name}:{record.msg}"
+        if key in said:
+            return False
+        said.add(key)
+        return True
+
+    for name in ("metric_exporter", "trace_exporter"):
+        logging.getLogger(f"opentelemetry.exporter.otlp.proto.http.{name}").addFilter(first)
+    for name in ("opentelemetry.sdk.metrics._internal.export", "opentelemetry.sdk._shared_internal"):
+        logging.getLogger(name).addFilter(first)
