@@ -32,6 +32,7 @@ import requests
 import torch
 from monai.bundle import ConfigParser
 
+from minivess.errors import MinivessError
 from minivess.models import save_weights, weights_path
 from minivess.paths import door
 from minivess.server import LabelServer, People, accounts_path, prepare_server
@@ -76,7 +77,7 @@ class Client:
             try:
                 action()
                 self.done[action.__name__] += 1
-            except Exception as error:
+            except (requests.RequestException, KeyError, ValueError, OSError, MinivessError) as error:
                 self.errors.append(f"{action.__name__}: {error!r}")
             time.sleep(self.random.uniform(0, 2 * PAUSE_S))
 
@@ -91,7 +92,10 @@ class Client:
         self.ask("POST", "/activelearning/random", json={"client_id": str(self.number)})
         self.ask("GET", "/datastore/image", params={"image": image})
         answer = self.ask(
-            "POST", "/infer/segresnet", params={"image": image, "output": "image"}, data={"params": '{"result_extension": ".nii.gz"}'}
+            "POST",
+            "/infer/segresnet",
+            params={"image": image, "output": "image"},
+            data={"params": '{"result_extension": ".nii.gz"}'},
         )
         file = self.folder / "prediction.nii.gz"
         file.write_bytes(answer.content)
@@ -133,7 +137,10 @@ class Client:
         )
         with file.open("rb") as stream:
             self.ask(
-                "PUT", "/datastore/image", params={"image": f"up{self.number}-{self.uploads}"}, files={"file": ("up.nii.gz", stream)}
+                "PUT",
+                "/datastore/image",
+                params={"image": f"up{self.number}-{self.uploads}"},
+                files={"file": ("up.nii.gz", stream)},
             )
 
     def open_session(self) -> None:
@@ -186,7 +193,9 @@ def main() -> None:
             admin = {"Authorization": f"Bearer {launch.token}"}
             trained = 0
             while time.monotonic() < until:
-                rows.append((time.monotonic() - begun, process.memory_info().rss / 2**20, process.num_threads(), process.num_fds()))
+                rows.append(
+                    (time.monotonic() - begun, process.memory_info().rss / 2**20, process.num_threads(), process.num_fds())
+                )
                 if (time.monotonic() - begun) // 600 >= trained:
                     trained += 1
                     requests.post(f"{server.url}/train/segresnet", json={"max_epochs": 1}, headers=admin, timeout=60)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from minivess.errors import InputError
+from minivess.evaluate import SealedTestSet
 from minivess.models import check_bundle, weights_path
 from minivess.paths import door
 from minivess.train import copy_bundle, presets, publish
@@ -17,7 +18,7 @@ MODELS = ("segresnet",)
 _SWITCHES = ("preload", "skip_trainers", "skip_strategies", "skip_scoring", "use_pretrained_model", "epistemic_enabled")
 #: Of MONAI Label's sample apps; they set up dropout passes, which this app's one-pass score does without.
 _WITHOUT_EFFECT = ("epistemic_model", "epistemic_samples", "epistemic_simulation_size", "epistemic_dropout", "server_mode")
-_VALUES = ("models", "labels", "bundle", "model_dir", "store_dir", "unit", "preset", "epistemic_max_samples")
+_VALUES = ("models", "labels", "bundle", "model_dir", "store_dir", "unit", "preset", "epistemic_max_samples", "sealed_test_set")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class AppSettings:
         use_pretrained_model: Use weights that are there already; else the model is hidden until it is trained.
         epistemic_enabled: Score images by uncertainty in the background.
         epistemic_max_samples: Images scored in one go; 0 is all.
+        sealed_test_set: Folder of a sealed test set; a training that meets it is refused.
     """
 
     bundle: Path
@@ -51,6 +53,7 @@ class AppSettings:
     use_pretrained_model: bool
     epistemic_enabled: bool
     epistemic_max_samples: int
+    sealed_test_set: Path | None
 
     @staticmethod
     def from_conf(app_dir: str, conf: dict[str, str]) -> AppSettings:
@@ -85,6 +88,7 @@ class AppSettings:
             use_pretrained_model=_switch(conf, "use_pretrained_model", default=True),
             epistemic_enabled=_switch(conf, "epistemic_enabled", default=True),
             epistemic_max_samples=_count(conf, "epistemic_max_samples"),
+            sealed_test_set=_sealed(conf.get("sealed_test_set", "")),
         )
 
     def prepare_bundle(self) -> Path:
@@ -110,6 +114,13 @@ def _count(conf: dict[str, str], key: str) -> int:
     if not text.isdigit():
         raise InputError(f"--conf {key} {conf[key]}: not a count. Allowed: 0 (all), 1, 2, ...")
     return int(text)
+
+
+def _sealed(text: str) -> Path | None:
+    if not text:
+        return None
+    SealedTestSet(Path(text))  # one that is missing or was changed stops the start
+    return Path(text).resolve()
 
 
 def _unit(text: str) -> Unit | None:

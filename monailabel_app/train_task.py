@@ -87,6 +87,7 @@ class VesselTrainTask(TrainTask):
             preset=preset,
             init_weights=current if counts and options["pretrained"] else None,
             overrides=overrides,
+            sealed=self.settings.sealed_test_set,
         )
         judges = validation or training
         after = mean_dice(self.bundle, result.weights, judges)

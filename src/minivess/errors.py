@@ -63,6 +63,12 @@ class DeadlineError(MinivessError):
     http_status = 504
 
 
+class LockoutError(MinivessError):
+    """Learning from what a model is to be reported on, or a test set that is not as it was sealed."""
+
+    http_status = 403
+
+
 class BusyError(MinivessError):
     """More work at once than is taken."""
 

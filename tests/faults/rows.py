@@ -40,6 +40,10 @@ ROWS = {
     48: ("two ask for the next case; one goes away", "different cases; the lease runs out"),
     49: ("the clock jumps back", "order by number"),
     50: ("the audit chain edited, cut, swapped, written anew", "the first bad entry is named"),
+    51: (
+        "a test case to learn from: the same file, renamed, re-compressed, converted, another of the same subject",
+        "LockoutError, exit 1, audit entry",
+    ),
 }
 
 

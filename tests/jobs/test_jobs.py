@@ -101,7 +101,8 @@ def test_what_others_see() -> None:
     ]
     for index in range(5):
         jobs.run(Job("scoring", id=f"s{index}"), lambda: None)
-    assert len(jobs.all()) == 3
+    assert len(jobs.all("scoring")) == 3
+    jobs.run(Job("infer", id="four"), lambda: None)
     with pytest.raises(NotFoundError):
         jobs.get("one")
     assert jobs.start(Job("scoring", id="r"), lambda: {"mean": 1}).id == "r"

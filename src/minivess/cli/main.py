@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from minivess.cli import audit, bundle, data, demo, doctor, evaluate, map_, predict, serve, store, synth, train, user
+from minivess.cli import audit, bundle, data, demo, doctor, evaluate, map_, predict, serve, store, synth, testset, train, user
 from minivess.errors import MinivessError, OutputError
 from minivess.quiet import prepare_process
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(synth.app, name="synth")
 app.add_typer(data.app, name="data")
+app.add_typer(testset.app, name="testset")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(map_.app, name="map")
 app.add_typer(store.app, name="store")

@@ -21,6 +21,9 @@ def train(
         str, typer.Option(help="How intensities are scaled: two_photon, light_sheet, mr_angiography or ct_angiography.")
     ] = "two_photon",
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    sealed: Annotated[
+        Path | None, typer.Option(help="Folder of a sealed test set.", show_default="DATASET/sealed_test where it is")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was cut off.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -29,6 +32,7 @@ def train(
     Example: minivess train runs/data --out runs/model --preset tiny
     """
     from minivess.errors import InputError
+    from minivess.evaluate.sealed import FOLDER
     from minivess.paths import door
     from minivess.train import copy_bundle, publish, read_dataset, set_modality, train_bundle
 
@@ -38,6 +42,7 @@ def train(
     if resume and not run.exists():
         raise InputError(f"There is no training in {run} to go on with. Leave out --resume.")
     sections = read_dataset(dataset)
+    beside = (dataset if dataset.is_dir() else dataset.parent) / FOLDER
     copy_bundle(bundle or door("bundles/segresnet"), out)
     set_modality(out, modality)
     overrides: dict[str, Any] = {"seed": seed, "notes": {"dataset": dataset.name, "preset": preset}}
@@ -51,6 +56,7 @@ def train(
         preset=preset,
         init_weights=init,
         overrides=overrides,
+        sealed=sealed or (beside if beside.is_dir() else None),
     )
     weights = publish(result.weights, out)
     held_out = "held-out" if result.held_out else "training (none was held out)"

@@ -1,4 +1,4 @@
-"""Which jobs are there? The last ones are remembered."""
+"""Which jobs are there? The last ones of each kind are remembered."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Jobs:
         """Begin with none.
 
         Args:
-            remembered: Jobs that are over and still told of.
+            remembered: Jobs of each kind that are over and still told of.
             at_once: Jobs that may wait or run at the same time; more are refused.
         """
         self.remembered = remembered
@@ -93,7 +93,7 @@ class Jobs:
                 raise ConflictError(f"A job with the id {job.id} is under way. Send another X-Request-ID.")
             if sum(not other.over for other in self._jobs.values()) >= self.at_once:
                 raise BusyError(f"{self.at_once} jobs wait or run already. Try again in a while.")
-            over = [other.id for other in self._jobs.values() if other.over]
+            over = [other.id for other in self._jobs.values() if other.over and other.kind == job.kind]
             for old in over[: max(0, len(over) - self.remembered + 1)]:
                 del self._jobs[old]
             self._jobs[job.id] = job

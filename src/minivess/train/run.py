@@ -16,8 +16,10 @@ from typing import Any
 from monai.bundle import ConfigWorkflow
 
 from minivess.errors import BundleError, InputError
+from minivess.evaluate import SealedTestSet
 from minivess.models import MODALITIES, check_bundle, check_overrides, read_notes, weights_path
 from minivess.paths import atomic_file
+from minivess.store import current_actor, system_user
 from minivess.train.dataset import Case
 
 # It warns that bundles may bring a logging.conf; ours may not.
@@ -60,6 +62,7 @@ def train_bundle(
     preset: str = "full",
     init_weights: Path | None = None,
     overrides: dict[str, Any] | None = None,
+    sealed: Path | None = None,
 ) -> TrainingResult:
     """Train a bundle; a run that was cut off goes on when it is called again with the same output folder.
 
@@ -71,8 +74,10 @@ def train_bundle(
         preset: One of :func:`presets`.
         init_weights: Weights to start from.
         overrides: Further values for keys of the configuration, plain data only.
+        sealed: Folder of a sealed test set, none of whose cases and subjects may be among the cases.
 
     Raises:
+        LockoutError: When one is.
         InputError: When there is no case or the preset is unknown.
         BundleError: When the bundle or an override is refused, or the training gave no weights.
     """
@@ -81,6 +86,9 @@ def train_bundle(
         raise InputError("A training needs at least one labelled case. Got none: annotate one and submit it first.")
     if preset not in presets(bundle):
         raise InputError(f"Unknown preset {preset!r}. Allowed: {', '.join(presets(bundle))}.")
+    if sealed is not None:
+        cases = [case.to_item() for case in (*training, *validation)]
+        SealedTestSet(sealed).refuse(cases, purpose="training", actor=current_actor.get() or system_user())
     values: dict[str, Any] = {
         **(overrides or {}),
         "notes": {**(overrides or {}).get("notes", {}), **_subjects(training, validation)},

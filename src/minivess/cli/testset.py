@@ -1,0 +1,48 @@
+"""``minivess testset``: seal the cases that a model is reported on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from minivess.cli.output import Json, answer
+
+app = typer.Typer(no_args_is_help=True, help="The sealed test set, which no training may touch.")
+
+
+@app.command("seal")
+def seal(
+    dataset: Annotated[Path, typer.Argument(help="Folder with dataset.json; its test section is sealed.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the sealed test set.", show_default="DATASET/sealed_test")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write down, signed, the contents and subjects of the test cases; from now on a training that has one is refused.
+
+    Example: minivess testset seal data
+    """
+    from minivess.evaluate import SealedTestSet
+    from minivess.evaluate.sealed import FOLDER
+    from minivess.store import system_user
+    from minivess.train.dataset import items
+
+    folder = out or (dataset if dataset.is_dir() else dataset.parent) / FOLDER
+    sealed = SealedTestSet.seal(folder, items(str(dataset), "test"), actor=system_user())
+    about = {"folder": str(folder), "cases": len(sealed.fingerprints), "subjects": sorted(sealed.subjects)}
+    answer(about, as_json=as_json, text=f"Sealed in {folder}: {len(sealed.fingerprints)} cases, {len(sealed.subjects)} subjects.")
+
+
+@app.command("verify")
+def verify(folder: Annotated[Path, typer.Argument(help="Folder of the sealed test set.")], as_json: Json = False) -> None:
+    """Check that the test set is as it was sealed, and count who tried to learn from it.
+
+    Example: minivess testset verify data/sealed_test
+    """
+    from minivess.evaluate import SealedTestSet
+
+    sealed = SealedTestSet(folder)
+    refused = sum(entry["action"] == "testset.refuse" for entry in sealed.chain.entries())
+    verdict = {**asdict(sealed.chain.verify()), "cases": len(sealed.fingerprints), "refused": refused}
+    answer(verdict, as_json=as_json, text=f"As it was sealed: {len(sealed.fingerprints)} cases; {refused} attempts refused.")

@@ -1,0 +1,105 @@
+"""The sealed test set keeps test cases out of training under whatever name."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivess.cli.main import run
+from minivess.errors import InputError, LockoutError
+from minivess.evaluate import SealedTestSet, fingerprint
+from minivess.train import make_dataset
+from minivess.volume import Volume, read_volume, reorient, write_volume
+
+
+@pytest.fixture
+def sealed(dataset: Path, tmp_path: Path) -> tuple[SealedTestSet, Path]:
+    copy = Path(shutil.copytree(dataset, tmp_path / "data"))
+    assert run(["testset", "seal", str(copy), "--out", str(tmp_path / "sealed")]) == 0
+    return SealedTestSet(tmp_path / "sealed"), copy
+
+
+def renamed(source: Path, folder: Path) -> Path:
+    return Path(shutil.copyfile(source, folder / "harmless.nii.gz"))
+
+
+def recompressed(source: Path, folder: Path) -> Path:
+    target = folder / "x.nii.gz"
+    target.write_bytes(gzip.compress(gzip.decompress(source.read_bytes()), 1))
+    assert target.read_bytes() != source.read_bytes()
+    return target
+
+
+def as_nrrd(source: Path, folder: Path) -> Path:
+    return write_volume(read_volume(source), folder / "x.nrrd")
+
+
+def as_tiff(source: Path, folder: Path) -> Path:
+    return write_volume(read_volume(source), folder / "x.ome.tif")
+
+
+def as_float_and_turned(source: Path, folder: Path) -> Path:
+    volume = reorient(read_volume(source), "PIR")
+    return write_volume(volume.with_array(volume.array.astype(np.float32)), folder / "x.nii.gz")
+
+
+@pytest.mark.row(51)
+@pytest.mark.parametrize("disguise", [shutil.copy, renamed, recompressed, as_nrrd, as_tiff, as_float_and_turned])
+def test_a_test_case_is_known_in_every_disguise(sealed: tuple[SealedTestSet, Path], tmp_path: Path, disguise) -> None:
+    test_set, data = sealed
+    folder = tmp_path / "new" / "images"
+    folder.mkdir(parents=True)
+    file = Path(disguise(data / "images" / "stack3.nii.gz", folder))
+    with pytest.raises(LockoutError, match="voxels are those of a test case"):
+        test_set.refuse([{"image": str(file), "subject": "somebody"}], purpose="training", actor="x")
+    other = {"image": str(data / "images" / "stack0.nii.gz"), "subject": "stack0"}
+    test_set.refuse([other], purpose="training", actor="x")
+
+
+@pytest.mark.row(51)
+def test_the_command_refuses_with_exit_1_and_an_audit_entry(
+    sealed: tuple[SealedTestSet, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test_set, data = sealed
+    (data / "sealed_test").symlink_to(test_set.folder)
+    make_dataset(data, validation=["stack2"])  # the test case goes to the training
+    before = len(list(test_set.chain.entries()))
+    assert run(["train", str(data), "--out", str(tmp_path / "model")]) == 1
+    assert "LockoutError: 1 cases for training belong to the sealed test set" in capsys.readouterr().err
+    (data / "images" / "stack3.nii.gz").unlink()
+    (data / "labels" / "stack3.nii.gz").unlink()
+    make_dataset(data, subjects={"stack1": "stack3"})  # another case of the same subject
+    assert run(["train", str(data), "--out", str(tmp_path / "model2"), "--sealed", str(test_set.folder)]) == 1
+    assert "its subject is in the test set" in capsys.readouterr().err
+    entries = list(test_set.chain.entries())[before:]
+    assert [(e["action"], e["details"]) for e in entries] == [("testset.refuse", {"purpose": "training", "cases": 1})] * 2
+    assert run(["testset", "verify", str(test_set.folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["refused"] == 2
+
+
+def test_a_test_set_that_was_changed_is_no_test_set(sealed: tuple[SealedTestSet, Path]) -> None:
+    test_set, _ = sealed
+    file = test_set.folder / "sealed.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "subjects": []}))
+    with pytest.raises(LockoutError, match="not as it was sealed"):
+        SealedTestSet(test_set.folder)
+    assert run(["testset", "verify", str(test_set.folder)]) == 1
+    with pytest.raises(InputError, match="minivess testset seal"):
+        SealedTestSet(test_set.folder / "nothing")
+
+
+def test_fingerprints_differ_where_voxels_do() -> None:
+    noise = np.random.default_rng(0)
+    array = noise.integers(0, 200, (8, 9, 4), dtype=np.uint8)
+    volume = Volume(array, np.diag([1.0, 1.0, 2.0, 1.0]), "um")
+    changed = array.copy()
+    changed[0, 0, 0] += 1
+    assert fingerprint(volume) != fingerprint(volume.with_array(changed))
+    assert fingerprint(volume) != fingerprint(Volume(array[:, :, :3], volume.affine, "um"))
+    assert fingerprint(volume) == fingerprint(Volume(array[::-1].astype(np.float32), volume.affine, "um"))
