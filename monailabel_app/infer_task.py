@@ -89,7 +89,7 @@ class VesselInferTask(InferTask):
         for key in ("foreground", "background"):
             _check_points(request.get(key), key, volume)
         with job.step("infer"):
-            prediction = self.predict(volume, job=job, device=request.get("device") or None, roi=_roi(request.get("roi")))
+            prediction = self.predict(volume, job=job, device=_device(request), roi=_roi(request.get("roi")))
         with job.step("post"):
             mask = prediction.mask
             score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
@@ -133,6 +133,11 @@ def _choice(request: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> s
     if value not in allowed:
         raise InputError(f"{key} {value!r} is not known. Allowed: {', '.join(allowed)}.")
     return str(value)
+
+
+def _device(request: Mapping[str, Any]) -> str | None:
+    named = request.get("device") or None
+    return named[0] if isinstance(named, list) else named  # the whole list, where nobody chose
 
 
 def _roi(value: Any) -> Roi | None:

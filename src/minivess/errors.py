@@ -63,6 +63,12 @@ class DeadlineError(MinivessError):
     http_status = 504
 
 
+class RemoteError(MinivessError):
+    """Another server that does not answer, or not as it should."""
+
+    http_status = 502
+
+
 class LockoutError(MinivessError):
     """Learning from what a model is to be reported on, or a test set that is not as it was sealed."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from contract.test_label_app import client, copied_app, stock_launch
+from contract.conftest import copied_app, stock_launch
+from contract.test_label_app import client
 
 from minivess.models import weights_path
 from minivess.server import LabelServer

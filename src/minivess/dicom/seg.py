@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from hashlib import sha256
 from pathlib import Path
 
 import highdicom as hd
@@ -27,12 +28,13 @@ _TYPE_2 = (
 )  # fmt: skip
 
 
-def derived_uid(series: Series, model: ModelRef, what: str) -> UID:
-    """Derive a UID from the source series, the weights and the code: the same case again replaces its result."""
-    return generate_uid(entropy_srcs=[series.uid, model.weights_sha256, model.version, minivess.__version__, what])
+def derived_uid(series: Series, model: ModelRef | None, what: str, content: str = "") -> UID:
+    """Derive a UID from the source series and what made the result: the same case again replaces its result."""
+    source = [model.weights_sha256, model.version] if model is not None else [content]
+    return generate_uid(entropy_srcs=[series.uid, *source, minivess.__version__, what])
 
 
-def write_seg(mask: Volume, series: Series, model: ModelRef, path: Path) -> Path:
+def write_seg(mask: Volume, series: Series, model: ModelRef | None, path: Path) -> Path:
     """Write a mask on a series' grid as a BINARY DICOM SEG with one segment, blood vessel (SCT 59820001).
 
     Patient and study are those of the source: the SEG is exactly as identified as its source. An empty mask gives a valid
@@ -41,7 +43,8 @@ def write_seg(mask: Volume, series: Series, model: ModelRef, path: Path) -> Path
     Args:
         mask: Volume of 0 and 1.
         series: What was segmented.
-        model: What segmented it; name, version and weights' hash become the algorithm identification.
+        model: What segmented it; name, version and weights' hash become the algorithm identification. None where a person
+            has drawn or accepted it: the segment is then of the type MANUAL.
         path: The file to write.
 
     Raises:
@@ -52,21 +55,20 @@ def write_seg(mask: Volume, series: Series, model: ModelRef, path: Path) -> Path
     sources = [_completed(dataset, series.frame_of_reference_uid) for dataset in series.datasets]
     voxels = (mask.array > 0).astype(np.uint8)
     found = bool(voxels.any())
-    algorithm = hd.AlgorithmIdentificationSequence(
-        name=model.bundle,
-        family=codes.DCM.ArtificialIntelligence,
-        version=model.version,
-        source=MANUFACTURER,
-        parameters={"weights_sha256": model.weights_sha256},
-    )
+    made = model or ModelRef("label server", minivess.__version__, sha256(voxels.tobytes()).hexdigest())
+    types = hd.seg.SegmentAlgorithmTypeValues
+
+    def uid(what: str) -> UID:
+        return derived_uid(series, model, what, made.weights_sha256)
+
     description = hd.seg.SegmentDescription(
         segment_number=1,
         segment_label="vessel",
         segmented_property_category=codes.SCT.BodyStructure,
         segmented_property_type=hd.sr.CodedConcept("59820001", "SCT", "Blood vessel"),
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=algorithm,
-        tracking_uid=derived_uid(series, model, "tracking"),
+        algorithm_type=types.AUTOMATIC if model is not None else types.MANUAL,
+        algorithm_identification=_identification(model) if model is not None else None,
+        tracking_uid=uid("tracking"),
         tracking_id="vessel",
     )
     segmentation = hd.seg.Segmentation(
@@ -74,22 +76,32 @@ def write_seg(mask: Volume, series: Series, model: ModelRef, path: Path) -> Path
         pixel_array=to_dicom(series.volume.with_array(voxels), frame_of_reference_uid=series.frame_of_reference_uid),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[description],
-        series_instance_uid=derived_uid(series, model, "series"),
+        series_instance_uid=uid("series"),
         series_number=_series_number(sources[0]),
-        sop_instance_uid=derived_uid(series, model, "instance"),
+        sop_instance_uid=uid("instance"),
         instance_number=1,
         manufacturer=MANUFACTURER,
-        manufacturer_model_name=model.bundle,
-        software_versions=[f"minivess {minivess.__version__}", f"bundle {model.version}"],
-        device_serial_number=model.weights_sha256[:16],
+        manufacturer_model_name=made.bundle,
+        software_versions=[f"minivess {minivess.__version__}", f"bundle {made.version}"],
+        device_serial_number=made.weights_sha256[:16],
         series_description="Vessels" if found else "Vessels: no finding",
         content_label="VESSELS",
-        content_description="Automatic segmentation of blood vessels",
+        content_description=f"{'Automatic' if model is not None else 'Accepted'} segmentation of blood vessels",
         omit_empty_frames=found,
     )
     with atomic_file(path) as temporary:
         segmentation.save_as(temporary, enforce_file_format=True)
     return path
+
+
+def _identification(model: ModelRef) -> hd.AlgorithmIdentificationSequence:
+    return hd.AlgorithmIdentificationSequence(
+        name=model.bundle,
+        family=codes.DCM.ArtificialIntelligence,
+        version=model.version,
+        source=MANUFACTURER,
+        parameters={"weights_sha256": model.weights_sha256},
+    )
 
 
 def read_seg(path: Path) -> Volume:

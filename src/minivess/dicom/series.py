@@ -26,7 +26,8 @@ GAP_TOLERANCE_SHARE = 0.01
 TILT_TOLERANCE_DEGREES = 0.1
 ORIENTATION_TOLERANCE = 1e-4
 
-_NO_IMAGES = frozenset({"SEG", "SR", "RTSTRUCT", "RTPLAN", "RTDOSE", "PR", "KO", "REG", "DOC"})
+#: Modalities that are no images of a volume.
+NO_IMAGES = frozenset({"SEG", "SR", "RTSTRUCT", "RTPLAN", "RTDOSE", "PR", "KO", "REG", "DOC"})
 _NEEDED = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "FrameOfReferenceUID")
 
 
@@ -109,7 +110,7 @@ def _by_series(folder: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
             raise InputError(f"{file.name} is damaged DICOM ({error}). Export it again.") from error
         if "SeriesInstanceUID" not in header:
             raise InputError(f"{file.name} does not say which series it belongs to (no SeriesInstanceUID). Export it again.")
-        if header.get("Modality") not in _NO_IMAGES:
+        if header.get("Modality") not in NO_IMAGES:
             candidates[str(header.SeriesInstanceUID)].append(file)
     return dict(candidates), tuple(ignored)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import time
 import uuid
@@ -124,8 +125,7 @@ class Guard:
         self._check_length(headers)
         if path in OPEN:
             return None
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        person = self.people.of_token(token.strip()) if scheme.lower() == "bearer" and token else None
+        person = self._person(headers.get("authorization", ""))
         if person is None:
             raise HTTPException(401, "A token is needed: Authorization: Bearer TOKEN. Whoever runs the server gives you one.")
         needed: Role = next((role for verb, prefix, role in NEEDED if method == verb and path.startswith(prefix)), "reader")
@@ -136,6 +136,20 @@ class Guard:
                 403, f"{method} {path} needs the role {needed}; yours is {person.role}. Ask whoever runs the server."
             )
         return person
+
+    def _person(self, authorization: str) -> Person | None:
+        """Find who it is by a token, alone or as the password to their name, as ``curl -u`` and ``~/.netrc`` send it."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() == "bearer":
+            return self.people.of_token(token.strip())
+        if scheme.lower() != "basic":
+            return None
+        try:
+            name, _, token = base64.b64decode(token, validate=True).decode().partition(":")
+        except ValueError:
+            return None
+        person = self.people.of_token(token)
+        return person if person is not None and person.name == name else None
 
     def _check_host(self, headers: Headers) -> None:
         """Refuse to be called by a strange name: a web page could else point its own name at this address."""

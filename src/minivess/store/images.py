@@ -20,6 +20,8 @@ from minivess.store.submission import check_magic
 from minivess.volume import Unit, read_volume
 from minivess.volume.io import VOLUME_SUFFIXES, suffix_of
 
+#: In what is known of a case: its image is fetched when it is first needed.
+REMOTE = "remote"
 #: Plain TIFF is not among them: it does not say how large a voxel is.
 IMAGE_SUFFIXES = tuple(s for s in VOLUME_SUFFIXES if s not in (".tif", ".tiff"))
 
@@ -52,7 +54,7 @@ class Images:
             (tag,),
         )
         cases = [Case.of_row(row, self.studies) for row in rows if labelled is None or bool(row["has"]) == labelled]
-        return [case for case in cases if case.image.exists()]
+        return [case for case in cases if case.image.exists() or case.info.get(REMOTE)]
 
     def get(self, case_id: str) -> Case:
         """Find a case.
@@ -105,6 +107,18 @@ class Images:
             fsync_folder(self.studies)
         self._enter(target, actor=actor, info=info or {})
         return self.get(case_id)
+
+    def announce(self, name: str, *, info: Mapping[str, Any]) -> str:
+        """Take in an image that is somewhere else and will be laid into the studies under a name when it is needed.
+
+        Args:
+            name: File name in the studies.
+            info: What is known of it.
+
+        Returns:
+            The id of the case; one that is known already stays as it is.
+        """
+        return self._enter(self.studies / name, actor="server", info={**info, REMOTE: True})
 
     def remove(self, case_id: str, *, actor: str) -> None:
         """Take a case out of all lists; its image and its labels stay on the disk."""

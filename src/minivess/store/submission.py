@@ -17,6 +17,8 @@ from minivess.volume import Unit, Volume, read_volume, reorient
 from minivess.volume.io import suffix_of
 
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
+#: Bare uint8 voxels in Fortran order on the image's grid, as OHIF's panel sends them.
+BARE_SUFFIX = ".bin"
 #: White: the value of a mask that knows no classes.
 MASK = 255
 
@@ -48,7 +50,7 @@ def check_label(
     """Check an uploaded label against its image.
 
     Args:
-        upload: ``.nii``, ``.nii.gz`` or single-file ``.nrrd``.
+        upload: ``.nii``, ``.nii.gz``, single-file ``.nrrd``, or ``.bin``: bare uint8 voxels of the image's grid, x fastest.
         image: The image that it labels.
         labels: The server's label names and their values, from 1.
         label_info: What the values of the upload mean, as MONAI Label's clients send it: rows of ``name`` and ``idx``.
@@ -60,8 +62,11 @@ def check_label(
         GeometryError: When it does not lie on the image's grid; both grids are named.
         InputError: When it cannot be read, is not of whole numbers, holds unknown labels, or is empty.
     """
-    check_magic(upload, LABEL_SUFFIXES)
-    label = read_volume(upload, unit=unit)
+    if upload.suffix == BARE_SUFFIX:
+        label = _bare(upload, image)
+    else:
+        check_magic(upload, LABEL_SUFFIXES)
+        label = read_volume(upload, unit=unit)
     placed, changes = _on_grid(label, image)
     values = _whole_numbers(placed.array)
     array, voxels = _by_name(placed.array, values, labels, label_info, changes)
@@ -93,6 +98,13 @@ def check_magic(path: Path, allowed: Sequence[str]) -> None:
         raise UnsupportedFormatError(
             f"The content of the file is not {suffix}, though its name says so. Allowed: {', '.join(allowed)}."
         )
+
+
+def _bare(upload: Path, image: Volume) -> Volume:
+    size, wanted = upload.stat().st_size, int(np.prod(image.shape))
+    if size != wanted:
+        raise InputError(f"A label without a header has one byte a voxel: {wanted} for {image.shape}. Got {size} bytes.")
+    return image.with_array(np.fromfile(upload, np.uint8).reshape(image.shape, order="F"))
 
 
 def _looks_like(suffix: str, head: bytes) -> bool:
