@@ -170,6 +170,10 @@ class StoreDatastore(Datastore):
         """Give the revision that this thread has just saved."""
         return getattr(self._thread, "saved", None)
 
+    def remarks(self, saved: Revision) -> dict[str, Any]:
+        """Say what became of a label besides."""
+        return {}
+
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Let no label of a tag count; its revisions stay."""
         with _answering():

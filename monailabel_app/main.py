@@ -23,10 +23,12 @@ from batch import segment_all
 from http_errors import as_http
 from infer_task import VesselInferTask
 from label_store import LEASE_S, StoreDatastore, actor_of
+from minivess.dicom.web import DicomWeb
 from minivess.errors import InputError, NotFoundError, UsageError
 from minivess.jobs import Job, Jobs, Urgency
 from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
+from pacs import PacsDatastore
 from scoring import DiceScoring, ScoreFile, UncertaintyScoring
 from settings import AppSettings
 from strategies import MostUncertain
@@ -57,7 +59,11 @@ class VesselApp(MONAILabelApp):
     def init_datastore(self) -> Datastore:
         """Keep labels as revisions in the label store; labels that MONAI Label has left in the studies are taken over."""
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
+            user, password = settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD
+            web = DicomWeb(self.studies, user=user or "", password=password or "")
+            cache = self.settings.model_dir.parent / "studies"
+            cache.mkdir(parents=True, exist_ok=True)
+            return PacsDatastore(LabelStore(cache, root=self.settings.store_dir, labels={"vessel": 1}), web)
         store = LabelStore(Path(self.studies), root=self.settings.store_dir, labels={"vessel": 1}, unit=self.settings.unit)
         datastore = StoreDatastore(store)
         import_once(store)
@@ -170,7 +176,8 @@ class VesselApp(MONAILabelApp):
         kept = self.datastore().saved()
         if kept is None:
             return {}
-        return {"minivess": {"revision": kept.number, "voxels": kept.info["voxels"], "changes": kept.info["changes"]}}
+        about = {"revision": kept.number, "voxels": kept.info["voxels"], "changes": kept.info["changes"]}
+        return {"minivess": {**about, **self.datastore().remarks(kept)}}
 
 
 def _known(kind: str, name: Any, known: Collection[str]) -> None:

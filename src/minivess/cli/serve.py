@@ -9,24 +9,29 @@ import typer
 
 
 def serve(
-    studies: Annotated[Path, typer.Argument(help="Folder with the images (.nii.gz or .nrrd).")],
+    studies: Annotated[str, typer.Argument(help="Folder with the images (.nii.gz or .nrrd), or address of a DICOMweb server.")],
     host: Annotated[str, typer.Option(help="Address to listen on; one that is not loopback needs accounts.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     workspace: Annotated[
-        Path | None, typer.Option(help="Where the app, the model and its runs are kept.", show_default="STUDIES/.minivess")
+        Path | None,
+        typer.Option(help="Where the app, the model and its runs are kept.", show_default="STUDIES/.minivess"),
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="A trained bundle to start from.")] = None,
     conf: Annotated[list[str] | None, typer.Option(help="KEY=VALUE setting of the app; repeat.")] = None,
 ) -> None:
-    """Serve a folder of studies to MONAI Label clients such as 3D Slicer; Ctrl-C stops it.
+    """Serve a folder of studies, or those of a DICOMweb server, to MONAI Label clients such as 3D Slicer; Ctrl-C stops it.
+
+    A DICOMweb server that asks who you are: set MONAI_LABEL_DICOMWEB_USERNAME and MONAI_LABEL_DICOMWEB_PASSWORD.
 
     Example: minivess serve studies --bundle runs/model --conf unit=um
+    Example: minivess serve http://127.0.0.1:8042/dicom-web --workspace work
     """
     import os
     import sys
 
     from minivess.errors import UsageError
     from minivess.server import prepare_server
+    from minivess.server.serve import is_address
 
     pairs = [text.partition("=") for text in conf or []]
     if not all(key and sign for key, sign, _ in pairs):
@@ -34,7 +39,8 @@ def serve(
     settings = {key: value for key, _, value in pairs}
     if bundle is not None:
         settings["bundle"] = str(bundle.resolve())
-    launch = prepare_server(studies, workspace=workspace or studies / ".minivess", host=host, port=port, conf=settings)
+    beside = (Path() if is_address(studies) else Path(studies)) / ".minivess"
+    launch = prepare_server(studies, workspace=workspace or beside, host=host, port=port, conf=settings)
     typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C). In 3D Slicer: module MONAILabel, that address.")
     typer.echo(f"User name: admin   Password (token, good until the server stops): {launch.token}")
     typer.echo("More people: minivess user add NAME --role annotator")

@@ -102,13 +102,20 @@ class DicomWeb:
                 raise RemoteError(f"The DICOM server sent {count} of {series.instances} instances. Try again.")
         return folder
 
-    def store(self, file: Path) -> None:
+    def store(self, file: Path) -> str:
         """Put an instance on the server; the same one again is no fault.
+
+        Returns:
+            Its SOPInstanceUID.
 
         Raises:
             RemoteError: When it is not taken.
         """
-        self._asked(lambda: self._client.store_instances([pydicom.dcmread(file)]))
+        dataset = pydicom.dcmread(file)
+        answer = self._asked(lambda: self._client.store_instances([dataset]))
+        if answer.get("FailedSOPSequence"):
+            raise RemoteError(f"The DICOM server at {self.url} did not take the instance. Its log tells why.")
+        return str(dataset.SOPInstanceUID)
 
     def _save(self, series: RemoteSeries, folder: Path) -> int:
         count = 0
@@ -124,7 +131,7 @@ class DicomWeb:
             status = getattr(getattr(error, "response", None), "status_code", None)
             said = f"status {status}" if status else type(error).__name__
             raise RemoteError(
-                f"The DICOM server at {self.url} did not answer as it should ({said}). Is it running, and is that its DICOMweb path?"
+                f"The DICOM server at {self.url} did not answer as it should ({said}). Does it run? Is that its DICOMweb path?"
             ) from error
 
 

@@ -50,14 +50,14 @@ def accounts_path(workspace: Path) -> Path:
 
 
 def prepare_server(
-    studies: Path, *, workspace: Path, host: str = "127.0.0.1", port: int = 8000, conf: Mapping[str, str] | None = None
+    studies: Path | str, *, workspace: Path, host: str = "127.0.0.1", port: int = 8000, conf: Mapping[str, str] | None = None
 ) -> Launch:
     """Prepare the app in a workspace and say how to serve it.
 
     The app is copied, since MONAI Label writes folders into it; the model and its runs lie in ``workspace/model``.
 
     Args:
-        studies: Folder with the images.
+        studies: Folder with the images, or the address of a DICOMweb server.
         workspace: Folder that the server may write to.
         host: Address to listen on; one that is not loopback needs accounts.
         port: TCP port.
@@ -73,7 +73,7 @@ def prepare_server(
         raise MissingExtraError(
             f"The label server needs {', '.join(missing)}. Install the extra label (in a checkout: make setup)"
         )
-    if not studies.is_dir():
+    if not is_address(studies) and not Path(studies).is_dir():
         raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes into a folder and name it.")
     accounts = accounts_path(workspace)
     if not is_loopback(host) and not People(accounts).all():
@@ -96,6 +96,11 @@ def prepare_server(
     token = secrets.token_urlsafe(24)
     environment = {ACCOUNTS: str(accounts.resolve()), ADMIN_TOKEN: token, HOST: host}
     return Launch(command, environment, f"http://{f'[{host}]' if ':' in host else host}:{port}", token)
+
+
+def is_address(studies: Path | str) -> bool:
+    """Tell whether studies lie on a DICOMweb server."""
+    return str(studies).startswith(("http://", "https://"))
 
 
 class LabelServer:

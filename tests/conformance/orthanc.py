@@ -1,0 +1,70 @@
+"""A real Orthanc with its DICOMweb plugin, on loopback, with an empty store of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pydicom
+import pytest
+import requests
+from dicomweb_client.api import DICOMwebClient
+
+from minivess.server.serve import free_port
+
+_PLUGINS = (Path("/usr/share/orthanc/plugins"), Path("/usr/lib/orthanc"))
+
+
+class Orthanc:
+    """The server as a child process; stopped and started again it keeps what it has."""
+
+    def __init__(self, folder: Path) -> None:
+        program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
+        plugin = next((file for place in _PLUGINS for file in place.glob("libOrthancDicomWeb.so*")), None)
+        if program is None or plugin is None:
+            pytest.skip("no Orthanc here: apt-get install orthanc orthanc-dicomweb")
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/dicom-web"
+        folder.mkdir(parents=True)
+        config = {
+            "Name": "test", "HttpPort": self.port, "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
+            "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomServerEnabled": False,
+            "OverwriteInstances": False, "Plugins": [str(plugin)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        }  # fmt: skip
+        (folder / "orthanc.json").write_text(json.dumps(config))
+        self._command, self._log = [program, str(folder / "orthanc.json")], folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            try:
+                requests.get(f"{self.url}/studies", timeout=5).raise_for_status()
+                return
+            except requests.RequestException:
+                assert self._process.poll() is None, self._log.read_text()[-2000:]
+                time.sleep(0.2)
+        raise AssertionError(f"Orthanc did not start: {self._log.read_text()[-2000:]}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process = None
+
+    def add(self, folder: Path) -> str:
+        """Send the files of a series there, and give its UID."""
+        datasets = [pydicom.dcmread(file) for file in sorted(folder.rglob("*.dcm"))]
+        DICOMwebClient(self.url).store_instances(datasets)
+        return str(datasets[0].SeriesInstanceUID)
+
+    def segs(self) -> list[pydicom.Dataset]:
+        client = DICOMwebClient(self.url)
+        found = client.search_for_instances(search_filters={"Modality": "SEG"}, fields=["StudyInstanceUID", "SeriesInstanceUID"])
+        keys = [[row[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018")] for row in found]
+        return [client.retrieve_instance(*key) for key in keys]

@@ -1,0 +1,160 @@
+"""Studies on a real DICOM server: listed, fetched, segmented, and the accepted label is there as SEG, voxel by voxel."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import requests
+from conformance.orthanc import Orthanc
+from dicom.test_seg import dciodvfy
+from dicom.test_series import ORIENTATIONS, edit, volume_of
+
+from minivess.dicom import read_seg, read_series, write_series
+from minivess.models import weights_path
+from minivess.server import LabelServer, prepare_server
+from minivess.server.serve import free_port
+from minivess.train import copy_bundle, publish
+from minivess.volume import Volume, read_volume, resample_like, write_volume
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    running = Orthanc(tmp_path / "orthanc")
+    running.start()
+    yield running
+    running.stop()
+
+
+class Site:
+    """A label server whose studies are on Orthanc."""
+
+    def __init__(self, server: LabelServer) -> None:
+        self.server = server
+
+    def ask(self, method: str, path: str, **keywords: object) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.server.launch.token}"}
+        return requests.request(method, f"{self.server.url}{path}", headers=headers, timeout=200, **keywords)
+
+    def image(self, uid: str, folder: Path) -> Volume:
+        answer = self.ask("GET", "/datastore/image", params={"image": uid})
+        assert answer.status_code == 200, answer.text
+        (folder / "got.nii.gz").write_bytes(answer.content)
+        return read_volume(folder / "got.nii.gz")
+
+    def submit(self, uid: str, mask: Volume, folder: Path) -> dict:
+        file = write_volume(mask, folder / "mask.nrrd")
+        with file.open("rb") as stream:
+            answer = self.ask("PUT", "/datastore/label", params={"image": uid}, files={"label": ("mask.nrrd", stream)})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["minivess"]
+
+
+def serve(orthanc: Orthanc, folder: Path, bundle: Path) -> LabelServer:
+    publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
+    launch = prepare_server(orthanc.url, workspace=folder, port=free_port(), conf={"preset": "tiny", "skip_scoring": "true"})
+    return LabelServer(launch, log=folder / "server.log")
+
+
+def a_mask(image: Volume) -> Volume:
+    return image.with_array((image.array > np.percentile(image.array, 80)).astype(np.uint8))
+
+
+def on_series(seg: pydicom.Dataset, source: Path, folder: Path) -> np.ndarray:
+    path = folder / f"{seg.SOPInstanceUID}.dcm"
+    seg.save_as(path, enforce_file_format=True)
+    assert dciodvfy(path) == []
+    return resample_like(read_seg(path), read_series(source).volume, order=0).array
+
+
+def test_list_fetch_infer_and_the_accepted_label_comes_back_as_seg(orthanc: Orthanc, bundle: Path, tmp_path: Path) -> None:
+    sources = {}
+    for name in ("oblique", "sagittal"):
+        folder = write_series(volume_of(ORIENTATIONS[name], (40, 36, 9)), tmp_path / name, name=name, patient_id="SECRET-1")
+        sources[orthanc.add(folder)] = folder
+    first, second = sources
+    with serve(orthanc, tmp_path / "work", bundle) as server:
+        site = Site(server)
+        listed = site.ask("GET", "/datastore/", params={"output": "all"})
+        assert set(listed.json()["objects"]) == set(sources)
+        subjects = {row["image"]["info"]["subject"] for row in listed.json()["objects"].values()}
+        assert len(subjects) == 1  # one patient, so never in training and test at once
+        assert "SECRET" not in listed.text
+        assert not list((tmp_path / "work" / "studies").glob("*.nii.gz"))  # nothing is fetched before somebody needs it
+        assert site.ask("POST", "/activelearning/random", json={}).json()["id"] in sources
+
+        image = site.image(first, tmp_path)
+        assert image.same_grid(read_series(sources[first]).volume)
+        np.testing.assert_array_equal(image.array, read_series(sources[first]).volume.array)
+
+        inferred = site.ask("POST", "/infer/segresnet", params={"image": second, "output": "image"})
+        assert inferred.status_code == 200, inferred.text
+        as_seg = site.ask("POST", "/infer/segresnet", params={"image": second, "output": "dicom_seg"})
+        assert as_seg.headers["content-type"] == "application/dicom"
+        (tmp_path / "answer.dcm").write_bytes(as_seg.content)
+        assert dciodvfy(tmp_path / "answer.dcm") == []
+
+        mask = a_mask(image)
+        told = site.submit(first, mask, tmp_path)
+        [seg] = orthanc.segs()
+        assert told["dicom_seg"] == {"revision": told["revision"], "SOPInstanceUID": str(seg.SOPInstanceUID)}
+        assert (str(seg.PatientID), seg.SegmentSequence[0].SegmentAlgorithmType) == ("SECRET-1", "MANUAL")
+        np.testing.assert_array_equal(on_series(seg, sources[first], tmp_path), mask.array)
+
+        orthanc.stop()  # the label is kept, and sent when the server is there again
+        other = a_mask(site.image(second, tmp_path))
+        assert "kept here" in site.submit(second, other, tmp_path)["dicom_seg"]
+        orthanc.start()
+        changed = mask.with_array(np.roll(mask.array, 1, axis=0))
+        assert "SOPInstanceUID" in site.submit(first, changed, tmp_path)["dicom_seg"]
+        segs = {str(seg.ReferencedSeriesSequence[0].SeriesInstanceUID): seg for seg in orthanc.segs()}
+        assert len(orthanc.segs()) == 3
+        np.testing.assert_array_equal(on_series(segs[second], sources[second], tmp_path), other.array)
+        log = server.log.read_text()
+        assert log.count("did not answer as it should") == 1
+        assert "SECRET" not in log + json.dumps(list(site.server.launch.command))
+
+
+def test_a_series_that_is_no_volume_is_refused_with_the_numbers_and_not_offered_again(
+    orthanc: Orthanc, bundle: Path, tmp_path: Path
+) -> None:
+    folder = write_series(volume_of(ORIENTATIONS["oblique"], (24, 20, 6)), tmp_path / "gap", name="gap")
+
+    def shift(index: int, dataset: pydicom.Dataset) -> None:
+        if index == 3:
+            dataset.ImagePositionPatient = [float(v) + 0.4 for v in dataset.ImagePositionPatient]
+
+    edit(folder, shift)
+    uid = orthanc.add(folder)
+    with serve(orthanc, tmp_path / "work", bundle) as server:
+        site = Site(server)
+        answer = site.ask("POST", "/infer/segresnet", params={"image": uid, "output": "json"})
+        assert answer.status_code == 422
+        assert "mm" in answer.json()["detail"]
+        assert site.ask("POST", "/activelearning/random", json={}).json() == {}
+
+
+def test_without_its_dicom_server_the_label_server_starts_and_says_so(bundle: Path, tmp_path: Path) -> None:
+    nobody = type("Nobody", (), {"url": f"http://127.0.0.1:{free_port()}/dicom-web"})()
+    with serve(nobody, tmp_path / "work", bundle) as server:
+        assert Site(server).ask("GET", "/datastore/").json()["total"] == 0
+    assert "did not answer as it should" in (tmp_path / "work" / "server.log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lidc_idri_0314_ct_48", "vs_seg_001_mr_t1gd_44"])
+def test_the_round_trip_with_real_series(orthanc: Orthanc, bundle: Path, shared_data: Path, tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(shared_data / "dicom" / f"{name}.zip") as archive:
+        archive.extractall(tmp_path / "real")
+    uid = orthanc.add(tmp_path / "real")
+    with serve(orthanc, tmp_path / "work", bundle) as server:
+        site = Site(server)
+        mask = a_mask(site.image(uid, tmp_path))
+        assert "SOPInstanceUID" in site.submit(uid, mask, tmp_path)["dicom_seg"]
+    [seg] = orthanc.segs()
+    np.testing.assert_array_equal(on_series(seg, tmp_path / "real", tmp_path), mask.array)
