@@ -16,7 +16,6 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
-from monailabel.tasks.activelearning.random import Random
 
 import minivess
 from batch import segment_all
@@ -31,7 +30,7 @@ from minivess.store.monai_label import import_once
 from pacs import PacsDatastore
 from scoring import DiceScoring, ScoreFile, UncertaintyScoring
 from settings import AppSettings
-from strategies import MostUncertain
+from strategies import AtRandom, MostUncertain
 from train_task import VesselTrainTask
 
 logger = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ class VesselApp(MONAILabelApp):
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Offer ways to choose the next image."""
-        strategies: dict[str, Strategy] = {"random": Random()}
+        strategies: dict[str, Strategy] = {"random": AtRandom()}
         if not self.settings.skip_strategies:
             strategies["uncertainty"] = MostUncertain(self.bundle, self.scores)
         return strategies

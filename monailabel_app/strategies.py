@@ -19,6 +19,19 @@ from scoring import ScoreFile
 logger = logging.getLogger(__name__)
 
 
+class AtRandom(Strategy):
+    """Any image without a label; MONAI Label's own fails when the only one left was served within this second."""
+
+    def __init__(self) -> None:
+        """Take nothing."""
+        super().__init__("Random Strategy")
+
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any] | None:
+        """Choose an image; None when every image is labelled."""
+        images = sorted(datastore.get_unlabeled_images())
+        return {"id": random.choice(images), "weight": 1.0} if images else None  # noqa: S311 (no secret)
+
+
 class MostUncertain(Strategy):
     """The unlabelled image with the most expected errors per predicted voxel; the answer says what it was chosen by."""
 

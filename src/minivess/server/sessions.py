@@ -36,7 +36,10 @@ def create_session(
         folder = Path(name) / "files"
         folder.mkdir()
         for file in files:
-            with (folder / check_name(PurePath(file.filename or "image.nii.gz").name, "The file's name")).open("xb") as copy:
+            target = folder / check_name(PurePath(file.filename or "image.nii.gz").name, "The file's name")
+            if target.exists():
+                raise InputError(f"Two files have the name {target.name}. Give each its own.")
+            with target.open("xb") as copy:
                 shutil.copyfileobj(file.file, copy)
         brought = sorted(folder.iterdir())
         if uncompress:

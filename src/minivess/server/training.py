@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from minivess.errors import MinivessError
+from minivess.errors import InputError, MinivessError
 from minivess.jobs import Job, current_job
 
 _LOOK_S = 0.25
@@ -33,7 +34,8 @@ def train_in_process(request: dict[str, Any], stats: Callable[[], dict[str, Any]
         The last of these numbers.
 
     Raises:
-        MinivessError: When the training failed; its last lines say why.
+        InputError: When the training was refused, for example without a label.
+        MinivessError: When it failed; its last line says why.
         CancelledError: When somebody has stopped it; the process has ended then.
     """
     job = current_job()
@@ -57,9 +59,17 @@ def train_in_process(request: dict[str, Any], stats: Callable[[], dict[str, Any]
             _end(process)
             reader.join(5)
         if process.returncode != 0:
-            last = next((line for line in reversed(lines) if line.strip()), f"exit status {process.returncode}")
-            raise MinivessError(f"The training failed: {last[-400:]}")
+            raise _failure(list(lines), process.returncode)
         return stats()
+
+
+def _failure(lines: list[str], status: int) -> MinivessError:
+    """Say why it failed: in its own words, where it has refused something."""
+    last = next((line for line in reversed(lines) if line.strip()), f"exit status {status}")
+    refused = re.match(r"minivess\.errors\.\w+: (.*)", last)
+    if refused:
+        return InputError(f"The training was refused. {refused[1][:600]}")
+    return MinivessError(f"The training failed: {last[-400:]}")
 
 
 def _read(process: subprocess.Popen[str], lines: deque[str], job: Job) -> None:
