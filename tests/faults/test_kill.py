@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import random
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 from faults.killing import killed_at
 from store.conftest import image_volume, label_volume
 
 from minivess.models import weights_path
 from minivess.paths import sha256_of
+from minivess.server import LabelServer, Launch, prepare_server
+from minivess.server.serve import free_port
 from minivess.store import LabelStore
 from minivess.store.repair import repair_store
 from minivess.train import copy_bundle, publish
@@ -92,3 +100,44 @@ def test_a_first_start_that_is_killed_is_made_good_by_the_second(tmp_path: Path,
     store.images.scan()
     assert [c.id for c in store.images.all()] == ["a"]
     assert store.journal.audit.verify().ok
+
+
+@pytest.mark.row(42)
+@pytest.mark.parametrize("rounds", [3, pytest.param(40, marks=pytest.mark.slow)])
+def test_a_server_that_is_killed_starts_again_with_every_label_it_acknowledged(tmp_path: Path, rounds: int) -> None:
+    studies = tmp_path / "studies"
+    for name in "ab":
+        write_volume(image_volume(), studies / f"{name}.nii.gz")
+    uploads = [write_volume(label_volume(seed), tmp_path / f"{seed}.nii.gz").read_bytes() for seed in range(4)]
+    choose, acknowledged = random.Random(2), set()
+
+    def submit(launch: Launch, image: str) -> None:
+        headers = {"Authorization": f"Bearer {launch.token}"}
+        for turn in itertools.count():
+            try:
+                answer = requests.put(
+                    f"{launch.url}/datastore/label", params={"image": image}, headers=headers, timeout=30,
+                    files={"label": ("l.nii.gz", uploads[turn % len(uploads)])},
+                )  # fmt: skip
+            except requests.RequestException:
+                return
+            assert answer.status_code == 200, answer.text
+            acknowledged.add((image, answer.json()["minivess"]["revision"]))
+
+    for turn in range(rounds):
+        launch = prepare_server(studies, workspace=tmp_path / "work", port=free_port(), conf={"skip_scoring": "true"})
+        with LabelServer(launch, log=tmp_path / f"log{turn}") as server:  # it starts, each time
+            with server.get("/readyz") as answer:
+                assert answer.status == 200
+            threads = [threading.Thread(target=submit, args=(launch, image)) for image in "ab"]
+            for thread in threads:
+                thread.start()
+            time.sleep(choose.uniform(0.02, 1.0))
+            os.kill(server._process.pid, signal.SIGKILL)
+            for thread in threads:
+                thread.join()
+    store = LabelStore(studies)
+    assert len(acknowledged) > rounds
+    assert {(image, r.number) for image in "ab" for r in store.history(image)} >= acknowledged
+    assert store.journal.audit.verify().ok
+    assert repair_store(store)["faults"] == []

@@ -52,17 +52,13 @@ def show(
     store = _open(studies, root)
     revision = store.revision(case, number)
     about: dict[str, Any] = {**_row(revision), "sha256": revision.sha256, "file": str(revision.path), **revision.info}
-    label = read_volume(revision.path).array > 0
-    other = read_volume(store.revision(case, against).path).array > 0 if against is not None else None
-    if other is not None:
-        from minivess.metrics import dsc
+    if against is not None:
+        from minivess.store.compare import compare_revisions
 
-        about |= {
-            "added_voxels": int((label & ~other).sum()),
-            "removed_voxels": int((other & ~label).sum()),
-            "dice": dsc(other, label),
-        }
+        about |= compare_revisions(revision, store.revision(case, against))
     if picture is not None:
+        label = read_volume(revision.path).array > 0
+        other = read_volume(store.revision(case, against).path).array > 0 if against is not None else None
         from minivess.pictures import overlay, projection, save_png, side_by_side
 
         grey = projection(read_volume(store.images.get(case).image, unit=as_unit(unit)))

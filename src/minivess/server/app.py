@@ -32,11 +32,12 @@ from starlette.types import ASGIApp  # noqa: E402
 
 import minivess  # noqa: E402
 from minivess.errors import UnsafeFileError  # noqa: E402
-from minivess.server import background, jobs, sessions  # noqa: E402
+from minivess.server import background, jobs, labels, sessions  # noqa: E402
 from minivess.server.answers import answer_errors  # noqa: E402
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST, INTERNAL_TOKEN  # noqa: E402
 from minivess.server.guard import Guard  # noqa: E402
 from minivess.server.inference import as_job  # noqa: E402
+from minivess.server.labels import with_preconditions  # noqa: E402
 from minivess.server.lifecycle import lifespan  # noqa: E402
 from minivess.server.loopback import is_loopback  # noqa: E402
 from minivess.server.mislabelled import MislabelledForms  # noqa: E402
@@ -46,6 +47,7 @@ from minivess.server.people import ROLES, People, Person  # noqa: E402
 from minivess.telemetry import Telemetry  # noqa: E402
 
 _ROUTERS = (info, infer, activelearning, datastore, session, model)
+_REQUEST = "minivess_request"
 _MONAI_ROLES = ("user", "annotator", "reviewer", "admin")
 
 
@@ -62,7 +64,12 @@ def make_app() -> ASGIApp:
     telemetry = api.state.telemetry = Telemetry()
     answer_errors(api)
     _add_own(api, people)
-    for router in (sessions.router, background.router, jobs.router):  # before MONAI Label's: the first that fits answers
+    for router in (
+        sessions.router,
+        background.router,
+        jobs.router,
+        labels.router,
+    ):  # before MONAI Label's: the first that fits answers
         api.include_router(router)
     for module in _ROUTERS:
         for route in module.router.routes:
@@ -93,7 +100,8 @@ def off_the_loop(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     """Turn a coroutine function that never waits into a plain one, which FastAPI runs in a thread; its parameters are checked."""
 
     def run(**arguments: Any) -> Any:
-        coroutine = endpoint(**_checked(arguments))
+        request: Request | None = arguments.pop(_REQUEST, None)
+        coroutine = endpoint(**_checked(arguments if request is None else with_preconditions(arguments, request)))
         try:
             coroutine.send(None)
         except StopIteration as done:
@@ -102,7 +110,11 @@ def off_the_loop(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         raise RuntimeError(f"{endpoint.__name__} waits for something, and cannot run in a thread")
 
     run.__name__, run.__doc__ = endpoint.__name__, endpoint.__doc__
-    run.__signature__ = inspect.signature(endpoint)  # type: ignore[attr-defined]
+    signature = inspect.signature(endpoint)
+    if endpoint.__name__ == "api_save_label":
+        headers = inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request)
+        signature = signature.replace(parameters=[*signature.parameters.values(), headers])
+    run.__signature__ = signature  # type: ignore[attr-defined]
     return run
 
 

@@ -36,6 +36,7 @@ NEEDED: tuple[tuple[str, str, Role], ...] = (
     ("POST", "/activelearning/", "annotator"),
     ("POST", "/infer/", "annotator"),
     ("PUT", "/session/", "annotator"),
+    ("POST", "/labels/", "reviewer"),
     ("POST", "/train/", "admin"),
     ("DELETE", "/train/", "admin"),
     ("POST", "/scoring/", "annotator"),
@@ -186,6 +187,8 @@ def _check_names(scope: Scope) -> None:
     parts = [part for part in scope["path"].split("/") if part]
     if ".." in parts or "\0" in scope["path"] or len(scope["path"]) > 400:
         raise UnsafeFileError("The address holds '..' or is too long.")
+    if len(parts) >= 2 and parts[0] == "labels":
+        check_name(parts[1], "The image id")
     if len(parts) == 2 and parts[0] in ("infer", "train", "scoring", "activelearning", "model", "session"):
         check_name(parts[1], f"The name after /{parts[0]}/")
 

@@ -59,13 +59,22 @@ class Index:
                     self.rebuild(reason)
         except OSError as error:
             raise StoreError(f"The store in {root} cannot be written: {error.strerror}. Nothing was changed.") from error
+        except sqlite3.Error as error:
+            raise _as_store_error(error) from error
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """The connection of this thread."""
+        """The connection of this thread.
+
+        Raises:
+            StoreError: When the index cannot be opened, for example on a disk that has become read-only.
+        """
         found: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if found is None:
-            found = self._local.connection = _connect(self.path)
+            try:
+                found = self._local.connection = _connect(self.path)
+            except sqlite3.Error as error:
+                raise _as_store_error(error) from error
         return found
 
     @contextmanager
@@ -230,4 +239,6 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _as_store_error(error: sqlite3.Error) -> StoreError:
-    return StoreError(f"The store's index cannot be written now ({error}). Nothing was changed; try again, or see the disk.")
+    return StoreError(
+        f"The store's index cannot be used now ({error}). Nothing was changed. Is the disk full or read-only? Then try again."
+    )

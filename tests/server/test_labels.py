@@ -1,0 +1,94 @@
+"""The history of labels over HTTP, and the headers that make a submission safe to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from store.conftest import image_volume, label_volume
+
+from minivess.server import LabelServer, People, accounts_path, prepare_server
+from minivess.server.serve import free_port
+from minivess.volume import read_volume, write_volume
+
+
+class Lab:
+    """A server and its people."""
+
+    def __init__(self, server: LabelServer, tokens: dict[str, str], folder: Path) -> None:
+        self.server, self.tokens, self.folder = server, tokens, folder
+
+    def ask(self, method: str, path: str, who: str, **keywords: object) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.tokens[who]}", **keywords.pop("headers", {})}
+        return requests.request(method, f"{self.server.url}{path}", headers=headers, timeout=60, **keywords)
+
+    def submit(self, seed: int, who: str, **headers: str) -> requests.Response:
+        file = write_volume(label_volume(seed), self.folder / f"{seed}.nii.gz")
+        with file.open("rb") as stream:
+            return self.ask(
+                "PUT", "/datastore/label", who, params={"image": "a"}, files={"label": ("l.nii.gz", stream)}, headers=headers
+            )
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("labels")
+    write_volume(image_volume(), folder / "studies" / "a.nii.gz")
+    people = People(accounts_path(folder))
+    tokens = {name: people.add(name, role) for name, role in (("ann", "annotator"), ("bob", "annotator"), ("rita", "reviewer"))}
+    with LabelServer(prepare_server(folder / "studies", workspace=folder, port=free_port()), log=folder / "log") as server:
+        yield Lab(server, tokens, folder)
+
+
+def test_two_annotators_a_decision_and_a_review(lab: Lab) -> None:
+    first = lab.submit(0, "ann").json()["minivess"]["revision"]
+    second = lab.submit(1, "ann", **{"If-Match": f'"{first}"'}).json()["minivess"]["revision"]
+    late = lab.submit(2, "bob", **{"If-Match": str(first)})
+    assert late.status_code == 409
+    [rival] = lab.ask("GET", "/labels/", "ann").json()
+    assert (rival["actor"], rival["base"], rival["state"]) == ("bob", first, "rival")
+
+    history = lab.ask("GET", "/labels/a", "bob").json()["revisions"]
+    assert [r["number"] for r in history] == [first, second, rival["number"]]
+    label = lab.ask("GET", f"/labels/a/{first}/file", "bob")
+    (lab.folder / "got.nii.gz").write_bytes(label.content)
+    np.testing.assert_array_equal(read_volume(lab.folder / "got.nii.gz").array, label_volume(0).array)
+    diff = lab.ask("GET", f"/labels/a/{second}/diff/{first}", "bob").json()
+    now, before = label_volume(1).array > 0, label_volume(0).array > 0
+    assert diff["added_voxels"] == int((now & ~before).sum())
+    assert diff["removed_voxels"] == int((before & ~now).sum())
+    assert diff["dice"] == pytest.approx(2 * (now & before).sum() / (now.sum() + before.sum()))
+
+    decide = f"/labels/a/{rival['number']}"
+    assert lab.ask("POST", f"{decide}/restore", "ann").status_code == 403
+    restored = lab.ask("POST", f"{decide}/restore", "rita").json()
+    assert restored["state"] == "current"
+    assert restored["sha256"] == rival["sha256"]
+    assert lab.ask("GET", "/labels/", "ann").json() == []
+    reviewed = lab.ask("POST", f"/labels/a/{restored['number']}/review", "rita", json={"state": "approved", "comment": "good"})
+    assert [(r["state"], r["actor"], r["comment"]) for r in reviewed.json()["reviews"]] == [("approved", "rita", "good")]
+
+
+def test_a_submission_is_repeated_by_its_key_and_a_key_is_for_one_label(lab: Lab) -> None:
+    lab.ask("GET", "/datastore/label", "ann", params={"label": "a", "tag": "final"})  # so that ann knows what counts now
+    first = lab.submit(5, "ann", **{"Idempotency-Key": "k-1"})
+    assert first.status_code == 200
+    lab.submit(6, "ann", **{"Idempotency-Key": "k-2"})
+    again = lab.submit(5, "ann", **{"Idempotency-Key": "k-1"})  # a late retry does not bring the old label back
+    assert again.json() == first.json()
+    other = lab.submit(7, "ann", **{"Idempotency-Key": "k-1"})
+    assert other.status_code == 422
+    assert "another label" in other.json()["detail"]
+
+
+def test_what_is_not_there_or_not_a_number(lab: Lab) -> None:
+    assert lab.ask("GET", "/labels/ghost", "ann").status_code == 404
+    assert lab.ask("GET", "/labels/a/999", "ann").status_code == 404
+    assert lab.ask("GET", "/labels/..%2fa", "ann").status_code in (400, 404)
+    assert lab.submit(8, "ann", **{"If-Match": "newest"}).status_code == 400
+    assert lab.ask("POST", "/labels/a/1/review", "rita", json={"state": "great"}).status_code == 422
+    number = lab.ask("GET", "/labels/a", "ann").json()["revisions"][0]["number"]
+    assert lab.ask("GET", f"/labels/a/{number}", "ann").json()["number"] == number
