@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import Depends, FastAPI, Form, Request
-from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 from monailabel.config import settings
 
@@ -26,6 +26,7 @@ from monailabel.endpoints import activelearning, datastore, infer, info, model, 
 from monailabel.endpoints.user.auth import User, get_current_user  # noqa: E402
 from monailabel.interfaces.utils.app import app_instance  # noqa: E402
 from prometheus_client import CONTENT_TYPE_LATEST  # noqa: E402
+from starlette.background import BackgroundTask  # noqa: E402
 from starlette.datastructures import UploadFile  # noqa: E402
 from starlette.exceptions import HTTPException  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
@@ -48,6 +49,7 @@ from minivess.telemetry import Telemetry  # noqa: E402
 
 _ROUTERS = (info, infer, activelearning, datastore, session, model)
 _REQUEST = "minivess_request"
+_PACKED = ("api_download_dataset",)  # answers whose file is made for them, and which MONAI Label leaves behind
 _MONAI_ROLES = ("user", "annotator", "reviewer", "admin")
 
 
@@ -105,6 +107,8 @@ def off_the_loop(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         try:
             coroutine.send(None)
         except StopIteration as done:
+            if endpoint.__name__ in _PACKED and isinstance(done.value, FileResponse):
+                done.value.background = BackgroundTask(Path(done.value.path).unlink)
             return done.value
         coroutine.close()
         raise RuntimeError(f"{endpoint.__name__} waits for something, and cannot run in a thread")
