@@ -99,8 +99,12 @@ class VesselInferTask(InferTask):
         answers.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(prefix="minivess_", suffix=extension, dir=answers, delete=False) as file:
             path = Path(file.name)
-        with job.step("write"):
-            write_volume(mask.with_array(mask.array.astype(dtype)), path)
+        try:
+            with job.step("write"):
+                write_volume(mask.with_array(mask.array.astype(dtype)), path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         seconds = {step.name: round(step.seconds, 3) for step in job.steps[-4:]}
         return str(path), {
             "label_names": self.labels,

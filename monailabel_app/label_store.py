@@ -11,18 +11,20 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from monailabel.interfaces.datastore import Datastore
 
 from http_errors import as_http
-from minivess.errors import MinivessError, NotFoundError
-from minivess.store import FINAL, LabelStore, Revision, current_actor
+from minivess.errors import InputError, MinivessError, NotFoundError
+from minivess.store import FINAL, Case, LabelStore, Revision, current_actor
 from minivess.volume.io import suffix_of
 
 RESCAN_S = 10.0
 #: Seconds that a case stays reserved for whom it was given to, if they are not heard of again.
 LEASE_S = 3600.0
+#: Of what is known of an image: not a client's to say.
+SERVER_OWNED = frozenset({"remote", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "instances", "unreadable", "changed"})
 
 
 class StoreDatastore(Datastore):
@@ -80,14 +82,20 @@ class StoreDatastore(Datastore):
         return io.BytesIO(Path(self.get_label_uri(label_id, label_tag)).read_bytes())
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
-        """Say where the label lies that counts; empty where there is none. Who asks has seen it."""
+        """Say where the label lies that counts; empty where there is none."""
         with _answering():
             self.store.images.get(label_id)
             head = self.store.head(label_id, label_tag)
-            actor = current_actor.get()
-            if actor:
-                self.store.leases.saw(label_id, label_tag, actor)
             return str(head.path) if head else ""
+
+    def shown(self, label_id: str, label_tag: str) -> None:
+        """Note that who acts now was sent the label that counts: what they submit next is made from it."""
+        if current_actor.get():
+            self.store.leases.saw(label_id, label_tag, current_actor.get())
+
+    def is_here(self, image_id: str) -> bool:
+        """Tell whether an image can be read without being fetched first."""
+        return True
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What is known of an image."""
@@ -124,14 +132,22 @@ class StoreDatastore(Datastore):
         with _answering():
             if not cases:
                 raise NotFoundError("There is no final label yet, so there is nothing to pack.")
-            with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file, zipfile.ZipFile(file, "w") as archive:
-                for case in cases:
-                    head = self.store.head(case.id)
-                    if head is not None:
-                        archive.write(case.image, f"image/{case.id}{suffix_of(case.image)}")
-                        archive.write(head.path, f"label/{case.id}.nii.gz")
-                archive.writestr("metadata.json", json.dumps(self.json()))
+            with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file:
+                try:
+                    self._pack(cases, file)
+                except BaseException:
+                    Path(file.name).unlink()
+                    raise
             return file.name
+
+    def _pack(self, cases: list[Case], file: IO[bytes]) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
+            for case in cases:
+                head = self.store.head(case.id)
+                if head is not None:
+                    archive.write(case.image, f"image/{case.id}{suffix_of(case.image)}")
+                    archive.write(head.path, f"label/{case.id}.nii.gz")
+            archive.writestr("metadata.json", json.dumps(self.json()))
 
     def refresh(self) -> None:
         """Look for new images now."""
@@ -182,6 +198,9 @@ class StoreDatastore(Datastore):
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """Add to what is known of an image; what a strategy notes at each turn is kept apart."""
         with _answering():
+            owned = sorted(SERVER_OWNED & set(info))
+            if owned:
+                raise InputError(f"{owned[0]!r} is kept by the server and cannot be set. Leave it out.")
             passing = {k: v for k, v in info.items() if k in ("strategy", "minivess_uncertainty")}
             if passing:
                 self.store.images.note(image_id, {**self.store.images.noted(image_id), **passing})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-import requests
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
@@ -23,7 +22,7 @@ from http_errors import as_http
 from infer_task import VesselInferTask
 from label_store import LEASE_S, StoreDatastore, actor_of
 from minivess.dicom.web import DicomWeb
-from minivess.errors import InputError, NotFoundError, UsageError
+from minivess.errors import BusyError, InputError, NotFoundError, UsageError
 from minivess.jobs import Job, Jobs, Urgency
 from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
@@ -99,6 +98,12 @@ class VesselApp(MONAILabelApp):
         """Segment many images one after the other."""
         return segment_all
 
+    def on_init_complete(self) -> None:
+        """Begin what only a server does."""
+        if isinstance(self.datastore(), PacsDatastore):
+            self.datastore().begin()
+        super().on_init_complete()
+
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Segment an image."""
         _known("model", request.get("model"), self._infers)
@@ -106,7 +111,21 @@ class VesselApp(MONAILabelApp):
             raise as_http(
                 InputError(f"A prediction is no {FINAL} label: a person submits that. Leave out label_tag, or name another.")
             )
-        return dict(super().infer(request, datastore))
+        store, asked = datastore or self.datastore(), copy.deepcopy(request)
+        image_id = str(asked["image"])
+        of_store = "/" not in image_id  # else an upload or a session; MONAI Label would take a name for a file where it runs
+        if of_store:
+            asked["image"] = store.get_image_uri(image_id)
+        file, params = self._infers[asked["model"]](asked)
+        tag = asked.get("label_tag") or ORIGINAL
+        if of_store and asked.get("save_label"):
+            try:
+                label = store.save_label(image_id, file, tag, {"model": asked["model"], "params": params})
+            except BaseException:
+                Path(file).unlink(missing_ok=True)
+                raise
+            return {"label": label, "tag": tag, "file": file, "params": params}
+        return {"label": file, "tag": ORIGINAL, "file": file, "params": params}
 
     def async_scoring(self, method: str | None, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Score in the background; MONAI Label asks after each sample, and work is only started where there is some."""
@@ -121,7 +140,10 @@ class VesselApp(MONAILabelApp):
             return super().async_scoring(method, params)
         if any(job.subject == method for job in self.jobs.open("scoring")):
             return {}
-        return self.score_as_job(method, params or {}).to_json()
+        try:
+            return self.score_as_job(method, params or {}).to_json()
+        except BusyError:
+            return {}
 
     def score_as_job(self, method: str, params: dict[str, Any]) -> Job:
         """Score in this process with the model that answers clicks, which go first."""
@@ -152,23 +174,6 @@ class VesselApp(MONAILabelApp):
                     return chosen
         finally:
             current_actor.reset(token)
-
-    def _local_request(self, url: str, params: Any, action: str) -> Any:
-        """Report back to the server from a process that it has started, with the token that it was given for that."""
-        token = os.environ.get("MINIVESS_INTERNAL_TOKEN")
-        if not token:
-            return super()._local_request(url, params, action)
-        host = os.environ.get("MINIVESS_HOST", "127.0.0.1")
-        host = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host  # noqa: S104
-        address = f"http://{host}:{settings.MONAI_LABEL_SERVER_PORT}{url}"
-        try:
-            answer = requests.post(address, json=params or {}, headers={"Authorization": f"Bearer {token}"}, timeout=30)
-        except requests.RequestException as error:  # what was trained is published all the same
-            logger.warning("%s was not started: %s", action, error)
-            return None
-        if not answer.ok:
-            logger.warning("%s was not started: %s", action, answer.text)
-        return answer.json() if answer.ok else None
 
     def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
         """Tell the annotator what was kept; stock Slicer shows it."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
@@ -77,8 +78,8 @@ class UncertaintyScoring(ScoringMethod):
                 done[image]["score"] = score
             except (CancelledError, DeadlineError):
                 raise
-            except MinivessError as error:
-                done[image]["error"] = str(error)
+            except (MinivessError, HTTPException) as error:  # a datastore answers in HTTP
+                done[image]["error"] = str(getattr(error, "detail", error))
             self.scores.write("uncertainty", image, done[image])
         logger.info("uncertainty of %d images, %d of them unreadable", len(done), sum("error" in row for row in done.values()))
         return done
@@ -88,7 +89,7 @@ class UncertaintyScoring(ScoringMethod):
         if not path.is_file():
             return []
         model, known = sha256_of(path), self.scores.read("uncertainty")
-        images = sorted(datastore.get_unlabeled_images())
+        images = sorted(i for i in datastore.get_unlabeled_images() if datastore.is_here(i))  # no archive is emptied for it
         waiting = [i for i in images if known.get(i, {}).get("model_sha256") != model]
         limit = self.settings.epistemic_max_samples
         return waiting[:limit] if limit else waiting

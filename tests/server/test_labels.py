@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,22 +26,27 @@ class Lab:
         headers = {"Authorization": f"Bearer {self.tokens[who]}", **keywords.pop("headers", {})}
         return requests.request(method, f"{self.server.url}{path}", headers=headers, timeout=60, **keywords)
 
-    def submit(self, seed: int, who: str, **headers: str) -> requests.Response:
+    def submit(self, seed: int, who: str, image: str = "a", **headers: str) -> requests.Response:
         file = write_volume(label_volume(seed), self.folder / f"{seed}.nii.gz")
         with file.open("rb") as stream:
             return self.ask(
-                "PUT", "/datastore/label", who, params={"image": "a"}, files={"label": ("l.nii.gz", stream)}, headers=headers
+                "PUT", "/datastore/label", who, params={"image": image}, files={"label": ("l.nii.gz", stream)}, headers=headers
             )
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("labels")
-    write_volume(image_volume(), folder / "studies" / "a.nii.gz")
+    for image in "abc":
+        write_volume(image_volume(), folder / "studies" / f"{image}.nii.gz")
     people = People(accounts_path(folder))
     tokens = {name: people.add(name, role) for name, role in (("ann", "annotator"), ("bob", "annotator"), ("rita", "reviewer"))}
-    with LabelServer(prepare_server(folder / "studies", workspace=folder, port=free_port()), log=folder / "log") as server:
-        yield Lab(server, tokens, folder)
+    (folder / "tmp").mkdir()
+    launch = prepare_server(folder / "studies", workspace=folder, port=free_port())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder / "tmp"))
+        with LabelServer(launch, log=folder / "log") as server:
+            yield Lab(server, tokens, folder)
 
 
 def test_two_annotators_a_decision_and_a_review(lab: Lab) -> None:
@@ -84,11 +90,47 @@ def test_a_submission_is_repeated_by_its_key_and_a_key_is_for_one_label(lab: Lab
     assert "another label" in other.json()["detail"]
 
 
+def test_asking_for_the_next_sample_is_not_looking_at_a_label(lab: Lab) -> None:
+    assert lab.submit(10, "bob", "b").status_code == 200
+    assert lab.ask("POST", "/activelearning/random", "ann", json={}).status_code == 200  # scores what has labels
+    assert lab.submit(11, "ann", "b").status_code == 409  # ann has not seen what bob submitted
+    lab.ask("GET", "/datastore/label", "ann", params={"label": "b", "tag": "final"})
+    assert lab.submit(12, "ann", "b").status_code == 200
+
+
+def test_a_refused_upload_leaves_nothing_behind(lab: Lab) -> None:
+    before = set((lab.folder / "tmp").rglob("*"))
+    for body in (b"", b"\x1f\x8b" + bytes(99), b"text"):
+        with_file = {"label": ("l.nii.gz", body)}
+        assert lab.ask("PUT", "/datastore/label", "ann", params={"image": "c"}, files=with_file).status_code in (415, 422)
+        as_image = {"file": ("new.nii.gz", body)}
+        assert lab.ask("PUT", "/datastore/image", "ann", params={"image": "new"}, files=as_image).status_code in (415, 422)
+    assert {p for p in (lab.folder / "tmp").rglob("*") if p.is_file()} <= before
+
+
+def test_a_model_that_is_not_there_makes_no_job_and_no_number(lab: Lab) -> None:
+    for name in ("MUELLER-HANS-1961", "other"):
+        assert lab.ask("POST", f"/infer/{name}", "ann", params={"image": "a"}).status_code == 404
+    assert lab.ask("GET", "/jobs/", "ann").json() == []
+    assert "MUELLER" not in lab.ask("GET", "/metrics", "ann").text
+
+
+def test_whom_an_image_belongs_to_is_a_reviewer_s_to_say(lab: Lab) -> None:
+    def say(who: str, **info: object) -> int:
+        return lab.ask("PUT", "/datastore/image/info", who, params={"image": "a"}, data={"info": json.dumps(info)}).status_code
+
+    assert say("ann", subject="m2") == 403
+    assert say("rita", subject="m1") == 200
+    assert say("rita", remote=True) == 422
+    assert lab.ask("GET", "/datastore/image/info", "ann", params={"image": "a"}).json()["subject"] == "m1"
+
+
 def test_what_is_not_there_or_not_a_number(lab: Lab) -> None:
     assert lab.ask("GET", "/labels/ghost", "ann").status_code == 404
     assert lab.ask("GET", "/labels/a/999", "ann").status_code == 404
     assert lab.ask("GET", "/labels/..%2fa", "ann").status_code in (400, 404)
     assert lab.submit(8, "ann", **{"If-Match": "newest"}).status_code == 400
+    assert lab.submit(8, "ann", **{"If-Match": "9" * 30}).status_code == 400
     assert lab.ask("POST", "/labels/a/1/review", "rita", json={"state": "great"}).status_code == 422
     number = lab.ask("GET", "/labels/a", "ann").json()["revisions"][0]["number"]
     assert lab.ask("GET", f"/labels/a/{number}", "ann").json()["number"] == number

@@ -17,6 +17,8 @@ def serve(
         typer.Option(help="Where the app, the model and its runs are kept.", show_default="STUDIES/.minivess"),
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="A trained bundle to start from.")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file: speak HTTPS with this certificate.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file with its private key.")] = None,
     conf: Annotated[list[str] | None, typer.Option(help="KEY=VALUE setting of the app; repeat.")] = None,
 ) -> None:
     """Serve a folder of studies, or those of a DICOMweb server, to MONAI Label clients such as 3D Slicer; Ctrl-C stops it.
@@ -34,13 +36,16 @@ def serve(
     from minivess.server.serve import is_address
 
     pairs = [text.partition("=") for text in conf or []]
-    if not all(key and sign for key, sign, _ in pairs):
+    if not all(name and sign for name, sign, _ in pairs):
         raise UsageError("--conf takes KEY=VALUE, for example --conf unit=um.")
-    settings = {key: value for key, _, value in pairs}
+    if (certificate is None) != (key is None):
+        raise UsageError("HTTPS needs both: --certificate FILE --key FILE.")
+    settings = {name: value for name, _, value in pairs}
     if bundle is not None:
         settings["bundle"] = str(bundle.resolve())
     beside = (Path() if is_address(studies) else Path(studies)) / ".minivess"
-    launch = prepare_server(studies, workspace=workspace or beside, host=host, port=port, conf=settings)
+    tls = (certificate, key) if certificate is not None and key is not None else None
+    launch = prepare_server(studies, tls=tls, workspace=workspace or beside, host=host, port=port, conf=settings)
     typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C). In 3D Slicer: module MONAILabel, that address.")
     typer.echo(f"User name: admin   Password (token, good until the server stops): {launch.token}")
     typer.echo("More people: minivess user add NAME --role annotator")

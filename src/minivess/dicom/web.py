@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlparse
@@ -20,7 +22,8 @@ from minivess.paths import atomic_folder
 
 _PAGE = 500  # rows asked for at once
 _TIMEOUT_S = (5.0, 120.0)  # to connect; between two packets
-_REMOTE_FAULTS = (requests.RequestException, ValueError, KeyError, OSError)
+_FIELDS = ["PatientID", "Modality", "NumberOfSeriesRelatedInstances", "StudyInstanceUID"]
+_REMOTE_FAULTS = (requests.RequestException, ValueError, KeyError)
 _Result = TypeVar("_Result")
 
 
@@ -64,10 +67,10 @@ class DicomWeb:
             )
         self.url = url.rstrip("/")
         session = requests.Session()
-        session.request = _with_timeout(session.request)  # type: ignore[method-assign]
         if user:
             session.auth = (user, password)
-        self._client = DICOMwebClient(self.url, session=session)
+        self._client = DICOMwebClient(self.url, session=session, timeout=_TIMEOUT_S)
+        self._client.set_http_retry_params(retry=False)  # it would try again after every kind of error, for half a minute
 
     def series(self) -> list[RemoteSeries]:
         """List the image series, of every modality that has volumes.
@@ -75,31 +78,43 @@ class DicomWeb:
         Raises:
             RemoteError: When the server does not answer, or not as DICOMweb.
         """
-
-        def page(offset: int) -> list[Any]:
-            fields = ["PatientID", "Modality", "NumberOfSeriesRelatedInstances", "StudyInstanceUID"]
-            return self._client.search_for_series(fields=fields, limit=_PAGE, offset=offset)
-
         found: dict[str, RemoteSeries] = {}
-        rows = self._asked(lambda: page(0))
-        while rows:
-            new = [series for series in map(_as_series, rows) if series.uid not in found]
-            found |= {series.uid: series for series in new}
-            offset = len(found)
-            rows = self._asked(lambda offset=offset: page(offset)) if new and len(rows) >= _PAGE else []  # type: ignore[misc]
+        offset, new = 0, True
+        while new:  # until a page brings nothing new: servers send fewer rows than asked for, or the same ones again
+            rows = self._asked(partial(self._client.search_for_series, fields=_FIELDS, limit=_PAGE, offset=offset))
+            page = {series.uid: series for series in map(_as_series, rows) if series is not None}
+            new = not page.keys() <= found.keys()
+            found |= page
+            offset += len(rows)
         return [series for series in found.values() if series.modality not in NO_IMAGES]
+
+    def count(self, series: RemoteSeries) -> int:
+        """Ask how many instances a series has now.
+
+        Raises:
+            RemoteError: When the server does not answer, or does not know the series.
+        """
+        ask = partial(self._client.search_for_instances, series.study_uid, series.uid, get_remaining=True)
+        return len(self._asked(ask))
 
     def fetch(self, series: RemoteSeries, folder: Path) -> Path:
         """Fetch the instances of a series into a new folder, all of them or none.
 
         Raises:
-            RemoteError: When they cannot be had, or there are fewer than the server says.
+            RemoteError: When they cannot be had, or the series changes meanwhile.
         """
         shutil.rmtree(folder, ignore_errors=True)
+        before = self.count(series)
         with atomic_folder(folder) as temporary:
-            count = self._asked(lambda: self._save(series, temporary))
-            if count < max(1, series.instances):
-                raise RemoteError(f"The DICOM server sent {count} of {series.instances} instances. Try again.")
+            instances = self._asked(partial(self._client.retrieve_series, series.study_uid, series.uid))
+            for number, dataset in enumerate(instances):
+                dataset.save_as(temporary / f"{number:05d}.dcm", enforce_file_format=True)
+            after = self.count(series)
+            if not before == len(instances) == after or not instances:
+                raise RemoteError(
+                    f"The series changes while it is fetched: {before} instances, {len(instances)} came, {after} now. "
+                    "Is it still being sent? Try again."
+                )
         return folder
 
     def store(self, file: Path) -> str:
@@ -117,13 +132,6 @@ class DicomWeb:
             raise RemoteError(f"The DICOM server at {self.url} did not take the instance. Its log tells why.")
         return str(dataset.SOPInstanceUID)
 
-    def _save(self, series: RemoteSeries, folder: Path) -> int:
-        count = 0
-        for dataset in self._client.iter_series(series.study_uid, series.uid):
-            dataset.save_as(folder / f"{count:05d}.dcm", enforce_file_format=True)
-            count += 1
-        return count
-
     def _asked(self, ask: Callable[[], _Result]) -> _Result:
         try:
             return ask()
@@ -135,21 +143,19 @@ class DicomWeb:
             ) from error
 
 
-def _as_series(row: dict[str, Any]) -> RemoteSeries:
-    dataset = Dataset.from_json(row)
-    return RemoteSeries(
-        uid=str(dataset.SeriesInstanceUID),
-        study_uid=str(dataset.get("StudyInstanceUID", "")),
-        modality=str(dataset.get("Modality", "")),
-        patient_id=str(dataset.get("PatientID", "") or ""),
-        instances=int(dataset.get("NumberOfSeriesRelatedInstances", 0) or 0),
-    )
-
-
-def _with_timeout(request: Callable[..., requests.Response]) -> Callable[..., requests.Response]:
-    """A session has no timeout of its own."""
-
-    def call(*arguments: Any, **keywords: Any) -> requests.Response:
-        return request(*arguments, **{"timeout": _TIMEOUT_S, **keywords})
-
-    return call
+def _as_series(row: dict[str, Any]) -> RemoteSeries | None:
+    """Read a row; one without UIDs, which also become names of files here, is left out."""
+    try:
+        dataset = Dataset.from_json(row)
+        uids = str(dataset.get("SeriesInstanceUID", "")), str(dataset.get("StudyInstanceUID", ""))
+        if not all(re.fullmatch(r"[0-9][0-9.]{0,63}", uid) and ".." not in uid for uid in uids):
+            return None
+        return RemoteSeries(
+            uid=uids[0],
+            study_uid=uids[1],
+            modality=str(dataset.get("Modality", "")),
+            patient_id=str(dataset.get("PatientID", "") or ""),
+            instances=int(dataset.get("NumberOfSeriesRelatedInstances", 0) or 0),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None

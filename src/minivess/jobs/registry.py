@@ -28,6 +28,7 @@ class Jobs:
         """
         self.remembered = remembered
         self.at_once = at_once
+        self.closing = False  # set when no more are to begin
         self.on_end: list[Callable[[Job], None]] = []
         self._jobs: dict[str, Job] = {}
         self._lock = threading.RLock()  # also taken by the handler of a signal
@@ -88,6 +89,8 @@ class Jobs:
 
     def _enter(self, job: Job) -> None:
         with self._lock:
+            if self.closing:
+                raise BusyError("The server is stopping. Try again when it is back.")
             there = self._jobs.get(job.id)
             if there is not None and not there.over:
                 raise ConflictError(f"A job with the id {job.id} is under way. Send another X-Request-ID.")
@@ -112,6 +115,6 @@ class Jobs:
         return result
 
     def _end(self, job: Job, **values: Any) -> None:
-        job.change(ended=time.time(), **values)
+        job.change(ended=time.time(), request={} if job.kind == "infer" else job.request, **values)
         for listener in self.on_end:
             listener(job)

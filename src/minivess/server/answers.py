@@ -39,7 +39,7 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
     kind, sign, rest = str(error.detail).partition(": ")
     ours = sign and kind.endswith("Error") and kind.isidentifier()
     # MONAI Label says 500 where a request names nothing, or what is not there; what is a fault of the server never comes here.
-    status = 400 if error.status_code == 500 else error.status_code
+    status = 400 if error.status_code == 500 and not ours else error.status_code
     return error_answer(status, kind if ours else "HTTPError", rest if ours else error.detail, _id(request))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,7 +34,7 @@ import minivess  # noqa: E402
 from minivess.errors import UnsafeFileError  # noqa: E402
 from minivess.server import background, jobs, labels, sessions  # noqa: E402
 from minivess.server.answers import answer_errors  # noqa: E402
-from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST, INTERNAL_TOKEN  # noqa: E402
+from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST  # noqa: E402
 from minivess.server.guard import Guard  # noqa: E402
 from minivess.server.inference import as_job  # noqa: E402
 from minivess.server.labels import with_preconditions  # noqa: E402
@@ -56,13 +55,9 @@ _MONAI_ROLES = ("user", "annotator", "reviewer", "admin")
 def make_app() -> ASGIApp:
     """Build the application from MONAI Label's routers; what is not listed here (reload, proxy, logs) is not served."""
     people = People(Path(os.environ.get(ACCOUNTS, "accounts.json")))
-    os.environ[INTERNAL_TOKEN] = secrets.token_urlsafe(24)  # for the processes that this one starts
-    people.welcome(Person("server", "admin"), os.environ[INTERNAL_TOKEN])
     if os.environ.get(ADMIN_TOKEN):
         people.welcome(Person("admin", "admin"), os.environ.pop(ADMIN_TOKEN))
-    api = FastAPI(
-        title="MinIVess label server", version=minivess.__version__, lifespan=lifespan, docs_url="/docs", redoc_url=None
-    )
+    api = FastAPI(title="MinIVess label server", version=minivess.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     telemetry = api.state.telemetry = Telemetry()
     answer_errors(api)
     _add_own(api, people)
@@ -107,9 +102,12 @@ def off_the_loop(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         try:
             coroutine.send(None)
         except StopIteration as done:
-            if endpoint.__name__ in _PACKED and isinstance(done.value, FileResponse):
-                done.value.background = BackgroundTask(Path(done.value.path).unlink)
+            _after(endpoint.__name__, arguments, done.value)
             return done.value
+        except BaseException:
+            for task in getattr(arguments.get("background_tasks"), "tasks", []):  # not run by FastAPI after a refusal
+                task.func(*task.args, **task.kwargs)
+            raise
         coroutine.close()
         raise RuntimeError(f"{endpoint.__name__} waits for something, and cannot run in a thread")
 
@@ -120,6 +118,14 @@ def off_the_loop(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         signature = signature.replace(parameters=[*signature.parameters.values(), headers])
     run.__signature__ = signature  # type: ignore[attr-defined]
     return run
+
+
+def _after(name: str, arguments: dict[str, Any], answer: Any) -> None:
+    """Do what MONAI Label leaves undone after an answer."""
+    if name in _PACKED and isinstance(answer, FileResponse):
+        answer.background = BackgroundTask(Path(answer.path).unlink)
+    if name == "api_download_label" and hasattr(app_instance().datastore(), "shown"):
+        app_instance().datastore().shown(arguments["label"], arguments["tag"])
 
 
 def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +165,7 @@ async def _record_refusal(person: Person, what: str) -> None:
 def _add_own(api: FastAPI, people: People) -> None:
     @api.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
+        return RedirectResponse("/openapi.json")  # the pages that show it load their script from another host
 
     @api.get("/healthz", tags=["Health"], summary="The process answers")
     async def healthz() -> dict[str, str]:

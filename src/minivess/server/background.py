@@ -29,8 +29,14 @@ def train(request: Request, model: str, params: _Params = None, run_sync: bool =
     if not enqueue:
         _refuse_second("train")
     job = _asked(request, "train", model, params)
-    stats = app_instance()._trainers[model].stats
-    return _begin(job, lambda: train_in_process({**job.request, "model": model}, stats), run_sync)
+
+    def work() -> dict[str, Any]:
+        stats = train_in_process({**job.request, "model": model}, app_instance()._trainers[model].stats)
+        if app_instance()._auto_update_scoring:
+            app_instance().async_scoring(None)
+        return stats
+
+    return _begin(job, work, run_sync)
 
 
 @router.post("/train/", tags=["Train"], include_in_schema=False, deprecated=True)

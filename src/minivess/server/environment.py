@@ -4,5 +4,4 @@ from __future__ import annotations
 
 ACCOUNTS = "MINIVESS_ACCOUNTS"  # the file of the accounts
 ADMIN_TOKEN = "MINIVESS_ADMIN_TOKEN"  # noqa: S105 (a name; the token of whoever starts the server, good until it stops)
-INTERNAL_TOKEN = "MINIVESS_INTERNAL_TOKEN"  # noqa: S105 (a name; for training and scoring, which report back over HTTP)
 HOST = "MINIVESS_HOST"  # the address that it listens on

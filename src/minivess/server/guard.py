@@ -8,8 +8,8 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -24,7 +24,7 @@ from minivess.store.actor import current_actor
 from minivess.store.names import check_name
 
 #: Paths that hold no data and need no token.
-OPEN = ("/healthz", "/readyz", "/auth/", "/auth/token", "/", "/docs", "/openapi.json", "/favicon.ico")
+OPEN = ("/healthz", "/readyz", "/auth/", "/auth/token", "/", "/openapi.json", "/favicon.ico")
 #: Query parameters that become names of cases, labels and tags.
 NAMES = {"image": "The image id", "id": "The id", "label": "The label id", "tag": "The tag", "session_id": "The session id"}
 #: Where MONAI Label asks for less than it should; the first that fits decides.
@@ -43,6 +43,7 @@ NEEDED: tuple[tuple[str, str, Role], ...] = (
     ("DELETE", "/scoring/", "annotator"),
     ("POST", "/batch/", "admin"),
     ("DELETE", "/batch/", "admin"),
+    ("PUT", "/datastore/image/info", "reviewer"),  # whom an image belongs to decides what is held out
     ("PUT", "/datastore/label/info", "reviewer"),  # where MONAI Label's reviewer says approved or flagged
     ("PUT", "/datastore/updatelabelinfo", "reviewer"),
 )
@@ -111,9 +112,12 @@ class Guard:
             await answer(scope, receive, send)
             return
         scope["minivess.person"] = person
+        limits = replace(self.limits, body_bytes=min(self.limits.body_bytes, _body_bytes(scope)))
         actor, name = current_actor.set(person.name if person else ""), request_id.set(scope["minivess.request_id"])
         try:
-            await self.app(scope, _limited(receive, self.limits), send)
+            await self.app(scope, _limited(receive, limits), send)
+        except HTTPException as error:  # raised before an application had a chance to answer it
+            await error_answer(error.status_code, "HTTPError", error.detail, scope["minivess.request_id"])(scope, receive, send)
         finally:
             current_actor.reset(actor)
             request_id.reset(name)
@@ -154,7 +158,7 @@ class Guard:
 
     def _check_host(self, headers: Headers) -> None:
         """Refuse to be called by a strange name: a web page could else point its own name at this address."""
-        name = headers.get("host", "").rsplit(":", 1)[0].strip("[]").lower()
+        name = (urlsplit(f"//{headers.get('host', '')}").hostname or "").lower()
         if self.loopback_only and not is_loopback(name):
             raise HTTPException(421, f"This server is not called {name[:80]!r}. Call it by its address, such as 127.0.0.1.")
 
@@ -164,6 +168,14 @@ class Guard:
             raise HTTPException(400, "Content-Length is no number.")
         if int(stated) > self.limits.body_bytes:
             raise HTTPException(413, f"The request brings {int(stated)} bytes; allowed {self.limits.body_bytes}.")
+
+
+def _body_bytes(scope: Scope) -> int:
+    """Say how large a body may be: only some addresses take files, and some take anything from anybody."""
+    path = scope["path"]
+    if path in OPEN:
+        return 2**16
+    return 2**62 if path.startswith(("/datastore/", "/infer/", "/session/", "/model/")) else 2**20
 
 
 def _request_id(scope: Scope) -> str:

@@ -16,7 +16,7 @@ from monailabel.config import settings
 from monailabel.interfaces.utils.app import app_instance
 from starlette.background import BackgroundTask
 
-from minivess.errors import UsageError
+from minivess.errors import NotFoundError, UsageError
 from minivess.jobs import Job, Urgency
 from minivess.models import ModelRef
 from minivess.server.params import read_params
@@ -35,6 +35,11 @@ def as_job(answer: Callable[..., Any]) -> Callable[..., Any]:
     async def run(request: Request, **arguments: Any) -> Any:
         person = request.scope["minivess.person"]
         asked = {"timeout": settings.MONAI_LABEL_INFER_TIMEOUT, **read_params(arguments.get("params") or "{}")}
+        known = app_instance()._infers
+        if arguments["model"] not in known:  # before there is a job of that name
+            raise NotFoundError(
+                f"There is no model {arguments['model'][:60]!r}. Allowed: {', '.join(known) or 'none is there yet'}."
+            )
         job = Job.asked(
             "infer",
             arguments["model"],

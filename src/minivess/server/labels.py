@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Path, Request
@@ -40,6 +41,8 @@ def revision(image: str, number: _Number) -> dict[str, Any]:
 def file(image: str, number: _Number) -> FileResponse:
     """Send the label, also one that counts no more."""
     found = _store().revision(image, number)
+    if found.state == "current":
+        app_instance().datastore().shown(image, found.tag)
     return FileResponse(found.path, media_type="application/gzip", filename=f"{image}-{number}.nii.gz")
 
 
@@ -79,7 +82,7 @@ def with_preconditions(arguments: dict[str, Any], request: Request) -> dict[str,
     if key:
         params["idempotency_key"] = key[:200]
     if base:
-        if not base.strip('"').isdigit():
+        if not re.fullmatch(r"[0-9]{1,9}", base.strip('"')):
             raise UsageError(f"If-Match: the number of a revision is wanted. Got {base[:40]!r}.")
         params["base"] = int(base.strip('"'))
     return {**arguments, "params": json.dumps(params)}

@@ -52,6 +52,7 @@ def _images(datastore: Any) -> _Counts:
 
 
 def _stop(jobs: Jobs) -> None:
+    jobs.closing = True
     for job in jobs.open():
         job.cancel("the server, which stops")
 
@@ -67,3 +68,6 @@ def _stop_jobs_on_signal(jobs: Jobs) -> None:
                 uvicorns(received, frame)
 
         signal.signal(number, stop)
+
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # the terminal was closed
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))

@@ -50,7 +50,13 @@ def accounts_path(workspace: Path) -> Path:
 
 
 def prepare_server(
-    studies: Path | str, *, workspace: Path, host: str = "127.0.0.1", port: int = 8000, conf: Mapping[str, str] | None = None
+    studies: Path | str,
+    *,
+    workspace: Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    conf: Mapping[str, str] | None = None,
+    tls: tuple[Path, Path] | None = None,
 ) -> Launch:
     """Prepare the app in a workspace and say how to serve it.
 
@@ -62,6 +68,7 @@ def prepare_server(
         host: Address to listen on; one that is not loopback needs accounts.
         port: TCP port.
         conf: Settings of the app, as ``--conf`` takes them.
+        tls: Certificate and private key, PEM files: the server then speaks HTTPS.
 
     Raises:
         UsageError: When the address is not loopback and nobody has an account.
@@ -83,6 +90,9 @@ def prepare_server(
         )
     if _is_taken(host, port):
         raise InputError(f"Port {port} on {host} is taken. Stop the other server, or choose another: --port {port + 1}.")
+    for file in tls or ():
+        if not file.is_file():
+            raise InputError(f"No such file: {file}. TLS needs a certificate and its private key, both as PEM files.")
     app = workspace / "app"
     shutil.copytree(
         door("monailabel_app"), app, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model", "logs", "__pycache__")
@@ -93,9 +103,12 @@ def prepare_server(
         sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", str(studies),
         "--host", host, "--port", str(port), "--uvicorn_app", "minivess.server.app:app", *flags,
     ]  # fmt: skip
+    if tls is not None:
+        command += ["--ssl_certfile", str(tls[0]), "--ssl_keyfile", str(tls[1])]
     token = secrets.token_urlsafe(24)
     environment = {ACCOUNTS: str(accounts.resolve()), ADMIN_TOKEN: token, HOST: host}
-    return Launch(command, environment, f"http://{f'[{host}]' if ':' in host else host}:{port}", token)
+    scheme = "https" if tls is not None else "http"
+    return Launch(command, environment, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", token)
 
 
 def is_address(studies: Path | str) -> bool:

@@ -18,6 +18,11 @@ from minivess.errors import InputError, MinivessError
 from minivess.jobs import Job, current_job
 
 _LOOK_S = 0.25
+#: Let the system end the process when the thread that started it ends, as it does when the server is killed (Linux).
+_DIES_WITH_US = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 _LINES = 20  # of its output that are kept, as many as MONAI Label keeps
 
 
@@ -41,8 +46,18 @@ def train_in_process(request: dict[str, Any], stats: Callable[[], dict[str, Any]
     job = current_job()
     with job.turn("training"):
         began = int(time.time())
-        command = [sys.executable, "-m", "monailabel.interfaces.utils.app", "-m", "train", "-r", json.dumps(request)]
-        environment = {**os.environ, "MONAI_LABEL_DATASTORE_AUTO_RELOAD": "false"}
+        command = [
+            sys.executable,
+            "-c",
+            _DIES_WITH_US,
+            "-m",
+            "monailabel.interfaces.utils.app",
+            "-m",
+            "train",
+            "-r",
+            json.dumps(request),
+        ]
+        environment = {**os.environ, "MONAI_LABEL_AUTO_UPDATE_SCORING": "false"}  # the server scores by itself, when it is done
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment,
             start_new_session=True,

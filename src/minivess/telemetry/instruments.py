@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ import minivess
 from minivess.jobs import Job
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+_COLLECTOR_S = 3.0  # that a collector has to answer
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 
 
@@ -40,8 +42,10 @@ class Telemetry:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
             _say_once()
-            readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
-            self._traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))  # its queue has a limit; what is over is lost
+            readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(timeout=_COLLECTOR_S)))
+            self._traces.add_span_processor(
+                BatchSpanProcessor(OTLPSpanExporter(timeout=_COLLECTOR_S))
+            )  # its queue has a limit; what is over is lost
         self._metrics = MeterProvider(readers, resource)
         self._tracer = self._traces.get_tracer("minivess")
         meter = self._metrics.get_meter("minivess")
@@ -72,7 +76,9 @@ class Telemetry:
     @contextmanager
     def request_span(self, method: str) -> Iterator[Span]:
         """Trace a request; jobs that it runs become its children."""
-        with self._tracer.start_as_current_span(method, kind=SpanKind.SERVER) as span:
+        # The words of an exception may name a file, and so a patient.
+        quiet = {"record_exception": False, "set_status_on_exception": False}
+        with self._tracer.start_as_current_span(method, kind=SpanKind.SERVER, **quiet) as span:  # type: ignore[arg-type]
             yield span
 
     def requested(self, span: Span, *, method: str, route: str, status: int, seconds: float, request_id: str) -> None:
@@ -116,8 +122,10 @@ class Telemetry:
 
     def close(self) -> None:
         """Send what is left, for a moment at most."""
-        self._traces.shutdown()
-        self._metrics.shutdown(timeout_millis=2000)
+        for provider in (self._traces, self._metrics):
+            thread = threading.Thread(target=provider.shutdown, daemon=True)
+            thread.start()
+            thread.join(_COLLECTOR_S)
 
 
 def _say_once() -> None:
