@@ -6,6 +6,8 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
 UV := .uv/bin/uv
 BIN := .venv/bin
+# Two tests at a time, each with one thread: most of them wait for a process that starts.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -14,10 +16,10 @@ demo: setup  ## run the whole loop on synthetic stacks; report in runs/demo
 	@$(BIN)/minivess demo --out runs/demo
 
 test: setup lint types  ## lint, types and the tests that take seconds
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: setup lint types  ## every test, also the slow ones
-	$(BIN)/pytest
+	$(PYTEST)
 
 soak: setup  ## eight clients at one server for an hour: memory flat, no error
 	$(BIN)/python benchmarks/soak.py

@@ -31,6 +31,8 @@ import psutil
 import requests
 import torch
 from monai.bundle import ConfigParser
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from minivess.errors import MinivessError
 from minivess.models import save_weights, weights_path
@@ -53,6 +55,10 @@ class Client:
         self.url, self.folder = url, folder / f"client{number}"
         self.folder.mkdir()
         self.session = requests.Session()
+        # A server may close a connection that was idle for 5 s just when the next request is on its way: asked for once more.
+        self.session.mount(
+            "http://", HTTPAdapter(max_retries=Retry(total=1, connect=1, read=1, status=0, allowed_methods=["GET"]))
+        )
         self.session.headers["Authorization"] = f"Bearer {token}"
         self.number, self.uploads = number, 0
         self.done: Counter[str] = Counter()

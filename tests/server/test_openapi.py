@@ -31,6 +31,7 @@ run_sync = false
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", ["any", "there"])
 def test_no_request_ends_in_a_fault_of_the_server(tmp_path: Path, bundle: Path, values: str) -> None:
     for index in range(2):

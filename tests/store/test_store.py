@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import shutil
 import sqlite3
+import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -386,3 +388,21 @@ def test_the_order_is_that_of_the_numbers_whatever_the_clock_says(
     assert (last.number, last.time_utc) == (4, "1999-12-31T23:59:59")
     (store.root / "index.sqlite").unlink()
     assert LabelStore(studies).head("a") == last
+
+
+def test_a_scan_is_not_disturbed_by_uploads_that_come_and_go(store: LabelStore) -> None:
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            with tempfile.TemporaryDirectory(prefix=".upload.", dir=store.studies) as folder:
+                (Path(folder) / "sub").mkdir()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(200):
+            assert store.images.scan() == []
+    finally:
+        stop.set()
+        thread.join()

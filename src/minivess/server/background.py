@@ -31,7 +31,8 @@ def train(request: Request, model: str, params: _Params = None, run_sync: bool =
     job = _asked(request, "train", model, params)
 
     def work() -> dict[str, Any]:
-        stats = train_in_process({**job.request, "model": model}, app_instance()._trainers[model].stats)
+        waits = lambda: any(other.state == "running" for other in _jobs().open("infer"))  # noqa: E731
+        stats = train_in_process({**job.request, "model": model}, app_instance()._trainers[model].stats, somebody_waits=waits)
         if app_instance()._auto_update_scoring:
             app_instance().async_scoring(None)
         return stats

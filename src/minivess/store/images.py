@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -156,11 +157,13 @@ class Images:
         return case_id
 
     def _found(self) -> Iterator[Path]:
-        for path in sorted(self.studies.rglob("*")):
-            parts = path.relative_to(self.studies).parts
-            apart = any(part.startswith(".") for part in parts) or self._journal.root in path.parents or parts[0] == "labels"
-            if not apart and suffix_of(path) in IMAGE_SUFFIXES and path.is_file():
-                yield path
+        """Walk through the studies, past what is hidden, the store, and MONAI Label's labels; folders may vanish meanwhile."""
+        for name, folders, files in os.walk(self.studies):
+            here = Path(name)
+            apart = {self._journal.root, self.studies / "labels"}
+            folders[:] = sorted(f for f in folders if not f.startswith(".") and here / f not in apart)
+            paths = (here / file for file in sorted(files) if not file.startswith("."))
+            yield from (path for path in paths if suffix_of(path) in IMAGE_SUFFIXES and path.is_file())
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.studies).as_posix()
