@@ -57,9 +57,9 @@ class Orthanc:
             self._process.wait(20)
             self._process = None
 
-    def add(self, folder: Path) -> str:
-        """Send the files of a series there, and give its UID."""
-        datasets = [pydicom.dcmread(file) for file in sorted(folder.rglob("*.dcm"))]
+    def add(self, folder: Path, which: slice = slice(None)) -> str:
+        """Send the files of a series there, or some of them, and give its UID."""
+        datasets = [pydicom.dcmread(file) for file in sorted(folder.rglob("*.dcm"))[which]]
         DICOMwebClient(self.url).store_instances(datasets)
         return str(datasets[0].SeriesInstanceUID)
 

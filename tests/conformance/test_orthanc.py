@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -14,11 +18,14 @@ import requests
 from conformance.orthanc import Orthanc
 from dicom.test_seg import dciodvfy
 from dicom.test_series import ORIENTATIONS, edit, volume_of
+from fastapi import HTTPException
 
 from minivess.dicom import read_seg, read_series, write_series
+from minivess.dicom.web import DicomWeb
 from minivess.models import weights_path
 from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
+from minivess.store import LabelStore
 from minivess.train import copy_bundle, publish
 from minivess.volume import Volume, read_volume, resample_like, write_volume
 
@@ -144,6 +151,56 @@ def test_without_its_dicom_server_the_label_server_starts_and_says_so(bundle: Pa
     with serve(nobody, tmp_path / "work", bundle) as server:
         assert Site(server).ask("GET", "/datastore/").json()["total"] == 0
     assert "did not answer as it should" in (tmp_path / "work" / "server.log").read_text()
+
+
+def datastore_of(url: str, folder: Path) -> Any:
+    sys.path.append(str(Path(__file__).resolve().parents[2] / "monailabel_app"))
+    from pacs import PacsDatastore
+
+    folder.mkdir()
+    return PacsDatastore(LabelStore(folder, labels={"vessel": 1}), DicomWeb(url))
+
+
+def test_a_series_that_grows_is_fetched_again_unless_it_has_a_label(orthanc: Orthanc, tmp_path: Path) -> None:
+    folder = write_series(volume_of(ORIENTATIONS["oblique"], (24, 20, 9)), tmp_path / "s", name="grows")
+    uid = orthanc.add(folder, slice(0, 6))
+    store = datastore_of(orthanc.url, tmp_path / "work")
+    assert read_volume(Path(store.get_image_uri(uid))).shape == (24, 20, 6)
+    orthanc.add(folder, slice(7, None))  # one is still missing
+    store.look()
+    assert not store.is_here(uid)
+    with pytest.raises(HTTPException, match="GeometryError"):
+        store.get_image_uri(uid)
+    assert store.get_unlabeled_images() == []
+    orthanc.add(folder, slice(6, 7))
+    store.look()
+    assert store.get_unlabeled_images() == [uid]
+    image = read_volume(Path(store.get_image_uri(uid)))
+    assert image.shape == (24, 20, 9)
+    store.save_label(uid, str(write_volume(a_mask(image), tmp_path / "m.nii.gz")), "final", {})
+    store.send_waiting()
+    assert len(orthanc.segs()) == 1
+    store.send_waiting()
+    assert len(orthanc.segs()) == 1  # once
+    more = write_series(volume_of(ORIENTATIONS["oblique"], (24, 20, 10)), tmp_path / "t", name="grows")
+    orthanc.add(more, slice(9, None))
+    store.look()
+    assert store.is_here(uid)  # the label keeps the image that it was made on
+    assert store.get_image_info(uid)["changed"] is True
+
+
+def test_a_dicom_server_that_is_silent_keeps_nobody_waiting(orthanc: Orthanc, tmp_path: Path) -> None:
+    uid = orthanc.add(write_series(volume_of(ORIENTATIONS["oblique"], (24, 20, 9)), tmp_path / "s", name="silent"))
+    store = datastore_of(orthanc.url, tmp_path / "work")
+    image = read_volume(Path(store.get_image_uri(uid)))
+    orthanc.stop()
+    with socket.create_server(("127.0.0.1", orthanc.port)):  # takes connections, says nothing
+        store.begin()
+        begun = time.monotonic()
+        store.save_label(uid, str(write_volume(a_mask(image), tmp_path / "m.nii.gz")), "final", {})
+        assert time.monotonic() - begun < 20
+        assert store.store.head(uid) is not None
+        assert "kept here" in store.remarks(store.store.head(uid))["dicom_seg"]
 
 
 @pytest.mark.slow
