@@ -103,7 +103,7 @@ def test_a_first_start_that_is_killed_is_made_good_by_the_second(tmp_path: Path,
 
 
 @pytest.mark.row(42)
-@pytest.mark.parametrize("rounds", [3, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [3, pytest.param(25, marks=pytest.mark.slow)])
 def test_a_server_that_is_killed_starts_again_with_every_label_it_acknowledged(tmp_path: Path, rounds: int) -> None:
     studies = tmp_path / "studies"
     for name in "ab":
