@@ -40,6 +40,8 @@ class PacsDatastore(StoreDatastore):
         self._wake = threading.Event()
         self._sent = threading.Condition()
         self._rounds, self._busy = 0, False
+        self._looked = 0.0
+        self._cannot: dict[tuple[str, int], str] = {}  # labels that were not written, until the next start, and why
         self._reachable = True
         super().__init__(store)
         self.look()
@@ -83,14 +85,20 @@ class PacsDatastore(StoreDatastore):
         head = self.store.head(saved.case, saved.tag)
         if saved.tag != FINAL or head is None or not self.store.images.get(saved.case).info.get("remote"):
             return {}
-        told = head.info.get("dicom", {})
-        return {"dicom_seg": "kept here; it is sent when the DICOM server takes it" if self._waits(head) else told}
+        if not self._waits(head):
+            return {"dicom_seg": head.info["dicom"]}
+        why = self._cannot.get((head.case, head.number))
+        return {
+            "dicom_seg": f"kept here; not written as SEG: {why}"
+            if why
+            else "kept here; it is sent when the DICOM server takes it"
+        }
 
     def send_waiting(self) -> None:
         """Put accepted labels on the server; what it does not take waits for the next time."""
         heads = [self.store.head(case.id) for case in self.store.images.all(labelled=True) if case.info.get("remote")]
         for head in heads:
-            if head is None or not self._waits(head):
+            if head is None or not self._waits(head) or (head.case, head.number) in self._cannot:
                 continue
             try:
                 self._send(head)
@@ -99,7 +107,7 @@ class PacsDatastore(StoreDatastore):
                 break
             except Exception as error:  # noqa: BLE001 (one that cannot be written must not keep the others)
                 logger.warning("a label was not written as DICOM SEG: %s", type(error).__name__)
-                self._note(head, {"failed": type(error).__name__})
+                self._cannot[head.case, head.number] = type(error).__name__
 
     def seg_of(self, image_id: str, mask: Path, model: ModelRef | None, target: Path) -> Path:
         """Write a mask of an image as DICOM SEG."""
@@ -108,6 +116,7 @@ class PacsDatastore(StoreDatastore):
 
     def look(self) -> None:
         """Ask the server which series there are, and take in what is new or has changed."""
+        self._looked = time.monotonic()
         try:
             listed = self.web.series()
         except RemoteError as error:
@@ -124,10 +133,10 @@ class PacsDatastore(StoreDatastore):
 
     def refresh(self) -> None:
         """Look for new series soon."""
+        self._looked = 0.0
         self._wake.set()
 
     def _work(self) -> None:
-        looked = time.monotonic()
         while True:
             self._wake.wait(LOOK_S)
             with self._sent:
@@ -141,8 +150,7 @@ class PacsDatastore(StoreDatastore):
                 self._rounds, self._busy = self._rounds + 1, False
                 self._sent.notify_all()
             try:
-                if time.monotonic() - looked >= LOOK_S:
-                    looked = time.monotonic()
+                if time.monotonic() - self._looked >= LOOK_S or not self._looked:
                     self.look()
             except Exception as error:  # noqa: BLE001 (as above)
                 logger.warning("asking the DICOM server failed: %s", type(error).__name__)
@@ -154,10 +162,7 @@ class PacsDatastore(StoreDatastore):
         with tempfile.TemporaryDirectory() as folder:
             uid = self.web.store(self.seg_of(head.case, head.path, None, Path(folder) / "label.dcm"))
         self._reachable = True
-        self._note(head, {"SOPInstanceUID": uid})
-
-    def _note(self, head: Revision, about: dict[str, Any]) -> None:
-        info = {"dicom": {"revision": head.number, **about}}
+        info = {"dicom": {"revision": head.number, "SOPInstanceUID": uid}}
         self.store.update_label_info(head.case, FINAL, info, actor="server")
         with self._sent:
             self._sent.notify_all()

@@ -26,6 +26,7 @@ def serve(
     A DICOMweb server that asks who you are: set MONAI_LABEL_DICOMWEB_USERNAME and MONAI_LABEL_DICOMWEB_PASSWORD.
 
     Example: minivess serve studies --bundle runs/model --conf unit=um
+
     Example: minivess serve http://127.0.0.1:8042/dicom-web --workspace work
     """
     import os

@@ -63,7 +63,8 @@ class DicomWeb:
         parts = urlparse(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise InputError(
-                f"{url} is no address of a DICOMweb server. Allowed: http(s)://HOST[:PORT]/PATH, without a password."
+                "That is no address of a DICOMweb server. Allowed: http(s)://HOST[:PORT]/PATH, without a user and password: "
+                "these come from MONAI_LABEL_DICOMWEB_USERNAME and MONAI_LABEL_DICOMWEB_PASSWORD."
             )
         self.url = url.rstrip("/")
         session = requests.Session()

@@ -31,7 +31,7 @@ from starlette.exceptions import HTTPException  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
 import minivess  # noqa: E402
-from minivess.errors import UnsafeFileError  # noqa: E402
+from minivess.errors import MinivessError, UnsafeFileError  # noqa: E402
 from minivess.server import background, jobs, labels, sessions  # noqa: E402
 from minivess.server.answers import answer_errors  # noqa: E402
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST  # noqa: E402
@@ -61,13 +61,8 @@ def make_app() -> ASGIApp:
     telemetry = api.state.telemetry = Telemetry()
     answer_errors(api)
     _add_own(api, people)
-    for router in (
-        sessions.router,
-        background.router,
-        jobs.router,
-        labels.router,
-    ):  # before MONAI Label's: the first that fits answers
-        api.include_router(router)
+    for ours in (sessions, background, jobs, labels):  # before MONAI Label's: the first that fits answers
+        api.include_router(ours.router)
     for module in _ROUTERS:
         for route in module.router.routes:
             if isinstance(route, APIRoute):
@@ -196,4 +191,14 @@ def _add_own(api: FastAPI, people: People) -> None:
         return dict(user.model_dump())
 
 
+def _check_label_app() -> None:
+    """End in a sentence where a setting of the label app is wrong; uvicorn would print a traceback."""
+    try:
+        app_instance()
+    except MinivessError as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from None
+
+
+if settings.MONAI_LABEL_APP_DIR:  # started as a server, not looked at by a tool
+    _check_label_app()
 app = make_app()

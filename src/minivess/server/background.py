@@ -30,9 +30,12 @@ def train(request: Request, model: str, params: _Params = None, run_sync: bool =
         _refuse_second("train")
     job = _asked(request, "train", model, params)
 
+    def somebody_waits() -> bool:
+        return any(other.state == "running" for other in _jobs().open("infer"))
+
     def work() -> dict[str, Any]:
-        waits = lambda: any(other.state == "running" for other in _jobs().open("infer"))  # noqa: E731
-        stats = train_in_process({**job.request, "model": model}, app_instance()._trainers[model].stats, somebody_waits=waits)
+        task = app_instance()._trainers[model]
+        stats = train_in_process({**job.request, "model": model}, task.stats, somebody_waits=somebody_waits)
         if app_instance()._auto_update_scoring:
             app_instance().async_scoring(None)
         return stats

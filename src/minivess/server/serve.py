@@ -80,7 +80,11 @@ def prepare_server(
         raise MissingExtraError(
             f"The label server needs {', '.join(missing)}. Install the extra label (in a checkout: make setup)"
         )
-    if not is_address(studies) and not Path(studies).is_dir():
+    if is_address(studies):
+        from minivess.dicom.web import DicomWeb  # of the same extra
+
+        DicomWeb(str(studies))  # one that is none is said now, and a password in it is not logged
+    elif not Path(studies).is_dir():
         raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes into a folder and name it.")
     accounts = accounts_path(workspace)
     if not is_loopback(host) and not People(accounts).all():

@@ -73,8 +73,9 @@ def train_in_process(
             os.setpriority(os.PRIO_PGRP, process.pid, 10)
             pause = _Pause(process.pid)
             while process.poll() is None:
-                job.progress(*_progress(stats(), began))
-                pause.look(somebody_waits())
+                share, said = _progress(stats(), began)
+                job.progress(share, said)
+                pause.look(share > 0 and somebody_waits())  # before its first epoch it may hold a lock of the store
                 time.sleep(_LOOK_S)
         finally:
             _end(process)
