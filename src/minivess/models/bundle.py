@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,26 @@ class BundleSegmenter:
     def model(self) -> ModelRef:
         """What it is."""
         return self._model
+
+    @contextmanager
+    def dropping_out(self, seed: int) -> Iterator[None]:
+        """Leave the network's dropout on inside the context, so that each prediction is another answer (MC dropout).
+
+        Raises:
+            InputError: When the network has no dropout.
+        """
+        layers = [m for m in self._network.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0]
+        if not layers:
+            raise InputError(f"The network of {self._model.bundle} has no dropout. Ask it about mirrored views, or ask several.")
+        try:
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                for layer in layers:
+                    layer.train()
+                yield
+        finally:
+            for layer in layers:
+                layer.eval()
 
     def predict(
         self,

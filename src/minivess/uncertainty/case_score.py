@@ -28,3 +28,20 @@ def expected_errors_per_predicted_voxel(probability: NDArray[Any], threshold: fl
     expected = float(np.where(vessel, 1.0 - p, p).sum(dtype=np.float64))
     predicted = int(np.count_nonzero(vessel))
     return expected / predicted if predicted else expected + 1.0
+
+
+def soft_dice_confidence(probability: NDArray[Any], threshold: float = 0.5) -> float:
+    """Compute the Dice between a mask and the probabilities that it was cut from (arXiv 2402.10665).
+
+    Args:
+        probability: (x, y, z), in [0, 1].
+        threshold: Probability from which a voxel counts as vessel.
+
+    Returns:
+        A number in [0, 1]: 1 for a sure model, 0 where nothing is predicted as vessel.
+    """
+    p = probability.astype(np.float32, copy=False)
+    vessel = p >= threshold
+    inside = float(p[vessel].sum(dtype=np.float64))
+    total = float(p.sum(dtype=np.float64)) + np.count_nonzero(vessel)
+    return 2 * inside / total if total else 0.0
