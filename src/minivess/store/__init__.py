@@ -4,6 +4,19 @@ from minivess.store.actor import current_actor, system_user
 from minivess.store.audit import AuditChain, Verdict
 from minivess.store.model import Case, Revision
 from minivess.store.names import FINAL, ORIGINAL
+from minivess.store.places import Place, Places
 from minivess.store.store import LabelStore
 
-__all__ = ["FINAL", "ORIGINAL", "AuditChain", "Case", "LabelStore", "Revision", "Verdict", "current_actor", "system_user"]
+__all__ = [
+    "FINAL",
+    "ORIGINAL",
+    "AuditChain",
+    "Case",
+    "LabelStore",
+    "Place",
+    "Places",
+    "Revision",
+    "Verdict",
+    "current_actor",
+    "system_user",
+]

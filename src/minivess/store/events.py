@@ -4,6 +4,8 @@
     cases/<case>/000002-label.json                a revision was submitted ...
     cases/<case>/000002-3f9a1c5b7d20.nii.gz       ... and this is its label
     cases/<case>/000003-review.json
+    cases/<case>/000004-queue.json                a model asks about places ...
+    cases/<case>/000005-answer.json               ... and a person answers one
 
 An event is never changed. The index (``index.sqlite``) is made from them and can be made again.
 """
@@ -20,7 +22,7 @@ from typing import Any, Literal, get_args
 from minivess.errors import StoreError
 from minivess.paths import sha256_of, write_json
 
-Kind = Literal["case", "info", "label", "withdraw", "settle", "review", "remove"]
+Kind = Literal["case", "info", "label", "withdraw", "settle", "review", "queue", "answer", "remove"]
 FOLDER = "cases"
 
 

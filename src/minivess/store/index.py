@@ -16,7 +16,7 @@ from filelock import FileLock
 from minivess.errors import StoreError
 from minivess.store.events import FOLDER, Event, events_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE cases (
     id TEXT PRIMARY KEY, folded TEXT NOT NULL UNIQUE, path TEXT NOT NULL, info TEXT NOT NULL, removed INTEGER NOT NULL DEFAULT 0,
@@ -34,6 +34,11 @@ CREATE TABLE reviews (
     case_id TEXT NOT NULL, number INTEGER NOT NULL, revision INTEGER NOT NULL, actor TEXT NOT NULL, time_utc TEXT NOT NULL,
     body TEXT NOT NULL, PRIMARY KEY (case_id, number)
 );
+CREATE TABLE places (
+    case_id TEXT NOT NULL, queue INTEGER NOT NULL, rank INTEGER NOT NULL, worth REAL NOT NULL, region TEXT NOT NULL,
+    state TEXT NOT NULL, holder TEXT NOT NULL, until REAL NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (case_id, queue, rank)
+);
+CREATE INDEX by_worth ON places (state, worth);
 CREATE TABLE leases (case_id TEXT PRIMARY KEY, holder TEXT NOT NULL, until REAL NOT NULL);
 CREATE TABLE seen (case_id TEXT NOT NULL, tag TEXT NOT NULL, holder TEXT NOT NULL, number INTEGER NOT NULL,
     PRIMARY KEY (case_id, tag, holder));
@@ -215,6 +220,26 @@ def _review(connection: sqlite3.Connection, event: Event) -> None:
     )
 
 
+def _queue(connection: sqlite3.Connection, event: Event) -> None:
+    connection.execute("UPDATE places SET state = 'obsolete' WHERE case_id = ? AND state = 'pending'", (event.case,))
+    connection.executemany(
+        "INSERT INTO places VALUES (?, ?, ?, ?, ?, 'pending', '', 0, '{}')",
+        [
+            (event.case, event.number, rank, float(region.get("expected_errors", 0.0)), json.dumps(region))
+            for rank, region in enumerate(event.body["regions"])
+        ],
+    )
+
+
+def _answer(connection: sqlite3.Connection, event: Event) -> None:
+    body = event.body
+    holder = "" if body["verdict"] == "pending" else event.actor
+    connection.execute(
+        "UPDATE places SET state = ?, holder = ?, until = 0, answer = ? WHERE case_id = ? AND queue = ? AND rank = ?",
+        (body["verdict"], holder, json.dumps(body["details"]), event.case, body["queue"], body["rank"]),
+    )
+
+
 def _remove(connection: sqlite3.Connection, event: Event) -> None:
     connection.execute("UPDATE cases SET removed = 1 WHERE id = ?", (event.case,))
 
@@ -226,6 +251,8 @@ _APPLY = {
     "withdraw": _withdraw,
     "settle": _settle,
     "review": _review,
+    "queue": _queue,
+    "answer": _answer,
     "remove": _remove,
 }
 

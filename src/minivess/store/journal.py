@@ -13,7 +13,7 @@ from minivess.store.audit import AuditChain
 from minivess.store.events import FOLDER, Event, Kind, events_of, numbers, path_of, write_event
 from minivess.store.index import Index, apply
 
-_SAID = ("tag", "sha256", "base", "rival", "revision")
+_SAID = ("tag", "sha256", "base", "rival", "revision", "places", "queue", "rank", "verdict")
 
 
 class Journal:

@@ -19,6 +19,7 @@ from minivess.store.journal import Journal, on_disk
 from minivess.store.leases import Leases
 from minivess.store.model import Revision
 from minivess.store.names import FINAL, check_name
+from minivess.store.places import Places
 from minivess.store.submission import check_label
 from minivess.volume import Unit, read_volume, write_volume
 
@@ -52,6 +53,7 @@ class LabelStore:
         self.journal = Journal(self.root)
         self.images = Images(self.journal, self.studies, unit=unit)
         self.leases = Leases(self.journal.index)
+        self.places = Places(self.journal)
 
     def submit(
         self,
