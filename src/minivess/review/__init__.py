@@ -1,0 +1,1 @@
+"""Which places should a person look at, in which order, and why."""

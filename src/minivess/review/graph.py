@@ -1,0 +1,182 @@
+"""The vessel graph of a mask: its centre-line cut into branches, each with its length, its radius and the voxels it owns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import edt
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.spatial import cKDTree
+
+from minivess.metrics.centreline import centreline_of
+
+_NEIGHBOUR = 1.8  # index distance that holds the 26 neighbours
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """A stretch of vessel between two ends, each of which is free or meets others.
+
+    Attributes:
+        points: (n, 3) voxel indices along the centre-line, in order.
+        length_um: Along the centre-line.
+        radius_um: Median distance from the centre-line to the mask's surface.
+        free_ends: Of the two ends, how many lead nowhere.
+        component: Which connected piece of the graph it belongs to.
+        neighbours: Indices of the branches that it meets.
+    """
+
+    points: NDArray[np.int64]
+    length_um: float
+    radius_um: float
+    free_ends: int
+    component: int
+    neighbours: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class VesselGraph:
+    """All branches of a mask.
+
+    Attributes:
+        branches: In no order.
+        owner: (x, y, z) int32; 1 + index of the branch that a voxel of the mask is nearest to, 0 outside the mask.
+    """
+
+    branches: tuple[Branch, ...]
+    owner: NDArray[np.int32]
+
+
+def vessel_graph(mask: NDArray[Any], spacing_um: tuple[float, float, float], *, longest_um: float = 40.0) -> VesselGraph:
+    """Thin a mask, and cut its centre-line where vessels meet and where a branch gets longer than ``longest_um``.
+
+    Args:
+        mask: (x, y, z) mask.
+        spacing_um: Voxel size along x, y, z.
+        longest_um: A place to look at should fit a screen.
+    """
+    points = np.argwhere(centreline_of(mask))
+    owner = np.zeros(mask.shape, np.int32)
+    if not len(points):
+        return VesselGraph((), owner)
+    radius_um = edt.edt(np.ascontiguousarray(mask > 0), anisotropy=spacing_um, black_border=False)[tuple(points.T)]
+    edges = cKDTree(points).query_pairs(_NEIGHBOUR, output_type="ndarray")
+    component = connected_components(_graph(edges, len(points)), directed=False)[1]
+    stretches, loose = _stretches(points, edges, spacing_um, longest_um)
+    branch_of = np.full(len(points), -1)
+    for index, stretch in enumerate(stretches):
+        branch_of[stretch] = index
+    meets = _neighbours(edges, branch_of, len(stretches))
+    branches = tuple(
+        Branch(
+            points[stretch],
+            _length_um(points[stretch], spacing_um),
+            float(np.median(radius_um[stretch])),
+            loose[index],
+            int(component[stretch[0]]),
+            meets[index],
+        )
+        for index, stretch in enumerate(stretches)
+    )
+    inside = np.argwhere(mask)
+    known = np.flatnonzero(branch_of >= 0)
+    nearest = cKDTree(points[known] * np.asarray(spacing_um)).query(inside * np.asarray(spacing_um))[1]
+    owner[tuple(inside.T)] = branch_of[known[nearest]] + 1
+    return VesselGraph(branches, owner)
+
+
+def _stretches(
+    points: NDArray[np.int64], edges: NDArray[np.int64], spacing_um: tuple[float, float, float], longest_um: float
+) -> tuple[list[NDArray[np.int64]], list[int]]:
+    """Cut a centre-line into stretches, each in order; and say how many of the ends of each lead nowhere."""
+    meets = _junctions(edges, len(points))
+    inner = edges[~meets[edges].any(axis=1)]
+    links = _graph(inner, len(points))
+    part = connected_components(links, directed=False)[1]
+    touching = _touching(edges, meets, part)
+    stretches, loose = [], []
+    for members in _groups(part, meets):
+        free = max(0, 2 - touching.get(int(part[members[0]]), 0))
+        for stretch, ends in _cut(_walk(links, members), points, spacing_um, longest_um, free):
+            stretches.append(stretch)
+            loose.append(ends)
+    return stretches, loose
+
+
+def _neighbours(edges: NDArray[np.int64], branch_of: NDArray[np.int64], count: int) -> list[tuple[int, ...]]:
+    """List the branches that each branch meets, at a junction or where a long one was cut."""
+    knots = edges[(branch_of[edges] < 0).all(axis=1)]
+    knot = connected_components(_graph(knots, len(branch_of)), directed=False)[1]
+    node = np.where(branch_of >= 0, branch_of, knot + count)
+    links = _graph(node[edges], int(node.max()) + 1)
+    at_knot = links[:count, count:]
+    met = (links[:count, :count] + at_knot @ at_knot.T).tocsr()
+    found = (met.indices[met.indptr[i] : met.indptr[i + 1]] for i in range(count))
+    return [tuple(sorted({int(b) for b in row} - {i})) for i, row in enumerate(found)]
+
+
+def _graph(edges: NDArray[np.int64], count: int) -> Any:
+    return coo_array((np.ones(2 * len(edges)), (edges.ravel("F"), edges[:, ::-1].ravel("F"))), (count, count)).tocsr()
+
+
+def _junctions(edges: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Find the points where three or more branches meet; a mere kink of the line is none."""
+    meets = np.bincount(edges.ravel(), minlength=count) > 2
+    inner = edges[~meets[edges].any(axis=1)]
+    part = connected_components(_graph(inner, count), directed=False)[1]
+    knots = edges[meets[edges].all(axis=1)]
+    knot = connected_components(_graph(knots, count), directed=False)[1]
+    mixed = edges[meets[edges].sum(axis=1) == 1]
+    at = np.where(meets[mixed[:, 0]], mixed[:, 0], mixed[:, 1])
+    branch = np.where(meets[mixed[:, 0]], mixed[:, 1], mixed[:, 0])
+    pairs = np.unique(np.stack([knot[at], part[branch]], axis=1), axis=0) if len(mixed) else np.zeros((0, 2), np.int64)
+    arms = np.bincount(pairs[:, 0], minlength=int(knot.max()) + 1)
+    return np.asarray(meets & (arms > 2)[knot])
+
+
+def _touching(edges: NDArray[np.int64], meets: NDArray[np.bool_], part: NDArray[np.int32]) -> dict[int, int]:
+    """Count at how many of its points a part touches a junction: 0, 1 or 2."""
+    mixed = edges[meets[edges].sum(axis=1) == 1]
+    ends = np.unique(np.where(meets[mixed[:, 0]], mixed[:, 1], mixed[:, 0])) if len(mixed) else np.zeros(0, np.int64)
+    parts, counts = np.unique(part[ends], return_counts=True)
+    return {int(p): min(2, int(c)) for p, c in zip(parts, counts, strict=True)}
+
+
+def _groups(part: NDArray[np.int32], meets: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    kept = np.flatnonzero(~meets)
+    order = kept[np.argsort(part[kept], kind="stable")]
+    return np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
+
+
+def _walk(links: Any, members: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Order the points of a part from one end to the other."""
+    first = breadth_first_order(links, members[0], directed=False, return_predecessors=False)[-1]
+    return np.asarray(breadth_first_order(links, first, directed=False, return_predecessors=False), np.int64)
+
+
+def _cut(
+    ordered: NDArray[np.int64],
+    points: NDArray[np.int64],
+    spacing_um: tuple[float, float, float],
+    longest_um: float,
+    free: int,
+) -> list[tuple[NDArray[np.int64], int]]:
+    """Cut a branch into equal stretches; each with how many of its ends are free."""
+    count = max(1, round(_length_um(points[ordered], spacing_um) / longest_um))
+    stretches = [s for s in np.array_split(ordered, count) if s.size]
+    if len(stretches) == 1:
+        return [(ordered, free)]
+    loose = [0] * len(stretches)
+    loose[0] = int(free > 0)
+    loose[-1] = int(free > 1)
+    return list(zip(stretches, loose, strict=True))
+
+
+def _length_um(points: NDArray[np.int64], spacing_um: tuple[float, float, float]) -> float:
+    if len(points) < 2:
+        return float(min(spacing_um))
+    return float(np.linalg.norm(np.diff(points, axis=0) * np.asarray(spacing_um), axis=1).sum())

@@ -1,0 +1,45 @@
+"""A place that a person should look at."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Kind = Literal["gap", "spur", "false merge", "faint branch", "blob", "boundary"]
+#: Voxel bounds, end excluded: (x0, x1, y0, y1, z0, z1).
+Box = tuple[int, int, int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Region:
+    """One place, as large as can be taken in at a glance.
+
+    Attributes:
+        centre_ras: Middle of what is most doubtful in it, in the volume's unit; a viewer goes there.
+        box: Its voxels on the volume's own grid.
+        box_ras: Two opposite corners of the box, six numbers, in the volume's unit: a viewer may have flipped an axis.
+        kind: What is most doubtful in it.
+        expected_errors: How many errors are expected in it; places are put in order by this.
+        expected_voxels: How many voxels are expected to be significantly wrong.
+        cost_s: Seconds that it will take to answer, by a fixed estimate.
+        reason: Why to look, in words.
+    """
+
+    centre_ras: tuple[float, float, float]
+    box: Box
+    box_ras: tuple[float, float, float, float, float, float]
+    kind: Kind
+    expected_errors: float
+    expected_voxels: float
+    cost_s: float
+    reason: str
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """The box as an index into an array (x, y, z)."""
+        x0, x1, y0, y1, z0, z1 = self.box
+        return slice(x0, x1), slice(y0, y1), slice(z0, z1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values."""
+        return asdict(self)

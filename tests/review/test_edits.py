@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minivess.errors import InputError
+from minivess.review.edits import Edits
+
+SHAPE = (14, 11, 7)
+
+
+def somewhere(rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, int, int]]:
+    size = [int(rng.integers(1, n + 1)) for n in SHAPE]
+    at = tuple(int(rng.integers(0, n - s + 1)) for n, s in zip(SHAPE, size, strict=True))
+    return rng.random(size) < 0.5, at
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    moves=st.lists(st.sampled_from(["add", "remove", "replace", "undo", "redo", "lock"]), max_size=40),
+)
+def test_no_locked_voxel_changes_whatever_is_done(seed: int, moves: list[str]) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random(SHAPE) < 0.4
+    edits = Edits(mask, rng.random(SHAPE) < 0.2)
+    for move in moves:
+        before, locked = edits.mask.copy(), edits.locked.copy()
+        if move == "undo":
+            edits.undo()
+        elif move == "redo":
+            edits.redo()
+        elif move == "lock":
+            change, at = somewhere(rng)
+            box = tuple(int(v) for a, n in zip(at, change.shape, strict=True) for v in (a, a + n))
+            edits.lock(box)
+        else:
+            edits.apply(*somewhere(rng), move, move)
+        assert (edits.mask[locked] == before[locked]).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), steps=st.integers(1, 12))
+def test_all_undone_is_the_start_and_all_redone_the_end(seed: int, steps: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random(SHAPE) < 0.4
+    edits = Edits(mask, rng.random(SHAPE) < 0.2)
+    for _ in range(steps):
+        edits.apply(*somewhere(rng), ("add", "remove", "replace")[int(rng.integers(3))], "step")
+    end, count = edits.mask.copy(), len(edits.done)
+    while edits.undo():
+        pass
+    np.testing.assert_array_equal(edits.mask, mask)
+    while edits.redo():
+        pass
+    np.testing.assert_array_equal(edits.mask, end)
+    assert len(edits.done) == count
+
+
+def test_a_new_step_forgets_what_was_undone() -> None:
+    edits = Edits(np.zeros(SHAPE, bool))
+    cube = np.ones((2, 2, 2), bool)
+    edits.apply(cube, (0, 0, 0), "add", "first")
+    edits.undo()
+    edits.apply(cube, (4, 4, 4), "add", "second")
+    assert edits.redo() is None
+    assert [step.name for step in edits.done] == ["second"]
+    assert edits.done[0].voxels == 8
+
+
+def test_a_step_that_changes_nothing_is_none() -> None:
+    edits = Edits(np.zeros(SHAPE, bool))
+    assert edits.apply(np.ones((2, 2, 2), bool), (0, 0, 0), "remove", "nothing") is None
+    assert edits.undo() is None
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    edits = Edits(np.zeros(SHAPE, bool))
+    with pytest.raises(InputError, match="inside the mask"):
+        edits.apply(np.ones((3, 3, 3), bool), (12, 0, 0), "add", "out")
+    with pytest.raises(InputError, match="add, remove or replace"):
+        edits.apply(np.ones((1, 1, 1), bool), (0, 0, 0), "paint", "what")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="grid"):
+        Edits(np.zeros(SHAPE, bool), np.zeros((1, 1, 1), bool))
+
+
+def test_fifty_steps_on_a_large_volume_cost_little_memory() -> None:
+    rng = np.random.default_rng(0)
+    edits = Edits(np.zeros((512, 512, 128), bool))
+    for _ in range(50):
+        at = tuple(int(rng.integers(0, n - s)) for n, s in zip((512, 512, 128), (128, 128, 32), strict=True))
+        edits.apply(rng.random((128, 128, 32)) < 0.5, at, "replace", "noise")  # the worst: nothing to compress
+    kept = sum(len(step.flipped) for step in edits.done) + edits.mask.nbytes + edits.locked.nbytes
+    assert len(edits.done) == 50
+    assert kept < 200e6
