@@ -78,6 +78,7 @@ def cut_in_cells(
     contrast: NDArray[np.float32],
     spacing_um: tuple[float, float, float],
     *,
+    suspicion: NDArray[np.float32] | None = None,
     edge: tuple[int, int, int] | None = None,
 ) -> Cells:
     """Describe a prediction cell by cell.
@@ -87,10 +88,12 @@ def cut_in_cells(
         mask: What was predicted as vessel.
         contrast: The image as the model sees it: scaled, so that cells of different volumes compare.
         spacing_um: Voxel size along x, y, z.
+        suspicion: From :func:`minivess.review.suspicion.significant_error`, where it is at hand.
         edge: Voxels of a cell along x, y, z; those of :data:`CELL_UM` where not stated.
     """
     edge = edge or cell_edge(spacing_um)
-    suspicion = significant_error(probability, mask, spacing_um)
+    if suspicion is None:
+        suspicion = significant_error(probability, mask, spacing_um)
     maps: dict[str, NDArray[np.float32]] = {
         "suspicion": suspicion,
         "false": np.where(mask, suspicion, np.float32(0)),

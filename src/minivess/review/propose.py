@@ -62,10 +62,10 @@ def propose(
     """
     volume, spacing_um = prediction.probability, prediction.probability.spacing_um
     probability, mask = volume.array, prediction.mask.array > 0
-    cells = cut_in_cells(probability, mask, contrast, spacing_um)
+    suspicion = significant_error(probability, mask, spacing_um)
+    cells = cut_in_cells(probability, mask, contrast, spacing_um, suspicion=suspicion)
     score, how = rank(cells, answers)
     boxes = choose_boxes(cells, score, spacing_um, count=count, order=order, reviewed=seen_cells(reviewed, cells, volume.shape))
-    suspicion = significant_error(probability, mask, spacing_um)
     findings = find(vessel_graph(might_be_vessel(probability, spacing_um, low=low), spacing_um), probability, mask, suspicion)
     share = expected_errors_per_predicted_voxel(probability, prediction.threshold)
     regions = tuple(describe(in_voxels(box, cells, volume.shape), worth, findings, volume, suspicion) for box, worth in boxes)

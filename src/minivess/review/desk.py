@@ -1,0 +1,181 @@
+"""The desk that people review at: predictions come in, places are asked about, answers are kept and learned from."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minivess.errors import InputError
+from minivess.models import Prediction
+from minivess.models.normalise import fit_scaling
+from minivess.paths import atomic_file
+from minivess.review.accepted import as_box, lay_under, pack
+from minivess.review.cells import FEATURES, Cells, cut_in_cells
+from minivess.review.kept import KeptPredictions
+from minivess.review.lessons import lesson_of
+from minivess.review.places import Order
+from minivess.review.propose import Proposal, propose
+from minivess.review.ranker import Answers
+from minivess.store import LabelStore, Place
+from minivess.volume import Volume
+
+#: Images whose cells are held in memory.
+_HELD = 4
+
+
+class ReviewDesk:
+    """What the server and the label app do with places; any number of threads may use one."""
+
+    def __init__(self, store: LabelStore, folder: Path, read: Callable[[str], Volume], *, modality: str) -> None:
+        """Take where things are.
+
+        Args:
+            store: Keeps the queue and the answers.
+            folder: For what can be computed again: predictions, and what answers teach.
+            read: Gives the image of an id.
+            modality: Key of :data:`minivess.models.normalise.MODALITIES`.
+        """
+        self.store = store
+        self.kept = KeptPredictions(folder / "predictions")
+        self._lessons = folder / "lessons"
+        self._read = read
+        self._modality = modality
+        self._cells: OrderedDict[tuple[str, str], Cells] = OrderedDict()
+        self._lock = RLock()
+
+    def take_in(self, image_id: str, prediction: Prediction, *, actor: str, count: int = 100, order: Order = "mass") -> Proposal:
+        """Keep a prediction and ask about its places; what was answered before stays answered.
+
+        Raises:
+            NotFoundError: When there is no such image.
+            StoreError: When the queue cannot be kept.
+        """
+        self.kept.put(image_id, prediction)
+        return self.fill(image_id, actor=actor, count=count, order=order)
+
+    def fill(self, image_id: str, *, actor: str, count: int = 100, order: Order = "mass") -> Proposal:
+        """Rank the places of an image again, from the prediction that is kept and all answers so far.
+
+        Raises:
+            NotFoundError: When there is no such image, or no prediction of it.
+            StoreError: When the queue cannot be kept.
+        """
+        image = self._read(image_id)
+        prediction = self.kept.get(image_id, image)
+        answered = self.store.places.answered(image_id)
+        proposal = propose(
+            prediction,
+            self._contrast(image),
+            count=count,
+            order=order,
+            reviewed=[as_box(place.region["box"]) for place in answered],
+            answers=self._answers(image_id),
+        )
+        about = {
+            "model": prediction.model.weights_sha256,
+            "ranked_by": proposal.ranked_by,
+            "order": order,
+            "retrain_first": proposal.retrain_first,
+            "errors_per_predicted_voxel": proposal.errors_per_predicted_voxel,
+        }
+        self.store.places.propose(image_id, [region.to_json() for region in proposal.regions], actor=actor, about=about)
+        return proposal
+
+    def mask(self, image_id: str) -> tuple[Volume, NDArray[np.bool_]]:
+        """Give what counts as vessel now, the prediction laid under what was accepted; and which voxels are accepted.
+
+        Raises:
+            NotFoundError: When there is no such image, or no prediction of it.
+        """
+        image = self._read(image_id)
+        drawn = self.kept.get(image_id, image).mask
+        answered = sorted(self.store.places.answered(image_id), key=lambda place: str(place.answer.get("time_utc", "")))
+        mask, locked = lay_under(drawn.array > 0, [{**place.answer, "box": place.region["box"]} for place in answered])
+        return drawn.with_array(mask.astype(np.uint8)), locked
+
+    def answer(
+        self, place_id: str, verdict: str, *, actor: str, corrected: NDArray[np.bool_] | None = None, seconds: float | None = None
+    ) -> Place:
+        """Keep an answer: the voxels of the place are what was shown where it is accepted, or what was made of it.
+
+        Args:
+            place_id: The place.
+            verdict: ``accepted``, ``fixed`` or ``skipped``.
+            actor: Who answers.
+            corrected: (x, y, z) the voxels of the place's box, for ``fixed``.
+            seconds: How long it took.
+
+        Raises:
+            InputError: When a fixed place comes without its voxels, or they do not fit the box.
+            ConflictError: When somebody else has answered it or is looking at it.
+            NotFoundError: When there is no such place.
+        """
+        place = self.store.places.get(place_id)
+        box = as_box(place.region["box"])
+        shape = tuple(b - a for a, b in zip(box[::2], box[1::2], strict=True))
+        if (verdict == "fixed") != (corrected is not None):
+            raise InputError(f"The voxels of a place come with the answer fixed, and only with it. Got {verdict!r}.")
+        if corrected is not None and corrected.shape != shape:
+            raise InputError(f"The place has {shape} voxels. Got {corrected.shape}.")
+        details: dict[str, Any] = {} if seconds is None else {"seconds": round(seconds, 1)}
+        if verdict == "skipped":
+            return self.store.places.answer(place_id, verdict, actor=actor, details=details)
+        window = tuple(slice(a, b) for a, b in zip(box[::2], box[1::2], strict=True))
+        shown = self.mask(place.case)[0].array[window] > 0
+        accepted = shown if corrected is None else corrected
+        kept = self.store.places.answer(place_id, verdict, actor=actor, details={**details, "mask": pack(accepted)})
+        self._learn(kept, shown, accepted)
+        return kept
+
+    def _learn(self, place: Place, shown: NDArray[np.bool_], accepted: NDArray[np.bool_]) -> None:
+        image = self._read(place.case)
+        lesson = lesson_of(self._cells_of(place.case, image), as_box(place.region["box"]), shown, accepted, image.spacing_um)
+        self._lessons.mkdir(parents=True, exist_ok=True)
+        with atomic_file(self._lessons / f"{place.id.replace(':', '@')}.npz") as temporary, temporary.open("wb") as stream:
+            np.savez(stream, features=lesson.features, errors=lesson.errors, case=np.array(place.case))
+
+    def _answers(self, image_id: str) -> Answers | None:
+        """Read what all answers teach; those of other images count as other volumes."""
+        by_case: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float64]]]] = {}
+        valid = {place.id for place in self.store.places.answered()}
+        for file in sorted(self._lessons.glob("*.npz")):
+            if file.stem.replace("@", ":") not in valid:  # taken back
+                continue
+            with np.load(file, allow_pickle=False) as kept:
+                if kept["features"].shape[1] == len(FEATURES):
+                    by_case.setdefault(str(kept["case"]), []).append((kept["features"], kept["errors"]))
+        if not by_case:
+            return None
+        volumes = {case: _as_answers(lessons) for case, lessons in by_case.items()}
+        return Answers.joined(volumes.pop(image_id, None), list(volumes.values()))
+
+    def _cells_of(self, image_id: str, image: Volume) -> Cells:
+        key = (image_id, self.kept.model(image_id))
+        with self._lock:
+            if key not in self._cells:
+                prediction = self.kept.get(image_id, image)
+                self._cells[key] = cut_in_cells(
+                    prediction.probability.array, prediction.mask.array > 0, self._contrast(image), image.spacing_um
+                )
+                while len(self._cells) > _HELD:
+                    self._cells.popitem(last=False)
+            return self._cells[key]
+
+    def _contrast(self, image: Volume) -> NDArray[np.float32]:
+        return fit_scaling(image.array, self._modality).apply(image.array)
+
+
+def _as_answers(lessons: list[tuple[NDArray[np.float32], NDArray[np.float64]]]) -> Answers:
+    count = [len(errors) for _, errors in lessons]
+    return Answers(
+        np.concatenate([features for features, _ in lessons]),
+        np.concatenate([errors for _, errors in lessons]),
+        np.repeat(np.arange(len(lessons)), count),
+        np.zeros(sum(count), np.int64),
+    )
