@@ -15,11 +15,17 @@ from minivess.dicom import read_series
 from minivess.errors import InputError, MinivessError
 from minivess.jobs import Job, current_job
 from minivess.models import BundleSegmenter, Prediction, Roi, load_bundle, pick_device, weights_path
+from minivess.review.desk import ReviewDesk
+from minivess.store import current_actor
 from minivess.uncertainty import expected_errors_per_predicted_voxel
 from minivess.volume import Volume, read_volume, write_volume
 from settings import AppSettings
 
 _EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
+#: Under this key of a request the app itself says which image of the store is meant.
+OF_STORE = "minivess_image"
+#: So many places are told of with a prediction; the others are had at /review/.
+_TOLD = 10
 _DTYPES = ("uint8", "uint16", "int16", "int32", "float32")
 
 
@@ -37,6 +43,7 @@ class VesselInferTask(InferTask):
         )
         self.bundle = bundle
         self.settings = settings
+        self.desk: ReviewDesk | None = None  # the app sets it once it has a store
         self._hidden = None if settings.use_pretrained_model else self._stamp()
         self._loaded: dict[str, tuple[int, BundleSegmenter]] = {}
         self._lock = threading.Lock()
@@ -93,6 +100,7 @@ class VesselInferTask(InferTask):
         with job.step("post"):
             mask = prediction.mask
             score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
+            places = self._places(request, prediction)
         # Not in the system's temporary folder: a client on this machine saves the answer there under the same name, and MONAI
         # Label's clean-up would take the client's copy away.
         answers = self.settings.model_dir / "answers"
@@ -115,8 +123,23 @@ class VesselInferTask(InferTask):
                 "expected_errors_per_predicted_voxel": score,
                 "mean_uncertainty_nats": float(prediction.uncertainty.array.mean()),
                 "vessel_voxels": int(mask.array.sum()),
+                **places,
             },
         }
+
+    def ask_about(self, image_id: str, prediction: Prediction, actor: str) -> None:
+        """Put the places of an image in the queue, unless those of this model are there already."""
+        if self.desk is not None and self.desk.kept.model(image_id) != prediction.model.weights_sha256:
+            self.desk.take_in(image_id, prediction, actor=actor)
+
+    def _places(self, request: Mapping[str, Any], prediction: Prediction) -> dict[str, Any]:
+        """Tell which places to look at first; only of an image of the store, segmented whole."""
+        image_id = request.get(OF_STORE)
+        if self.desk is None or not image_id or request.get("roi"):
+            return {}
+        self.ask_about(image_id, prediction, current_actor.get() or "server")
+        found, count = self.desk.store.places.all(image_id, states=["pending", "leased"], limit=_TOLD)
+        return {"places": [place.to_json() for place in found], "places_in_all": count}
 
     def _stamp(self) -> int:
         path = weights_path(self.bundle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Collection
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from monailabel.interfaces.tasks.train import TrainTask
 import minivess
 from batch import segment_all
 from http_errors import as_http
-from infer_task import VesselInferTask
+from infer_task import OF_STORE, VesselInferTask, read_image
 from label_store import LEASE_S, StoreDatastore, actor_of
 from minivess.dicom.web import DicomWeb
 from minivess.errors import BusyError, InputError, NotFoundError, UsageError
 from minivess.jobs import Job, Jobs, Urgency
+from minivess.models.bundle_check import read_config
+from minivess.review.desk import ReviewDesk
 from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
+from minivess.volume import Volume
 from pacs import PacsDatastore
 from scoring import DiceScoring, ScoreFile, UncertaintyScoring
 from settings import AppSettings
@@ -70,6 +74,7 @@ class VesselApp(MONAILabelApp):
     def init_infers(self) -> dict[str, InferTask]:
         """Offer the segmenter."""
         task = VesselInferTask(self.bundle, self.settings)
+        task.desk = self.desk
         if self.settings.preload and task.is_valid():
             task.segmenter(None)
         return {"segresnet": task}
@@ -104,6 +109,17 @@ class VesselApp(MONAILabelApp):
             self.datastore().begin()
         super().on_init_complete()
 
+    @cached_property
+    def desk(self) -> ReviewDesk:
+        """Where people review places."""
+        store = self.datastore().store
+
+        def read(image_id: str) -> Volume:
+            return read_image(Path(self.datastore().get_image_uri(image_id)), self.settings)
+
+        modality = str(read_config(self.bundle / "configs" / "inference.yaml")["modality"])
+        return ReviewDesk(store, self.settings.model_dir / "review", read, modality=modality)
+
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Segment an image."""
         _known("model", request.get("model"), self._infers)
@@ -114,8 +130,9 @@ class VesselApp(MONAILabelApp):
         store, asked = datastore or self.datastore(), copy.deepcopy(request)
         image_id = str(asked["image"])
         of_store = "/" not in image_id  # else an upload or a session; MONAI Label would take a name for a file where it runs
+        asked.pop(OF_STORE, None)
         if of_store:
-            asked["image"] = store.get_image_uri(image_id)
+            asked["image"], asked[OF_STORE] = store.get_image_uri(image_id), image_id
         file, params = self._infers[asked["model"]](asked)
         tag = asked.get("label_tag") or ORIGINAL
         if of_store and asked.get("save_label"):

@@ -76,6 +76,7 @@ class UncertaintyScoring(ScoringMethod):
                 done[image]["model_sha256"] = prediction.model.weights_sha256
                 score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
                 done[image]["score"] = score
+                self.task.ask_about(image, prediction, "server")
             except (CancelledError, DeadlineError):
                 raise
             except (MinivessError, HTTPException) as error:  # a datastore answers in HTTP

@@ -44,7 +44,7 @@ class ReviewDesk:
         self.store = store
         self.kept = KeptPredictions(folder / "predictions")
         self._lessons = folder / "lessons"
-        self._read = read
+        self.read = read
         self._modality = modality
         self._cells: OrderedDict[tuple[str, str], Cells] = OrderedDict()
         self._lock = RLock()
@@ -66,7 +66,7 @@ class ReviewDesk:
             NotFoundError: When there is no such image, or no prediction of it.
             StoreError: When the queue cannot be kept.
         """
-        image = self._read(image_id)
+        image = self.read(image_id)
         prediction = self.kept.get(image_id, image)
         answered = self.store.places.answered(image_id)
         proposal = propose(
@@ -93,7 +93,7 @@ class ReviewDesk:
         Raises:
             NotFoundError: When there is no such image, or no prediction of it.
         """
-        image = self._read(image_id)
+        image = self.read(image_id)
         drawn = self.kept.get(image_id, image).mask
         answered = sorted(self.store.places.answered(image_id), key=lambda place: str(place.answer.get("time_utc", "")))
         mask, locked = lay_under(drawn.array > 0, [{**place.answer, "box": place.region["box"]} for place in answered])
@@ -134,7 +134,7 @@ class ReviewDesk:
         return kept
 
     def _learn(self, place: Place, shown: NDArray[np.bool_], accepted: NDArray[np.bool_]) -> None:
-        image = self._read(place.case)
+        image = self.read(place.case)
         lesson = lesson_of(self._cells_of(place.case, image), as_box(place.region["box"]), shown, accepted, image.spacing_um)
         self._lessons.mkdir(parents=True, exist_ok=True)
         with atomic_file(self._lessons / f"{place.id.replace(':', '@')}.npz") as temporary, temporary.open("wb") as stream:

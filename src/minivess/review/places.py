@@ -50,15 +50,28 @@ def choose_boxes(
     size = [max(1, min(n, round(g / e))) for g, e, n in zip(GLANCE_UM[order], edges_um, cells.grid, strict=True)]
     boxes: list[tuple[Box, float]] = []
     while len(boxes) < count:
-        worth = np.where(_window_sums(seen.astype(np.float64), size) <= np.prod(size) / 2, _window_sums(left, size), 0.0)
-        x, y, z = (int(a) for a in np.unravel_index(int(worth.argmax()), worth.shape))
-        if worth[x, y, z] <= 1e-12:
+        worth = _window_sums(left, size)
+        at = np.unravel_index(int(worth.argmax()), worth.shape)
+        if worth[at] <= 1e-12:
             break
-        box = (x, x + size[0], y, y + size[1], z, z + size[2])
-        window = (slice(x, box[1]), slice(y, box[3]), slice(z, box[5]))
-        left[window], seen[window] = 0, True
-        boxes.append((box, float(worth[x, y, z])))
+        window = tuple(slice(int(a), int(a) + n) for a, n in zip(at, size, strict=True))
+        box, new = _unseen_part(seen[window], window)
+        if new >= 0.5:
+            boxes.append((box, float(worth[at])))
+            seen[window] = True
+        left[window] = 0
     return boxes
+
+
+def _unseen_part(seen: NDArray[np.bool_], window: tuple[slice, ...]) -> tuple[Box, float]:
+    """Shrink a window to what is new in it; also says which share of that is new."""
+    bounds: list[int] = []
+    for axis, along in enumerate(window):
+        new = np.flatnonzero(~seen.all(axis=tuple(a for a in range(3) if a != axis)))
+        bounds += [along.start + int(new[0]), along.start + int(new[-1]) + 1]
+    x0, x1, y0, y1, z0, z1 = bounds
+    part = tuple(slice(a - w.start, b - w.start) for a, b, w in zip(bounds[::2], bounds[1::2], window, strict=True))
+    return (x0, x1, y0, y1, z0, z1), float((~seen[part]).mean())
 
 
 def in_voxels(box: Box, cells: Cells, shape: tuple[int, int, int]) -> Box:

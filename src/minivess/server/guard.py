@@ -37,6 +37,8 @@ NEEDED: tuple[tuple[str, str, Role], ...] = (
     ("POST", "/infer/", "annotator"),
     ("PUT", "/session/", "annotator"),
     ("POST", "/labels/", "reviewer"),
+    ("POST", "/review/", "annotator"),
+    ("DELETE", "/review/", "annotator"),
     ("POST", "/train/", "admin"),
     ("DELETE", "/train/", "admin"),
     ("POST", "/scoring/", "annotator"),
@@ -175,7 +177,7 @@ def _body_bytes(scope: Scope) -> int:
     path = scope["path"]
     if path in OPEN:
         return 2**16
-    return 2**62 if path.startswith(("/datastore/", "/infer/", "/session/", "/model/")) else 2**20
+    return 2**62 if path.startswith(("/datastore/", "/infer/", "/session/", "/model/", "/review/places/")) else 2**20
 
 
 def _request_id(scope: Scope) -> str:

@@ -1,0 +1,162 @@
+"""The queue of places over HTTP: ask for the next one, look at it, answer it, take the answer back. ``/review/``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path as File
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Form, HTTPException, Path, Query, Request, UploadFile
+from fastapi.responses import FileResponse, Response
+from monailabel.interfaces.utils.app import app_instance
+from numpy.typing import NDArray
+from starlette.background import BackgroundTask
+
+from minivess.errors import NotFoundError
+from minivess.pictures import png_bytes
+from minivess.review.desk import ReviewDesk
+from minivess.review.picture import region_picture
+from minivess.review.region import Region
+from minivess.store import Place
+from minivess.store.submission import check_label
+from minivess.volume import write_volume
+from minivess.volume.io import suffix_of
+
+router = APIRouter(prefix="/review", tags=["Review"])
+#: Seconds that a place stays reserved for whom it was given to.
+LEASE_S = 900.0
+_State = Literal["pending", "leased", "accepted", "fixed", "skipped", "obsolete"]
+_Image = Annotated[str, Query(max_length=255, description="An image id; empty for all images.")]
+_PlaceId = Annotated[str, Path(max_length=300, examples=["stack6:12.0"])]
+
+
+@router.get("/", summary="The queue")
+def places(
+    image: _Image = "",
+    state: Annotated[list[_State] | None, Query(description="Only places of these states.")] = None,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """List places, the most worth a look first; ``total`` says how many there are in all."""
+    found, total = _desk().store.places.all(image, states=state or (), offset=offset, limit=limit)
+    return {"total": total, "offset": offset, "places": [place.to_json() for place in found]}
+
+
+@router.post("/next", summary="The next place to look at")
+def next_place(request: Request, image: _Image = "") -> dict[str, Any]:
+    """Reserve the place that is most worth a look, for a quarter of an hour; ``place`` is null where none is left."""
+    place = _desk().store.places.next(_name(request), seconds=LEASE_S, case_id=image)
+    return {"place": place.to_json() if place else None}
+
+
+@router.post("/images/{image}/queue", summary="Rank the places of an image again")
+def refill(
+    image: str,
+    request: Request,
+    count: Annotated[int, Query(ge=1, le=1000)] = 100,
+    order: Annotated[Literal["mass", "density"], Query(description="Most errors per decision, or per volume.")] = "mass",
+) -> dict[str, Any]:
+    """Ask about places again, from the last prediction and all answers so far; answered places stay answered."""
+    proposal = _desk().fill(image, actor=_name(request), count=count, order=order)
+    return {
+        "places": len(proposal.regions),
+        "ranked_by": proposal.ranked_by,
+        "errors_per_predicted_voxel": proposal.errors_per_predicted_voxel,
+        "retrain_first": proposal.retrain_first,
+    }
+
+
+@router.get("/images/{image}/heat", summary="Where the model is unsure", response_class=FileResponse)
+def heat(image: str, format: Literal["nrrd", "nii.gz"] = "nrrd") -> FileResponse:
+    """Send the entropy of the last prediction in nats, float32 on the image's grid."""
+    desk = _desk()
+    return _volume_file(desk.kept.get(image, desk.read(image)).uncertainty, f"{image}-entropy", format)
+
+
+@router.get("/images/{image}/mask", summary="What counts as vessel now", response_class=FileResponse)
+def mask(image: str, format: Literal["nrrd", "nii.gz"] = "nrrd") -> FileResponse:
+    """Send the last prediction, laid under what was accepted, on the image's grid."""
+    return _volume_file(_desk().mask(image)[0], f"{image}-mask", format)
+
+
+@router.get("/places/{place}", summary="One place")
+def one(place: _PlaceId) -> dict[str, Any]:
+    """Tell of a place."""
+    return _desk().store.places.get(place).to_json()
+
+
+@router.get("/places/{place}/picture.png", summary="What a place looks like", response_class=Response)
+def picture(place: _PlaceId) -> Response:
+    """Send a picture: the image projected along z, bare and with the outline of what counts as vessel."""
+    desk = _desk()
+    found = desk.store.places.get(place)
+    drawn = region_picture(desk.read(found.case), desk.mask(found.case)[0], Region(**found.region))
+    return Response(png_bytes(drawn), media_type="image/png")
+
+
+@router.post("/places/{place}/answer", summary="Answer a place")
+def answer(
+    place: _PlaceId,
+    request: Request,
+    verdict: Annotated[Literal["accepted", "fixed", "skipped"], Form()],
+    seconds: Annotated[float | None, Form(ge=0, le=86400)] = None,
+    label: UploadFile | None = None,
+) -> dict[str, Any]:
+    """Answer a place: it is right, it is mended, or somebody else should look.
+
+    With ``fixed`` comes a label of the whole image (NIfTI or NRRD); the voxels of the place are taken from it. What is
+    accepted or mended is kept under all later predictions.
+    """
+    desk = _desk()
+    corrected = None if label is None else _corrected(desk, desk.store.places.get(place), label)
+    return desk.answer(place, verdict, actor=_name(request), corrected=corrected, seconds=seconds).to_json()
+
+
+@router.delete("/places/{place}/answer", summary="Take an answer back")
+def reopen(place: _PlaceId, request: Request) -> dict[str, Any]:
+    """Ask about a place again: one's own answer, or with the role reviewer anybody's."""
+    desk, person = _desk(), request.scope["minivess.person"]
+    found = desk.store.places.get(place)
+    if found.holder != person.name and not person.may("reviewer"):
+        raise HTTPException(403, "This answer is somebody else's. Taking it back needs the role reviewer.")
+    return desk.store.places.reopen(place, actor=person.name).to_json()
+
+
+@router.post("/places/{place}/release", summary="Give a place back unanswered")
+def release(place: _PlaceId, request: Request) -> dict[str, Any]:
+    """Let others have a place that was reserved."""
+    places = _desk().store.places
+    places.release(place, _name(request))
+    return places.get(place).to_json()
+
+
+def _desk() -> ReviewDesk:
+    desk: ReviewDesk | None = getattr(app_instance(), "desk", None)
+    if desk is None:
+        raise NotFoundError("This app has no queue of places.")
+    return desk
+
+
+def _name(request: Request) -> str:
+    return str(request.scope["minivess.person"].name)
+
+
+def _corrected(desk: ReviewDesk, place: Place, upload: UploadFile) -> NDArray[np.bool_]:
+    suffix = suffix_of(File(upload.filename or "")) or ".nii.gz"
+    with tempfile.TemporaryDirectory(prefix="minivess_answer.") as folder:
+        path = File(folder) / f"label{suffix}"
+        with path.open("wb") as file:
+            while chunk := upload.file.read(2**20):
+                file.write(chunk)
+        store = desk.store
+        label = check_label(path, desk.read(place.case), labels=store.labels, may_be_empty=True, unit=store.unit)
+    return np.asarray(label.volume.array[Region(**place.region).slices] > 0)
+
+
+def _volume_file(volume: Any, name: str, suffix: str) -> FileResponse:
+    folder = tempfile.TemporaryDirectory(prefix="minivess_answer.")
+    path = write_volume(volume, File(folder.name) / f"{name}.{suffix}")
+    return FileResponse(
+        path, media_type="application/octet-stream", filename=path.name, background=BackgroundTask(folder.cleanup)
+    )
