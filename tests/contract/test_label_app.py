@@ -134,7 +134,7 @@ print(json.dumps(answers))
 """
     answers = client(running, script, str(tmp_path))
     kept = answers[0]["minivess"]
-    assert kept["revision"] == 2
+    assert kept["revision"] > 1  # numbers of events: places may have been asked about in between
     assert kept["voxels"] == {"vessel": int(good.array.sum())}
     assert "turned to the image's" in kept["changes"][0]
     for answer, words in zip(answers[1:], ("not on the image", "the value 2, unknown", "0 bytes"), strict=True):

@@ -27,7 +27,8 @@ def one_round(server: LabelServer, *, truth: Path, scratch: Path) -> dict[str, A
         scratch: Folder for downloads.
 
     Returns:
-        What happened: which image and why, times, the outcome of the training, the file of the prediction.
+        What happened: which image and why, times, the outcome of the training, the file of the prediction, and the ten places
+        of the queue to look at first with the files of their pictures.
 
     Raises:
         MinivessError: When the training fails, or takes longer than 15 minutes.
@@ -41,6 +42,7 @@ def one_round(server: LabelServer, *, truth: Path, scratch: Path) -> dict[str, A
     _say(f"next sample: {image} ({sample['reason']}: {sample['weight']:.2f})")
     prediction, parameters = client.infer("segresnet", image, {})
     _say(f"auto-segmented {image} in {parameters['latencies']['total']:.1f} s")
+    places = _first_places(server, image, scratch)
     client.save_label(image, str(truth / f"{image}.nii.gz"), tag="final", params={"label_info": [{"name": "vessel", "idx": 1}]})
     _say(f"submitted the label of {image}")
     client.train_start("segresnet", {})
@@ -52,7 +54,22 @@ def one_round(server: LabelServer, *, truth: Path, scratch: Path) -> dict[str, A
         "prediction_file": prediction,
         "infer_latencies": parameters["latencies"],
         "training": outcome,
+        "places": places,
     }
+
+
+def _first_places(server: LabelServer, image: str, scratch: Path) -> list[dict[str, Any]]:
+    """Ask which places of an image to look at first, and for their pictures."""
+    with server.get(f"/review/?image={image}&limit=10") as answer:
+        queue: dict[str, Any] = json.load(answer)
+    for number, place in enumerate(queue["places"], start=1):
+        with server.get(f"/review/places/{place['id']}/picture.png") as answer:
+            place["picture"] = str(scratch / f"place{number}.png")
+            Path(place["picture"]).write_bytes(answer.read())
+    _say(
+        f"{queue['total']} places to look at in {image}; the first: {queue['places'][0]['reason'] if queue['places'] else 'none'}"
+    )
+    return list(queue["places"])
 
 
 def _wait_for_scores(server: LabelServer) -> None:

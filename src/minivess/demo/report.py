@@ -16,6 +16,7 @@ _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 img { width: 100%; image-rendering: auto; border-radius: 4px; }
+.places { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 0 1rem; }
 figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; opacity: .8; }
 table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .8rem; text-align: right; }
 th { border-bottom: 2px solid; } td:nth-child(-n+3), th:nth-child(-n+3) { text-align: left; }
@@ -58,6 +59,11 @@ def write_html(
         "<p>Left: brightest voxel along z. Then the predicted outline in red, with what it misses in blue. Right, where shown: "
         "uncertainty, dark is sure.</p>",
         *(_figure(caption, picture) for caption, picture in pictures),
+        "<h2>Where to look first</h2>",
+        f"<p>The queue for {html.escape(str(facts['labelled']))} before it was labelled: the ten places, in the order of errors "
+        "to expect, that an annotator would be sent to. Left as the microscope saw it, right with what was drawn in red; the "
+        "yellow frame is the place. Times are estimates, not measured on people.</p>",
+        _places(facts["places"]),
         "<h2>DICOM</h2>",
         f"<p>The application segmented a series of {facts['map']['slices']} slices: {facts['map']['verdict']}, "
         f"{facts['map']['vessel_share_percent']:.1f} % vessel. File: <code>{html.escape(facts['map']['seg'])}</code></p>",
@@ -102,7 +108,18 @@ def _timing_table(timings: Sequence[tuple[str, float]]) -> str:
     return f"<table>{rows}</table>"
 
 
-def _figure(caption: str, picture: Rgb) -> str:
-    data = base64.b64encode(png_bytes(picture)).decode()
+def _places(places: Sequence[dict[str, Any]]) -> str:
+    figures = []
+    for number, place in enumerate(places, start=1):
+        caption = (
+            f"{number}. {place['kind']}: {place['reason']}. Expected: {place['expected_errors']:.1f} errors, "
+            f"about {place['cost_s']:.0f} s"
+        )
+        figures.append(_figure(caption, Path(place["picture"]).read_bytes()))
+    return f"<div class=places>{''.join(figures)}</div>"
+
+
+def _figure(caption: str, picture: Rgb | bytes) -> str:
+    data = base64.b64encode(picture if isinstance(picture, bytes) else png_bytes(picture)).decode()
     text = html.escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
