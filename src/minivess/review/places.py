@@ -19,6 +19,8 @@ GLANCE_UM = {"mass": (64.0, 64.0, 20.0), "density": (32.0, 32.0, 10.0)}
 Order = Literal["mass", "density"]
 #: Seconds to go to a place and see it, and to mend one thing in it: an estimate, not measured on people.
 LOOK_S, MEND_S = 4.0, 8.0
+#: Nobody is sent to a place where fewer errors than that are expected.
+WORTHLESS = 0.02
 
 
 def choose_boxes(
@@ -52,7 +54,7 @@ def choose_boxes(
     while len(boxes) < count:
         worth = _window_sums(left, size)
         at = np.unravel_index(int(worth.argmax()), worth.shape)
-        if worth[at] <= 1e-12:
+        if worth[at] < WORTHLESS:
             break
         window = tuple(slice(int(a), int(a) + n) for a, n in zip(at, size, strict=True))
         box, new = _unseen_part(seen[window], window)
