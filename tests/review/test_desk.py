@@ -55,7 +55,7 @@ def work(desk: ReviewDesk, person: str, answers: int) -> list[tuple[int, ...]]:
         place = desk.store.places.next(person, seconds=60)
         if place is None:
             break
-        region = Region(**place.region)
+        region = Region.of_json(place.region)
         truth = TRUTH[region.slices]
         same = ((desk.mask(place.case)[0].array[region.slices] > 0) == truth).all()
         desk.answer(place.id, "accepted" if same else "fixed", actor=person, corrected=None if same else truth, seconds=3.2)
@@ -64,13 +64,15 @@ def work(desk: ReviewDesk, person: str, answers: int) -> list[tuple[int, ...]]:
 
 
 def test_the_loop_of_a_person_who_knows(desk: ReviewDesk) -> None:
-    before = desk.take_in("a", predicted(image(desk), 1, "one"), actor="server", count=12)
+    assert desk.take_in("a", predicted(image(desk), 1, "one"), actor="server", count=12)
+    assert not desk.take_in("a", predicted(image(desk), 1, "one"), actor="server", count=12)  # nothing new
+    before = desk.store.places.all("a")[0]
     wrong = (desk.mask("a")[0].array > 0) != TRUTH
     work(desk, "ann", 12)
     mask, locked = desk.mask("a")
     assert ((mask.array > 0) != TRUTH).sum() < 0.2 * wrong.sum()
     assert ((mask.array > 0) == TRUTH)[locked].all()
-    assert before.regions[0].box in [tuple(p.region["box"]) for p in desk.store.places.answered("a")]
+    assert before[0].id in [p.id for p in desk.store.places.answered("a")]
 
 
 def test_after_answers_and_retrains_nothing_accepted_changes_and_nothing_comes_back(desk: ReviewDesk) -> None:
@@ -82,7 +84,7 @@ def test_after_answers_and_retrains_nothing_accepted_changes_and_nothing_comes_b
         for x0, x1, y0, y1, z0, z1 in answered:
             new[x0:x1, y0:y1, z0:z1] = False
         for place in open_places:
-            window = Region(**place.region).slices
+            window = Region.of_json(place.region).slices
             assert new[window].mean() > 0.4
         mask, locked = desk.mask("a")
         assert ((mask.array > 0) == TRUTH)[locked].all()
@@ -131,7 +133,7 @@ def test_answers_that_do_not_fit_are_refused_and_change_nothing(desk: ReviewDesk
     desk.take_in("a", predicted(image(desk), 1, "one"), actor="server", count=2)
     place = desk.store.places.next("ann", seconds=60)
     assert place is not None
-    shape = TRUTH[Region(**place.region).slices].shape
+    shape = TRUTH[Region.of_json(place.region).slices].shape
     with pytest.raises(InputError, match="come with the answer fixed"):
         desk.answer(place.id, "fixed", actor="ann")
     with pytest.raises(InputError, match="come with the answer fixed"):
@@ -153,3 +155,43 @@ def test_masks_are_packed_whole_and_damage_is_named() -> None:
     result, locked = lay_under(np.ones((6, 8, 4), bool), later)
     np.testing.assert_array_equal(result[:5, :7, :3], mask)
     assert locked.sum() == mask.size
+
+
+def test_what_was_not_seen_is_not_accepted(desk: ReviewDesk) -> None:
+    desk.take_in("a", predicted(image(desk), 1, "one"), actor="server", count=2)
+    place = desk.store.places.next("ann", seconds=60)
+    assert place is not None
+    desk.take_in("a", predicted(image(desk), 2, "two"), actor="server", count=2)
+    with pytest.raises(ConflictError, match="A newer model has drawn"):
+        desk.answer(place.id, "accepted", actor="ann")
+    assert not desk.mask("a")[1].any()
+    truth = TRUTH[Region.of_json(place.region).slices]
+    assert desk.answer(place.id, "fixed", actor="ann", corrected=truth).state == "fixed"  # a person's own work is taken
+
+
+def test_where_places_overlap_the_later_answer_counts(desk: ReviewDesk) -> None:
+    desk.take_in("a", predicted(image(desk), 1, "one"), actor="server")
+    box = [10, 20, 10, 20, 2, 4]
+    for value in (0, 1):
+        number = desk.store.places.propose("a", [{"box": box, "expected_errors": 1.0, "model": "one"}], actor="x", about={})
+        desk.answer(f"a:{number}.0", "fixed", actor="ann", corrected=np.full((10, 10, 2), bool(value)))
+    assert (desk.mask("a")[0].array[10:20, 10:20, 2:4] == 1).all()
+
+
+def test_half_precision_moves_no_voxel_across_the_threshold(desk: ReviewDesk) -> None:
+    volume = image(desk)
+    for threshold in (0.5, 0.37, 0.3333):
+        p = (threshold + np.random.default_rng(0).normal(0, 1e-4, SHAPE)).astype(np.float32)
+        prediction = Prediction(volume.with_array(p), volume.with_array(p), ModelRef("made", "0", "x"), threshold)
+        desk.kept.put("a", volume, prediction)
+        np.testing.assert_array_equal(desk.kept.get("a", volume).mask.array, prediction.mask.array)
+
+
+def test_an_image_that_was_exchanged_is_asked_about_anew(desk: ReviewDesk) -> None:
+    desk.take_in("a", predicted(image(desk), 1, "one"), actor="server", count=2)
+    old = image(desk)
+    write_volume(Volume(old.array[::-1].copy(), AFFINE, "um"), desk.store.images.get("a").image)
+    with pytest.raises(NotFoundError, match="of an older image"):
+        desk.mask("a")
+    assert desk.take_in("a", predicted(image(desk), 1, "one"), actor="server", count=2)
+    assert desk.mask("a")[0].array.any()

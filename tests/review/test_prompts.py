@@ -79,6 +79,14 @@ def test_cut_parts_a_vessel_and_takes_little(spacing_um: tuple[float, float, flo
     assert result.sum() > 0.7 * mask.sum()
 
 
+def test_cutting_a_speck_takes_the_speck_alone() -> None:
+    mask = np.zeros(SHAPE, bool)
+    mask[10:12, 10:12, 10] = True
+    mask[tuple(np.array(LINE[0])[:, None] + np.array([[0], [0], [0]]))] = True
+    result = drawn(cut(mask, (10, 10, 10), ISO), mask, "remove")
+    assert result.sum() == 1
+
+
 def test_remove_takes_one_branch_and_leaves_the_others() -> None:
     arms = [((5, 25, 10), (35, 25, 10)), ((35, 25, 10), (60, 8, 10)), ((35, 25, 10), (60, 42, 10))]
     mask = tube(SHAPE, *arms, radius=2)

@@ -116,7 +116,7 @@ def test_a_mended_place_stays_mended_under_a_new_model(lab: Lab) -> None:
     with truth_file.open("rb") as stream:
         answer = lab.ask("POST", path, "ann", data={"verdict": "fixed"}, files={"label": ("truth.nii.gz", stream)})
     assert answer.status_code == 200, answer.text
-    window = Region(**{k: place[k] for k in Region.__dataclass_fields__}).slices
+    window = Region.of_json(place).slices
     np.testing.assert_array_equal(mask_of(lab, "stack2")[window] > 0, truth[window])
 
     model = lab.folder / "model" / "segresnet"

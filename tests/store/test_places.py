@@ -76,7 +76,7 @@ def test_what_others_look_at_or_have_answered_cannot_be_answered(store: LabelSto
     with pytest.raises(ConflictError, match="ann is looking"):
         store.places.answer(place.id, "accepted", actor="bob")
     store.places.answer(place.id, "fixed", actor="ann", details={"seconds": 12})
-    assert store.places.answer(place.id, "fixed", actor="ann").answer == {"seconds": 12}  # sent twice
+    assert store.places.answer(place.id, "fixed", actor="ann").answer["seconds"] == 12  # sent twice
     with pytest.raises(ConflictError, match="was answered by ann: fixed"):
         store.places.answer(place.id, "accepted", actor="bob")
     assert store.places.reopen(place.id, actor="ann").state == "pending"
@@ -114,6 +114,7 @@ def test_the_queue_survives_a_lost_index_and_is_audited(store: LabelStore, studi
     assert store.journal.audit.verify().ok
     text = store.journal.audit.path.read_text()
     assert text.count("answer.entered") == 2
+    assert '"rank":0' in text.replace(" ", "")
     assert "queue.entered" in text
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.errors import InputError
+from minivess.errors import ConflictError, InputError
 from minivess.models import Prediction
 from minivess.models.normalise import fit_scaling
 from minivess.paths import atomic_file
@@ -25,6 +26,7 @@ from minivess.review.ranker import Answers
 from minivess.store import LabelStore, Place
 from minivess.volume import Volume
 
+logger = logging.getLogger(__name__)
 #: Images whose cells are held in memory.
 _HELD = 4
 
@@ -48,16 +50,27 @@ class ReviewDesk:
         self._modality = modality
         self._cells: OrderedDict[tuple[str, str], Cells] = OrderedDict()
         self._lock = RLock()
+        self._asking = Lock()  # two people who ask a new model at once do not both make a queue
 
-    def take_in(self, image_id: str, prediction: Prediction, *, actor: str, count: int = 100, order: Order = "mass") -> Proposal:
-        """Keep a prediction and ask about its places; what was answered before stays answered.
+    def take_in(self, image_id: str, prediction: Prediction, *, actor: str, count: int = 100, order: Order = "mass") -> bool:
+        """Keep a prediction and ask about its places, unless those of its model are asked about already.
+
+        What was answered before stays answered.
+
+        Returns:
+            Whether it was new.
 
         Raises:
             NotFoundError: When there is no such image.
             StoreError: When the queue cannot be kept.
         """
-        self.kept.put(image_id, prediction)
-        return self.fill(image_id, actor=actor, count=count, order=order)
+        with self._asking:
+            image = self.read(image_id)
+            if self.kept.has(image_id, image, prediction.model):
+                return False
+            self._ask(image_id, image, prediction, actor=actor, count=count, order=order)
+            self.kept.put(image_id, image, prediction)  # last: after a crash in between the model is asked again
+            return True
 
     def fill(self, image_id: str, *, actor: str, count: int = 100, order: Order = "mass") -> Proposal:
         """Rank the places of an image again, from the prediction that is kept and all answers so far.
@@ -67,7 +80,10 @@ class ReviewDesk:
             StoreError: When the queue cannot be kept.
         """
         image = self.read(image_id)
-        prediction = self.kept.get(image_id, image)
+        with self._asking:
+            return self._ask(image_id, image, self.kept.get(image_id, image), actor=actor, count=count, order=order)
+
+    def _ask(self, image_id: str, image: Volume, prediction: Prediction, *, actor: str, count: int, order: Order) -> Proposal:
         answered = self.store.places.answered(image_id)
         proposal = propose(
             prediction,
@@ -77,14 +93,16 @@ class ReviewDesk:
             reviewed=[as_box(place.region["box"]) for place in answered],
             answers=self._answers(image_id),
         )
+        model = prediction.model.weights_sha256
         about = {
-            "model": prediction.model.weights_sha256,
+            "model": model,
             "ranked_by": proposal.ranked_by,
             "order": order,
             "retrain_first": proposal.retrain_first,
             "errors_per_predicted_voxel": proposal.errors_per_predicted_voxel,
         }
-        self.store.places.propose(image_id, [region.to_json() for region in proposal.regions], actor=actor, about=about)
+        regions = [{**region.to_json(), "model": model} for region in proposal.regions]
+        self.store.places.propose(image_id, regions, actor=actor, about=about)
         return proposal
 
     def mask(self, image_id: str) -> tuple[Volume, NDArray[np.bool_]]:
@@ -95,7 +113,7 @@ class ReviewDesk:
         """
         image = self.read(image_id)
         drawn = self.kept.get(image_id, image).mask
-        answered = sorted(self.store.places.answered(image_id), key=lambda place: str(place.answer.get("time_utc", "")))
+        answered = sorted(self.store.places.answered(image_id), key=lambda place: int(place.answer["number"]))
         mask, locked = lay_under(drawn.array > 0, [{**place.answer, "box": place.region["box"]} for place in answered])
         return drawn.with_array(mask.astype(np.uint8)), locked
 
@@ -113,7 +131,8 @@ class ReviewDesk:
 
         Raises:
             InputError: When a fixed place comes without its voxels, or they do not fit the box.
-            ConflictError: When somebody else has answered it or is looking at it.
+            ConflictError: When somebody else has answered it or is looking at it, or the model changed since the place was
+                shown: what was not seen is not accepted.
             NotFoundError: When there is no such place.
         """
         place = self.store.places.get(place_id)
@@ -126,6 +145,8 @@ class ReviewDesk:
         details: dict[str, Any] = {} if seconds is None else {"seconds": round(seconds, 1)}
         if verdict == "skipped":
             return self.store.places.answer(place_id, verdict, actor=actor, details=details)
+        if verdict == "accepted" and place.region.get("model") != self.kept.model(place.case):
+            raise ConflictError(f"A newer model has drawn {place.id} anew. Look at it again: ask for the next place.")
         window = tuple(slice(a, b) for a, b in zip(box[::2], box[1::2], strict=True))
         shown = self.mask(place.case)[0].array[window] > 0
         accepted = shown if corrected is None else corrected
@@ -136,9 +157,13 @@ class ReviewDesk:
     def _learn(self, place: Place, shown: NDArray[np.bool_], accepted: NDArray[np.bool_]) -> None:
         image = self.read(place.case)
         lesson = lesson_of(self._cells_of(place.case, image), as_box(place.region["box"]), shown, accepted, image.spacing_um)
-        self._lessons.mkdir(parents=True, exist_ok=True)
-        with atomic_file(self._lessons / f"{place.id.replace(':', '@')}.npz") as temporary, temporary.open("wb") as stream:
-            np.savez(stream, features=lesson.features, errors=lesson.errors, case=np.array(place.case))
+        path = self._lessons / f"{place.id.replace(':', '@')}.npz"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, features=lesson.features, errors=lesson.errors, case=np.array(place.case))
+        except OSError as error:  # the answer is kept; only what it teaches is lost
+            logger.warning("what an answer teaches could not be written: %s", error.strerror)
 
     def _answers(self, image_id: str) -> Answers | None:
         """Read what all answers teach; those of other images count as other volumes."""

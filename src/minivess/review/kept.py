@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minivess.errors import NotFoundError
 from minivess.models import ModelRef, Prediction, binary_entropy
@@ -21,11 +23,11 @@ class KeptPredictions:
         """Take the folder; it is made when the first prediction is kept."""
         self.folder = folder
 
-    def put(self, image_id: str, prediction: Prediction) -> None:
+    def put(self, image_id: str, image: Volume, prediction: Prediction) -> None:
         """Keep a prediction in place of an older one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        about = json.dumps({"model": prediction.model.to_json(), "threshold": prediction.threshold})
-        probability = prediction.probability.array.astype(np.float16)
+        about = json.dumps({"image": _hash(image), "model": prediction.model.to_json(), "threshold": prediction.threshold})
+        probability = _halved(prediction.probability.array, np.float32(prediction.threshold))
         with atomic_file(self._path(image_id)) as temporary, temporary.open("wb") as stream:
             np.savez(stream, probability=probability, about=np.array(about))
 
@@ -33,20 +35,24 @@ class KeptPredictions:
         """Say which weights the kept prediction is from, by their SHA-256; empty where there is none."""
         return str(self._about(image_id)["model"]["weights_sha256"]) if self._path(image_id).is_file() else ""
 
+    def has(self, image_id: str, image: Volume, model: ModelRef) -> bool:
+        """Tell whether what is kept is what this model thinks of this very image."""
+        return self.model(image_id) == model.weights_sha256 and self._about(image_id)["image"] == _hash(image)
+
     def get(self, image_id: str, image: Volume) -> Prediction:
         """Read a prediction, on the grid of its image.
 
         Raises:
-            NotFoundError: When none is kept, or it is of another grid.
+            NotFoundError: When none is kept, or it is of another image.
         """
         path = self._path(image_id)
         if not path.is_file():
             raise NotFoundError(f"There is no prediction of {image_id} yet. Ask the model first: POST /infer/.")
         with np.load(path, allow_pickle=False) as kept:
             probability = kept["probability"].astype(np.float32)
-        if probability.shape != image.shape:
-            raise NotFoundError(f"The prediction of {image_id} is of an older image. Ask the model again: POST /infer/.")
         about = self._about(image_id)
+        if about["image"] != _hash(image):
+            raise NotFoundError(f"The prediction of {image_id} is of an older image. Ask the model again: POST /infer/.")
         uncertainty = image.with_array(binary_entropy(probability))
         return Prediction(image.with_array(probability), uncertainty, ModelRef(**about["model"]), float(about["threshold"]))
 
@@ -57,3 +63,21 @@ class KeptPredictions:
 
     def _path(self, image_id: str) -> Path:
         return self.folder / f"{image_id}.npz"
+
+
+def _hash(image: Volume) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(image.array).data)
+    digest.update(image.affine.tobytes())
+    return digest.hexdigest()
+
+
+def _halved(probability: NDArray[np.float32], threshold: np.float32) -> NDArray[np.float16]:
+    """Round to half precision, but never across the threshold: the mask that people have seen stays what it was."""
+    half = probability.astype(np.float16)
+    above = np.float16(threshold)
+    if np.float32(above) < threshold:
+        above = np.nextafter(above, np.float16(1))
+    vessel = probability >= threshold
+    half[vessel] = np.maximum(half[vessel], above)
+    half[~vessel] = np.minimum(half[~vessel], np.nextafter(above, np.float16(0)))
+    return half

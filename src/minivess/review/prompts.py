@@ -101,7 +101,10 @@ def cut(mask: NDArray[np.bool_], point: Point, spacing_um: tuple[float, float, f
     window, low = _window((at,), mask.shape, spacing_um)
     inside = mask[window]
     graph = vessel_graph(inside, spacing_um, longest_um=2 * _DETOUR_UM)
-    points = graph.branches[int(graph.owner[_minus(at, low)]) - 1].points
+    owner = int(graph.owner[_minus(at, low)])
+    points = graph.branches[owner - 1].points
+    if len(points) < 2:  # a speck has no direction: it goes, and nothing that touches it
+        return Change(graph.owner == owner, low)
     points_um = points * np.asarray(spacing_um)
     here = int(np.linalg.norm(points_um - np.asarray(_minus(at, low)) * spacing_um, axis=1).argmin())
     along = points_um[min(here + 3, len(points) - 1)] - points_um[max(here - 3, 0)]
@@ -180,9 +183,8 @@ def _tube(
         reach = np.ceil(radius / spacing).astype(int)
         low, high = np.maximum(point - reach, 0), np.minimum(point + reach + 1, shape)
         offsets = np.ogrid[tuple(slice(a - p, b - p) for a, b, p in zip(low, high, point, strict=True))]
-        ball = (
-            sum((o * s) ** 2 for o, s in zip(offsets, spacing, strict=True)) < (0.999 * radius) ** 2
-        )  # at the radius lies background
+        square = sum((o * s) ** 2 for o, s in zip(offsets, spacing, strict=True))
+        ball = square < (0.999 * radius) ** 2  # at the radius itself lies background
         drawn[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] |= ball
     drawn[tuple(points.T)] = True
     return drawn

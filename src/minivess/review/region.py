@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 Kind = Literal["gap", "spur", "false merge", "faint branch", "blob", "boundary"]
@@ -39,6 +40,11 @@ class Region:
         """The box as an index into an array (x, y, z)."""
         x0, x1, y0, y1, z0, z1 = self.box
         return slice(x0, x1), slice(y0, y1), slice(z0, z1)
+
+    @staticmethod
+    def of_json(values: Mapping[str, Any]) -> Region:
+        """Read what :meth:`to_json` gave; more that was kept with it is left out."""
+        return Region(**{field.name: values[field.name] for field in fields(Region)})
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values."""

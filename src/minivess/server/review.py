@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path as File
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from fastapi import APIRouter, Form, HTTPException, Path, Query, Request, UploadFile
@@ -38,8 +38,9 @@ def places(
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
-    """List places, the most worth a look first; ``total`` says how many there are in all."""
-    found, total = _desk().store.places.all(image, states=state or (), offset=offset, limit=limit)
+    """List places, the most worth a look first; ``total`` says how many there are. Obsolete ones only where asked for."""
+    states = state or [s for s in get_args(_State) if s != "obsolete"]
+    found, total = _desk().store.places.all(image, states=states, offset=offset, limit=limit)
     return {"total": total, "offset": offset, "places": [place.to_json() for place in found]}
 
 
@@ -91,7 +92,7 @@ def picture(place: _PlaceId) -> Response:
     """Send a picture: the image projected along z, bare and with the outline of what counts as vessel."""
     desk = _desk()
     found = desk.store.places.get(place)
-    drawn = region_picture(desk.read(found.case), desk.mask(found.case)[0], Region(**found.region))
+    drawn = region_picture(desk.read(found.case), desk.mask(found.case)[0], Region.of_json(found.region))
     return Response(png_bytes(drawn), media_type="image/png")
 
 
@@ -151,7 +152,7 @@ def _corrected(desk: ReviewDesk, place: Place, upload: UploadFile) -> NDArray[np
                 file.write(chunk)
         store = desk.store
         label = check_label(path, desk.read(place.case), labels=store.labels, may_be_empty=True, unit=store.unit)
-    return np.asarray(label.volume.array[Region(**place.region).slices] > 0)
+    return np.asarray(label.volume.array[Region.of_json(place.region).slices] > 0)
 
 
 def _volume_file(volume: Any, name: str, suffix: str) -> FileResponse:

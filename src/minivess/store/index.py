@@ -236,7 +236,14 @@ def _answer(connection: sqlite3.Connection, event: Event) -> None:
     holder = "" if body["verdict"] == "pending" else event.actor
     connection.execute(
         "UPDATE places SET state = ?, holder = ?, until = 0, answer = ? WHERE case_id = ? AND queue = ? AND rank = ?",
-        (body["verdict"], holder, json.dumps(body["details"]), event.case, body["queue"], body["rank"]),
+        (
+            body["verdict"],
+            holder,
+            json.dumps({**body["details"], "number": event.number}),
+            event.case,
+            body["queue"],
+            body["rank"],
+        ),
     )
 
 

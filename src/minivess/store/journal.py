@@ -81,7 +81,8 @@ class Journal:
                     self.next_number(connection, folder.name)
 
     def _record(self, event: Event, how: str) -> None:
-        details = {k: event.body[k] for k in _SAID if event.body.get(k)}
+        said = {k: event.body.get(k) for k in _SAID}
+        details = {k: v for k, v in said.items() if v or (v == 0 and v is not False)}  # the first place has rank 0
         self.audit.append(f"{event.kind}.{how}", actor=event.actor, case=event.case, details={"number": event.number, **details})
 
 

@@ -30,7 +30,7 @@ class Place:
         region: What was proposed: box, kind, reason, expected errors and more, as plain values.
         state: Where it stands.
         holder: Who looks at it, or answered it.
-        answer: What was said with the answer.
+        answer: What was said with the answer, and its ``number`` in the history of the case.
     """
 
     id: str
@@ -83,6 +83,7 @@ class Places:
         with self._journal.index.transaction() as connection:
             row = connection.execute(
                 "SELECT * FROM places WHERE state = 'pending' AND (? = '' OR case_id = ?) AND (until < ? OR holder = ?) "
+                "AND case_id IN (SELECT id FROM cases WHERE removed = 0) "
                 "ORDER BY (until >= ? AND holder = ?) DESC, worth DESC, case_id, queue, rank LIMIT 1",
                 (case_id, case_id, now, holder, now, holder),
             ).fetchone()
