@@ -7,7 +7,7 @@ of its voxels have been looked at. Two oracles: `by voxels` looks first where mo
 that the normalised gain is measured by), `by errors` where most errors end, small ones first: a stricter bound.
 
 Fixed unit: blocks of 8 x 8 x 2 voxels, normalised gain over the first 20 % of the volume. Places: what minivess.review proposes,
-errors found in the first 100 decisions and how much of the volume that was. `ours` ranks again after 50, 100, 200, 400, ... answers
+errors found in the first 100 decisions and how much of the volume that was. `ours` ranks again after 50, 70, 98, 137, ... answers
 (places: every 10) from the answers given so far in this volume, and starts with those of the other animals' volumes. An error that
 is met is marked whole, so its size is known. The other volumes' answers are the first 3,000 blocks in the order of the rule.
 """
@@ -37,7 +37,7 @@ from minivess.review.ranker import Answers, rank, rule
 from minivess.uncertainty import expected_error
 
 EDGE = (8, 8, 2)
-UPDATES = (50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)
+UPDATES = [int(50 * 1.4**step) for step in range(18)]
 UPTO = 0.2
 OTHERS = 3000
 DECISIONS = 100

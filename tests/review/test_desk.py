@@ -149,7 +149,7 @@ def test_masks_are_packed_whole_and_damage_is_named() -> None:
     mask = np.random.default_rng(0).random((5, 7, 3)) < 0.3
     np.testing.assert_array_equal(unpack(pack(mask), mask.shape), mask)
     for damaged in ("", "abc", pack(mask)[:-8], "####"):
-        with pytest.raises(StoreError, match="does not hold the voxels"):
+        with pytest.raises(StoreError, match="Packed voxels"):
             unpack(damaged or "AAAA", mask.shape)
     later = [{"box": (0, 5, 0, 7, 0, 3), "mask": pack(mask)}, {"box": (0, 1, 0, 1, 0, 1)}]
     result, locked = lay_under(np.ones((6, 8, 4), bool), later)

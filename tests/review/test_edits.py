@@ -92,6 +92,50 @@ def test_fifty_steps_on_a_large_volume_cost_little_memory() -> None:
     for _ in range(50):
         at = tuple(int(rng.integers(0, n - s)) for n, s in zip((512, 512, 128), (128, 128, 32), strict=True))
         edits.apply(rng.random((128, 128, 32)) < 0.5, at, "replace", "noise")  # the worst: nothing to compress
-    kept = sum(len(step.flipped) for step in edits.done) + edits.mask.nbytes + edits.locked.nbytes
+    kept = sum(len(step.flipped) + len(step.vessel) + len(step.background) for step in edits.done)
+    kept += edits.mask.nbytes + edits.locked.nbytes
     assert len(edits.done) == 50
     assert kept < 200e6
+
+
+def test_prompts_leave_what_a_hand_drew_until_that_is_undone() -> None:
+    edits = Edits(np.zeros(SHAPE, bool))
+    cube = np.ones((3, 3, 3), bool)
+    edits.apply(cube, (0, 0, 0), "add", "draw", by_hand=True)
+    assert edits.apply(np.ones((5, 5, 5), bool), (0, 0, 0), "remove", "cut") is None
+    edits.apply(np.ones((5, 5, 5), bool), (0, 0, 0), "add", "path")
+    assert edits.apply(np.ones((5, 5, 5), bool), (0, 0, 0), "remove", "cut").voxels == 125 - 27
+    assert edits.mask.sum() == 27
+    for _ in range(3):
+        edits.undo()
+    edits.apply(np.ones((1, 1, 1), bool), (0, 0, 0), "add", "path")
+    assert edits.apply(cube, (0, 0, 0), "remove", "cut").voxels == 1  # nothing is drawn by hand any more
+
+
+def test_another_stroke_of_the_hand_changes_what_it_drew() -> None:
+    edits = Edits(np.zeros(SHAPE, bool))
+    cube = np.ones((3, 3, 3), bool)
+    edits.apply(cube, (0, 0, 0), "add", "draw", by_hand=True)
+    assert edits.apply(cube, (0, 0, 0), "remove", "draw", by_hand=True).voxels == 27
+
+
+def test_steps_are_laid_over_another_prediction() -> None:
+    first, second = np.zeros(SHAPE, bool), np.ones(SHAPE, bool)
+    edits = Edits(first)
+    cube = np.ones((3, 3, 3), bool)
+    edits.apply(cube, (0, 0, 0), "add", "path")
+    edits.apply(cube, (6, 6, 3), "add", "path")
+    edits.apply(cube[:2], (6, 6, 3), "remove", "cut")
+    again = Edits(second, steps=edits.done)
+    assert not again.mask[6:8, 6:9, 3:6].any()
+    assert again.mask.sum() == second.size - 18
+    assert again.undo().name == "cut"
+    assert again.undo() is None  # the paths changed nothing that shows
+
+
+def test_nothing_outside_the_place_changes() -> None:
+    edits = Edits(np.zeros(SHAPE, bool))
+    edits.apply(np.ones((6, 6, 6), bool), (2, 2, 1), "add", "path", within=(0, 4, 0, 4, 0, 7))
+    assert edits.mask.sum() == 2 * 2 * 6
+    assert not edits.mask[4:].any()
+    assert edits.apply(np.ones((2, 2, 2), bool), (8, 8, 1), "add", "path", within=(0, 4, 0, 4, 0, 7)) is None

@@ -163,7 +163,7 @@ def test_the_ranker_learns_what_the_rule_does_not_know() -> None:
     cells = cut_in_cells(p, p >= 0.5, p, SPACING)
     answers, _ = answers_of(400, useful=True)
     score, how = rank(cells, answers)
-    assert how == "this volume"
+    assert how == "answers"
     assert np.corrcoef(score, cells.column("mean contrast"))[0, 1] > 0.3
 
 
@@ -180,7 +180,7 @@ def test_answers_of_other_volumes_help_a_new_one_once_there_are_three() -> None:
     p = stack().astype(np.float32)
     cells = cut_in_cells(p, p >= 0.5, p, SPACING)
     others = [answers_of(200, useful=True, seed=s)[0] for s in range(3)]
-    assert rank(cells, Answers.joined(None, others))[1] == "all volumes"
+    assert rank(cells, Answers.joined(None, others))[1] == "answers"
     assert rank(cells, Answers.joined(None, others[:2]))[1] == "rule"
     joined = Answers.joined(others[0], others[1:])
     assert np.unique(joined.place).size == 600

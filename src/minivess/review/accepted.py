@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.errors import StoreError
-from minivess.review.region import Box
+from minivess.review.region import Box, slices_of
+
+_MEND = "Put back a copy of the event or draft that holds them."
 
 
 def pack(mask: NDArray[np.bool_]) -> str:
@@ -26,11 +28,15 @@ def unpack(text: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         StoreError: When the text does not hold a mask of that shape.
     """
     count = int(np.prod(shape))
+    length = -(-count // 8)
     try:
-        bits = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), np.uint8)
-        return np.unpackbits(bits, count=count).reshape(shape).astype(bool)
+        stream = zlib.decompressobj()
+        bits = stream.decompress(base64.b64decode(text, validate=True), length + 1)  # and no more
     except (ValueError, zlib.error) as error:
-        raise StoreError(f"An answer does not hold the voxels of its place ({error}). Put back a copy of its event.") from error
+        raise StoreError(f"Packed voxels cannot be read ({error}). {_MEND}") from error
+    if len(bits) != length or not stream.eof:
+        raise StoreError(f"Packed voxels do not fill a box of {tuple(shape)} voxels. {_MEND}")
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).reshape(shape).astype(bool)
 
 
 def lay_under(mask: NDArray[np.bool_], answers: Iterable[Mapping[str, Any]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -50,8 +56,7 @@ def lay_under(mask: NDArray[np.bool_], answers: Iterable[Mapping[str, Any]]) -> 
     for answer in answers:
         if not answer.get("mask"):
             continue
-        x0, x1, y0, y1, z0, z1 = as_box(answer["box"])
-        window = (slice(x0, x1), slice(y0, y1), slice(z0, z1))
+        window = slices_of(as_box(answer["box"]))
         result[window] = unpack(str(answer["mask"]), result[window].shape)
         locked[window] = True
     return result, locked

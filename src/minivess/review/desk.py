@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from threading import Lock, RLock
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,18 +16,18 @@ from minivess.models import Prediction
 from minivess.models.normalise import fit_scaling
 from minivess.paths import atomic_file
 from minivess.review.accepted import as_box, lay_under, pack
-from minivess.review.cells import FEATURES, Cells, cut_in_cells
+from minivess.review.cells import FEATURES
 from minivess.review.kept import KeptPredictions
 from minivess.review.lessons import lesson_of
 from minivess.review.places import Order
 from minivess.review.propose import Proposal, propose
 from minivess.review.ranker import Answers
+from minivess.review.region import slices_of
+from minivess.review.sight import Sights
 from minivess.store import LabelStore, Place
 from minivess.volume import Volume
 
 logger = logging.getLogger(__name__)
-#: Images whose cells are held in memory.
-_HELD = 4
 
 
 class ReviewDesk:
@@ -48,8 +47,7 @@ class ReviewDesk:
         self._lessons = folder / "lessons"
         self.read = read
         self._modality = modality
-        self._cells: OrderedDict[tuple[str, str], Cells] = OrderedDict()
-        self._lock = RLock()
+        self.sights = Sights(store, self.kept, read, modality)
         self._asking = Lock()  # two people who ask a new model at once do not both make a queue
 
     def take_in(self, image_id: str, prediction: Prediction, *, actor: str, count: int = 100, order: Order = "mass") -> bool:
@@ -111,11 +109,19 @@ class ReviewDesk:
         Raises:
             NotFoundError: When there is no such image, or no prediction of it.
         """
-        image = self.read(image_id)
-        drawn = self.kept.get(image_id, image).mask
-        answered = sorted(self.store.places.answered(image_id), key=lambda place: int(place.answer["number"]))
-        mask, locked = lay_under(drawn.array > 0, [{**place.answer, "box": place.region["box"]} for place in answered])
-        return drawn.with_array(mask.astype(np.uint8)), locked
+        sight = self.sights.get(image_id)
+        answers = [{**place.answer, "box": place.region["box"]} for place in self._answered(image_id)]
+        mask, locked = lay_under(sight.drawn, answers)
+        return sight.image.with_array(mask.astype(np.uint8)), locked
+
+    def ground(self, image_id: str) -> object:
+        """Give a value that changes whenever :meth:`mask` does: another prediction, an answer, one that was taken back."""
+        answers = [(place.id, place.answer["number"]) for place in self._answered(image_id)]
+        return self.kept.stamp(image_id), self.store.images.get(image_id).image, answers
+
+    def _answered(self, image_id: str) -> list[Place]:
+        """List the answered places of an image, the oldest answer first."""
+        return sorted(self.store.places.answered(image_id), key=lambda place: int(place.answer["number"]))
 
     def answer(
         self, place_id: str, verdict: str, *, actor: str, corrected: NDArray[np.bool_] | None = None, seconds: float | None = None
@@ -147,16 +153,15 @@ class ReviewDesk:
             return self.store.places.answer(place_id, verdict, actor=actor, details=details)
         if verdict == "accepted" and place.region.get("model") != self.kept.model(place.case):
             raise ConflictError(f"A newer model has drawn {place.id} anew. Look at it again: ask for the next place.")
-        window = tuple(slice(a, b) for a, b in zip(box[::2], box[1::2], strict=True))
-        shown = self.mask(place.case)[0].array[window] > 0
+        shown = self.mask(place.case)[0].array[slices_of(box)] > 0
         accepted = shown if corrected is None else corrected
         kept = self.store.places.answer(place_id, verdict, actor=actor, details={**details, "mask": pack(accepted)})
         self._learn(kept, shown, accepted)
         return kept
 
     def _learn(self, place: Place, shown: NDArray[np.bool_], accepted: NDArray[np.bool_]) -> None:
-        image = self.read(place.case)
-        lesson = lesson_of(self._cells_of(place.case, image), as_box(place.region["box"]), shown, accepted, image.spacing_um)
+        sight = self.sights.get(place.case)
+        lesson = lesson_of(sight.cells, as_box(place.region["box"]), shown, accepted, sight.image.spacing_um)
         path = self._lessons / f"{place.id.replace(':', '@')}.npz"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,18 +184,6 @@ class ReviewDesk:
             return None
         volumes = {case: _as_answers(lessons) for case, lessons in by_case.items()}
         return Answers.joined(volumes.pop(image_id, None), list(volumes.values()))
-
-    def _cells_of(self, image_id: str, image: Volume) -> Cells:
-        key = (image_id, self.kept.model(image_id))
-        with self._lock:
-            if key not in self._cells:
-                prediction = self.kept.get(image_id, image)
-                self._cells[key] = cut_in_cells(
-                    prediction.probability.array, prediction.mask.array > 0, self._contrast(image), image.spacing_um
-                )
-                while len(self._cells) > _HELD:
-                    self._cells.popitem(last=False)
-            return self._cells[key]
 
     def _contrast(self, image: Volume) -> NDArray[np.float32]:
         return fit_scaling(image.array, self._modality).apply(image.array)

@@ -35,6 +35,11 @@ class KeptPredictions:
         """Say which weights the kept prediction is from, by their SHA-256; empty where there is none."""
         return str(self._about(image_id)["model"]["weights_sha256"]) if self._path(image_id).is_file() else ""
 
+    def stamp(self, image_id: str) -> int:
+        """Give a number that changes with the prediction; 0 where there is none."""
+        path = self._path(image_id)
+        return path.stat().st_mtime_ns if path.is_file() else 0
+
     def has(self, image_id: str, image: Volume, model: ModelRef) -> bool:
         """Tell whether what is kept is what this model thinks of this very image."""
         return self.model(image_id) == model.weights_sha256 and self._about(image_id)["image"] == _hash(image)

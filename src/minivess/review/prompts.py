@@ -1,11 +1,13 @@
 """What a click can mean on a vessel: trace a path, connect two ends, cut, remove a branch, grow from a point.
 
 Each function gives the voxels that it is about, in a window of the volume; :class:`minivess.review.edits.Edits` applies them.
+They work on windows around the clicks, so that a click costs the same in a large volume.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cc3d
 import edt
@@ -17,9 +19,10 @@ from skimage.filters import frangi
 from skimage.graph import MCP_Geometric
 
 from minivess.errors import InputError
+from minivess.models.normalise import Scaling
 from minivess.review.findings import MIGHT_BE
 from minivess.review.graph import vessel_graph
-from minivess.review.region import Box
+from minivess.review.region import Box, slices_of
 
 Point = tuple[int, int, int]
 #: How far around two clicks a path may wander, in um.
@@ -43,63 +46,67 @@ class Change:
     at: Point
 
 
-def path(
-    probability: NDArray[np.float32],
-    contrast: NDArray[np.float32],
-    start: Point,
-    end: Point,
-    spacing_um: tuple[float, float, float],
-) -> Change:
-    """Trace a vessel between two clicks: the cheapest way through probability and vesselness, as wide as the vessel is there.
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What is there when a person clicks.
 
-    Args:
-        probability: (x, y, z) in [0, 1].
-        contrast: (x, y, z) the image as the model sees it; shows vessels that the model misses (Frangi et al. 1998).
-        start: Voxel of the first click.
-        end: Voxel of the second.
+    Attributes:
+        mask: (x, y, z) bool, what is drawn now.
+        probability: (x, y, z) what the model thinks, in [0, 1].
+        image: (x, y, z) intensities; they show vessels that the model misses.
+        scaling: How the model sees them.
         spacing_um: Voxel size along x, y, z.
+    """
+
+    mask: NDArray[np.bool_]
+    probability: NDArray[np.floating[Any]]
+    image: NDArray[Any]
+    scaling: Scaling
+    spacing_um: tuple[float, float, float]
+
+    def evidence(self, window: tuple[slice, ...], low: Point) -> NDArray[np.float32]:
+        """Say how much speaks for a vessel: the model's probability or the image's vesselness (Frangi et al. 1998), in [0, 1]."""
+        lines = _vesselness(self.scaling.apply(self.image[window], at=low), self.spacing_um)
+        return np.maximum(self.probability[window].astype(np.float32), lines)
+
+
+def path(scene: Scene, start: Point, end: Point) -> Change:
+    """Trace a vessel between two clicks: the cheapest way through probability and vesselness, as wide as the vessel is there.
 
     Raises:
         InputError: When a click lies outside the volume.
     """
-    window, low = _window((start, end), probability.shape, spacing_um)
-    evidence = np.maximum(probability[window], _vesselness(contrast[window], spacing_um))
-    points, depth_um = _along_the_middle(evidence, _minus(start, low), _minus(end, low), spacing_um)
+    window, low = _window((start, end), scene.mask.shape, scene.spacing_um)
+    evidence = scene.evidence(window, low)
+    points, depth_um = _along_the_middle(evidence, _minus(start, low), _minus(end, low), scene.spacing_um)
     radius_um = ndimage.median_filter(depth_um[tuple(points.T)], size=9, mode="nearest")  # one wide spot is no vessel
-    return Change(_tube(points, np.minimum(radius_um, _WIDEST_UM), evidence.shape, spacing_um), low)
+    return Change(_tube(points, np.minimum(radius_um, _WIDEST_UM), evidence.shape, scene.spacing_um), low)
 
 
-def connect(
-    mask: NDArray[np.bool_],
-    probability: NDArray[np.float32],
-    contrast: NDArray[np.float32],
-    start: Point,
-    end: Point,
-    spacing_um: tuple[float, float, float],
-) -> Change:
+def connect(scene: Scene, start: Point, end: Point) -> Change:
     """Join two ends that are drawn: a path between the drawn voxels nearest to two clicks, as wide as the ends are.
 
     Raises:
         InputError: When nothing is drawn near a click, or it lies outside the volume.
     """
-    ends = [_nearest(mask, point, spacing_um) for point in (start, end)]
-    window, low = _window(ends, mask.shape, spacing_um)
-    evidence = np.maximum(probability[window], _vesselness(contrast[window], spacing_um))
-    points, _ = _along_the_middle(evidence, _minus(ends[0], low), _minus(ends[1], low), spacing_um)
-    wide = edt.edt(np.ascontiguousarray(mask[window]), anisotropy=spacing_um, black_border=False)
+    ends = [_nearest(scene, point) for point in (start, end)]
+    window, low = _window(ends, scene.mask.shape, scene.spacing_um)
+    evidence = scene.evidence(window, low)
+    points, _ = _along_the_middle(evidence, _minus(ends[0], low), _minus(ends[1], low), scene.spacing_um)
+    wide = edt.edt(np.ascontiguousarray(scene.mask[window]), anisotropy=scene.spacing_um, black_border=False)
     first, last = (min(float(wide[_around(point, 2)].max()), _WIDEST_UM) for point in (points[0], points[-1]))
-    return Change(_tube(points, np.linspace(first, last, len(points)), evidence.shape, spacing_um), low)
+    return Change(_tube(points, np.linspace(first, last, len(points)), evidence.shape, scene.spacing_um), low)
 
 
-def cut(mask: NDArray[np.bool_], point: Point, spacing_um: tuple[float, float, float]) -> Change:
+def cut(scene: Scene, point: Point) -> Change:
     """Part a vessel at a click: a slice across it, thick enough that its halves no longer touch.
 
     Raises:
         InputError: When nothing is drawn near the click, or it lies outside the volume.
     """
-    at = _nearest(mask, point, spacing_um)
-    window, low = _window((at,), mask.shape, spacing_um)
-    inside = mask[window]
+    at, spacing_um = _nearest(scene, point), scene.spacing_um
+    window, low = _window((at,), scene.mask.shape, spacing_um)
+    inside = scene.mask[window]
     graph = vessel_graph(inside, spacing_um, longest_um=2 * _DETOUR_UM)
     owner = int(graph.owner[_minus(at, low)])
     points = graph.branches[owner - 1].points
@@ -115,29 +122,29 @@ def cut(mask: NDArray[np.bool_], point: Point, spacing_um: tuple[float, float, f
     return Change(slices == slices[tuple(points[here])], low)
 
 
-def remove_branch(mask: NDArray[np.bool_], point: Point, spacing_um: tuple[float, float, float]) -> Change:
+def remove_branch(scene: Scene, point: Point) -> Change:
     """Take away the branch at a click, up to where it meets others; a small piece of its own goes whole.
 
     Raises:
         InputError: When nothing is drawn near the click, or it lies outside the volume.
     """
-    at = _nearest(mask, point, spacing_um)
-    window, low = _window((at,), mask.shape, spacing_um, reach_um=4 * _DETOUR_UM)
-    graph = vessel_graph(mask[window], spacing_um, longest_um=np.inf)
+    at = _nearest(scene, point)
+    window, low = _window((at,), scene.mask.shape, scene.spacing_um, reach_um=4 * _DETOUR_UM)
+    graph = vessel_graph(scene.mask[window], scene.spacing_um, longest_um=np.inf)
     return Change(graph.owner == graph.owner[_minus(at, low)], low)
 
 
-def grow(probability: NDArray[np.float32], point: Point, box: Box, *, share: float = 0.5) -> Change:
+def grow(scene: Scene, point: Point, box: Box, *, share: float = 0.5) -> Change:
     """Fill what hangs together with a click and is at least a share as probable as the click itself, inside a box.
 
     Raises:
         InputError: When the click lies outside the box, or the box outside the volume.
     """
     x0, x1, y0, y1, z0, z1 = box
-    _check(point, probability.shape)
+    _check(point, scene.mask.shape)
     if not (x0 <= point[0] < x1 and y0 <= point[1] < y1 and z0 <= point[2] < z1):
         raise InputError(f"A click to grow from lies in the place, {box}. Got {tuple(point)}.")
-    window = probability[x0:x1, y0:y1, z0:z1]
+    window = scene.probability[slices_of(box)]
     click = _minus(point, (x0, y0, z0))
     near = float(window[_around(np.asarray(click), 1)].max())  # a person does not hit the middle of a capillary
     pieces = cc3d.connected_components(window >= share * near, connectivity=26)
@@ -190,12 +197,13 @@ def _tube(
     return drawn
 
 
-def _nearest(mask: NDArray[np.bool_], point: Point, spacing_um: tuple[float, float, float], *, within_um: float = 15.0) -> Point:
-    _check(point, mask.shape)
-    window, low = _window((point,), mask.shape, spacing_um, reach_um=within_um)
-    drawn = np.argwhere(mask[window])
+def _nearest(scene: Scene, point: Point, *, within_um: float = 15.0) -> Point:
+    """Find the drawn voxel nearest to a click."""
+    window, low = _window((point,), scene.mask.shape, scene.spacing_um, reach_um=within_um)
+    drawn = np.argwhere(scene.mask[window])
     if drawn.size:
-        distance, index = cKDTree(drawn * np.asarray(spacing_um)).query(np.asarray(_minus(point, low)) * spacing_um)
+        spacing_um = np.asarray(scene.spacing_um)
+        distance, index = cKDTree(drawn * spacing_um).query(np.asarray(_minus(point, low)) * spacing_um)
         if distance <= within_um:
             x, y, z = (int(v) for v in drawn[index] + low)
             return x, y, z

@@ -28,7 +28,7 @@ class Proposal:
 
     Attributes:
         regions: The one that is most worth it first.
-        ranked_by: ``"rule"``, or ``"learned"`` where the answers so far taught something.
+        ranked_by: ``"rule"``, or ``"answers"`` where those so far taught something.
         errors_per_predicted_voxel: What the model expects of itself.
         retrain_first: Why a queue is useless for this volume; empty where it is not.
     """

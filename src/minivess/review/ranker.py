@@ -20,6 +20,7 @@ ENOUGH_VOLUMES = 3
 #: An answer of the same volume counts as much as so many of other volumes.
 _OWN_WEIGHT = 10.0
 _FOLDS = 5
+_TREES, _TREES_TO_COMPARE = 100, 30
 #: About the median size of a significant error on two-photon stacks; it only turns volumes into numbers of errors.
 USUAL_ERROR_UM3 = 1000.0
 
@@ -67,48 +68,56 @@ def rule(cells: Cells) -> NDArray[np.float64]:
 def rank(cells: Cells, answers: Answers | None = None, *, seed: int = 0) -> tuple[NDArray[np.float64], str]:
     """Score cells by the errors to expect in them: by what was learned, where that beats the rule on answers left out.
 
+    What was learned is the mean of two forests: one of this volume's answers alone, one of all volumes'. The first knows this
+    volume's own way of going wrong, the second has seen more; which is better changes in the course of a review.
+
     Args:
         cells: Of the volume to rank.
         answers: What people found so far, here and in other volumes.
-        seed: Of the forest.
+        seed: Of the forests.
 
     Returns:
-        (cells,) scores, high where errors are expected; and whose answers they were learned from: ``"this volume"``,
-        ``"all volumes"``, or none: ``"rule"``.
+        (cells,) scores, high where errors are expected; and what they are from: ``"answers"`` or ``"rule"``.
     """
     by_rule = rule(cells)
-    if answers is None:
+    if answers is None or not _beats_the_rule(answers, seed):
         return by_rule, "rule"
-    teacher = _best_teacher(answers, seed)
-    if teacher == "rule":
-        return by_rule, teacher
-    learned = _fitted(answers, _taught_by(teacher, answers), seed).predict(cells.features)
-    return learned + 1e-6 * by_rule, teacher  # a forest says the same of many cells: the rule orders those
+    everything = np.ones(len(answers.volume), bool)
+    learned = _predicted(answers, everything, cells.features, _TREES, seed)
+    return learned + 1e-6 * by_rule, "answers"  # a forest says the same of many cells: the rule orders those
 
 
-def _taught_by(teacher: str, answers: Answers) -> NDArray[np.bool_]:
-    return answers.volume == 0 if teacher == "this volume" else np.ones(len(answers.volume), bool)
-
-
-def _best_teacher(answers: Answers, seed: int) -> str:
-    """Compare the rule with what can be learned, on answers that were left out of the learning."""
+def _beats_the_rule(answers: Answers, seed: int) -> bool:
+    """Compare the rule with what can be learned, on answers that are left out of the learning."""
     own = answers.volume == 0
-    if np.unique(answers.place[own]).size >= ENOUGH_ANSWERS:
-        judged, group, teachers = own, answers.place, ["this volume"] if own.all() else ["this volume", "all volumes"]
+    if _enough_own(answers, own):
+        judged, group = own, answers.place
     elif np.unique(answers.volume[~own]).size >= ENOUGH_VOLUMES:
-        judged, group, teachers = np.ones(len(own), bool), answers.volume, ["all volumes"]
+        judged, group = np.ones(len(own), bool), answers.volume
     else:
-        return "rule"
+        return False
     if not answers.errors[judged].any():
-        return "rule"
-    areas = {"rule": _area(answers.features[judged, 0], answers.errors[judged])}
-    for teacher in teachers:
-        predicted = np.zeros(len(own))
-        for held_out in _folds(group, judged):
-            used = _taught_by(teacher, answers) & ~held_out
-            predicted[held_out] = _fitted(answers, used, seed).predict(answers.features[held_out])
-        areas[teacher] = _area(predicted[judged], answers.errors[judged])
-    return max(areas, key=lambda name: areas[name])
+        return False
+    learned = np.zeros(len(own))
+    for held_out in _folds(group, judged):
+        learned[held_out] = _predicted(answers, ~held_out, answers.features[held_out], _TREES_TO_COMPARE, seed)
+    errors = answers.errors[judged]
+    return _area(learned[judged], errors) > _area(answers.features[judged, 0], errors)
+
+
+def _predicted(
+    answers: Answers, used: NDArray[np.bool_], features: NDArray[np.float32], trees: int, seed: int
+) -> NDArray[np.float64]:
+    """Ask a forest of all answers, and where there are enough of them one of this volume's alone."""
+    own = answers.volume == 0
+    taught = [used]
+    if _enough_own(answers, own) and not own.all() and (used & own).any():
+        taught.append(used & own)
+    return np.mean([_fitted(answers, rows, trees, seed).predict(features) for rows in taught], axis=0)
+
+
+def _enough_own(answers: Answers, own: NDArray[np.bool_]) -> bool:
+    return np.unique(answers.place[own]).size >= ENOUGH_ANSWERS
 
 
 def _folds(group: NDArray[np.int64], judged: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
@@ -120,8 +129,8 @@ def _folds(group: NDArray[np.int64], judged: NDArray[np.bool_]) -> Iterator[NDAr
         yield held_out
 
 
-def _fitted(answers: Answers, used: NDArray[np.bool_], seed: int) -> Any:
-    forest = ExtraTreesRegressor(100, min_samples_leaf=3, max_features=0.4, random_state=seed)
+def _fitted(answers: Answers, used: NDArray[np.bool_], trees: int, seed: int) -> Any:
+    forest = ExtraTreesRegressor(trees, min_samples_leaf=3, max_features=0.4, random_state=seed)
     weight = np.where(answers.volume[used] == 0, _OWN_WEIGHT, 1.0)
     return forest.fit(answers.features[used], answers.errors[used], sample_weight=weight)
 

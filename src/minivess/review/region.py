@@ -11,6 +11,12 @@ Kind = Literal["gap", "spur", "false merge", "faint branch", "blob", "boundary"]
 Box = tuple[int, int, int, int, int, int]
 
 
+def slices_of(box: Box) -> tuple[slice, slice, slice]:
+    """Give a box as an index into an array (x, y, z)."""
+    x0, x1, y0, y1, z0, z1 = box
+    return slice(x0, x1), slice(y0, y1), slice(z0, z1)
+
+
 @dataclass(frozen=True)
 class Region:
     """One place, as large as can be taken in at a glance.
@@ -38,8 +44,7 @@ class Region:
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         """The box as an index into an array (x, y, z)."""
-        x0, x1, y0, y1, z0, z1 = self.box
-        return slice(x0, x1), slice(y0, y1), slice(z0, z1)
+        return slices_of(self.box)
 
     @staticmethod
     def of_json(values: Mapping[str, Any]) -> Region:
