@@ -89,30 +89,20 @@ class VesselInferTask(InferTask):
             raise as_http(error) from error
 
     def _segment(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        extension, dtype = _choice(request, "result_extension", _EXTENSIONS), _choice(request, "result_dtype", _DTYPES)
+        extension, dtype = format_of(request)
         job = current_job()
         with job.step("pre"):
             volume = read_image(Path(str(request["image"])), self.settings)
         for key in ("foreground", "background"):
-            _check_points(request.get(key), key, volume)
+            check_points(request.get(key), key, volume)
         with job.step("infer"):
             prediction = self.predict(volume, job=job, device=_device(request), roi=_roi(request.get("roi")))
         with job.step("post"):
             mask = prediction.mask
             score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
             places = self._places(request, prediction)
-        # Not in the system's temporary folder: a client on this machine saves the answer there under the same name, and MONAI
-        # Label's clean-up would take the client's copy away.
-        answers = self.settings.model_dir / "answers"
-        answers.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix="minivess_", suffix=extension, dir=answers, delete=False) as file:
-            path = Path(file.name)
-        try:
-            with job.step("write"):
-                write_volume(mask.with_array(mask.array.astype(dtype)), path)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        with job.step("write"):
+            path = self.answer_file(mask, extension, dtype)
         seconds = {step.name: round(step.seconds, 3) for step in job.steps[-4:]}
         return str(path), {
             "label_names": self.labels,
@@ -126,6 +116,23 @@ class VesselInferTask(InferTask):
                 **places,
             },
         }
+
+    def answer_file(self, mask: Volume, extension: str, dtype: str) -> Path:
+        """Write a mask to a temporary file that MONAI Label deletes after its answer.
+
+        Not in the system's temporary folder: a client on this machine saves the answer there under the same name, and MONAI
+        Label's clean-up would take the client's copy away.
+        """
+        answers = self.settings.model_dir / "answers"
+        answers.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix="minivess_", suffix=extension, dir=answers, delete=False) as file:
+            path = Path(file.name)
+        try:
+            write_volume(mask.with_array(mask.array.astype(dtype)), path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
 
     def ask_about(self, image_id: str, prediction: Prediction, actor: str) -> None:
         """Put the places of an image in the queue, unless those of this model are there already."""
@@ -151,6 +158,11 @@ def read_image(path: Path, settings: AppSettings) -> Volume:
     if path.is_dir() and any(f.suffix.lower() in (".dcm", "") for f in path.iterdir()):
         return read_series(path).volume
     return read_volume(path, unit=settings.unit)
+
+
+def format_of(request: Mapping[str, Any]) -> tuple[str, str]:
+    """Read which suffix and dtype the answer is to have."""
+    return _choice(request, "result_extension", _EXTENSIONS), _choice(request, "result_dtype", _DTYPES)
 
 
 def _choice(request: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> str:
@@ -181,8 +193,8 @@ def _roi(value: Any) -> Roi | None:
     return a, b, c, d, e, f
 
 
-def _check_points(points: Any, key: str, volume: Volume) -> None:
-    """Refuse clicks outside the image, which would otherwise be lost without a word; this model takes none."""
+def check_points(points: Any, key: str, volume: Volume) -> None:
+    """Refuse clicks outside the image, which would otherwise be lost without a word."""
     for point in points or []:
         if len(point) != 3 or not all(0 <= float(p) < n for p, n in zip(point, volume.shape, strict=True)):
             raise InputError(f"{key}: the point {point} lies outside the image of {volume.shape} voxels (IJK, from 0).")

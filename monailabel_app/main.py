@@ -27,10 +27,13 @@ from minivess.errors import BusyError, InputError, NotFoundError, UsageError
 from minivess.jobs import Job, Jobs, Urgency
 from minivess.models.bundle_check import read_config
 from minivess.review.desk import ReviewDesk
+from minivess.review.drafts import Drafts
+from minivess.review.tools import TOOLS
 from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
 from minivess.volume import Volume
 from pacs import PacsDatastore
+from prompt_task import VesselPromptTask
 from scoring import DiceScoring, ScoreFile, UncertaintyScoring
 from settings import AppSettings
 from strategies import AtRandom, MostUncertain
@@ -72,12 +75,13 @@ class VesselApp(MONAILabelApp):
         return datastore
 
     def init_infers(self) -> dict[str, InferTask]:
-        """Offer the segmenter."""
+        """Offer the segmenter, and the prompts on what it draws."""
         task = VesselInferTask(self.bundle, self.settings)
         task.desk = self.desk
         if self.settings.preload and task.is_valid():
             task.segmenter(None)
-        return {"segresnet": task}
+        prompts = {f"vessel_{tool}": VesselPromptTask(tool, task, self.desk, self.drafts) for tool in TOOLS}
+        return {"segresnet": task, **prompts}
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Offer its training."""
@@ -119,6 +123,11 @@ class VesselApp(MONAILabelApp):
 
         modality = str(read_config(self.bundle / "configs" / "inference.yaml")["modality"])
         return ReviewDesk(store, self.settings.model_dir / "review", read, modality=modality)
+
+    @cached_property
+    def drafts(self) -> Drafts:
+        """What people are at."""
+        return Drafts(self.desk, self.settings.model_dir / "drafts")
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Segment an image."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from review.drawing import tube
 
-from minivess.errors import ConflictError, InputError, NotFoundError, StoreError
+from minivess.errors import ConflictError, InputError, NotFoundError
 from minivess.models import ModelRef, Prediction, binary_entropy
 from minivess.review.accepted import lay_under, pack, unpack
 from minivess.review.desk import ReviewDesk
@@ -33,6 +33,11 @@ def predicted(image: Volume, seed: int, sha: str) -> Prediction:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> ReviewDesk:
+    return studio(tmp_path)
+
+
+def studio(tmp_path: Path) -> ReviewDesk:
+    """Two images of the same vessels in a store."""
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
         image = np.clip(np.where(TRUTH, 120, 30) + rng.normal(0, 8, SHAPE), 0, 255).astype(np.uint8)
@@ -149,7 +154,7 @@ def test_masks_are_packed_whole_and_damage_is_named() -> None:
     mask = np.random.default_rng(0).random((5, 7, 3)) < 0.3
     np.testing.assert_array_equal(unpack(pack(mask), mask.shape), mask)
     for damaged in ("", "abc", pack(mask)[:-8], "####"):
-        with pytest.raises(StoreError, match="Packed voxels"):
+        with pytest.raises(InputError, match="Packed voxels"):
             unpack(damaged or "AAAA", mask.shape)
     later = [{"box": (0, 5, 0, 7, 0, 3), "mask": pack(mask)}, {"box": (0, 1, 0, 1, 0, 1)}]
     result, locked = lay_under(np.ones((6, 8, 4), bool), later)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 from server.lab import Lab
 
 from minivess.models import load_bundle, save_weights, weights_path
+from minivess.review.accepted import pack, unpack
 from minivess.review.region import Region
 from minivess.server import LabelServer, People, accounts_path, prepare_server
 from minivess.server.serve import free_port
@@ -158,7 +160,7 @@ def test_what_cannot_be_done_is_said(lab: Lab) -> None:
     assert place is not None
     path = f"/review/places/{place['id']}/answer"
     assert lab.ask("POST", path, "eve", data={"verdict": "accepted"}).status_code == 403
-    assert "come with the answer fixed" in lab.ask("POST", path, "ann", data={"verdict": "fixed"}).text
+    assert "changes nothing in this place" in lab.ask("POST", path, "ann", data={"verdict": "fixed"}).text
     wrong = lab.ask("POST", path, "ann", data={"verdict": "fixed"}, files={"label": ("x.nii.gz", b"no label")})
     assert wrong.status_code == 422
     assert lab.ask("POST", path, "ann", data={"verdict": "perhaps"}).status_code == 422
@@ -170,3 +172,87 @@ def test_what_cannot_be_done_is_said(lab: Lab) -> None:
     assert {"/review/", "/review/next", "/review/places/{place}/answer"} <= set(operations)
     chain = (lab.folder / "studies" / "minivess_store" / "audit" / "chain.jsonl").read_text().splitlines()
     assert sum(json.loads(line)["action"] == "answer.entered" for line in chain) >= 7
+
+
+def test_a_draft_over_http_survives_a_new_model_and_answers_a_place(lab: Lab) -> None:
+    infer(lab, "stack3")
+    place = next_of(lab, "ann", "stack3")
+    x0, x1, y0, y1, z0, z1 = place["box"]
+    draft = "/review/images/stack3/draft"
+    clicks = {"tool": "path", "points": [[x0 + 2, y0 + 2, z0], [x1 - 3, y1 - 3, z0]], "place": place["id"]}
+    traced = lab.ask("POST", f"{draft}/prompt", "ann", json=clicks)
+    assert traced.status_code == 200, traced.text
+    a0, a1, b0, b1, c0, c1 = box = traced.json()["step"]["box"]
+    assert x0 <= a0 < a1 <= x1
+    assert z0 <= c0 < c1 <= z1
+    held = unpack(traced.json()["holds"], (a1 - a0, b1 - b0, c1 - c0))
+    mine = volume_of(lab, f"{draft}/mask", "ann")
+    np.testing.assert_array_equal(mine[a0:a1, b0:b1, c0:c1] > 0, held)
+    assert (volume_of(lab, f"{draft}/mask", "bob") == mask_of(lab, "stack3")).all()
+    stroke = np.zeros((4, 4, 1), bool) if mine[x0, y0, z0] else np.ones((4, 4, 1), bool)
+    drawn = {"box": [x0, x0 + 4, y0, y0 + 4, z0, z0 + 1], "voxels": pack(stroke)}
+    assert lab.ask("POST", f"{draft}/draw", "ann", json=drawn).json()["undo"] == 2
+    for turn, counts in (("undo", (1, 1)), ("undo", (0, 2)), ("redo", (1, 1)), ("redo", (2, 0))):
+        told = lab.ask("POST", f"{draft}/{turn}", "ann").json()
+        assert (told["undo"], told["redo"]) == counts
+    before = volume_of(lab, f"{draft}/mask", "ann")
+    answered = lab.ask("POST", f"/review/places/{place['id']}/answer", "ann", data={"verdict": "fixed"})
+    assert answered.status_code == 200, answered.text
+    np.testing.assert_array_equal(mask_of(lab, "stack3")[x0:x1, y0:y1, z0:z1], before[x0:x1, y0:y1, z0:z1])
+    assert lab.ask("POST", f"{draft}/prompt", "ann", json={**clicks, "mode": "remove"}).json()["step"] is None  # locked
+    assert lab.ask("DELETE", draft, "ann").json()["undo"] == 0
+    assert lab.ask("GET", draft, "ann").json()["undo"] == 0
+    assert box
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("prompt", {"tool": "paint", "points": [[1, 1, 1]]}, 422, "path"),
+        ("prompt", {"tool": "path", "points": [[1, 1, 1]]}, 422, "needs 2 clicks"),
+        ("prompt", {"tool": "grow", "points": [[1, 1, 9999]]}, 422, "lies in the volume"),
+        ("prompt", {"tool": "grow", "points": [[-1, 1, 1]]}, 422, "greater than or equal to 0"),
+        ("prompt", {"tool": "grow", "points": [[1, 1, 1]], "place": "stack3:1.999"}, 404, "no place"),
+        ("draw", {"box": [0, 999, 0, 4, 0, 1], "voxels": ""}, 422, "lies in the image"),
+        ("draw", {"box": [0, 4, 0, 4, 0, 1], "voxels": "####"}, 422, "Packed voxels"),
+        ("draw", {"box": [0, 4, 0, 4, 0, 1], "voxels": pack(np.ones((9, 9, 9), bool))}, 422, "fill their box"),
+    ],
+)
+def test_a_prompt_that_cannot_be_is_refused_in_words(lab: Lab, path: str, body: dict[str, Any], status: int, words: str) -> None:
+    infer(lab, "stack3")
+    refused = lab.ask("POST", f"/review/images/stack3/draft/{path}", "ann", json=body)
+    assert refused.status_code == status, refused.text
+    assert words in refused.json()["detail"]
+    assert lab.ask("POST", f"/review/images/stack3/draft/{path}", "eve", json=body).status_code == 403
+
+
+def test_after_ten_answers_the_others_are_ranked_again(lab: Lab) -> None:
+    infer(lab, "stack0")
+    queue = 0
+    for _ in range(40):
+        place = next_of(lab, "rita", "stack0")
+        if place is None:
+            pytest.fail("the queue ended before it was ranked again")
+        number = int(place["id"].rpartition(":")[2].split(".")[0])
+        if queue and number != queue:
+            break
+        queue = number
+        assert lab.ask("POST", f"/review/places/{place['id']}/answer", "rita", data={"verdict": "accepted"}).status_code == 200
+        if lab.ask("GET", "/jobs/?kind=ranking&running=true", "rita").json():
+            wait_until(lambda: not lab.ask("GET", "/jobs/?kind=ranking&running=true", "rita").json())
+    jobs = lab.ask("GET", "/jobs/?kind=ranking", "rita").json()
+    assert [job["state"] for job in jobs if job["subject"] == "stack0"] == ["done"]
+
+
+def volume_of(lab: Lab, path: str, who: str) -> np.ndarray:
+    answer = lab.ask("GET", path, who)
+    assert answer.status_code == 200, answer.text
+    (lab.folder / "volume.nrrd").write_bytes(answer.content)
+    return read_volume(lab.folder / "volume.nrrd").array
+
+
+def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.1)

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.errors import StoreError
+from minivess.errors import InputError, StoreError
 from minivess.review.region import Box, slices_of
-
-_MEND = "Put back a copy of the event or draft that holds them."
 
 
 def pack(mask: NDArray[np.bool_]) -> str:
@@ -25,7 +23,7 @@ def unpack(text: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Read what :func:`pack` wrote.
 
     Raises:
-        StoreError: When the text does not hold a mask of that shape.
+        InputError: When the text does not hold a mask of that shape.
     """
     count = int(np.prod(shape))
     length = -(-count // 8)
@@ -33,9 +31,9 @@ def unpack(text: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         stream = zlib.decompressobj()
         bits = stream.decompress(base64.b64decode(text, validate=True), length + 1)  # and no more
     except (ValueError, zlib.error) as error:
-        raise StoreError(f"Packed voxels cannot be read ({error}). {_MEND}") from error
+        raise InputError(f"Packed voxels are base64 of zlib of one bit a voxel, z running fastest. Got: {error}.") from error
     if len(bits) != length or not stream.eof:
-        raise StoreError(f"Packed voxels do not fill a box of {tuple(shape)} voxels. {_MEND}")
+        raise InputError(f"Packed voxels fill their box of {tuple(shape)} voxels, {length} bytes. Got {len(bits)} bytes.")
     return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).reshape(shape).astype(bool)
 
 
@@ -57,7 +55,10 @@ def lay_under(mask: NDArray[np.bool_], answers: Iterable[Mapping[str, Any]]) -> 
         if not answer.get("mask"):
             continue
         window = slices_of(as_box(answer["box"]))
-        result[window] = unpack(str(answer["mask"]), result[window].shape)
+        try:
+            result[window] = unpack(str(answer["mask"]), result[window].shape)
+        except InputError as error:
+            raise StoreError(f"An answer is damaged: {error} Put back a copy of its event.") from error
         locked[window] = True
     return result, locked
 

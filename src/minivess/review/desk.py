@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.errors import ConflictError, InputError
-from minivess.models import Prediction
+from minivess.models import Prediction, binary_entropy
 from minivess.models.normalise import fit_scaling
 from minivess.paths import atomic_file
 from minivess.review.accepted import as_box, lay_under, pack
@@ -28,6 +28,9 @@ from minivess.store import LabelStore, Place
 from minivess.volume import Volume
 
 logger = logging.getLogger(__name__)
+
+#: After so many answers of a queue the places that are left are ranked again.
+RANK_AGAIN_AFTER = 10
 
 
 class ReviewDesk:
@@ -113,6 +116,22 @@ class ReviewDesk:
         answers = [{**place.answer, "box": place.region["box"]} for place in self._answered(image_id)]
         mask, locked = lay_under(sight.drawn, answers)
         return sight.image.with_array(mask.astype(np.uint8)), locked
+
+    def entropy(self, image_id: str) -> Volume:
+        """Give how unsure the model is, per voxel: entropy in nats, float32.
+
+        Raises:
+            NotFoundError: When there is no such image, or no prediction of it.
+        """
+        sight = self.sights.get(image_id)
+        return sight.image.with_array(binary_entropy(sight.probability.astype(np.float32)))
+
+    def may_rank_again(self, place: Place) -> bool:
+        """Tell whether enough places of its queue were answered to rank the others again."""
+        queue = place.id.rpartition(".")[0]
+        if place.region.get("model") != self.kept.model(place.case):
+            return False
+        return sum(p.id.rpartition(".")[0] == queue for p in self.store.places.answered(place.case)) >= RANK_AGAIN_AFTER
 
     def ground(self, image_id: str) -> object:
         """Give a value that changes whenever :meth:`mask` does: another prediction, an answer, one that was taken back."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.errors import InputError
+from minivess.errors import InputError, StoreError
 from minivess.paths import write_json
 from minivess.review.desk import ReviewDesk
 from minivess.review.edits import Edits, Mode, Step
@@ -120,20 +120,38 @@ class Drafts:
         with self._lock:
             return self._open(image_id, person).mask[slices_of(box)].copy()
 
+    def mended(self, image_id: str, person: str, box: Box) -> NDArray[np.bool_]:
+        """Give what a draft has made of a box.
+
+        Raises:
+            InputError: When it has changed nothing there.
+            NotFoundError: When there is no such image, or no prediction of it.
+        """
+        inside = self.inside(image_id, person, box)
+        if (inside == (self._desk.mask(image_id)[0].array[slices_of(box)] > 0)).all():
+            raise InputError("Your draft changes nothing in this place. Accept the place, or send the mended label with the answer.")
+        return inside
+
     def discard(self, image_id: str, person: str) -> None:
-        """Throw a draft away."""
+        """Throw a draft away.
+
+        Raises:
+            NotFoundError: When there is no such image.
+        """
         with self._lock:
+            self._desk.store.images.get(image_id)
             self._held.pop((image_id, person), None)
             self._path(image_id, person).unlink(missing_ok=True)
 
-    def preview(self, image_id: str, person: str, tool: str, points: Sequence[Point]) -> Volume:
-        """Give the mask that a prompt would make of a person's draft, which stays as it is."""
+    def preview(self, image_id: str, person: str, prompts: Sequence[tuple[str, Sequence[Point]]]) -> Volume:
+        """Give the mask that prompts, each a tool and its clicks, would make of a person's draft, which stays as it is."""
         with self._lock:
             edits = self._open(image_id, person)
-            change = use(tool, self._scene(image_id, edits), points)
             tried = Edits(edits.mask, edits.locked)
             tried.done = list(edits.done)
-            tried.apply(change.voxels, change.at, TOOLS[tool].mode, tool)
+            for tool, points in prompts:
+                change = use(tool, self._scene(image_id, tried), points)
+                tried.apply(change.voxels, change.at, TOOLS[tool].mode, tool)
             return self._desk.sights.get(image_id).image.with_array(tried.mask.astype(np.uint8))
 
     def _scene(self, image_id: str, edits: Edits) -> Scene:
@@ -167,8 +185,13 @@ class Drafts:
 
     def _read(self, image_id: str, person: str) -> tuple[list[Step], list[Step]]:
         path = self._path(image_id, person)
-        content = json.loads(path.read_text()) if path.is_file() else {"done": [], "undone": []}
-        done, undone = ([Step.of_json(row) for row in content[name]] for name in ("done", "undone"))
+        if not path.is_file():
+            return [], []
+        try:
+            content = json.loads(path.read_text())
+            done, undone = ([Step.of_json(row) for row in content[name]] for name in ("done", "undone"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"The draft of {image_id} by {person} is damaged ({error!r}). Discard it.") from error
         return done, undone
 
     def _path(self, image_id: str, person: str) -> Path:

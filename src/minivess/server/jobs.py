@@ -19,7 +19,7 @@ router = APIRouter(prefix="/jobs", tags=["Jobs"])
 _LOOK_S = 0.1
 _ALIVE_S = 15.0  # an event is sent at least that often, so that proxies keep the connection
 _EXPECTED_S = 5.0
-_Kind = Literal["infer", "batch_infer", "scoring", "train"]
+_Kind = Literal["infer", "batch_infer", "scoring", "ranking", "train"]
 
 
 @router.get("/", summary="Which jobs are there")

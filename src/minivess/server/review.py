@@ -13,14 +13,16 @@ from monailabel.interfaces.utils.app import app_instance
 from numpy.typing import NDArray
 from starlette.background import BackgroundTask
 
-from minivess.errors import NotFoundError
+from minivess.errors import BusyError, NotFoundError
+from minivess.jobs import Job, Jobs, Urgency
 from minivess.pictures import png_bytes
 from minivess.review.desk import ReviewDesk
+from minivess.review.drafts import Drafts
 from minivess.review.picture import region_picture
 from minivess.review.region import Region
 from minivess.store import Place
 from minivess.store.submission import check_label
-from minivess.volume import write_volume
+from minivess.volume import Volume, write_volume
 from minivess.volume.io import suffix_of
 
 router = APIRouter(prefix="/review", tags=["Review"])
@@ -40,14 +42,14 @@ def places(
 ) -> dict[str, Any]:
     """List places, the most worth a look first; ``total`` says how many there are. Obsolete ones only where asked for."""
     states = state or [s for s in get_args(_State) if s != "obsolete"]
-    found, total = _desk().store.places.all(image, states=states, offset=offset, limit=limit)
+    found, total = the_desk().store.places.all(image, states=states, offset=offset, limit=limit)
     return {"total": total, "offset": offset, "places": [place.to_json() for place in found]}
 
 
 @router.post("/next", summary="The next place to look at")
 def next_place(request: Request, image: _Image = "") -> dict[str, Any]:
     """Reserve the place that is most worth a look, for a quarter of an hour; ``place`` is null where none is left."""
-    place = _desk().store.places.next(_name(request), seconds=LEASE_S, case_id=image)
+    place = the_desk().store.places.next(name_of(request), seconds=LEASE_S, case_id=image)
     return {"place": place.to_json() if place else None}
 
 
@@ -59,7 +61,7 @@ def refill(
     order: Annotated[Literal["mass", "density"], Query(description="Most errors per decision, or per volume.")] = "mass",
 ) -> dict[str, Any]:
     """Ask about places again, from the last prediction and all answers so far; answered places stay answered."""
-    proposal = _desk().fill(image, actor=_name(request), count=count, order=order)
+    proposal = the_desk().fill(image, actor=name_of(request), count=count, order=order)
     return {
         "places": len(proposal.regions),
         "ranked_by": proposal.ranked_by,
@@ -71,28 +73,28 @@ def refill(
 @router.get("/images/{image}/heat", summary="Where the model is unsure", response_class=FileResponse)
 def heat(image: str, format: Literal["nrrd", "nii.gz"] = "nrrd") -> FileResponse:
     """Send the entropy of the last prediction in nats, float32 on the image's grid."""
-    desk = _desk()
-    return _volume_file(desk.kept.get(image, desk.read(image)).uncertainty, f"{image}-entropy", format)
+    desk = the_desk()
+    return volume_file(desk.entropy(image), f"{image}-entropy", format)
 
 
 @router.get("/images/{image}/mask", summary="What counts as vessel now", response_class=FileResponse)
 def mask(image: str, format: Literal["nrrd", "nii.gz"] = "nrrd") -> FileResponse:
     """Send the last prediction, laid under what was accepted, on the image's grid."""
-    return _volume_file(_desk().mask(image)[0], f"{image}-mask", format)
+    return volume_file(the_desk().mask(image)[0], f"{image}-mask", format)
 
 
 @router.get("/places/{place}", summary="One place")
 def one(place: _PlaceId) -> dict[str, Any]:
     """Tell of a place."""
-    return _desk().store.places.get(place).to_json()
+    return the_desk().store.places.get(place).to_json()
 
 
 @router.get("/places/{place}/picture.png", summary="What a place looks like", response_class=Response)
 def picture(place: _PlaceId) -> Response:
     """Send a picture: the image projected along z, bare and with the outline of what counts as vessel."""
-    desk = _desk()
+    desk = the_desk()
     found = desk.store.places.get(place)
-    drawn = region_picture(desk.read(found.case), desk.mask(found.case)[0], Region.of_json(found.region))
+    drawn = region_picture(desk.sights.get(found.case).image, desk.mask(found.case)[0], Region.of_json(found.region))
     return Response(png_bytes(drawn), media_type="image/png")
 
 
@@ -106,18 +108,26 @@ def answer(
 ) -> dict[str, Any]:
     """Answer a place: it is right, it is mended, or somebody else should look.
 
-    With ``fixed`` comes a label of the whole image (NIfTI or NRRD); the voxels of the place are taken from it. What is
-    accepted or mended is kept under all later predictions.
+    With ``fixed``, the voxels of the place are taken from the label that comes with it (NIfTI or NRRD of the whole image), and
+    without one from the draft of who asks. What is accepted or mended is kept under all later predictions.
     """
-    desk = _desk()
-    corrected = None if label is None else _corrected(desk, desk.store.places.get(place), label)
-    return desk.answer(place, verdict, actor=_name(request), corrected=corrected, seconds=seconds).to_json()
+    desk, person = the_desk(), name_of(request)
+    corrected = None
+    if label is not None:
+        corrected = _corrected(desk, desk.store.places.get(place), label)
+    elif verdict == "fixed":
+        found = desk.store.places.get(place)
+        corrected = the_drafts().mended(found.case, person, Region.of_json(found.region).box)
+    answered = desk.answer(place, verdict, actor=person, corrected=corrected, seconds=seconds)
+    if desk.may_rank_again(answered):
+        _rank_aside(desk, answered.case)
+    return answered.to_json()
 
 
 @router.delete("/places/{place}/answer", summary="Take an answer back")
 def reopen(place: _PlaceId, request: Request) -> dict[str, Any]:
     """Ask about a place again: one's own answer, or with the role reviewer anybody's."""
-    desk, person = _desk(), request.scope["minivess.person"]
+    desk, person = the_desk(), request.scope["minivess.person"]
     found = desk.store.places.get(place)
     if found.holder != person.name and not person.may("reviewer"):
         raise HTTPException(403, "This answer is somebody else's. Taking it back needs the role reviewer.")
@@ -127,20 +137,49 @@ def reopen(place: _PlaceId, request: Request) -> dict[str, Any]:
 @router.post("/places/{place}/release", summary="Give a place back unanswered")
 def release(place: _PlaceId, request: Request) -> dict[str, Any]:
     """Let others have a place that was reserved."""
-    places = _desk().store.places
-    places.release(place, _name(request))
+    places = the_desk().store.places
+    places.release(place, name_of(request))
     return places.get(place).to_json()
 
 
-def _desk() -> ReviewDesk:
+def the_desk() -> ReviewDesk:
+    """Give the desk of the label app.
+
+    Raises:
+        NotFoundError: When it has none.
+    """
     desk: ReviewDesk | None = getattr(app_instance(), "desk", None)
     if desk is None:
         raise NotFoundError("This app has no queue of places.")
     return desk
 
 
-def _name(request: Request) -> str:
+def the_drafts() -> Drafts:
+    """Give the drafts of the label app."""
+    drafts: Drafts = app_instance().drafts
+    return drafts
+
+
+def name_of(request: Request) -> str:
+    """Say who asks."""
     return str(request.scope["minivess.person"].name)
+
+
+def _rank_aside(desk: ReviewDesk, image: str) -> None:
+    """Rank what is left of an image again by what was learned, while people go on."""
+    jobs: Jobs = app_instance().jobs
+    if any(job.subject == image for job in jobs.open("ranking")):
+        return
+    job = Job.asked("ranking", image, {}, urgency=Urgency.BATCH, actor="server")
+
+    def work() -> dict[str, Any]:
+        with job.turn("ranking"):
+            return {"places": len(desk.fill(image, actor="server").regions)}
+
+    try:
+        jobs.start(job, work)
+    except BusyError:  # after the next answer then
+        return
 
 
 def _corrected(desk: ReviewDesk, place: Place, upload: UploadFile) -> NDArray[np.bool_]:
@@ -151,11 +190,12 @@ def _corrected(desk: ReviewDesk, place: Place, upload: UploadFile) -> NDArray[np
             while chunk := upload.file.read(2**20):
                 file.write(chunk)
         store = desk.store
-        label = check_label(path, desk.read(place.case), labels=store.labels, may_be_empty=True, unit=store.unit)
+        label = check_label(path, desk.sights.get(place.case).image, labels=store.labels, may_be_empty=True, unit=store.unit)
     return np.asarray(label.volume.array[Region.of_json(place.region).slices] > 0)
 
 
-def _volume_file(volume: Any, name: str, suffix: str) -> FileResponse:
+def volume_file(volume: Volume, name: str, suffix: str) -> FileResponse:
+    """Answer with a volume as a file, which is deleted afterwards."""
     folder = tempfile.TemporaryDirectory(prefix="minivess_answer.")
     path = write_volume(volume, File(folder.name) / f"{name}.{suffix}")
     return FileResponse(
