@@ -85,7 +85,11 @@ class VesselApp(MONAILabelApp):
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Offer its training."""
-        return {} if self.settings.skip_trainers else {"segresnet": VesselTrainTask(self.bundle, self.settings)}
+        if self.settings.skip_trainers:
+            return {}
+        task = VesselTrainTask(self.bundle, self.settings)
+        task.desk = self.desk
+        return {"segresnet": task}
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Offer ways to choose the next image."""

@@ -67,10 +67,11 @@ class VesselPromptTask(InferTask):
         if len(clicks["foreground"]) >= TOOLS[self.tool].clicks:
             steps.append((self.tool, _as_points(clicks["foreground"])))
         steps += [("remove", [point]) for point in _as_points(clicks["background"])]
-        with current_job().step("infer"):
+        job = current_job()
+        with job.step("infer"):
             mask = self.drafts.preview(image_id, person, steps)
         path = self.segmenter.answer_file(mask, extension, dtype)
-        seconds = round(current_job().steps[-1].seconds, 3)
+        seconds = round(job.steps[-1].seconds, 3)
         latencies = {"pre": 0.0, "infer": seconds, "invert": 0.0, "post": 0.0, "write": 0.0, "total": seconds, "transform": {}}
         return str(path), {"label_names": self.labels, "latencies": latencies, "minivess": {"tool": self.tool}}
 

@@ -11,15 +11,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
-from minivess.errors import InputError
+from minivess.errors import InputError, NotFoundError
 from minivess.metrics import dsc
 from minivess.models import load_bundle, read_notes, weights_path
 from minivess.paths import write_json
-from minivess.train import Case, load_pair, presets, publish, read_stats, train_bundle
+from minivess.review.desk import ReviewDesk
+from minivess.train import Case, load_pair, load_reviewed, presets, publish, read_stats, train_bundle
+from minivess.volume import write_volume
 from settings import AppSettings
 
 _OURS = "label app"
@@ -34,6 +37,7 @@ class VesselTrainTask(TrainTask):
         self.bundle = bundle
         self.settings = settings
         self.stats_file = settings.model_dir / "train_stats.json"
+        self.desk: ReviewDesk | None = None  # the app sets it once it has a store
 
     def config(self) -> dict[str, Any]:
         """List what a client may set; the first entry of a list is the default."""
@@ -105,23 +109,52 @@ class VesselTrainTask(TrainTask):
         }
 
     def _cases(self, datastore: Datastore) -> list[Case]:
-        rows = datastore.datalist()
-        if not rows:
-            raise InputError("There is no final label to train on. Submit one first: next sample, correct it, submit.")
         by_path = {datastore.get_image_uri(i): i for i in datastore.get_labeled_images()}
+        cases = [
+            Case(Path(row["image"]), Path(row["label"]), _subject(datastore, by_path[row["image"]]), unit=self.settings.unit)
+            for row in datastore.datalist()
+        ]
+        cases += self._partly_reviewed(datastore, set(by_path.values()))
+        if not cases:
+            raise InputError(
+                "There is no final label to train on, and no answered place. Submit a label first (next sample, correct it, "
+                "submit), or answer places of the queue."
+            )
+        return cases
+
+    def _partly_reviewed(self, datastore: Datastore, labelled: set[str]) -> list[Case]:
+        """Write down what was accepted in images that have no final label: there, only the answered places count."""
+        if self.desk is None:
+            return []
+        folder = self.settings.model_dir / "reviewed"
+        folder.mkdir(parents=True, exist_ok=True)
+        answered = {place.case for place in self.desk.store.places.answered() if place.answer.get("mask")}
         cases = []
-        for row in rows:
-            image_id = by_path[row["image"]]
-            subject = str(datastore.get_image_info(image_id).get("subject", image_id))
-            cases.append(Case(Path(row["image"]), Path(row["label"]), subject, unit=self.settings.unit))
+        for image_id in sorted(answered - labelled):
+            try:
+                mask, reviewed = self.desk.mask(image_id)
+            except NotFoundError:  # the image has gone, or was exchanged
+                continue
+            files = [folder / f"{image_id}_{name}.nii.gz" for name in ("label", "reviewed")]
+            for file, array in zip(files, (mask.array, reviewed), strict=True):
+                write_volume(mask.with_array(array.astype(np.uint8)), file)
+            image = Path(datastore.get_image_uri(image_id))
+            cases.append(Case(image, files[0], _subject(datastore, image_id), unit=self.settings.unit, reviewed=files[1]))
         return cases
 
 
+def _subject(datastore: Datastore, image_id: str) -> str:
+    return str(datastore.get_image_info(image_id).get("subject", image_id))
+
+
 def mean_dice(bundle: Path, weights: Path, cases: list[Case]) -> float:
-    """Score weights on cases; old and new ones are judged by this one function."""
-    segmenter = load_bundle(bundle, weights=weights)
-    pairs = (load_pair(case.to_item()) for case in cases)
-    return sum(dsc(label.array, segmenter.predict(image).mask.array) for image, label in pairs) / len(cases)
+    """Score weights on what was reviewed of cases; old and new ones are judged by this one function."""
+    segmenter, total = load_bundle(bundle, weights=weights), 0.0
+    for case in cases:
+        image, label = load_pair(case.to_item())
+        reviewed = load_reviewed(case.to_item(), image)
+        total += dsc(label.array & reviewed, segmenter.predict(image).mask.array & reviewed)
+    return total / len(cases)
 
 
 def split_by_subject(cases: list[Case], share: float, notes: Mapping[str, str]) -> tuple[list[Case], list[Case]]:

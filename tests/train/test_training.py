@@ -18,10 +18,12 @@ from monai.data import MetaTensor
 from minivess.errors import BundleError, InputError
 from minivess.metrics import dsc
 from minivess.models import load_bundle, read_notes, weights_path
-from minivess.train import copy_bundle, presets, publish, read_dataset, train_bundle
+from minivess.synth import make_sample
+from minivess.train import Case, copy_bundle, presets, publish, read_dataset, train_bundle
+from minivess.train.dataset import UNREVIEWED
 from minivess.train.loss import VesselLoss
-from minivess.train.transforms import VesselCentresd, VesselPatchesd
-from minivess.volume import read_volume
+from minivess.train.transforms import LeaveOutUnreviewedd, LoadPaird, VesselCentresd, VesselPatchesd
+from minivess.volume import read_volume, write_volume
 
 SHORT = {"epochs": 2, "iterations_per_epoch": 2, "val_interval": 1, "patch_size": [32, 32, 8], "items_per_batch": 1}
 
@@ -198,3 +200,43 @@ def test_the_loss_falls_with_agreement() -> None:
     logits = torch.zeros_like(target, requires_grad=True)
     VesselLoss(0.3)(logits, target).backward()
     assert torch.isfinite(logits.grad).all()
+
+
+def test_what_nobody_has_looked_at_counts_in_no_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = (torch.rand(2, 1, 16, 16, 8, generator=generator) > 0.7).float()
+    target[..., 8:, :, :] = UNREVIEWED
+    logits = torch.randn(target.shape, generator=generator).requires_grad_()
+    loss = VesselLoss(0.3)(logits, target)
+    loss.backward()
+    assert (logits.grad[target < 0] == 0).all()
+    assert (logits.grad[target >= 0] != 0).any()
+    other = torch.where(target < 0, 5.0, logits.detach())
+    assert torch.equal(VesselLoss(0.3)(other, target), loss.detach())
+
+
+def test_patches_and_scores_of_a_partly_reviewed_stack_keep_to_what_was_reviewed(tmp_path: Path) -> None:
+    sample = make_sample("capillary", 3, shape=(48, 40, 8))
+    reviewed = np.zeros(sample.image.shape, np.uint8)
+    reviewed[30:, 20:, 2:6] = 1
+    wrong = sample.mask.with_array(np.where(reviewed, sample.mask.array, 1 - sample.mask.array).astype(np.uint8))
+    for name, volume in (("image", sample.image), ("label", wrong), ("reviewed", wrong.with_array(reviewed))):
+        write_volume(volume, tmp_path / f"{name}.nii.gz")
+    case = Case(*(tmp_path / f"{n}.nii.gz" for n in ("image", "label")), "s", unit="um", reviewed=tmp_path / "reviewed.nii.gz")
+    item = LoadPaird()(case.to_item())
+    known = item["label"][0].numpy() >= 0
+    np.testing.assert_array_equal(known, reviewed > 0)
+    np.testing.assert_array_equal(item["label"][0].numpy()[known], sample.mask.array[known])
+    item = VesselCentresd(keys=["label"])(item)
+    assert len(item["label_centres"]) > 0
+    assert all(reviewed[tuple(c)] for c in item["label_centres"][:, :3].astype(int))
+    assert all(reviewed[tuple(c)] for c in item["label_reviewed"])
+    cut = VesselPatchesd(["image", "label"], "label", (16, 16, 8), num_samples=12)
+    cut.set_random_state(0)
+    for patch in cut(item):
+        assert set(patch["label"].unique().tolist()) <= {-1.0, 0.0, 1.0}
+        assert (patch["label"] >= 0).any()
+    pred = torch.ones_like(item["label"])
+    blank = LeaveOutUnreviewedd(["pred", "label"], "label")({"pred": pred, "label": item["label"]})
+    assert blank["pred"].sum() == reviewed.sum()
+    assert blank["label"].sum() == sample.mask.array[known].sum()

@@ -128,10 +128,16 @@ def remove_branch(scene: Scene, point: Point) -> Change:
     Raises:
         InputError: When nothing is drawn near the click, or it lies outside the volume.
     """
-    at = _nearest(scene, point)
-    window, low = _window((at,), scene.mask.shape, scene.spacing_um, reach_um=4 * _DETOUR_UM)
-    graph = vessel_graph(scene.mask[window], scene.spacing_um, longest_um=np.inf)
-    return Change(graph.owner == graph.owner[_minus(at, low)], low)
+    at, reach_um = _nearest(scene, point), 2 * _DETOUR_UM
+    while True:
+        window, low = _window((at,), scene.mask.shape, scene.spacing_um, reach_um=reach_um)
+        pieces = cc3d.connected_components(scene.mask[window], connectivity=26)
+        click = _minus(at, low)
+        graph = vessel_graph(pieces == pieces[click], scene.spacing_um, longest_um=np.inf)
+        owner = int(graph.owner[click])
+        if not _leaves(graph.branches[owner - 1].points, pieces.shape, low, scene.mask.shape):
+            return Change(graph.owner == owner, low)
+        reach_um *= 2  # the branch goes on outside
 
 
 def grow(scene: Scene, point: Point, box: Box, *, share: float = 0.5) -> Change:
@@ -229,6 +235,13 @@ def _window(
 def _check(point: Point, shape: tuple[int, ...]) -> None:
     if len(point) != 3 or not all(0 <= p < n for p, n in zip(point, shape, strict=True)):
         raise InputError(f"A click lies in the volume of {tuple(shape)} voxels (IJK, from 0). Got {tuple(point)}.")
+
+
+def _leaves(points: NDArray[np.int64], window: tuple[int, ...], low: Point, shape: tuple[int, ...]) -> bool:
+    """Tell whether a line reaches the border of a window where the volume goes on."""
+    high = np.add(low, window)
+    cut_low, cut_high = np.greater(low, 0), np.less(high, shape)
+    return bool(((points <= 1) & cut_low).any() or ((points >= np.subtract(window, 2)) & cut_high).any())
 
 
 def _around(point: NDArray[np.int64], reach: int) -> tuple[slice, ...]:

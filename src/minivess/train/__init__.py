@@ -1,6 +1,6 @@
 """How is a bundle trained: data set, patches, loss, checkpoints, publishing."""
 
-from minivess.train.dataset import Case, check_dataset, load_pair, make_dataset, read_dataset
+from minivess.train.dataset import Case, check_dataset, load_pair, load_reviewed, make_dataset, read_dataset
 from minivess.train.run import TrainingResult, copy_bundle, presets, publish, read_stats, set_modality, train_bundle
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "check_dataset",
     "copy_bundle",
     "load_pair",
+    "load_reviewed",
     "make_dataset",
     "presets",
     "publish",

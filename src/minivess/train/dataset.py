@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minivess.errors import GeometryError, InputError
 from minivess.models.transforms import load_item
@@ -19,6 +20,8 @@ from minivess.volume.slices import SLICE_SUFFIXES
 
 FILE_NAME = "dataset.json"
 SECTIONS = ("training", "validation", "test")
+#: What a label holds in training where nobody has looked; such voxels count in no loss and no score.
+UNREVIEWED = -1.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Case:
         subject: The animal or patient it belongs to; cases of one subject never meet across a split.
         spacing: Voxel size x, y, z for files that do not state it.
         unit: Unit of the spacing, ``"mm"`` or ``"um"``; it wins over what the file states.
+        reviewed: Mask, on the same grid, of the voxels whose label somebody has looked at; None where that is all of them.
     """
 
     image: Path
@@ -38,6 +42,7 @@ class Case:
     subject: str
     spacing: tuple[float, float, float] | None = None
     unit: Unit | None = None
+    reviewed: Path | None = None
 
     @property
     def name(self) -> str:
@@ -51,6 +56,8 @@ class Case:
             item["spacing"] = list(self.spacing)
         if self.unit is not None:
             item["unit"] = self.unit
+        if self.reviewed is not None:
+            item["reviewed"] = str(self.reviewed)
         return item
 
 
@@ -155,8 +162,24 @@ def load_pair(item: Mapping[Any, Any]) -> tuple[Volume, Volume]:
         GeometryError: When the label lies on another grid.
         InputError: When a file cannot be read, or the label holds more than 0 and one other value.
     """
-    image, label = (load_item(item, key) for key in ("image", "label"))
-    name = Path(str(item["label"])).name
+    image = load_item(item, "image")
+    label = _load_mask(item, "label", image)
+    return image, image.with_array(label.astype(np.uint8))
+
+
+def load_reviewed(item: Mapping[Any, Any], image: Volume) -> NDArray[np.bool_]:
+    """Read which voxels of a label somebody has looked at; all where the item does not say.
+
+    Raises:
+        GeometryError: When the mask lies on another grid than the image.
+        InputError: When it cannot be read, or is no mask.
+    """
+    return _load_mask(item, "reviewed", image) if item.get("reviewed") else np.ones(image.shape, bool)
+
+
+def _load_mask(item: Mapping[Any, Any], key: str, image: Volume) -> NDArray[np.bool_]:
+    label = load_item(item, key)
+    name = Path(str(item[key])).name
     if not label.same_grid(image):
         label = reorient(label, image.axis_codes)
     if not label.same_grid(image):
@@ -170,7 +193,7 @@ def load_pair(item: Mapping[Any, Any]) -> tuple[Volume, Volume]:
             f"{name}: a mask holds 0 and one other value. Got {np.unique(inside)[:6].tolist()}. "
             "Export the segment of the vessels alone."
         )
-    return image, image.with_array((label.array != 0).astype(np.uint8))
+    return np.asarray(label.array != 0)
 
 
 def check_dataset(path: Path) -> list[dict[str, Any]]:
@@ -218,6 +241,7 @@ def _as_case(row: dict[str, Any], base: Path) -> Case:
         subject=str(row.get("subject", stem_of(image))),
         spacing=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
         unit=row.get("unit"),
+        reviewed=base / row["reviewed"] if row.get("reviewed") else None,
     )
 
 

@@ -18,20 +18,24 @@ from torch.nn import functional
 from minivess.metrics import centreline_of
 from minivess.models.normalise import LocalContrast
 from minivess.models.transforms import as_tensor
-from minivess.train.dataset import load_pair
+from minivess.train.dataset import UNREVIEWED, load_pair, load_reviewed
 
 _MAX_CENTRES = 20_000
 
 
 class LoadPaird(Transform):
-    """Read ``image`` and ``label`` by :func:`minivess.train.dataset.load_pair` into (1, x, y, z) float32 MetaTensors."""
+    """Read ``image`` and ``label`` by :func:`minivess.train.dataset.load_pair` into (1, x, y, z) float32 MetaTensors.
+
+    Where the item names a mask of what was ``reviewed``, the label is UNREVIEWED outside it.
+    """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace both paths by what is in the files."""
         image, label = load_pair(data)
         d = dict(data)
         d["image"] = as_tensor(image, image.array.astype(np.float32), str(data["image"]))
-        d["label"] = as_tensor(image, label.array.astype(np.float32), str(data["label"]))
+        target = np.where(load_reviewed(data, image), label.array.astype(np.float32), np.float32(UNREVIEWED))
+        d["label"] = as_tensor(image, target, str(data["label"]))
         return d
 
 
@@ -39,7 +43,10 @@ class VesselCentresd(MapTransform):
     """Remember where centre-lines run, so that patches can be drawn by vessel length: a capillary counts like a vein."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add ``<key>_centres``, an (n, 4) float array: voxel on a centre-line, and in-plane radius there in voxels."""
+        """Add ``<key>_centres``, an (n, 4) float array: voxel on a centre-line, and in-plane radius there in voxels.
+
+        And ``<key>_reviewed``, an (n, 3) array of voxels that somebody has looked at; empty where that is all of them.
+        """
         d = dict(data)
         for key in self.key_iterator(d):
             mask = np.asarray(d[key][0]) > 0
@@ -48,6 +55,9 @@ class VesselCentresd(MapTransform):
             # The huge step along z makes the distance one within the slice.
             radius = edt.edt(mask, anisotropy=(1.0, 1.0, 1e6), parallel=1)[tuple(centres.T)]
             d[f"{key}_centres"] = np.column_stack([centres, radius])
+            known = np.asarray(d[key][0]) >= 0
+            reviewed = np.zeros((0, 3), np.int64) if known.all() else np.argwhere(known)
+            d[f"{key}_reviewed"] = reviewed[:: max(1, len(reviewed) // _MAX_CENTRES)]
         return d
 
 
@@ -88,9 +98,13 @@ class VesselPatchesd(MapTransform, Randomizable):
         self.scale_range = tuple(scale_range)
         self.min_radius = min_radius
 
-    def randomize(self, centres: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], float]:
+    def randomize(
+        self, centres: NDArray[np.float64], reviewed: NDArray[np.int64], shape: tuple[int, ...]
+    ) -> tuple[NDArray[np.int64], float]:
         """Draw a centre and a scale."""
         anywhere = np.array([self.R.randint(n) for n in shape])
+        if len(reviewed):
+            anywhere = reviewed[self.R.randint(len(reviewed))]
         low, high = self.scale_range
         if not len(centres):
             return anywhere, float(self.R.uniform(low, high))
@@ -107,7 +121,7 @@ class VesselPatchesd(MapTransform, Randomizable):
         shape = tuple(data[self.label_key].shape[1:])
         patches = []
         for _ in range(self.num_samples):
-            centre, scale = self.randomize(data[f"{self.label_key}_centres"], shape)
+            centre, scale = self.randomize(data[f"{self.label_key}_centres"], data[f"{self.label_key}_reviewed"], shape)
             size = [max(2, round(p / s)) for p, s in zip(self.patch_size, (scale, scale, 1.0), strict=True)]
             patches.append({key: self._cut(data[key], centre, size, mask=key == self.label_key) for key in self.keys})
         return patches
@@ -116,11 +130,33 @@ class VesselPatchesd(MapTransform, Randomizable):
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
         index = [_mirrored(int(c) - s // 2, s, n) for c, s, n in zip(centre, size, plain.shape[1:], strict=True)]
         window = plain[:, index[0]][:, :, index[1]][:, :, :, index[2]][None]
-        shrinks = size[0] > self.patch_size[0]
-        mode = "area" if shrinks else "trilinear"
-        if tuple(size) != self.patch_size:
-            window = functional.interpolate(window, self.patch_size, mode=mode)
-        return (window[0] > 0.5).float() if mask else window[0]
+        if not mask:
+            return self._resized(window)[0]
+        vessel, unknown = (self._resized(part.float()) > 0.5 for part in (window > 0, window < 0))
+        return (vessel.float() + UNREVIEWED * unknown.float())[0]
+
+    def _resized(self, window: torch.Tensor) -> torch.Tensor:
+        if tuple(window.shape[2:]) == self.patch_size:
+            return window
+        shrinks = window.shape[2] > self.patch_size[0]
+        return functional.interpolate(window, self.patch_size, mode="area" if shrinks else "trilinear")
+
+
+class LeaveOutUnreviewedd(MapTransform):
+    """Make masks background where nobody has looked, so that no score counts what is there."""
+
+    def __init__(self, keys: KeysCollection, label_key: str) -> None:
+        """Take the keys of (1, x, y, z) masks, the label last, and which of them is the label."""
+        super().__init__(keys)
+        self.label_key = label_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Blank each of them."""
+        d = dict(data)
+        reviewed = d[self.label_key] >= 0
+        for key in self.key_iterator(d):
+            d[key] = d[key] * reviewed.to(d[key].device)
+        return d
 
 
 def _mirrored(start: int, length: int, n: int) -> torch.Tensor:
