@@ -31,6 +31,7 @@ from two_photon import cases, load
 
 from minivess.metrics import cldice, dsc
 from minivess.models import weights_path
+from minivess.paths import door
 from minivess.review.accepted import pack
 from minivess.review.region import slices_of
 from minivess.server import LabelServer, People, accounts_path, prepare_server
@@ -52,7 +53,7 @@ class Lab:
     def ask(self, method: str, path: str, who: str, **keywords: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.tokens[who]}"}
         answer = requests.request(method, self.url + path, headers=headers, timeout=900, **keywords)
-        answer.raise_for_status()
+        assert answer.ok, answer.text
         return answer
 
     def volume(self, path: str) -> np.ndarray:
@@ -107,7 +108,8 @@ def train(lab: Lab, epochs: int) -> str:
     while True:
         status = lab.ask("GET", "/train/", "admin").json()
         if status["status"] in ("DONE", "ERROR", "STOPPED"):
-            return str(lab.ask("GET", "/info/", "ann").json()["train_stats"]["segresnet"]["state"])
+            stats = lab.ask("GET", "/info/", "ann").json()["train_stats"]["segresnet"]
+            return f"{stats['published_dice_before']:.3f} -> {stats['validation_dice']:.3f}, {stats['state'].split()[0]}"
         time.sleep(1)
 
 
@@ -140,7 +142,7 @@ def loop(lab: Lab, truths: dict[str, np.ndarray], spacing_um: tuple[float, ...],
                 "training": state,
             }
         )
-        print(table(rows).splitlines()[0 if number == 0 else -1], flush=True)
+        print(table(rows).splitlines()[-1], flush=True)
         if number < arguments.rounds:
             said = review(lab, "stack", truth, spacing_um, arguments.places)
             state = train(lab, arguments.epochs)
@@ -150,7 +152,9 @@ def loop(lab: Lab, truths: dict[str, np.ndarray], spacing_um: tuple[float, ...],
 def submit(lab: Lab) -> int:
     (lab.folder / "final.nrrd").write_bytes(lab.ask("GET", "/review/images/stack/mask", "ann").content)
     with (lab.folder / "final.nrrd").open("rb") as label:
-        kept = lab.ask("PUT", "/datastore/label?image=stack&tag=final", "ann", files={"label": ("stack.nrrd", label)}).json()
+        kept = lab.ask(
+            "PUT", "/datastore/label?image=stack&tag=final", "ann", data={"params": "{}"}, files={"label": ("stack.nrrd", label)}
+        ).json()
     return int(kept["minivess"]["revision"])
 
 
@@ -172,8 +176,9 @@ def main() -> None:
             write_volume(image, folder / "studies" / f"{image_id}.nii.gz")
             truths[image_id] = label.array > 0
             spacing_um = image.spacing_um if image_id == "stack" else spacing_um
-        start = arguments.models / "synthetic"
-        publish(weights_path(start), copy_bundle(start, folder / "model" / "segresnet"))
+        publish(
+            weights_path(arguments.models / "synthetic"), copy_bundle(door("bundles/segresnet"), folder / "model" / "segresnet")
+        )
         people = People(accounts_path(folder))
         tokens = {who: people.add(who, "annotator") for who in PEOPLE} | {"admin": people.add("boss", "admin")}
         conf = {"model_dir": str(folder / "model"), "unit": "um", "preset": "tiny", "epistemic_enabled": "false"}

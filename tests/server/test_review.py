@@ -256,3 +256,12 @@ def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:
     while not done():
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def test_the_mask_that_the_server_sends_can_be_submitted_to_it(lab: Lab) -> None:
+    infer(lab, "stack1")
+    sent = lab.ask("GET", "/review/images/stack1/mask?format=nrrd", "ann")  # in mm, as viewers write, though the images mean um
+    files = {"label": ("stack1.nrrd", sent.content)}
+    kept = lab.ask("PUT", "/datastore/label?image=stack1&tag=final", "ann", data={"params": "{}"}, files=files)
+    assert kept.status_code == 200, kept.text
+    assert kept.json()["minivess"]["voxels"] == {"vessel": int((mask_of(lab, "stack1") > 0).sum())}

@@ -129,9 +129,7 @@ class Drafts:
         """
         inside = self.inside(image_id, person, box)
         if (inside == (self._desk.mask(image_id)[0].array[slices_of(box)] > 0)).all():
-            raise InputError(
-                "Your draft changes nothing in this place. Accept the place, or send the mended label along."
-            )
+            raise InputError("Your draft changes nothing in this place. Accept the place, or send the mended label along.")
         return inside
 
     def discard(self, image_id: str, person: str) -> None:

@@ -55,7 +55,8 @@ def check_label(
         labels: The server's label names and their values, from 1.
         label_info: What the values of the upload mean, as MONAI Label's clients send it: rows of ``name`` and ``idx``.
         may_be_empty: The sender states that nothing is to be labelled.
-        unit: Unit of the upload's affine, where its file does not state the image's.
+        unit: Unit of the upload's affine, unless only the unit that its file states lays it on the image: images of a lab may
+            mean um whatever they state, while a viewer writes in mm.
 
     Raises:
         UnsupportedFormatError: When the content is of no format that is taken, whatever the name says.
@@ -63,11 +64,15 @@ def check_label(
         InputError: When it cannot be read, is not of whole numbers, holds unknown labels, or is empty.
     """
     if upload.suffix == BARE_SUFFIX:
-        label = _bare(upload, image)
+        placed, changes = _on_grid(_bare(upload, image), image)
     else:
         check_magic(upload, LABEL_SUFFIXES)
-        label = read_volume(upload, unit=unit)
-    placed, changes = _on_grid(label, image)
+        try:
+            placed, changes = _on_grid(read_volume(upload, unit=unit), image)
+        except GeometryError:
+            if unit is None:
+                raise
+            placed, changes = _on_grid(read_volume(upload), image)
     values = _whole_numbers(placed.array)
     array, voxels = _by_name(placed.array, values, labels, label_info, changes)
     if not array.any() and not may_be_empty:
