@@ -12,7 +12,7 @@ drawn, and pieces of the drawing's centre-line that are outside the truth; until
   alone and predicts again.
 - oracle: a decision mends a piece with all that belongs to it.
 
-Seconds: 4 s to see it, 1.5 s a click, and the time that the machine took. Cut-outs of 256 x 256 voxels of the real stacks, by models that
+Seconds: 4 s to see it, 1.5 s a click, and the time that the machine took. Cut-outs of 192 x 192 voxels of the real stacks, by models that
 never saw the animal, and whole synthetic volumes.
 """
 
@@ -47,9 +47,9 @@ from minivess.review.tools import TOOLS, use
 from minivess.train.loss import VesselLoss
 from minivess.volume import Volume
 
-AIM, MOST = 0.95, 200
-MOST_PREDICTIONS, STEPS, PATCH = 40, 10, (64, 64, 8)
-LOOK_S, CLICK_S, CROP, MARK_UM, SHORT_UM = 4.0, 1.5, 256, 12.0, 10.0
+AIM, MOST = 0.95, 100
+MOST_PREDICTIONS, STEPS, PATCH = 15, 10, (64, 64, 8)
+LOOK_S, CLICK_S, CROP, MARK_UM, SHORT_UM = 4.0, 1.5, 192, 12.0, 10.0
 
 
 @dataclass(eq=False)
@@ -246,7 +246,7 @@ def run(work: Work, way: Callable[[Work, np.ndarray], tuple[int, int]], most: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--synthetic", type=int, default=6, help="how many synthetic volumes")
+    parser.add_argument("--synthetic", type=int, default=4, help="how many synthetic volumes")
     parser.add_argument("--json", dest="out", type=Path, help="write all rows there")
     arguments = parser.parse_args()
     kinds = {"real": real(arguments.models, arguments.data), "synthetic": synthetic(arguments.models, arguments.synthetic)}

@@ -146,7 +146,7 @@ class VesselInferTask(InferTask):
             return {}
         self.ask_about(image_id, prediction, current_actor.get() or "server")
         found, count = self.desk.store.places.all(image_id, states=["pending", "leased"], limit=_TOLD)
-        return {"places": [place.to_json() for place in found], "places_in_all": count}
+        return {"places": [place.to_json() for place in found], "places_in_all": count, **self.desk.advice(image_id)}
 
     def _stamp(self) -> int:
         path = weights_path(self.bundle)

@@ -31,12 +31,13 @@ from minivess.review.drafts import Drafts
 from minivess.review.tools import TOOLS
 from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
+from minivess.uncertainty.calibration import read_zones
 from minivess.volume import Volume
 from pacs import PacsDatastore
 from prompt_task import VesselPromptTask
 from scoring import DiceScoring, ScoreFile, UncertaintyScoring
 from settings import AppSettings
-from strategies import AtRandom, MostUncertain
+from strategies import BY_SCORE, AtRandom, ByScore
 from train_task import VesselTrainTask
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class VesselApp(MONAILabelApp):
         """Offer ways to choose the next image."""
         strategies: dict[str, Strategy] = {"random": AtRandom()}
         if not self.settings.skip_strategies:
-            strategies["uncertainty"] = MostUncertain(self.bundle, self.scores)
+            strategies |= {name: ByScore(name, self.bundle, self.scores) for name in BY_SCORE}
         return strategies
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
@@ -126,12 +127,22 @@ class VesselApp(MONAILabelApp):
             return read_image(Path(self.datastore().get_image_uri(image_id)), self.settings)
 
         modality = str(read_config(self.bundle / "configs" / "inference.yaml")["modality"])
-        return ReviewDesk(store, self.settings.model_dir / "review", read, modality=modality)
+        return ReviewDesk(
+            store,
+            self.settings.model_dir / "review",
+            read,
+            modality=modality,
+            zones_of=lambda weights: read_zones(self.bundle, weights),
+        )
 
     @cached_property
     def drafts(self) -> Drafts:
         """What people are at."""
         return Drafts(self.desk, self.settings.model_dir / "drafts")
+
+    def info(self) -> dict[str, Any]:
+        """Tell of the app; and which images the model is least sure of, under ``minivess``."""
+        return {**super().info(), "minivess": {"cases": self.scores.worst(set(self.datastore().list_images()))}}
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Segment an image."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from infer_task import VesselInferTask, read_image
 from minivess.errors import CancelledError, DeadlineError, MinivessError
 from minivess.jobs import current_job
 from minivess.metrics import cldice, dsc
-from minivess.models import weights_path
+from minivess.models import Prediction, weights_path
 from minivess.paths import sha256_of, write_json
 from minivess.train import load_pair
-from minivess.uncertainty import expected_errors_per_predicted_voxel
+from minivess.uncertainty import expected_errors_per_predicted_voxel, soft_dice_confidence
+from minivess.uncertainty.acquisition import patch_scores
 from settings import AppSettings
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,12 @@ class ScoreFile:
         content.setdefault(method, {})[image] = score
         write_json(self.path, content)
 
+    def worst(self, images: Collection[str], count: int = 5) -> dict[str, Any]:
+        """Tell of the images with the most expected errors per predicted voxel, for people who look at ``/info/``."""
+        scores = {i: s["score"] for i, s in self.read("uncertainty").items() if i in images and "score" in s}
+        first = sorted(scores, key=lambda image: (-scores[image], image))[:count]
+        return {"scored": len(scores), "worst": [{"image": image, "score": round(scores[image], 4)} for image in first]}
+
 
 class UncertaintyScoring(ScoringMethod):
     """Expected errors per predicted voxel, for every unlabelled image that the current model has not seen."""
@@ -74,8 +81,8 @@ class UncertaintyScoring(ScoringMethod):
                 volume = read_image(Path(datastore.get_image_uri(image)), self.settings)
                 prediction = self.task.predict(volume, job=job)
                 done[image]["model_sha256"] = prediction.model.weights_sha256
-                score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
-                done[image]["score"] = score
+                done[image] |= case_scores(prediction)
+                datastore.update_image_info(image, {"minivess_uncertainty": done[image]})
                 self.task.ask_about(image, prediction, "server")
             except (CancelledError, DeadlineError):
                 raise
@@ -91,9 +98,25 @@ class UncertaintyScoring(ScoringMethod):
             return []
         model, known = sha256_of(path), self.scores.read("uncertainty")
         images = sorted(i for i in datastore.get_unlabeled_images() if datastore.is_here(i))  # no archive is emptied for it
-        waiting = [i for i in images if known.get(i, {}).get("model_sha256") != model]
+        scored = {i for i, s in known.items() if s.get("model_sha256") == model and ("choice" in s or "error" in s)}
+        waiting = [i for i in images if i not in scored]
         limit = self.settings.epistemic_max_samples
         return waiting[:limit] if limit else waiting
+
+
+def case_scores(prediction: Prediction) -> dict[str, Any]:
+    """Say how good a prediction is likely to be, and what the strategies choose by.
+
+    Returns:
+        ``score``: expected errors per predicted voxel; ``soft_dice_confidence``; and ``choice``: a row of
+        :func:`minivess.uncertainty.acquisition.patch_scores` for the whole volume, its second value the score.
+    """
+    probability = prediction.probability.array
+    score = expected_errors_per_predicted_voxel(probability, prediction.threshold)
+    row = patch_scores(probability, probability.shape, threshold=prediction.threshold).ravel()
+    row[1] = score
+    confidence = soft_dice_confidence(probability, prediction.threshold)
+    return {"score": score, "soft_dice_confidence": confidence, "choice": [float(value) for value in row]}
 
 
 class DiceScoring(ScoringMethod):

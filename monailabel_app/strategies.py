@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
 from minivess.models import weights_path
 from minivess.paths import sha256_of
+from minivess.uncertainty import acquisition
 from scoring import ScoreFile
 
 logger = logging.getLogger(__name__)
+#: By the names that clients see: how an image is chosen, and the reason that they are told.
+BY_SCORE: dict[str, tuple[acquisition.Strategy, str]] = {
+    "uncertainty": ("errors", "most expected errors per predicted voxel"),
+    "foreground": ("foreground", "drawn by chance, two times in three by how much vessel is predicted"),
+    "power": ("power", "drawn by chance, by entropy, two times in three by that of the predicted vessels"),
+}
 
 
 class AtRandom(Strategy):
@@ -29,15 +36,17 @@ class AtRandom(Strategy):
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any] | None:
         """Choose an image; None when every image is labelled."""
         images = sorted(datastore.get_unlabeled_images())
-        return {"id": random.choice(images), "weight": 1.0} if images else None  # noqa: S311 (no secret)
+        return {"id": images[np.random.default_rng().integers(len(images))], "weight": 1.0} if images else None
 
 
-class MostUncertain(Strategy):
-    """The unlabelled image with the most expected errors per predicted voxel; the answer says what it was chosen by."""
+class ByScore(Strategy):
+    """An unlabelled image by what the model thinks of it; the answer says what it was chosen by."""
 
-    def __init__(self, bundle: Path, scores: ScoreFile) -> None:
-        """Take the model whose scores count, and where they are kept."""
-        super().__init__("Most expected errors per predicted voxel first")
+    def __init__(self, name: str, bundle: Path, scores: ScoreFile) -> None:
+        """Take a key of :data:`BY_SCORE`, the model whose scores count, and where they are kept."""
+        self.strategy, self.reason = BY_SCORE[name]
+        super().__init__(f"{self.reason[0].upper()}{self.reason[1:]}")
+        self.name = name
         self.bundle = bundle
         self.scores = scores
 
@@ -48,33 +57,31 @@ class MostUncertain(Strategy):
             return None
         path = weights_path(self.bundle)
         model = sha256_of(path) if path.is_file() else None
-        known = {i: s for i, s in self.scores.read("uncertainty").items() if i in images and "score" in s}
+        known = {i: s for i, s in self.scores.read("uncertainty").items() if i in images and "choice" in s}
         fresh = {i: s for i, s in known.items() if s["model_sha256"] == model}
         if fresh:
-            best = max(fresh, key=lambda i: (fresh[i]["score"], i))
             unscored = len(images) - len(fresh)
-            reason = "most expected errors per predicted voxel" + (f"; {unscored} images have no score yet" if unscored else "")
-            return self._answer(best, known[best], reason, datastore)
+            reason = self.reason + (f"; {unscored} images have no score yet" if unscored else "")
+            return self._answer(self._choose(fresh), known, reason, datastore)
         if known:
-            best = max(known, key=lambda i: (known[i]["score"], i))
-            return self._answer(
-                best, known[best], "ranked by an older model; the scores of the current one are under way", datastore
-            )
+            reason = "ranked by an older model; the scores of the current one are under way"
+            return self._answer(self._choose(known), known, reason, datastore)
         reason = "chosen at random: " + ("no score is ready yet" if model else "there is no trained model yet")
-        return self._answer(
-            random.choice(images),  # noqa: S311 (no secret)
-            None,
-            reason,
-            datastore,
-        )
+        return self._answer(images[np.random.default_rng().integers(len(images))], {}, reason, datastore)
 
-    def _answer(self, image: str, score: dict[str, Any] | None, reason: str, datastore: Datastore) -> dict[str, Any]:
+    def _choose(self, scores: Mapping[str, dict[str, Any]]) -> str:
+        images = sorted(scores)
+        rows = np.array([scores[image]["choice"] for image in images])
+        return images[acquisition.choose(rows, self.strategy, 1, np.random.default_rng())[0]]
+
+    def _answer(self, image: str, scores: Mapping[str, dict[str, Any]], reason: str, datastore: Datastore) -> dict[str, Any]:
         logger.info("next sample: %s", reason)
-        info = {"reason": reason, "ts": int(time.time()), **(score or {})}
+        score = scores.get(image, {})
+        info = {"reason": reason, "ts": int(time.time()), **score}
         datastore.update_image_info(image, {"minivess_uncertainty": info})
         return {
             "id": image,
-            "weight": score["score"] if score else 0.0,
+            "weight": score.get("score", 0.0),
             "reason": reason,
-            "strategy_used": "uncertainty" if score else "random",
+            "strategy_used": self.name if score else "random",
         }

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+import minivess
 from minivess.cli.main import run
 from minivess.models import weights_path
 from minivess.volume import read_volume
@@ -45,6 +46,10 @@ def test_synth_check_train_predict_evaluate(capsys: pytest.CaptureFixture[str], 
     scores = json.loads(ok(capsys, "evaluate", data, "--bundle", model, "--section", "validation", "--json"))["scores"]
     assert [row["method"] for row in scores] == ["model", "Otsu"]
     assert scores[0]["dsc"] == pytest.approx(trained["validation_dice"], abs=2e-3)
+    refused(capsys, 1, "need 9 subjects", "calibrate", data, "--bundle", model)
+    zones = json.loads(ok(capsys, "calibrate", data, "--bundle", model, "--alpha", 0.6, "--loss", "length", "--json"))
+    assert "60 % of the centre-line length" in zones["sentence"]
+    assert Path(zones["file"]).is_file()
 
 
 def test_a_stack_without_spacing_is_told_what_to_pass(capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path) -> None:
@@ -59,6 +64,10 @@ def test_bundles_are_listed_and_checked(capsys: pytest.CaptureFixture[str], segr
     assert json.loads(ok(capsys, "bundle", "list", "--json"))[0]["bundle"] == "segresnet"
     assert "only data" in ok(capsys, "bundle", "check", segresnet)
     refused(capsys, 1, "is no bundle", "bundle", "check", tmp_path)
+
+
+def test_it_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ok(capsys, "--version").strip() == f"minivess {minivess.__version__}"
 
 
 def test_doctor_answers(capsys: pytest.CaptureFixture[str]) -> None:

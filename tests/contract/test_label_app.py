@@ -47,7 +47,7 @@ def test_info_has_the_shape_that_clients_draw(server: tuple[LabelServer, Path, P
     assert content["labels"] == ["vessel"]
     model = content["models"]["segresnet"]
     assert (model["type"], model["dimension"], model["labels"]) == ("segmentation", 3, {"vessel": 1})
-    assert {"random", "uncertainty"} <= set(content["strategies"])
+    assert {"random", "uncertainty", "foreground", "power"} <= set(content["strategies"])
     assert {"dice", "uncertainty"} <= set(content["scoring"])
     for task in (*content["models"].values(), *content["trainers"].values()):
         assert all(isinstance(v, bool | int | float | str | list) for v in task["config"].values())
@@ -157,6 +157,8 @@ def test_the_stock_client_completes_the_loop(server: tuple[LabelServer, Path, Pa
 import time
 seen = []
 sample = c.next_sample('uncertainty', {})
+cases = c.info()['minivess']['cases']
+drawn = [c.next_sample(s, {}) for s in ('foreground', 'power')]
 for i in ['stack0', 'stack1', 'stack2']:
     f, p = c.infer('segresnet', i, {})
     saved = c.save_label(i, sys.argv[1] + '/' + i + '.nii.gz', tag='final', params={'label_info': [{'name': 'vessel', 'idx': 1}]})
@@ -167,13 +169,17 @@ while c.train_status()['status'] not in ('DONE', 'ERROR', 'STOPPED'):
 status = c.train_status()
 f, p = c.infer('segresnet', 'stack3', {})
 left = c.next_sample('random', {})
-print(json.dumps({'sample': sample, 'saved': seen, 'train': status['status'], 'details': status['details'], 'infer': p,
+print(json.dumps({'sample': sample, 'cases': cases, 'drawn': drawn, 'saved': seen, 'train': status['status'], 'details': status['details'], 'infer': p,
                   'stats': c.info()['train_stats'], 'left': left, 'store': c.info()['datastore']}))
 """,
         str(dataset / "labels"),
     )
     assert result["sample"]["id"].startswith("stack")
     assert "most expected errors" in result["sample"]["reason"]
+    assert result["cases"]["scored"] == 4
+    assert result["cases"]["worst"][0]["image"] == result["sample"]["id"]
+    assert [row["strategy_used"] for row in result["drawn"]] == ["foreground", "power"]
+    assert all(row["id"].startswith("stack") for row in result["drawn"])
     assert all(s["minivess"]["revision"] for s in result["saved"])
     assert result["train"] == "DONE", result["details"]
     stats = result["stats"]["segresnet"]

@@ -116,6 +116,15 @@ def test_scaling_does_not_depend_on_gain_or_pedestal_and_survives_odd_volumes(mo
         assert np.isfinite(fit_scaling(odd, modality).apply(odd)).all()
 
 
+@pytest.mark.parametrize("modality", sorted(MODALITIES))
+@pytest.mark.parametrize("brightest", [90, 255])
+def test_a_network_sees_in_use_what_it_saw_in_training_whatever_the_dtype(modality: str, brightest: int) -> None:
+    counts = np.random.default_rng(0).integers(3, brightest, (64, 48, 6)).astype(np.uint8)
+    scaled = [fit_scaling(a, modality).apply(a) for a in (counts, counts.astype(np.float32), counts.astype(np.uint16) * 16)]
+    np.testing.assert_allclose(scaled[1], scaled[0], atol=1e-4)
+    np.testing.assert_allclose(scaled[2], scaled[0], atol=1e-3)
+
+
 def test_an_unknown_modality_is_refused() -> None:
     with pytest.raises(InputError, match="Allowed: two_photon"):
         fit_scaling(np.zeros((2, 2, 2)), "x-ray")

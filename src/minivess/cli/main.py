@@ -4,14 +4,39 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
-from minivess.cli import audit, bundle, data, demo, doctor, evaluate, map_, predict, serve, store, synth, testset, train, user
+import minivess
+from minivess.cli import (
+    audit,
+    bundle,
+    calibrate,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    map_,
+    predict,
+    serve,
+    store,
+    synth,
+    testset,
+    train,
+    user,
+)
 from minivess.errors import MinivessError, OutputError
 from minivess.quiet import prepare_process
 
 _FAULT = 3
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"minivess {minivess.__version__}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="minivess",
@@ -33,9 +58,17 @@ app.add_typer(user.app, name="user")
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("calibrate")(calibrate.calibrate)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version.")] = False,
+) -> None:
+    """Read what stands before a command."""
 
 
 def main() -> None:

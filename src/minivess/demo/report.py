@@ -63,6 +63,8 @@ def write_html(
         f"<p>The queue for {html.escape(str(facts['labelled']))} before it was labelled: the ten places, in the order of errors "
         "to expect, that an annotator would be sent to. Left as the microscope saw it, right with what was drawn in red; the "
         "yellow frame is the place. Times are estimates, not measured on people.</p>",
+        f"<p>What can be promised: {html.escape(str(facts['zones']))} The queue looks at all that is not in the background "
+        "zone.</p>",
         _places(facts["places"]),
         "<h2>DICOM</h2>",
         f"<p>The application segmented a series of {facts['map']['slices']} slices: {facts['map']['verdict']}, "

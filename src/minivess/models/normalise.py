@@ -128,9 +128,10 @@ def fit_scaling(array: NDArray[Any], modality: str) -> Scaling:
 
 def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast) -> Scaling:
     offset, high = (float(v) for v in np.percentile(_sampled(array), (0.1, 99.99)))  # a detector's pedestal goes first
-    # What the floor is worth depends on what one count means: more than 8 bits, and floats of any range, become 8-bit counts.
+    # What the floor is worth depends on what one count means, so that every volume is stretched to 8-bit counts. Not by dtype:
+    # training reads all volumes as floats, and a network must see in use what it has seen then.
     span = high - offset
-    gain = 255.0 / span if span > 255.0 or (array.dtype.kind == "f" and span > 0) else 1.0
+    gain = 255.0 / span if span > 0 else 1.0
     blocks = _block_means(array, Scaling(offset, gain), rule)
     size = (rule.window, rule.window, 1)
     background = ndimage.percentile_filter(blocks, rule.percentile, size=size, mode="nearest")

@@ -17,14 +17,16 @@ from minivess.models.normalise import fit_scaling
 from minivess.paths import atomic_file
 from minivess.review.accepted import as_box, lay_under, pack
 from minivess.review.cells import FEATURES
+from minivess.review.findings import MIGHT_BE
 from minivess.review.kept import KeptPredictions
 from minivess.review.lessons import lesson_of
 from minivess.review.places import Order
-from minivess.review.propose import Proposal, propose
+from minivess.review.propose import Proposal, propose, useless
 from minivess.review.ranker import Answers
 from minivess.review.region import slices_of
 from minivess.review.sight import Sights
 from minivess.store import LabelStore, Place
+from minivess.uncertainty import Zones
 from minivess.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -36,7 +38,15 @@ RANK_AGAIN_AFTER = 10
 class ReviewDesk:
     """What the server and the label app do with places; any number of threads may use one."""
 
-    def __init__(self, store: LabelStore, folder: Path, read: Callable[[str], Volume], *, modality: str) -> None:
+    def __init__(
+        self,
+        store: LabelStore,
+        folder: Path,
+        read: Callable[[str], Volume],
+        *,
+        modality: str,
+        zones_of: Callable[[str], Zones | None] = lambda _: None,
+    ) -> None:
         """Take where things are.
 
         Args:
@@ -44,7 +54,9 @@ class ReviewDesk:
             folder: For what can be computed again: predictions, and what answers teach.
             read: Gives the image of an id.
             modality: Key of :data:`minivess.models.normalise.MODALITIES`.
+            zones_of: Gives the zones that were calibrated for weights, by their SHA-256; None where there are none.
         """
+        self.zones_of = zones_of
         self.store = store
         self.kept = KeptPredictions(folder / "predictions")
         self._lessons = folder / "lessons"
@@ -86,6 +98,7 @@ class ReviewDesk:
 
     def _ask(self, image_id: str, image: Volume, prediction: Prediction, *, actor: str, count: int, order: Order) -> Proposal:
         answered = self.store.places.answered(image_id)
+        zones = self.zones_of(prediction.model.weights_sha256)
         proposal = propose(
             prediction,
             self._contrast(image),
@@ -93,6 +106,7 @@ class ReviewDesk:
             order=order,
             reviewed=[as_box(place.region["box"]) for place in answered],
             answers=self._answers(image_id),
+            low=zones.lower if zones else MIGHT_BE,
         )
         model = prediction.model.weights_sha256
         about = {
@@ -101,6 +115,7 @@ class ReviewDesk:
             "order": order,
             "retrain_first": proposal.retrain_first,
             "errors_per_predicted_voxel": proposal.errors_per_predicted_voxel,
+            "zones": zones.sentence() if zones else "",
         }
         regions = [{**region.to_json(), "model": model} for region in proposal.regions]
         self.store.places.propose(image_id, regions, actor=actor, about=about)
@@ -125,6 +140,16 @@ class ReviewDesk:
         """
         sight = self.sights.get(image_id)
         return sight.image.with_array(binary_entropy(sight.probability.astype(np.float32)))
+
+    def advice(self, image_id: str) -> dict[str, str]:
+        """Say why the queue of an image is useless, if it is, and what its zones promise, if they were calibrated.
+
+        Raises:
+            NotFoundError: When there is no such image, or no prediction of it.
+        """
+        sight = self.sights.get(image_id)
+        zones = self.zones_of(sight.model)
+        return {"retrain_first": useless(sight.errors_per_predicted_voxel), "zones": zones.sentence() if zones else ""}
 
     def may_rank_again(self, place: Place) -> bool:
         """Tell whether enough places of its queue were answered to rank the others again."""

@@ -69,7 +69,7 @@ def propose(
     findings = find(vessel_graph(might_be_vessel(probability, spacing_um, low=low), spacing_um), probability, mask, suspicion)
     share = expected_errors_per_predicted_voxel(probability, prediction.threshold)
     regions = tuple(describe(in_voxels(box, cells, volume.shape), worth, findings, volume, suspicion) for box, worth in boxes)
-    return Proposal(regions, how, share, _useless(share))
+    return Proposal(regions, how, share, useless(share))
 
 
 def seen_cells(boxes: Iterable[Box], cells: Cells, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
@@ -80,7 +80,8 @@ def seen_cells(boxes: Iterable[Box], cells: Cells, shape: tuple[int, int, int]) 
     return np.asarray(sum_cells(seen, cells.edge) > cells.as_grid(cells.voxels) / 2)
 
 
-def _useless(share: float) -> str:
+def useless(share: float) -> str:
+    """Say why a queue of places is no help at so many expected errors per predicted voxel; empty where it is one."""
     if share <= RETRAIN_FIRST:
         return ""
     return (

@@ -16,6 +16,7 @@ from minivess.models.normalise import Scaling, fit_scaling
 from minivess.review.cells import Cells, cut_in_cells
 from minivess.review.kept import KeptPredictions
 from minivess.store import LabelStore
+from minivess.uncertainty import expected_errors_per_predicted_voxel
 from minivess.volume import Volume
 
 #: Images that are held in memory; one of 512 x 512 x 128 voxels at 16 bits takes 270 MB.
@@ -53,6 +54,11 @@ class Sight:
             prediction.threshold,
             fit_scaling(image.array, modality),
         )
+
+    @cached_property
+    def errors_per_predicted_voxel(self) -> float:
+        """What the model expects of itself."""
+        return expected_errors_per_predicted_voxel(self.probability.astype(np.float32), self.threshold)
 
     @cached_property
     def cells(self) -> Cells:

@@ -48,9 +48,15 @@ def places(
 
 @router.post("/next", summary="The next place to look at")
 def next_place(request: Request, image: _Image = "") -> dict[str, Any]:
-    """Reserve the place that is most worth a look, for a quarter of an hour; ``place`` is null where none is left."""
-    place = the_desk().store.places.next(name_of(request), seconds=LEASE_S, case_id=image)
-    return {"place": place.to_json() if place else None}
+    """Reserve the place that is most worth a look, for a quarter of an hour; ``place`` is null where none is left.
+
+    ``retrain_first`` says why looking is of no use, where the model is too wrong for that; ``zones`` what was calibrated.
+    """
+    desk = the_desk()
+    place = desk.store.places.next(name_of(request), seconds=LEASE_S, case_id=image)
+    if place is None:
+        return {"place": None}
+    return {"place": place.to_json(), **desk.advice(place.case)}
 
 
 @router.post("/images/{image}/queue", summary="Rank the places of an image again")

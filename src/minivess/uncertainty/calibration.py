@@ -1,0 +1,68 @@
+"""Zones beside the weights that they were calibrated for; with other weights they mean nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minivess.errors import BundleError, InputError
+from minivess.models import Prediction
+from minivess.paths import write_json
+from minivess.uncertainty.conformal import Curve, Zones, control_risk, length_curve, voxel_curve
+
+FILE_NAME = "zones.json"
+LOSSES = ("voxels", "length")
+
+
+def calibrate(cases: Iterable[tuple[Prediction, NDArray[np.bool_], str]], alpha: float, *, loss: str = "voxels") -> Zones:
+    """Calibrate zones on cases that the model has not learned from.
+
+    Args:
+        cases: Prediction, true mask (x, y, z) on its grid, and subject; each is let go before the next is asked for.
+        alpha: Share of vessel that may be lost in the background zone, in (0, 1).
+        loss: ``"voxels"``, or ``"length"`` of the centre-line.
+
+    Raises:
+        InputError: When there are too few subjects for that share, a reference is empty, or the loss is unknown.
+    """
+    if loss not in LOSSES:
+        raise InputError(f"A loss is one of {', '.join(LOSSES)}. Got {loss!r}.")
+    curves: list[Curve] = []
+    thresholds: list[float] = []
+    for prediction, reference, subject in cases:
+        probability, thresholds = prediction.probability.array, [*thresholds, prediction.threshold]
+        if loss == "voxels":
+            curves.append(voxel_curve(probability, reference, subject))
+        else:
+            curves.append(length_curve(probability, reference, subject, spacing_um=prediction.probability.spacing_um))
+    return control_risk(curves, alpha, upper=float(np.median(thresholds)) if thresholds else 0.5, loss=loss)
+
+
+def write_zones(bundle: Path, zones: Zones, weights_sha256: str) -> Path:
+    """Keep zones in a bundle, for the weights that they were calibrated with."""
+    path = bundle / "models" / FILE_NAME
+    write_json(path, {"weights_sha256": weights_sha256, **asdict(zones)})
+    return path
+
+
+def read_zones(bundle: Path, weights_sha256: str) -> Zones | None:
+    """Read the zones of a bundle; None where there are none for these weights.
+
+    Raises:
+        BundleError: When the file is damaged.
+    """
+    path = bundle / "models" / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        if content.pop("weights_sha256") != weights_sha256:
+            return None
+        return Zones(**content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path} holds no zones ({error!r}). Calibrate again: minivess calibrate --help.") from error
