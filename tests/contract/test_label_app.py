@@ -144,6 +144,39 @@ print(json.dumps(answers))
     assert np.array_equal(reorient(final, image.axis_codes).array, good.array)
 
 
+@pytest.mark.parametrize("name", odd_geometries())
+def test_a_prompt_is_a_deepgrow_model_that_answers_with_the_whole_mask(
+    server: tuple[LabelServer, Path, Path], tmp_path: Path, name: str
+) -> None:
+    running, studies, _ = server
+    models = info(running)["models"]
+    assert {n for n, m in models.items() if m["type"] == "deepgrow"} == {
+        f"vessel_{tool}" for tool in ("path", "connect", "cut", "remove", "grow")
+    }
+    image = read_volume(studies / f"{name}.nii.gz")
+    x, y, z = (n // 2 for n in image.shape)
+    answer = client(
+        running,
+        """
+import shutil
+points = json.loads(sys.argv[2])
+for number, clicks in enumerate(([], points[:1], points)):  # as a stock client sends them: all of them with each click
+    f, p = c.infer('vessel_path', sys.argv[1], {'foreground': clicks, 'background': [], 'result_extension': '.nii.gz', 'label': 'vessel'})
+    shutil.copy(f, f'{sys.argv[3]}/{number}.nii.gz')
+print(json.dumps(p))""",
+        name,
+        json.dumps([[2, 2, z], [x, y, z]]),
+        str(tmp_path),
+    )
+    assert answer["label_names"] == {"vessel": 1}
+    before, one, after = (read_volume(tmp_path / f"{number}.nii.gz") for number in range(3))
+    assert after.same_grid(image)
+    assert (one.array == before.array).all()
+    assert after.array[2, 2, z] == after.array[x, y, z] == 1
+    assert (after.array >= before.array).all()
+    assert set(np.unique(after.array)) <= {0, 1}
+
+
 def test_the_stock_client_completes_the_loop(server: tuple[LabelServer, Path, Path], dataset: Path, tmp_path: Path) -> None:
     running, studies, bundle = server
     before = weights_path(bundle).read_bytes()
@@ -275,36 +308,3 @@ def test_minivess_serve_prepares_its_own_folder(tmp_path: Path) -> None:
     assert (tmp_path / "w" / "app" / "main.py").is_file()
     assert launch.command[launch.command.index("--host") + 1] == "127.0.0.1"
     assert launch.token not in repr(launch) + " ".join(launch.command)  # a command line can be read by everybody
-
-
-@pytest.mark.parametrize("name", odd_geometries())
-def test_a_prompt_is_a_deepgrow_model_that_answers_with_the_whole_mask(
-    server: tuple[LabelServer, Path, Path], tmp_path: Path, name: str
-) -> None:
-    running, studies, _ = server
-    models = info(running)["models"]
-    assert {n for n, m in models.items() if m["type"] == "deepgrow"} == {
-        f"vessel_{tool}" for tool in ("path", "connect", "cut", "remove", "grow")
-    }
-    image = read_volume(studies / f"{name}.nii.gz")
-    x, y, z = (n // 2 for n in image.shape)
-    answer = client(
-        running,
-        """
-import shutil
-points = json.loads(sys.argv[2])
-for number, clicks in enumerate(([], points[:1], points)):  # as a stock client sends them: all of them with each click
-    f, p = c.infer('vessel_path', sys.argv[1], {'foreground': clicks, 'background': [], 'result_extension': '.nii.gz', 'label': 'vessel'})
-    shutil.copy(f, f'{sys.argv[3]}/{number}.nii.gz')
-print(json.dumps(p))""",
-        name,
-        json.dumps([[2, 2, z], [x, y, z]]),
-        str(tmp_path),
-    )
-    assert answer["label_names"] == {"vessel": 1}
-    before, one, after = (read_volume(tmp_path / f"{number}.nii.gz") for number in range(3))
-    assert after.same_grid(image)
-    assert (one.array == before.array).all()
-    assert after.array[2, 2, z] == after.array[x, y, z] == 1
-    assert (after.array >= before.array).all()
-    assert set(np.unique(after.array)) <= {0, 1}

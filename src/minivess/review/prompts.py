@@ -29,6 +29,8 @@ Point = tuple[int, int, int]
 _DETOUR_UM = 30.0
 #: No vessel that a path draws is wider than this.
 _WIDEST_UM = 25.0
+#: Evidence below which a click is on nothing that could be followed.
+_FAINTEST = 0.02
 #: What a step through background costs, in steps through vessel.
 _BACKGROUND_COST = 50.0
 
@@ -161,7 +163,12 @@ def grow(scene: Scene, point: Point, box: Box, *, share: float = 0.5) -> Change:
 def _along_the_middle(
     evidence: NDArray[np.float32], start: Point, end: Point, spacing_um: tuple[float, float, float]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Find the cheapest way, then keep to the middle of what hangs along it; also gives how deep inside each voxel lies."""
+    """Find the cheapest way, then keep to the middle of what hangs along it; also gives how deep inside each voxel lies.
+
+    What is seen at the clicks is as good as any: a brighter vessel beside a faint one must not draw the path to it.
+    """
+    level = min(float(evidence[_around(np.asarray(click), 1)].max()) for click in (start, end))
+    evidence = np.minimum(evidence / max(level, _FAINTEST), 1)
     rough = _cheapest(evidence, start, end, spacing_um)
     inside = evidence > max(MIGHT_BE, 0.5 * float(np.median(evidence[tuple(rough.T)])))
     depth_um = edt.edt(np.ascontiguousarray(inside), anisotropy=spacing_um, black_border=False)
