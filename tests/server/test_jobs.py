@@ -153,7 +153,7 @@ def test_a_batch_is_stopped(server: LabelServer) -> None:
 def test_a_training_without_labels_fails_in_words_and_a_running_one_is_stopped(server: LabelServer, tmp_path: Path) -> None:
     job_id = ask(server, "POST", "/train/segresnet", "admin", json={"max_epochs": 500}).json()["id"]
     until(lambda: state(server, job_id)["state"] == "failed", 90)
-    assert "Submit one first" in state(server, job_id)["message"]
+    assert "Submit a label first" in state(server, job_id)["message"]
     label = np.zeros((64, 64, 8), np.uint8)
     label[20:40, 20:40] = 1
     file = write_volume(Volume(label, np.diag([1.0, 1.0, 2.0, 1.0]), "um"), tmp_path / "l.nii.gz")
