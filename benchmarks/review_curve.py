@@ -31,6 +31,7 @@ from held_out import HeldOut, add_arguments, interval, real, synthetic, table
 from scipy import ndimage
 from scipy.sparse import csr_matrix
 
+from minivess.models import Prediction
 from minivess.review.cells import Cells, cut_in_cells
 from minivess.review.places import choose_boxes
 from minivess.review.ranker import Answers, rank, rule
@@ -100,8 +101,10 @@ def unit_numbers(shape: tuple[int, ...], cells: Cells) -> np.ndarray:
     return (x[:, None, None] * cells.grid[1] + y[None, :, None]) * cells.grid[2] + z[None, None, :]
 
 
-def task_of(volume: HeldOut, edge: tuple[int, int, int] | None) -> Task:
-    probability, mask = volume.prediction.probability.array, volume.prediction.mask.array > 0
+def task_of(volume: HeldOut, edge: tuple[int, int, int] | None, asked: Prediction | None = None) -> Task:
+    """Cut a volume in units; ``asked`` tells what ranks them, where that is not the prediction whose errors are looked for."""
+    asked = asked or volume.prediction
+    probability, mask = asked.probability.array, volume.prediction.mask.array > 0
     spacing_um = volume.image.spacing_um
     cells = cut_in_cells(probability, mask, volume.contrast, spacing_um, edge=edge)
     errors, count = significant_errors(volume.truth, mask, spacing_um)
@@ -109,7 +112,7 @@ def task_of(volume: HeldOut, edge: tuple[int, int, int] | None) -> Task:
     where = errors > 0
     inside = csr_matrix((np.ones(where.sum()), (units[where], errors[where] - 1)), (len(cells.voxels), count))
     inside.sum_duplicates()
-    entropy = volume.prediction.uncertainty.array
+    entropy = asked.uncertainty.array
     number = len(cells.voxels)
 
     def mean(values: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from minivess.volume import read_volume, write_volume
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("review")
-    for index in range(4):
+    for index in range(5):
         image = make_sample("capillary", index, shape=(160, 144, 12)).image
         write_volume(image, folder / "studies" / f"stack{index}.nii.gz")
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
@@ -265,3 +265,27 @@ def test_the_mask_that_the_server_sends_can_be_submitted_to_it(lab: Lab) -> None
     kept = lab.ask("PUT", "/datastore/label?image=stack1&tag=final", "ann", data={"params": "{}"}, files=files)
     assert kept.status_code == 200, kept.text
     assert kept.json()["minivess"]["voxels"] == {"vessel": int((mask_of(lab, "stack1") > 0).sum())}
+
+
+def test_an_image_tells_how_its_review_stands_and_is_sent_on_its_grid(lab: Lab) -> None:
+    before = lab.ask("GET", "/review/images/stack4", "eve").json()
+    assert (before["predicted"], before["progress"]["places"], before["revision"]) == (False, 0, None)
+    infer(lab, "stack4")
+    image = read_volume(lab.folder / "studies" / "stack4.nii.gz", unit="um")
+    told = lab.ask("GET", "/review/images/stack4", "eve").json()
+    assert (told["shape"], told["unit"], told["predicted"]) == (list(image.shape), "um", True)
+    np.testing.assert_allclose(told["affine_ras"], image.affine)
+    progress = told["progress"]
+    assert progress["places"] > 1
+    assert progress["answered"] == progress["errors_handled"] == 0
+    place = next_of(lab, "ann", "stack4")
+    assert place
+    lab.ask("POST", f"/review/places/{place['id']}/answer", "ann", data={"verdict": "accepted", "seconds": 2.5})
+    after = lab.ask("GET", "/review/images/stack4", "eve").json()["progress"]
+    assert after["answered"] == 1
+    assert 0 < after["errors_handled"] < 1
+    assert after["seconds_left"] == pytest.approx(progress["seconds_left"] - place["cost_s"])
+    (lab.folder / "image.nii.gz").write_bytes(lab.ask("GET", "/review/images/stack4/volume?format=nii.gz", "eve").content)
+    sent = read_volume(lab.folder / "image.nii.gz")
+    np.testing.assert_array_equal(sent.array, image.array)
+    np.testing.assert_allclose(sent.affine, image.affine, atol=1e-5)

@@ -13,7 +13,8 @@ from minivess.review.accepted import pack, unpack
 from minivess.review.drafts import Draft
 from minivess.review.edits import Mode
 from minivess.review.region import Region
-from minivess.server.review import name_of, the_desk, the_drafts, volume_file
+from minivess.server.desk import name_of, the_desk, the_drafts, volume_file
+from minivess.server.images import Suffix
 
 router = APIRouter(prefix="/review/images/{image}/draft", tags=["Review"])
 _Index = Annotated[int, Field(ge=0, lt=2**31)]
@@ -74,7 +75,7 @@ def draft(image: str, request: Request) -> dict[str, Any]:
 
 
 @router.get("/mask", summary="What counts as vessel, with the draft", response_class=FileResponse)
-def mask(image: str, request: Request, format: Literal["nrrd", "nii.gz"] = "nrrd") -> FileResponse:
+def mask(image: str, request: Request, format: Suffix = "nrrd") -> FileResponse:
     """Send the last prediction, under what was accepted, under the draft of who asks, on the image's grid."""
     return volume_file(the_drafts().mask(image, name_of(request)), f"{image}-draft", format)
 

@@ -8,21 +8,19 @@ from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from fastapi import APIRouter, Form, HTTPException, Path, Query, Request, UploadFile
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
 from monailabel.interfaces.utils.app import app_instance
 from numpy.typing import NDArray
-from starlette.background import BackgroundTask
 
-from minivess.errors import BusyError, NotFoundError
+from minivess.errors import BusyError
 from minivess.jobs import Job, Jobs, Urgency
 from minivess.pictures import png_bytes
 from minivess.review.desk import ReviewDesk
-from minivess.review.drafts import Drafts
 from minivess.review.picture import region_picture
 from minivess.review.region import Region
+from minivess.server.desk import name_of, the_desk, the_drafts
 from minivess.store import Place
 from minivess.store.submission import check_label
-from minivess.volume import Volume, write_volume
 from minivess.volume.io import suffix_of
 
 router = APIRouter(prefix="/review", tags=["Review"])
@@ -57,36 +55,6 @@ def next_place(request: Request, image: _Image = "") -> dict[str, Any]:
     if place is None:
         return {"place": None}
     return {"place": place.to_json(), **desk.advice(place.case)}
-
-
-@router.post("/images/{image}/queue", summary="Rank the places of an image again")
-def refill(
-    image: str,
-    request: Request,
-    count: Annotated[int, Query(ge=1, le=1000)] = 100,
-    order: Annotated[Literal["mass", "density"], Query(description="Most errors per decision, or per volume.")] = "mass",
-) -> dict[str, Any]:
-    """Ask about places again, from the last prediction and all answers so far; answered places stay answered."""
-    proposal = the_desk().fill(image, actor=name_of(request), count=count, order=order)
-    return {
-        "places": len(proposal.regions),
-        "ranked_by": proposal.ranked_by,
-        "errors_per_predicted_voxel": proposal.errors_per_predicted_voxel,
-        "retrain_first": proposal.retrain_first,
-    }
-
-
-@router.get("/images/{image}/heat", summary="Where the model is unsure", response_class=FileResponse)
-def heat(image: str, format: Literal["nrrd", "nii.gz"] = "nrrd") -> FileResponse:
-    """Send the entropy of the last prediction in nats, float32 on the image's grid."""
-    desk = the_desk()
-    return volume_file(desk.entropy(image), f"{image}-entropy", format)
-
-
-@router.get("/images/{image}/mask", summary="What counts as vessel now", response_class=FileResponse)
-def mask(image: str, format: Literal["nrrd", "nii.gz"] = "nrrd") -> FileResponse:
-    """Send the last prediction, laid under what was accepted, on the image's grid."""
-    return volume_file(the_desk().mask(image)[0], f"{image}-mask", format)
 
 
 @router.get("/places/{place}", summary="One place")
@@ -148,29 +116,6 @@ def release(place: _PlaceId, request: Request) -> dict[str, Any]:
     return places.get(place).to_json()
 
 
-def the_desk() -> ReviewDesk:
-    """Give the desk of the label app.
-
-    Raises:
-        NotFoundError: When it has none.
-    """
-    desk: ReviewDesk | None = getattr(app_instance(), "desk", None)
-    if desk is None:
-        raise NotFoundError("This app has no queue of places.")
-    return desk
-
-
-def the_drafts() -> Drafts:
-    """Give the drafts of the label app."""
-    drafts: Drafts = app_instance().drafts
-    return drafts
-
-
-def name_of(request: Request) -> str:
-    """Say who asks."""
-    return str(request.scope["minivess.person"].name)
-
-
 def _rank_aside(desk: ReviewDesk, image: str) -> None:
     """Rank what is left of an image again by what was learned, while people go on."""
     jobs: Jobs = app_instance().jobs
@@ -198,12 +143,3 @@ def _corrected(desk: ReviewDesk, place: Place, upload: UploadFile) -> NDArray[np
         store = desk.store
         label = check_label(path, desk.sights.get(place.case).image, labels=store.labels, may_be_empty=True, unit=store.unit)
     return np.asarray(label.volume.array[Region.of_json(place.region).slices] > 0)
-
-
-def volume_file(volume: Volume, name: str, suffix: str) -> FileResponse:
-    """Answer with a volume as a file, which is deleted afterwards."""
-    folder = tempfile.TemporaryDirectory(prefix="minivess_answer.")
-    path = write_volume(volume, File(folder.name) / f"{name}.{suffix}")
-    return FileResponse(
-        path, media_type="application/octet-stream", filename=path.name, background=BackgroundTask(folder.cleanup)
-    )

@@ -1,0 +1,111 @@
+"""Does a queue need more than one pass of the network? One pass, which is the default, beside five, in one run.
+
+    python benchmarks/passes.py --models runs/two_photon
+
+The errors are those of the one pass, found as in review_curve.py: fixed unit of 8 x 8 x 2 voxels, normalised gain over the first 20 %
+of the volume. `five mirrored passes`: mean of the volume as it is and four mirrored ones (test-time augmentation); mutual information
+is there only with more than one answer. Paired difference to one pass with the 95 % bootstrap interval over volumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from minivess.quiet import prepare_process
+
+prepare_process()
+
+import numpy as np
+from held_out import HeldOut, add_arguments, interval, real, synthetic, table
+from review_curve import EDGE, Task, elsewhere, order_by, review_units, task_of
+
+from minivess.models import Prediction, load_bundle
+from minivess.review.cells import sum_cells
+from minivess.uncertainty import ask_mirrored, combine
+
+PASSES = 5
+MAPS = ("max entropy", "mean entropy", "expected error", "ours, rule alone")
+
+
+def five_passes(volume: HeldOut, models: Path) -> tuple[Prediction, np.ndarray, float]:
+    """The mean of five mirrored passes, their mutual information, and how many times the seconds of one pass they took."""
+    segmenter = load_bundle(models / (volume.subject if (models / volume.subject).is_dir() else "synthetic"))
+    seconds = [time.perf_counter()]
+    for count in (1, PASSES):
+        said = combine(ask_mirrored(segmenter, volume.image, answers=count))
+        seconds.append(time.perf_counter())
+    mean = Prediction(
+        volume.image.with_array(said.probability),
+        volume.image.with_array(said.entropy),
+        volume.prediction.model,
+        volume.prediction.threshold,
+    )
+    one, five = np.diff(seconds)
+    return mean, said.mutual_information, float(five / one)
+
+
+def gains(task: Task, others: list, extra: dict[str, np.ndarray]) -> dict[str, float]:
+    """The gain of each order; the learned one asks again after each batch of answers."""
+    orders = {name: order_by(score) for name, score in ({name: task.maps[name] for name in MAPS} | extra).items()}
+    orders["ours"] = review_units(task, others)
+    base, top = task.area(order_by(task.maps["random"])), task.area(order_by(task.maps["oracle by voxels"]))
+    return {name: (task.area(order) - base) / (top - base) for name, order in orders.items()}
+
+
+def compare(volumes: list[HeldOut], models: Path) -> list[dict]:
+    volumes = [volume for volume in volumes if task_of(volume, EDGE).inside.shape[1]]
+    asked = {volume.name: five_passes(volume, models) for volume in volumes}
+    tasks = {
+        "one pass": [task_of(volume, EDGE) for volume in volumes],
+        "five mirrored passes": [task_of(volume, EDGE, asked[volume.name][0]) for volume in volumes],
+    }
+    rows = []
+    for way, all_tasks in tasks.items():
+        for number, task in enumerate(all_tasks):
+            extra = {}
+            if way != "one pass":
+                information = sum_cells(asked[volumes[number].name][1], task.cells.edge)
+                extra["mutual information"] = information.ravel() / task.cells.voxels
+            found = gains(task, elsewhere(task, all_tasks), extra)
+            rows += [{"volume": task.name, "passes": way, "order": name, "gain": gain} for name, gain in found.items()]
+            print(way, task.name, {name: round(gain, 3) for name, gain in found.items()}, flush=True)
+    cost = float(np.mean([times for _, _, times in asked.values()]))
+    print(f"five passes take {cost:.1f} times as long as one")
+    return rows
+
+
+def summary(rows: list[dict]) -> list[dict]:
+    def of(way: str, order: str) -> np.ndarray:
+        return np.array([row["gain"] for row in rows if row["passes"] == way and row["order"] == order])
+
+    means = []
+    for name in dict.fromkeys(row["order"] for row in rows):
+        one, five = of("one pass", name), of("five mirrored passes", name)
+        row = {"order": name, "one pass": float(one.mean()) if len(one) else "", "five": float(five.mean())}
+        low, high = interval(five - one) if len(one) else (np.nan, np.nan)
+        means.append(row | {"five less one": float((five - one).mean()) if len(one) else "", "95 %": f"{low:+.3f}..{high:+.3f}"})
+    return means
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--synthetic", type=int, default=8, help="how many synthetic volumes")
+    parser.add_argument("--json", dest="out", type=Path, help="write all rows there")
+    arguments = parser.parse_args()
+    kept = {}
+    for name, volumes in {
+        "real stacks": real(arguments.models, arguments.data),
+        "synthetic volumes": synthetic(arguments.models, arguments.synthetic),
+    }.items():
+        kept[name] = compare(volumes, arguments.models)
+        print(f"\n{len(volumes)} {name}\n\n{table(summary(kept[name]))}\n", flush=True)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(kept, indent=1))
+
+
+if __name__ == "__main__":
+    main()
