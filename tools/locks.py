@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 #: File -> the extras of its environment.
 ENVIRONMENTS = {"dev.txt": ["--all-extras"], "label.txt": ["--extra", "label"]}
+#: What the tests of the Slicer extension need, in an environment of its own: it owns the package name `slicer`.
+SLICER = "slicer.in"
 UV_VERSION = "0.13.9"
 
 
@@ -41,14 +43,15 @@ def write(uv: str, *options: str) -> None:
         text = subprocess.run([*command, *extras], cwd=ROOT, check=True, capture_output=True, text=True).stdout
         header = f"# Written by `make lock`; do not edit.\n# declared: {declared()}\n"
         (folder / name).write_text(header + text)
-    compiled = subprocess.run(
-        [uv, "pip", "compile", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header", "-"],
-        input=f"uv=={UV_VERSION}\n",
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    (folder / "uv.txt").write_text(compiled)
+    (folder / "uv.txt").write_text(compiled(uv, f"uv=={UV_VERSION}\n"))
+    wanted = (folder / SLICER).read_text()
+    (folder / "slicer.txt").write_text(f"# declared: {hashlib.sha256(wanted.encode()).hexdigest()}\n" + compiled(uv, wanted))
+
+
+def compiled(uv: str, wanted: str) -> str:
+    command = [uv, "pip", "compile", "--python-version", "3.11", "--generate-hashes"]
+    quiet = ["--no-emit-index-url", "--no-annotate", "--no-header", "-"]
+    return subprocess.run([*command, *quiet], input=wanted, check=True, capture_output=True, text=True).stdout
 
 
 def check() -> int:
@@ -59,6 +62,9 @@ def check() -> int:
             problems.append(f"requirements/{name} is stale against pyproject.toml: run `make lock`")
         if "://" in text:
             problems.append(f"requirements/{name} names an address: run `make lock`")
+    wanted = hashlib.sha256((ROOT / "requirements" / SLICER).read_bytes()).hexdigest()
+    if wanted not in (ROOT / "requirements" / "slicer.txt").read_text():
+        problems.append(f"requirements/slicer.txt is stale against {SLICER}: run `make lock`")
     print("\n".join(problems) or "locks are fresh")
     return 1 if problems else 0
 

@@ -42,6 +42,7 @@ from minivess.server.lifecycle import lifespan  # noqa: E402
 from minivess.server.loopback import is_loopback  # noqa: E402
 from minivess.server.mislabelled import MislabelledForms  # noqa: E402
 from minivess.server.observe import Observe  # noqa: E402
+from minivess.server.page import Page  # noqa: E402
 from minivess.server.params import check_params, read_params  # noqa: E402
 from minivess.server.people import ROLES, People, Person  # noqa: E402
 from minivess.telemetry import Telemetry  # noqa: E402
@@ -67,6 +68,7 @@ def make_app() -> ASGIApp:
         for route in module.router.routes:
             if isinstance(route, APIRoute):
                 _take_over(api, route)
+    api.mount("/app", Page(), name="page")
     api.dependency_overrides[get_current_user] = _monai_user
     guard = Guard(
         MislabelledForms(api), people, loopback_only=is_loopback(os.environ.get(HOST, "127.0.0.1")), on_refusal=_record_refusal

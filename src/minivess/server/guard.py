@@ -25,6 +25,8 @@ from minivess.store.names import check_name
 
 #: Paths that hold no data and need no token.
 OPEN = ("/healthz", "/readyz", "/auth/", "/auth/token", "/", "/openapi.json", "/favicon.ico")
+#: The page in the browser: files that are the same for everybody.
+PAGE = "/app/"
 #: Query parameters that become names of cases, labels and tags.
 NAMES = {"image": "The image id", "id": "The id", "label": "The label id", "tag": "The tag", "session_id": "The session id"}
 #: Where MONAI Label asks for less than it should; the first that fits decides.
@@ -130,7 +132,7 @@ class Guard:
         _check_origin(headers, method)
         _check_names(scope)
         self._check_length(headers)
-        if path in OPEN:
+        if path in OPEN or (path.startswith(PAGE) and method in ("GET", "HEAD")):
             return None
         person = self._person(headers.get("authorization", ""))
         if person is None:

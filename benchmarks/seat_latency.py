@@ -1,0 +1,103 @@
+"""Seconds from an answer to the next place on the screen, on a stack of 512 x 512 x 64 voxels: the page in Chromium.
+
+    python benchmarks/seat_latency.py --bundle MODEL/segresnet
+
+A scripted annotator presses A (right as drawn) and waits until the crosshair and the frame are at the next place and the views are
+drawn. Beside it, in the same run: the two requests alone, without a page. No GPU: the page draws in software.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from minivess.quiet import prepare_process
+
+prepare_process()
+
+import numpy as np
+import requests
+from held_out import table
+from playwright.sync_api import sync_playwright
+
+from minivess.models import weights_path
+from minivess.server import LabelServer, People, accounts_path, prepare_server
+from minivess.server.serve import free_port
+from minivess.synth import make_sample
+from minivess.train import copy_bundle, publish
+from minivess.volume import write_volume
+
+ARGUMENTS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist", "--no-sandbox"]
+#: Presses A, waits for the next place to be drawn, gives milliseconds.
+NEXT = """async () => { const { review, viewer } = window.minivess; const before = review.place.id; const start = performance.now()
+    document.dispatchEvent(new KeyboardEvent('keydown', { key: 'a', bubbles: true }))
+    while (!review.place || review.place.id === before) await new Promise((done) => setTimeout(done, 1))
+    viewer.nv.gl.finish(); return performance.now() - start }"""
+
+
+def by_page(url: str, token: str, count: int) -> list[float]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1200, "height": 760})
+        page.goto(f"{url}/app/")
+        page.fill("#token", token)
+        page.click("#connect button")
+        page.wait_for_function("() => window.minivess.review?.place", timeout=3_600_000)
+        page.evaluate("() => window.minivess.review.queue.then(() => true)")
+        found = []
+        for _ in range(count):
+            found.append(page.evaluate(NEXT))
+            page.evaluate("() => window.minivess.review.queue.then(() => true)")
+            page.wait_for_timeout(700)  # a person looks
+        browser.close()
+    return found
+
+
+def by_requests(url: str, token: str, count: int) -> list[float]:
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {token}"
+    place = session.post(f"{url}/review/next", timeout=60).json()["place"]
+    found = []
+    for _ in range(count):
+        start = time.perf_counter()
+        session.post(f"{url}/review/places/{place['id']}/answer", data={"verdict": "accepted"}, timeout=60).raise_for_status()
+        place = session.post(f"{url}/review/next", timeout=60).json()["place"]
+        found.append(1000 * (time.perf_counter() - start))
+        time.sleep(0.7)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, required=True, help="a trained bundle")
+    parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 64))
+    parser.add_argument("--places", type=int, default=30, help="answers of each way")
+    parser.add_argument("--json", dest="out", type=Path, help="write all times there")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_volume(make_sample("capillary", 0, shape=tuple(arguments.shape)).image, folder / "studies" / "stack.nii.gz")
+        publish(weights_path(arguments.bundle), copy_bundle(arguments.bundle, folder / "model" / "segresnet"))
+        token = People(accounts_path(folder)).add("ann", "annotator")
+        conf = {"model_dir": str(folder / "model"), "unit": "um", "epistemic_enabled": "false"}
+        launch = prepare_server(folder / "studies", workspace=folder, port=free_port(), conf=conf)
+        with LabelServer(launch, log=folder / "log") as server:
+            ways = {
+                "the page, drawn": by_page(server.url, token, arguments.places),
+                "its two requests": by_requests(server.url, token, arguments.places),
+            }
+    rows = [
+        {"way": way, "places": len(ms), "p50 ms": float(np.median(ms)), "p95 ms": float(np.percentile(ms, 95))}
+        for way, ms in ways.items()
+    ]
+    print(table(rows))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(ways))
+
+
+if __name__ == "__main__":
+    main()

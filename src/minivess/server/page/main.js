@@ -1,0 +1,142 @@
+// The page: buttons, keys and words around a review.
+import { Outbox } from './outbox.js'
+import { Review } from './review.js'
+import { Server, formOf } from './server.js'
+import { Viewer } from './viewer.js'
+
+const $ = (id) => document.getElementById(id)
+const KEYS = { a: 'accept', s: 'skip', n: 'next', u: 'undo', r: 'redo', o: 'heat' }
+const TOOLS = { escape: 'look', f: 'pen', e: 'eraser', p: 'path', c: 'connect', x: 'cut', d: 'remove' }
+const PENS = { pen: 1, eraser: 0 }
+let review = null
+let viewer = null
+
+const show = {
+  message(text, bad = false) {
+    $('message').textContent = text
+    $('message').classList.toggle('bad', bad)
+  },
+  progress({ places, answered, errors_handled, seconds_left }) {
+    const left = seconds_left >= 90 ? `${Math.round(seconds_left / 60)} min` : `${Math.round(seconds_left)} s`
+    $('progress').textContent = `${answered} of ${places} places, about ${Math.round(100 * errors_handled)} % of the expected errors handled, ${left} left`
+  },
+  place(place) {
+    $('place').textContent = place ? `${place.kind}: ${place.reason}` : ''
+    for (const row of $('queue').rows) row.setAttribute('aria-current', String(row.dataset.id === place?.id))
+  },
+  queue(places, current) {
+    $('queue').replaceChildren(...places.map((place, rank) => {
+      const row = document.createElement('tr')
+      row.dataset.id = place.id
+      row.title = place.reason
+      row.setAttribute('aria-current', String(place.id === current))
+      for (const text of [rank + 1, place.kind, place.expected_errors.toFixed(1), place.state]) row.insertCell().textContent = text
+      return row
+    }))
+  },
+}
+
+function tool() {
+  return document.querySelector('input[name="tool"]:checked').value
+}
+
+function takeTool() {
+  viewer.clicking = !(tool() in PENS) && tool() !== 'look'
+  viewer.pen(PENS[tool()] ?? null, Number($('size').value))
+  if (review) review.clicks = []
+  $('gl').style.cursor = tool() === 'look' ? 'default' : 'crosshair'
+}
+
+async function connect(token, remember) {
+  const server = new Server(token)
+  const images = Object.keys((await server.json('GET', '/datastore/?output=all')).objects ?? {}).sort()
+  if (remember !== null) {
+    sessionStorage.setItem('minivess.token', token)
+    if (remember) localStorage.setItem('minivess.token', token)
+  }
+  const outbox = new Outbox(server, {
+    onChange: (count) => { document.title = count ? `(${count} unsent) MinIVess review` : 'MinIVess review' },
+    onRefused: (item, error) => show.message(`${error.message} (It was sent late; look at the place again.)`, true),
+  })
+  if (!viewer) {
+    viewer = new Viewer($('gl'), $('frame'), {
+      onStroke: () => review.then(() => review.stroke()),
+      onClick: (ijk) => review.then(() => review.click(tool(), ijk)),
+    })
+    await viewer.start()
+  }
+  review = new Review(server, viewer, outbox, show)
+  await outbox.send(formOf)
+  $('image').replaceChildren(...images.map((name) => new Option(name)))
+  $('connect').hidden = true
+  $('work').hidden = false
+  $('progress').textContent = ''
+  const wanted = sessionStorage.getItem('minivess.image')
+  if (images.includes(wanted)) $('image').value = wanted
+  if (images.length) await open()
+  else show.message('This server has no image yet.', true)
+}
+
+function open() {
+  sessionStorage.setItem('minivess.image', $('image').value)
+  return review.then(async () => {
+    await review.open($('image').value)
+    await review.next()
+    await review.list()
+  })
+}
+
+async function act(name) {
+  if (!review) return
+  if (name === 'next') await review.then(() => review.next())
+  else await review.then(() => review[name]())
+  if (name === 'heat') $('heat').setAttribute('aria-pressed', String(viewer.heat))
+}
+
+for (const name of Object.values(KEYS)) $(name).addEventListener('click', () => act(name))
+$('submit').addEventListener('click', () => act('submit'))
+$('image').addEventListener('change', () => open())
+$('tools').addEventListener('change', takeTool)
+$('size').addEventListener('input', takeTool)
+$('leave').addEventListener('click', () => {
+  sessionStorage.removeItem('minivess.token')
+  localStorage.removeItem('minivess.token')
+  location.reload()
+})
+$('connect').addEventListener('submit', (event) => {
+  event.preventDefault()
+  connect($('token').value.trim(), $('remember').checked).catch((error) => alertIn(error))
+})
+document.addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return
+  if (event.target.matches?.('input[type="password"], select')) return
+  const key = event.key.toLowerCase()
+  if (KEYS[key] && review) act(KEYS[key])
+  else if (TOOLS[key] && review) {
+    document.querySelector(`input[value="${TOOLS[key]}"]`).checked = true
+    takeTool()
+  } else return
+  event.preventDefault()
+  event.stopPropagation()
+}, true)
+
+$('look').addEventListener('click', () => {
+  const dark = document.documentElement.dataset.look
+    ? document.documentElement.dataset.look === 'dark'
+    : matchMedia('(prefers-color-scheme: dark)').matches
+  look(dark ? 'light' : 'dark')
+})
+
+function look(name) {
+  document.documentElement.dataset.look = name
+  localStorage.setItem('minivess.look', name)
+}
+
+function alertIn(error) {
+  $('progress').textContent = error.message
+}
+
+if (localStorage.getItem('minivess.look')) look(localStorage.getItem('minivess.look'))
+const known = sessionStorage.getItem('minivess.token') ?? localStorage.getItem('minivess.token')
+if (known) connect(known, null).catch((error) => alertIn(error))
+window.minivess = { get review() { return review }, get viewer() { return viewer } } // for the tests, and for the curious

@@ -1,0 +1,101 @@
+"""A person at the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Page
+from server.lab import Lab
+
+from minivess.volume import read_volume
+
+READY = "() => window.minivess.review?.place && !document.getElementById('work').hidden"
+#: The page's mask in the order of the file's voxels (I slowest), as text of 0 and 1.
+BITMAP = """() => { const { grid, bitmap } = window.minivess.viewer; const [x, y, z] = grid.shape; const told = new Uint8Array(x * y * z)
+    grid.within([0, x, 0, y, 0, z], (at, n) => { told[n] = bitmap[at] }); return told.join('') }"""
+IDLE = "() => window.minivess.review.queue.then(() => true)"
+
+
+class Seat:
+    """What a person does there, and what they see."""
+
+    def __init__(self, page: Page, lab: Lab, who: str = "ann") -> None:
+        self.page, self.lab, self.who = page, lab, who
+
+    def connect(self) -> Seat:
+        self.page.goto(f"{self.lab.server.url}/app/")
+        self.page.fill("#token", self.lab.tokens[self.who])
+        self.page.click("#connect button")
+        self.page.wait_for_function(READY, timeout=120_000)
+        return self
+
+    def choose(self, image: str) -> Seat:
+        self.page.select_option("#image", image)
+        self.page.wait_for_function(
+            f"() => window.minivess.review.image === '{image}' && window.minivess.review.place", timeout=120_000
+        )
+        self.idle()
+        return self
+
+    def idle(self) -> None:
+        self.page.evaluate(IDLE)
+
+    def press(self, key: str) -> None:
+        self.page.keyboard.press(key)
+        self.idle()
+
+    @property
+    def place(self) -> dict[str, Any]:
+        return self.page.evaluate("() => window.minivess.review.place")
+
+    @property
+    def message(self) -> str:
+        return self.page.inner_text("#message")
+
+    def mask(self) -> np.ndarray:
+        shape = self.page.evaluate("() => window.minivess.viewer.grid.shape")
+        return np.frombuffer(self.page.evaluate(BITMAP).encode(), np.uint8).reshape(shape) - 48
+
+    def stroke(self, dx: int = 30) -> None:
+        """Draw with the pen from the middle of the first view, where the place is."""
+        x, y = self.middle()
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        self.page.mouse.move(x + dx // 2, y + 4, steps=4)
+        self.page.mouse.move(x + dx, y + 8, steps=4)
+        self.page.mouse.up()
+        self.page.wait_for_timeout(100)
+        self.idle()
+
+    def click_voxel(self, ijk: tuple[int, int, int]) -> None:
+        """Click on a voxel: the crosshair goes there first, as the arrow keys or the wheel would bring it."""
+        self.page.evaluate(
+            """(ijk) => { const { nv, grid } = window.minivess.viewer; const ras = grid.toRas(ijk)
+            nv.scene.crosshairPos = grid.ras.map((n, r) => (ras[r] + 0.5) / n); nv.updateGLVolume() }""",
+            list(ijk),
+        )
+        x, y = self.crosshair()
+        self.page.mouse.click(x, y)
+        self.page.wait_for_timeout(50)
+        self.idle()
+
+    def crosshair(self) -> tuple[float, float]:
+        """Where the crosshair is in the axial view, on the screen."""
+        x, y = self.page.evaluate(
+            """() => { const { nv, canvas } = window.minivess.viewer; const at = nv.frac2canvasPosWithTile(nv.scene.crosshairPos, 0).pos
+            const scale = canvas.width / canvas.clientWidth; const box = canvas.getBoundingClientRect()
+            return [box.left + at[0] / scale, box.top + at[1] / scale] }"""
+        )
+        return x, y
+
+    middle = crosshair
+
+    def kept(self, image: str, name: str = "draft/mask") -> np.ndarray:
+        """What the server holds."""
+        file = Path(self.lab.folder) / f"{image}.nrrd"
+        answer = self.lab.ask("GET", f"/review/images/{image}/{name}", self.who)
+        assert answer.status_code == 200, answer.text
+        file.write_bytes(answer.content)
+        return read_volume(file).array
