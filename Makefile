@@ -29,6 +29,7 @@ lint: setup  ## style, the floors of the house, stale locks
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python tools/locks.py check
+	$(BIN)/python tools/vendor_page.py check
 
 types: setup  ## mypy strict on the library
 	$(BIN)/mypy

@@ -1,4 +1,4 @@
-"""`qt` as PythonQt gives it, made from PySide6: one flat namespace, properties as attributes, signals connected by their signature."""
+"""`qt` as PythonQt gives it, made from PySide6: one flat namespace, properties as attributes, signals by their signature."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -31,7 +31,7 @@ def install() -> types.ModuleType:
     app = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["slicer-harness"])
     app.setOrganizationName("slicer-harness")
     app.setApplicationName("slicer-harness")
-    found = {c for module in _MODULES for c in vars(module).values() if isinstance(c, type) and issubclass(c, QObject)}
+    found = {c for module in _MODULES for c in _content(module).values() if isinstance(c, type) and issubclass(c, QObject)}
     for cls in sorted(found, key=lambda c: len(c.__mro__)):
         _properties_as_attributes(cls)
     QObject.name = property(lambda self: _get(self, "objectName"))
@@ -40,15 +40,18 @@ def install() -> types.ModuleType:
     QObject.className = lambda self: type(self).__name__
     qt = types.ModuleType("qt")
     for module in _MODULES:
-        for name, value in vars(module).items():
-            if name.startswith("Q"):
-                wrapped = isinstance(value, type) and issubclass(value, QObject) and name not in _PLAIN
-                setattr(qt, name, pythonqt_class(value) if wrapped else value)
+        for name, value in _content(module).items():
+            wrapped = isinstance(value, type) and issubclass(value, QObject) and name not in _PLAIN
+            setattr(qt, name, pythonqt_class(value) if wrapped else value)
     qt.QUiLoader = UiLoader
     qt.QTimer.singleShot = staticmethod(lambda ms, call: _single_shot(ms, call))
     sys.modules["qt"] = qt
     qt.application = app
     return qt
+
+
+def _content(module: types.ModuleType) -> dict[str, Any]:
+    return {name: getattr(module, name) for name in dir(module) if name.startswith("Q")}  # PySide6 fills its modules when asked
 
 
 def _properties_as_attributes(cls: type) -> None:
@@ -129,7 +132,7 @@ def _by_name(find: Callable[..., Any]) -> Callable[..., Any]:
 class UiLoader(QtUiTools.QUiLoader):
     """Loads .ui files; knows the stand-ins, and leaves out connections that carry MRML types."""
 
-    registry: dict[str, type] = {}
+    registry: ClassVar[dict[str, type]] = {}
 
     def createWidget(self, class_name: str, parent: QtWidgets.QWidget | None = None, name: str = "") -> QtWidgets.QWidget:
         cls = self.registry.get(class_name) or _classes.get(class_name)

@@ -84,7 +84,11 @@ def parameterNodeWrapper(cls: type) -> type:
             self.parameterNode.SetParameter(name, json.dumps(value))
 
         def connectGui(self, ui: Any) -> int:
-            links = [_link(self, widget) for widget in vars(ui).values() if getattr(widget, "property", lambda _: "")("SlicerParameterName")]
+            links = [
+                _link(self, widget)
+                for widget in vars(ui).values()
+                if getattr(widget, "property", lambda _: "")("SlicerParameterName")
+            ]
 
             def refresh(*_: Any) -> None:
                 for link in links:
@@ -138,7 +142,9 @@ def load_module(path: Path) -> tuple[Any, Any]:
 
     sys.path.insert(0, str(path.parent))
     python = importlib.import_module(path.stem)
-    parent = types.SimpleNamespace(path=str(path), title="", categories=[], dependencies=[], contributors=[], helpText="", icon=None)
+    parent = types.SimpleNamespace(
+        path=str(path), title="", categories=[], dependencies=[], contributors=[], helpText="", icon=None
+    )
     parent.acknowledgementText = ""
     setattr(slicer.modules, path.stem.lower(), types.SimpleNamespace(path=str(path)))
     module = getattr(python, path.stem)(parent)

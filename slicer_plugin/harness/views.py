@@ -62,7 +62,9 @@ class _View:
 class SliceView(_View):
     """One slice view."""
 
-    def __init__(self, scene: Any, application: Any, name: str, orientation: str, color: tuple[float, ...], size: tuple[int, int]) -> None:
+    def __init__(
+        self, scene: Any, application: Any, name: str, orientation: str, color: tuple[float, ...], size: tuple[int, int]
+    ) -> None:
         super().__init__(size)
         self.renderer.GetActiveCamera().ParallelProjectionOn()
         self.logic = slicer.vtkMRMLSliceLogic()
@@ -86,6 +88,10 @@ class SliceView(_View):
 
     def sliceLogic(self) -> Any:
         return self.logic
+
+    def fitSliceToBackground(self) -> None:
+        self.logic.FitSliceToBackground()
+        self.logic.SnapSliceOffsetToIJK()
 
     def mrmlSliceNode(self) -> Any:
         return self.node
@@ -118,11 +124,22 @@ class LayoutManager:
     """The four views; `slicer.app.layoutManager()`."""
 
     def __init__(self, scene: Any, application: Any, size: tuple[int, int]) -> None:
-        kinds = (("Red", "Axial", (0.95, 0.29, 0.29)), ("Green", "Coronal", (0.43, 0.69, 0.29)), ("Yellow", "Sagittal", (0.93, 0.84, 0.3)))
+        kinds = (
+            ("Red", "Axial", (0.95, 0.29, 0.29)),
+            ("Green", "Coronal", (0.43, 0.69, 0.29)),
+            ("Yellow", "Sagittal", (0.93, 0.84, 0.3)),
+        )
         self._slices = {name: SliceView(scene, application, name, plane, color, size) for name, plane, color in kinds}
         self._solid = ThreeDView(scene, application, size)
 
     threeDViewCount = 1
+
+    def mrmlSliceLogics(self) -> Any:
+        return slicer.app.applicationLogic().GetSliceLogics()
+
+    def resetSliceViews(self) -> None:
+        for view in self._slices.values():
+            view.fitSliceToBackground()
 
     def sliceViewNames(self) -> list[str]:
         return list(self._slices)

@@ -12,7 +12,7 @@ from PySide6.QtCore import Property, Signal
 from harness.pythonqt import UiLoader, _connect, _disconnect
 
 
-class ctkCollapsibleButton(QtWidgets.QWidget):  # noqa: N801 (CTK's name)
+class ctkCollapsibleButton(QtWidgets.QWidget):
     """A heading that hides what is under it."""
 
     contentsCollapsed = Signal(bool)
@@ -32,7 +32,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):  # noqa: N801 (CTK's name)
     collapsed = Property(bool, lambda self: self._collapsed, _set_collapsed)
 
 
-class ctkSliderWidget(QtWidgets.QWidget):  # noqa: N801
+class ctkSliderWidget(QtWidgets.QWidget):
     """A number between two others."""
 
     valueChanged = Signal(float)
@@ -54,7 +54,7 @@ class ctkSliderWidget(QtWidgets.QWidget):  # noqa: N801
     decimals = Property(int, lambda _: 2, lambda *_: None)
 
 
-class qMRMLWidget(QtWidgets.QWidget):  # noqa: N801
+class qMRMLWidget(QtWidgets.QWidget):
     """Hands the scene to what lies in it."""
 
     def setMRMLScene(self, scene: Any) -> None:
@@ -67,7 +67,7 @@ class qMRMLWidget(QtWidgets.QWidget):  # noqa: N801
         return self._scene
 
 
-class qMRMLSegmentEditorWidget(QtWidgets.QWidget):  # noqa: N801
+class qMRMLSegmentEditorWidget(QtWidgets.QWidget):
     """Records what it is told; voxels are edited in tests by the real vtkSlicerSegmentEditorLogic."""
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:

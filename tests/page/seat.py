@@ -73,7 +73,7 @@ class Seat:
         """Click on a voxel: the crosshair goes there first, as the arrow keys or the wheel would bring it."""
         self.page.evaluate(
             """(ijk) => { const { nv, grid } = window.minivess.viewer; const ras = grid.toRas(ijk)
-            nv.scene.crosshairPos = grid.ras.map((n, r) => (ras[r] + 0.5) / n); nv.updateGLVolume() }""",
+            nv.scene.crosshairPos = grid.ras.map((n, r) => (ras[r] + 0.5) / n); nv.drawScene() }""",
             list(ijk),
         )
         x, y = self.crosshair()

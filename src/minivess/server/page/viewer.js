@@ -86,8 +86,7 @@ export class Viewer {
     const across = Math.max(box[1] - box[0], box[3] - box[2])
     const zoom = Math.min(12, Math.max(1, Math.max(grid.shape[0], grid.shape[1]) / (3 * across)))
     const centre = nv.frac2mm([0.5, 0.5, 0.5])
-    nv.scene.pan2Dxyzmm = [centre[0] - mm[0], centre[1] - mm[1], centre[2] - mm[2], zoom]
-    nv.updateGLVolume()
+    nv.setPan2Dxyzmm([centre[0] - mm[0], centre[1] - mm[1], centre[2] - mm[2], zoom]) // and draws
   }
 
   /** The voxel of the file under the crosshair. */

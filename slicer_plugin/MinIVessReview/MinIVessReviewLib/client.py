@@ -1,0 +1,196 @@
+"""Requests to a MinIVess server, or to a stock MONAI Label server as far as that goes; no Qt: it may run in any thread."""
+
+import json
+import threading
+import uuid
+from urllib.parse import quote
+
+import requests  # comes with Slicer
+from slicer.i18n import tr as _
+
+
+class ServerError(Exception):
+    """What a server refused, in its own words; status 0 where nothing came back."""
+
+    def __init__(self, status, words):
+        super().__init__(words)
+        self.status = status
+
+    @property
+    def passing(self):
+        """Whether the same request may work later: nobody answered, or the server is overloaded or ill, or the token ran out."""
+        return self.status in (0, 401, 408, 429) or self.status >= 500
+
+
+class CancelledError(Exception):
+    """The user no longer waits."""
+
+
+class Cancel:
+    """Lets one thread tell another that nobody waits any more."""
+
+    def __init__(self):
+        self._event = threading.Event()
+
+    def cancel(self):
+        """Tell it."""
+        self._event.set()
+
+    def check(self):
+        """Stop here if it was told."""
+        if self._event.is_set():
+            raise CancelledError(_("Cancelled."))
+
+
+class Client:
+    """A server and who asks it."""
+
+    def __init__(self, url, token="", timeout_s=30.0):
+        self.url, self.timeout_s = url.rstrip("/"), timeout_s
+        self._session = requests.Session()
+        self._session.trust_env = False  # a netrc would replace the token
+        if token:
+            self._session.headers["Authorization"] = f"Bearer {token}"
+
+    # ---- any server -------------------------------------------------------------------------------------------------------
+
+    def connect(self):
+        """Ask what the server can do: `review` (it has a queue), `models` that segment by themselves, `images`."""
+        info = self.json("GET", "/info/")
+        images = sorted(self.json("GET", "/datastore/?output=all").get("objects", {}))
+        models = [name for name, model in info.get("models", {}).items() if model.get("type") == "segmentation"]
+        trainers = list(info.get("trainers", {}))
+        return {
+            "review": "minivess" in info,
+            "models": models,
+            "trainers": trainers,
+            "images": images,
+            "name": info.get("name", ""),
+        }
+
+    def predict(self, image, model, target=None, progress=None, cancel=None):
+        """Let a model segment an image; the mask is written to `target` where one is given."""
+        job = uuid.uuid4().hex
+        done = threading.Event()
+        if progress:
+            threading.Thread(target=self._follow, args=(job, done, progress, cancel), daemon=True).start()
+        try:
+            output = "image" if target else "json"
+            path = f"/infer/{quote(model)}?image={quote(image)}&output={output}"
+            self.download("POST", path, target, headers={"X-Request-ID": job}, timeout_s=3600, cancel=cancel)
+        finally:
+            done.set()
+
+    def submit(self, image, file, revision=None, key=""):
+        """Send a label file; on our server it is made from a revision, and a second sending of the same key changes nothing."""
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        if revision is not None:
+            headers["If-Match"] = str(revision)
+        with open(file, "rb") as stream:
+            path = f"/datastore/label?image={quote(image)}&tag=final"
+            return self.json("PUT", path, files={"label": stream}, data={"params": "{}"}, headers=headers, timeout_s=600)
+
+    def train(self, model):
+        """Start a training."""
+        return self.json("POST", f"/train/{quote(model)}", body={})
+
+    def training(self):
+        """Tell how the training stands, and what the last one achieved."""
+        try:
+            status = self.json("GET", "/train/")
+        except ServerError as error:
+            if error.status != 404:
+                raise
+            status = {}
+        return status, self.json("GET", "/info/").get("train_stats", {})
+
+    def image_file(self, image, target, cancel=None):
+        """Fetch an image as the server keeps it."""
+        self.download("GET", f"/datastore/image?image={quote(image)}", target, cancel=cancel)
+
+    # ---- a server with a queue --------------------------------------------------------------------------------------------
+
+    def standing(self, image):
+        """Grid, progress and advice of an image under review."""
+        return self.json("GET", f"/review/images/{quote(image)}")
+
+    def volume(self, image, name, target, cancel=None):
+        """Fetch `volume`, `mask`, `draft/mask` or `heat` as NRRD on the image's grid."""
+        self.download("GET", f"/review/images/{quote(image)}/{name}?format=nrrd", target, cancel=cancel)
+
+    def places(self, image):
+        """List the queue, best first."""
+        return self.json("GET", f"/review/?image={quote(image)}&limit=500")["places"]
+
+    def next_place(self, image):
+        """Reserve the next place; its `place` is None where none is left."""
+        return self.json("POST", f"/review/next?image={quote(image)}")
+
+    def take_back(self, place_id):
+        """Take an answer back."""
+        return self.json("DELETE", f"/review/places/{quote(place_id)}/answer")
+
+    def release(self, place_id):
+        """Give a place back unanswered."""
+        return self.json("POST", f"/review/places/{quote(place_id)}/release")
+
+    def draft(self, image, what, body=None):
+        """Change the draft: `undo`, `redo`, or `prompt` with a tool and clicks."""
+        return self.json("POST", f"/review/images/{quote(image)}/draft/{what}", body=body)
+
+    # ---- requests ---------------------------------------------------------------------------------------------------------
+
+    def json(self, method, path, body=None, **options):
+        """Ask for JSON."""
+        answer = self._ask(method, path, json=body, **options)
+        return answer.json() if answer.content else {}
+
+    def download(self, method, path, target, cancel=None, **options):
+        """Write what comes to a file, in pieces; stops where the user no longer waits."""
+        with self._ask(method, path, stream=True, **options) as answer:
+            stream = open(target, "wb") if target else None
+            try:
+                for piece in answer.iter_content(1 << 18):
+                    if cancel:
+                        cancel.check()
+                    if stream:
+                        stream.write(piece)
+            except requests.RequestException as error:
+                raise ServerError(0, _("The connection broke off. Try again.")) from error
+            finally:
+                if stream:
+                    stream.close()
+
+    def _ask(self, method, path, timeout_s=None, **options):
+        try:
+            answer = self._session.request(method, self.url + path, timeout=(5, timeout_s or self.timeout_s), **options)
+        except requests.Timeout as error:
+            raise ServerError(0, _("The server {url} did not answer in time.").format(url=self.url)) from error
+        except (requests.RequestException, ValueError) as error:
+            raise ServerError(0, _("The server {url} does not answer. Is it running?").format(url=self.url)) from error
+        if not answer.ok:
+            raise ServerError(answer.status_code, _words(answer))
+        return answer
+
+    def _follow(self, job, done, progress, cancel):
+        """Tell how far a job is until it is over; stop it where the user no longer waits."""
+        while not done.wait(0.5):
+            try:
+                if cancel:
+                    cancel.check()
+                progress(self.json("GET", f"/jobs/{job}").get("progress", 0.0))
+            except CancelledError:
+                self._session.delete(f"{self.url}/jobs/{job}", timeout=5)
+                return
+            except (ServerError, requests.RequestException):
+                continue  # it has not begun, or this server has no jobs
+
+
+def _words(answer):
+    if answer.status_code == 401:
+        return _("The token is not valid (any more). Enter a new one and connect again; your work is kept.")
+    try:
+        detail = answer.json()["detail"]
+        return detail if isinstance(detail, str) else json.dumps(detail)
+    except (ValueError, KeyError, TypeError):
+        return _("The server answered {status}: {text}").format(status=answer.status_code, text=answer.text[:300])

@@ -1,0 +1,271 @@
+"""What is in the scene: image, mask, the model's doubt, the frame of the place. MRML only; no HTTP, no Qt.
+
+The scene counts in the image's own unit: of a stack in micrometres, 1 mm in Slicer is 1 um, so that Slicer's views and brushes,
+which are made for bodies, work. Voxels are those of the server, also of left-handed images, which Slicer would flip.
+"""
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import vtk_to_numpy
+
+from .voxels import inside, shape_of
+
+VESSEL, PLACE, OLD = "vessel", "place", "before training"
+DOUBT_NATS = 0.2, float(np.log(2))
+
+
+class Scene:
+    """The nodes of one image under review."""
+
+    def __init__(self):
+        self.image = self.heat = self.segmentation = self.frame = self.colors = None
+        self.held = self._framed = None
+        self._seen = -1
+
+    # ---- loading ----------------------------------------------------------------------------------------------------------
+
+    def load(self, name, volume, mask, affine=None):
+        """Show an image and its mask; `affine` takes voxels to RAS in the unit of the scene, the file's own unless given."""
+        self.clear()
+        self.image = read_volume(volume, name, affine)
+        drawn = read_volume(mask, f"{name} mask", affine, labelmap=True)
+        self.held = slicer.util.arrayFromVolume(drawn) > 0
+        slicer.mrmlScene.RemoveNode(drawn)
+        if self.held.shape != slicer.util.arrayFromVolume(self.image).shape:
+            raise ValueError(_("The mask of {name} does not have the voxels of its image.").format(name=name))
+        self.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{name} vessels")
+        self.segmentation.CreateDefaultDisplayNodes()
+        self.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(self.image)
+        for segment, color in ((VESSEL, (0.9, 0.28, 0.3)), (PLACE, (1.0, 0.82, 0.4))):
+            self.segmentation.GetSegmentation().AddEmptySegment(segment, segment, color)
+        display = self.segmentation.GetDisplayNode()
+        display.SetSegmentVisibility(PLACE, False)
+        display.SetAllSegmentsVisibility2DFill(False)
+        display.SetSegmentVisibility2DFill(VESSEL, True)
+        display.SetOpacity2DFill(0.25)
+        self._write(VESSEL, self._whole(), self.held)
+        slicer.util.setSliceViewerLayers(background=self.image, foreground=None, label=None, fit=True)
+        self.settle()
+
+    def clear(self):
+        """Take everything out of the scene that was put there."""
+        for node in (self.frame, self.heat, self.colors, self.segmentation, self.image):
+            if node is not None and slicer.mrmlScene.IsNodePresent(node):
+                slicer.mrmlScene.RemoveNode(node)
+        self.forget()
+
+    def forget(self):
+        """Know of no node any more, as after the scene was closed."""
+        self.image = self.heat = self.segmentation = self.frame = self.colors = self.held = self._framed = None
+
+    # ---- the mask ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def drawn(self):
+        """Whether somebody has drawn since the mask was last settled."""
+        return self.segmentation is not None and self._stamp() != self._seen
+
+    def mask(self):
+        """Give what is drawn now, (k, j, i) bool."""
+        return slicer.util.arrayFromSegmentBinaryLabelmap(self.segmentation, VESSEL, self.image) > 0
+
+    def strokes(self, box):
+        """Give what a box holds if it was drawn in, (i, j, k) bool, else None; what was drawn outside is put back."""
+        if not self.drawn:
+            return None
+        now = self.mask()
+        window = inside(box)
+        changed = (now[window] != self.held[window]).any()
+        drawn = now[window].copy()
+        now[window] = self.held[window]
+        if (now != self.held).any():
+            self.put_back()
+        self.held[window] = drawn
+        self.apply(box, drawn.transpose(2, 1, 0))
+        return drawn.transpose(2, 1, 0) if changed else None
+
+    def put_back(self):
+        """Undo what was drawn since the mask was last settled."""
+        self._write(VESSEL, self._whole(), self.held)
+        self.settle()
+
+    def apply(self, box, voxels):
+        """Make a box hold voxels, (i, j, k) bool."""
+        self.held[inside(box)] = voxels.transpose(2, 1, 0)
+        self._write(VESSEL, box, self.held[inside(box)])
+        self.settle()
+
+    def settle(self):
+        """What is drawn now is what the server knows."""
+        self._seen = self._stamp()
+
+    def save_label(self, path, unit="mm"):
+        """Write the mask as a label file in mm, on the image's grid."""
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "minivess label")
+        try:
+            slicer.util.updateVolumeFromArray(node, self.mask().astype(np.uint8))
+            matrix = self._ijk_to_ras()
+            if unit == "um":
+                matrix[:3] *= 0.001
+            node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+            storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+            storage.SetFileName(str(path))
+            if not storage.WriteData(node):
+                raise OSError(_("The label could not be written to {path}. Is the disk full?").format(path=path))
+        finally:
+            slicer.mrmlScene.RemoveNode(node)
+
+    def compare(self, old):
+        """Outline an older mask, (k, j, i) bool, beside the one of now; gives their Dice and how many voxels differ."""
+        segments = self.segmentation.GetSegmentation()
+        if segments.GetSegment(OLD) is None:
+            segments.AddEmptySegment(OLD, OLD, (0.3, 0.6, 1.0))
+        self._write(OLD, self._whole(), old)
+        self.segmentation.GetDisplayNode().SetSegmentVisibility2DFill(OLD, False)
+        self.settle()
+        both, total = (old & self.held).sum(), old.sum() + self.held.sum()
+        return float(2 * both / total) if total else 1.0, int((old != self.held).sum())
+
+    # ---- looking ----------------------------------------------------------------------------------------------------------
+
+    def show_place(self, place, spread=3.0):
+        """Frame a place, bring all views to its middle and so near that it fills a third of them; the 3-D camera looks at it."""
+        box = place["box"]
+        centre, axes, size = self._box_in_scene(box)
+        self._show_frame(centre, axes, size)
+        if self._framed:
+            self._write(PLACE, self._framed, None)
+        self._framed = box
+        self._write(PLACE, box, np.ones(shape_of(box)[::-1], bool))
+        self.settle()
+        middle = place.get("centre_ras", centre)
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *middle, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
+        crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+        if crosshair:
+            crosshair.SetCrosshairRAS(*middle)
+        width = spread * max(size)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            x, y, z = node.GetFieldOfView()
+            node.SetFieldOfView(width, width * y / x, z)
+        for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode"):
+            shift = np.array(middle) - camera.GetFocalPoint()
+            camera.SetPosition(*(np.array(camera.GetPosition()) + shift))
+            camera.SetFocalPoint(*middle)
+
+    def show_heat(self, file, affine, opacity=0.5, threshold=DOUBT_NATS[0]):
+        """Lay the model's doubt over the image: entropy in nats, transparent below a threshold, with a legend."""
+        if self.heat is None:
+            self.heat = read_volume(file, _("Doubt (nats)"), affine)
+            self.colors = doubt_colors()
+            display = self.heat.GetDisplayNode()
+            display.SetAndObserveColorNodeID(self.colors.GetID())
+            display.AutoWindowLevelOff()
+            display.SetWindowLevelMinMax(*DOUBT_NATS)
+            display.SetInterpolate(0)
+            display.ApplyThresholdOn()
+            slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(self.heat)
+        self.heat.GetDisplayNode().SetThreshold(threshold, 1e9)
+        slicer.util.setSliceViewerLayers(foreground=self.heat, foregroundOpacity=opacity)
+
+    def hide_heat(self):
+        """Take the doubt away."""
+        slicer.util.setSliceViewerLayers(foreground=None)
+
+    @property
+    def heat_shown(self):
+        """Whether the doubt is in the views."""
+        composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        return self.heat is not None and any(c.GetForegroundVolumeID() == self.heat.GetID() for c in composites)
+
+    def voxel_of(self, ras):
+        """Give the voxel (i, j, k) at a point of the scene; None outside the image."""
+        i, j, k = (int(v) for v in np.round((np.linalg.inv(self._ijk_to_ras()) @ [*ras, 1.0])[:3]))
+        depth, height, width = self.held.shape
+        return (i, j, k) if 0 <= i < width and 0 <= j < height and 0 <= k < depth else None
+
+    # ---- inner ------------------------------------------------------------------------------------------------------------
+
+    def _ijk_to_ras(self):
+        matrix = vtk.vtkMatrix4x4()
+        self.image.GetIJKToRASMatrix(matrix)
+        return slicer.util.arrayFromVTKMatrix(matrix)
+
+    def _whole(self):
+        depth, height, width = self.held.shape
+        return 0, width, 0, height, 0, depth
+
+    def _box_in_scene(self, box):
+        """Middle, axes (columns) and size of a box in RAS."""
+        matrix = self._ijk_to_ras()
+        low, high = np.array(box[::2]) - 0.5, np.array(box[1::2]) - 0.5
+        centre = (matrix @ [*((low + high) / 2), 1.0])[:3]
+        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+        return centre, matrix[:3, :3] / spacing, (high - low) * spacing
+
+    def _show_frame(self, centre, axes, size):
+        if self.frame is None:
+            self.frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", _("Place"))
+            self.frame.CreateDefaultDisplayNodes()
+            self.frame.SetLocked(True)
+            display = self.frame.GetDisplayNode()
+            display.SetHandlesInteractive(False)
+            display.SetFillVisibility(False)
+            display.SetPropertiesLabelVisibility(False)
+            display.SetSelectedColor(1.0, 0.82, 0.4)
+            display.SetColor(1.0, 0.82, 0.4)
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = axes, centre
+        if np.linalg.det(axes) < 0:
+            pose[:3, 2] *= -1  # a frame looks the same from both sides; markups want right-handed axes
+        self.frame.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(pose))
+        self.frame.SetCenter(*centre)
+        self.frame.SetSize(*size)
+
+    def _write(self, segment, box, voxels):
+        """Replace what a segment holds in a box by voxels (k, j, i); None empties it."""
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        extent = (box[0], box[1] - 1, box[2], box[3] - 1, box[4], box[5] - 1)
+        image = self._image(extent, 0 if voxels is None else voxels)
+        for mode in (logic.MODE_MERGE_MAX, logic.MODE_MERGE_MIN):  # what is to be there, and nothing else
+            logic.SetBinaryLabelmapToSegment(image, self.segmentation, segment, mode, extent)
+
+    def _image(self, extent, values):
+        image = slicer.vtkOrientedImageData()
+        image.SetExtent(*extent)
+        image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+        vtk_to_numpy(image.GetPointData().GetScalars())[:] = np.ravel(values)
+        image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(self._ijk_to_ras()))
+        return image
+
+    def _stamp(self):
+        labelmap = self.segmentation.GetBinaryLabelmapInternalRepresentation(VESSEL)
+        return labelmap.GetMTime() if labelmap else 0
+
+
+def read_volume(path, name, affine=None, labelmap=False):
+    """Read a volume with its voxels in the order of the file; Slicer's own reader would flip left-handed ones."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode" if labelmap else "vtkMRMLScalarVolumeNode", name)
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    storage.SetForceRightHandedIJKCoordinateSystem(False)
+    if not storage.ReadData(node):
+        slicer.mrmlScene.RemoveNode(node)
+        raise OSError(_("What the server sent for {name} could not be read.").format(name=name))
+    if affine is not None:
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.asarray(affine, float)))
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def doubt_colors():
+    """From transparent-looking dark to yellow."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLProceduralColorNode", "MinIVess doubt")
+    node.SetAttribute("Category", "MinIVess")
+    node.SetHideFromEditors(False)
+    function = vtk.vtkDiscretizableColorTransferFunction()
+    for value, color in ((0.0, (0.1, 0.0, 0.2)), (0.35, (0.6, 0.1, 0.5)), (0.55, (0.95, 0.5, 0.15)), (0.7, (1.0, 0.95, 0.4))):
+        function.AddRGBPoint(value, *color)
+    node.SetAndObserveColorTransferFunction(function)
+    return node

@@ -1,0 +1,28 @@
+"""Boxes of voxels, counted I, J, K as the server does: packed for the wire, cut out of arrays."""
+
+import base64
+import zlib
+
+import numpy as np
+
+
+def pack(voxels):
+    """Write a mask (i, j, k) as text: base64 of zlib of one bit a voxel, k running fastest."""
+    return base64.b64encode(zlib.compress(np.packbits(voxels.astype(bool)).tobytes())).decode()
+
+
+def unpack(text, box):
+    """Read what the server packed of a box; (i, j, k) bool."""
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+    shape = shape_of(box)
+    return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
+
+
+def shape_of(box):
+    """Voxels along i, j, k of a box (i0, i1, j0, j1, k0, k1; ends excluded)."""
+    return box[1] - box[0], box[3] - box[2], box[5] - box[4]
+
+
+def inside(box):
+    """Index of a box into an array (k, j, i), which is how Slicer gives voxels."""
+    return slice(box[4], box[5]), slice(box[2], box[3]), slice(box[0], box[1])
