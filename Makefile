@@ -1,6 +1,6 @@
 # Two commands for users: `make demo`, `make test`. Each sets up all it needs, in .uv and .venv beside this file.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all soak lint types setup lock clean
+.PHONY: help demo test test-all slicer-test slicer-package soak lint types setup lock clean
 SHELL := /bin/bash
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
@@ -15,11 +15,17 @@ help:  ## say what can be made
 demo: setup  ## run the whole loop on synthetic stacks; report in runs/demo
 	@$(BIN)/minivess demo --out runs/demo
 
-test: setup lint types  ## lint, types and the tests that take seconds
+test: setup lint types slicer-test  ## lint, types and the tests that take seconds
 	$(PYTEST) -m "not slow"
 
-test-all: setup lint types  ## every test, also the slow ones
+test-all: setup lint types slicer-test  ## every test, also the slow ones
 	$(PYTEST)
+
+slicer-test: setup .venv-slicer/.installed  ## the Slicer extension, over Slicer's C++ core
+	cd slicer_plugin && ../.venv-slicer/bin/python -m pytest -q
+
+slicer-package: .venv-slicer/.installed  ## the extension as an archive, dist/MinIVessReview.zip
+	.venv-slicer/bin/python tools/slicer_package.py
 
 soak: setup  ## eight clients at one server for an hour: memory flat, no error
 	$(BIN)/python benchmarks/soak.py
@@ -53,8 +59,15 @@ setup: .venv/.installed  ## install the locked environment
 	@$(UV) pip install --quiet --python .venv --no-deps --editable .
 	@touch $@
 
+# Slicer's core owns the package name `slicer` and brings another numpy: an environment of its own.
+.venv-slicer/.installed: .uv/.installed requirements/slicer.txt
+	@echo "installing Slicer's core for the tests of the extension (about 1.5 GB on disk) ..."
+	@$(UV) venv --quiet --allow-existing --python .uv/bin/python .venv-slicer
+	$(UV) pip sync --quiet --python .venv-slicer --require-hashes requirements/slicer.txt
+	@touch $@
+
 lock: .uv/.installed  ## write requirements/*.txt again after a change of pyproject.toml (newer versions: OPTIONS=--upgrade)
 	.uv/bin/python tools/locks.py write $(UV) $(OPTIONS)
 
 clean:  ## remove environments and caches, not runs/
-	rm -rf .uv .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	rm -rf .uv .venv .venv-slicer .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -75,7 +75,10 @@ def parameterNodeWrapper(cls: type) -> type:
                     node.SetParameter(name, json.dumps(getattr(cls, name)))
 
         def __getattr__(self, name: str) -> Any:
-            return json.loads(self.parameterNode.GetParameter(name)) if name in kinds else getattr(self.parameterNode, name)
+            if name in kinds:
+                text = self.parameterNode.GetParameter(name)
+                return json.loads(text) if text else getattr(cls, name)  # a reset node has none
+            return getattr(self.parameterNode, name)
 
         def __setattr__(self, name: str, value: Any) -> None:
             wanted = (float, int) if kinds[name] is float else kinds[name]
@@ -136,12 +139,13 @@ def _module(name: str, **content: Any) -> None:
 
 def load_module(path: Path) -> tuple[Any, Any]:
     """Import a scripted module as Slicer does; gives the module and its panel, set up."""
-    import importlib
+    import importlib.util
 
     import qt
 
-    sys.path.insert(0, str(path.parent))
-    python = importlib.import_module(path.stem)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    python = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(python)
     parent = types.SimpleNamespace(
         path=str(path), title="", categories=[], dependencies=[], contributors=[], helpText="", icon=None
     )

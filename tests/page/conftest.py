@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+from geometries import geometries
 from playwright.sync_api import Browser, sync_playwright
 from server.lab import Lab
 
@@ -21,18 +21,6 @@ from minivess.volume import Volume, write_volume
 #: WebGL2 without a GPU.
 SOFTWARE_GL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist", "--no-sandbox"]
 QUIET = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-
-
-def geometries() -> dict[str, np.ndarray]:
-    """Affines of three images: as a microscope writes it, mirrored (left-handed), and oblique with swapped axes."""
-    plain = np.diag([1.0, 1.0, 5.0, 1.0])
-    mirrored = np.diag([-1.0, 1.0, -5.0, 1.0]) @ np.diag([1, -1, -1, 1])
-    mirrored[:3, 3] = 40, -20, 7
-    tilt = np.deg2rad(12)
-    turn = np.array([[np.cos(tilt), -np.sin(tilt), 0], [np.sin(tilt), np.cos(tilt), 0], [0, 0, 1]])
-    oblique = np.eye(4)
-    oblique[:3, :3] = turn @ np.array([[0, -1.0, 0], [1.0, 0, 0], [0, 0, -5.0]])
-    return {"plain": plain, "mirrored": mirrored, "oblique": oblique}
 
 
 @pytest.fixture(scope="session")

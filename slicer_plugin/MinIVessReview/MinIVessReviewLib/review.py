@@ -233,7 +233,8 @@ class Review:
         """Take back what was drawn last, or the last step of the draft, or the last answer."""
         if not self.image:
             return
-        if self.scene.drawn and self.scene.strokes((0, 0, 0, 0, 0, 0)) is None and self._was_drawn:
+        if self.scene.drawn:
+            self.scene.put_back()
             self.show.message(_("Taken back: what was drawn."))
             return
         client, image = self.client, self.image
@@ -263,11 +264,6 @@ class Review:
                 self.show.message(_("There is nothing to take back."))
 
         self._do(work, done)
-
-    @property
-    def _was_drawn(self):
-        """Whether the last look at the strokes put something back."""
-        return self.scene.was_put_back
 
     def redo(self):
         """Do again what was taken back."""
@@ -356,9 +352,6 @@ class Review:
     # ---- inner ------------------------------------------------------------------------------------------------------------
 
     def _do(self, work, done, failed=None):
-        if self.client is None and "connect" not in getattr(work, "__qualname__", ""):
-            self.show.message(_("Connect to a server first."), True)
-            return
         self.worker.submit(work, self._guarded(done), failed or self._failed)
 
     def _guarded(self, done):

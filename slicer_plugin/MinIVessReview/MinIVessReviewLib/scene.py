@@ -165,7 +165,9 @@ class Scene:
             display.SetWindowLevelMinMax(*DOUBT_NATS)
             display.SetInterpolate(0)
             display.ApplyThresholdOn()
-            slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(self.heat)
+            legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(self.heat)
+            legend.SetTitleText(_("Doubt (nats)"))
+            legend.SetVisibility(True)
         self.heat.GetDisplayNode().SetThreshold(threshold, 1e9)
         slicer.util.setSliceViewerLayers(foreground=self.heat, foregroundOpacity=opacity)
 

@@ -1,0 +1,74 @@
+"""The extension as Slicer's build and the Extensions Index look at it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft7Validator
+
+PLUGIN = Path(__file__).resolve().parents[3]
+ALLOWED_AT_FILE_SCOPE = {"slicer", "vtk", "qt", "ctk", "numpy", "requests", *sys.stdlib_module_names}
+#: What the catalog's schema v1.0.1 asks for, from its documentation; the schema itself is fetched by the Index's own checks.
+ENTRY = {
+    "type": "object",
+    "required": ["$schema", "category", "scm_url"],
+    "additionalProperties": False,
+    "properties": {
+        "$schema": {"type": "string", "pattern": r"slicer-extension-catalog-entry-schema-v1\.0\.[12]\.json#$"},
+        "build_dependencies": {"type": "array", "items": {"type": "string"}},
+        "build_subdirectory": {"type": "string"},
+        "category": {"enum": ["Active Learning", "Segmentation"]},
+        "scm_revision": {"type": "string"},
+        "scm_url": {"type": "string", "pattern": r"^https://.*/Slicer[^/]*\.git$"},
+        "tier": {"enum": [1, 3, 5]},
+    },
+}
+
+
+def test_the_build_lists_what_is_there(tmp_path: Path) -> None:
+    cmake = shutil.which("cmake", path=str(Path(sys.executable).parent)) or shutil.which("cmake")
+    assert cmake, "requirements/slicer.txt installs cmake"
+    command = [cmake, "-S", str(PLUGIN), "-B", str(tmp_path), f"-DSlicer_DIR={PLUGIN / 'harness' / 'cmake'}"]
+    without_compiler = [f"-DCMAKE_{n}_{v}" for n in ("C", "CXX") for v in ("COMPILER=/bin/true", "COMPILER_FORCED=1")]
+    done = subprocess.run([*command, *without_compiler], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_description_is_a_valid_entry_of_the_catalog() -> None:
+    entry = PLUGIN / "MinIVessReview.json"
+    assert b"\r" not in entry.read_bytes()
+    assert [error.message for error in Draft7Validator(ENTRY).iter_errors(json.loads(entry.read_text()))] == []
+    assert f"project({entry.stem})" in (PLUGIN / "CMakeLists.txt").read_text()
+    assert not entry.stem.startswith("Slicer")
+    assert (PLUGIN / "LICENSE.txt").is_file()
+    assert (PLUGIN / f"{entry.stem}.png").read_bytes().startswith(b"\x89PNG")
+
+
+SHIPPED = sorted({PLUGIN / "MinIVessReview" / "MinIVessReview.py", *PLUGIN.glob("MinIVessReview/MinIVessReviewLib/*.py")})
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda path: path.name)
+def test_files_import_only_what_slicer_ships_and_are_translated(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    for node in tree.body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+        assert {name.split(".")[0] for name in names} <= ALLOWED_AT_FILE_SCOPE | {"MinIVessReviewLib"}
+        assert not isinstance(node, ast.If | ast.For | ast.With | ast.While), "nothing is done at import"
+    said = [call for call in ast.walk(tree) if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "message"]
+    for call in said:
+        assert not (call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value), (
+            f"line {call.lineno}: not translated"
+        )
+
+
+def test_the_self_test_that_ships_passes() -> None:
+    from MinIVessReviewLib.selftest import MinIVessReviewTest
+
+    MinIVessReviewTest().runTest()

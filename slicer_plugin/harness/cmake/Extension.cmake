@@ -1,0 +1,5 @@
+foreach(name HOMEPAGE CATEGORY CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS)
+  if("${EXTENSION_${name}}" STREQUAL "")
+    message(SEND_ERROR "EXTENSION_${name} is not set")
+  endif()
+endforeach()
