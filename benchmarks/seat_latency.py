@@ -1,9 +1,10 @@
-"""Seconds from an answer to the next place on the screen, on a stack of 512 x 512 x 64 voxels: the page in Chromium.
+"""Time from an answer to the next place on the screen, on a stack of 512 x 512 x 64 voxels: the page and the Slicer module.
 
     python benchmarks/seat_latency.py --bundle MODEL/segresnet
 
 A scripted annotator presses A (right as drawn) and waits until the crosshair and the frame are at the next place and the views are
-drawn. Beside it, in the same run: the two requests alone, without a page. No GPU: the page draws in software.
+drawn; the module's panel likewise (Slicer's real core and views, stand-ins for Qt's half; `make slicer-test` installs it). Beside
+them, in the same run: the two requests alone. Without a GPU both draw in software.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -31,6 +33,7 @@ from minivess.synth import make_sample
 from minivess.train import copy_bundle, publish
 from minivess.volume import write_volume
 
+ROOT = Path(__file__).resolve().parents[1]
 ARGUMENTS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist", "--no-sandbox"]
 #: Presses A, waits for the next place to be drawn, gives milliseconds.
 NEXT = """async () => { const { review, viewer } = window.minivess; const before = review.place.id; const start = performance.now()
@@ -55,6 +58,13 @@ def by_page(url: str, token: str, count: int) -> list[float]:
             page.wait_for_timeout(700)  # a person looks
         browser.close()
     return found
+
+
+def by_module(url: str, token: str, count: int) -> list[float]:
+    python = ROOT / ".venv-slicer" / "bin" / "python"
+    seat = [str(python), str(ROOT / "slicer_plugin" / "harness" / "seat.py"), url, token, str(count)]
+    done = subprocess.run(seat, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def by_requests(url: str, token: str, count: int) -> list[float]:
@@ -88,7 +98,8 @@ def main() -> None:
         with LabelServer(launch, log=folder / "log") as server:
             ways = {
                 "the page, drawn": by_page(server.url, token, arguments.places),
-                "its two requests": by_requests(server.url, token, arguments.places),
+                "the Slicer module, drawn": by_module(server.url, token, arguments.places),
+                "the two requests alone": by_requests(server.url, token, arguments.places),
             }
     rows = [
         {"way": way, "places": len(ms), "p50 ms": float(np.median(ms)), "p95 ms": float(np.percentile(ms, 95))}

@@ -116,21 +116,31 @@ class Review:
 
         def work(_cancel):
             self.outbox.send(client)
-            told = client.next_place(image)
-            return told, client.places(image or told["place"]["case"]) if image or told["place"] else []
+            return client.next_place(image)
 
-        def done(found):
-            told, places = found
+        def done(told):
             if told["place"] and told["place"]["case"] != self.image:
                 self.open(told["place"]["case"], then=self.next)
                 return
-            self._take(told, places)
+            self._take(told)
+            self._refresh()
 
         self._do(work, done)
 
-    def _take(self, told, places):
+    def _refresh(self):
+        """Show the queue and the progress of now; the place is there already."""
+        client, image = self.client, self.image
+
+        def done(found):
+            places, standing = found
+            self.show.queue(places, self.place and self.place["id"])
+            self.show.progress(standing["progress"])
+
+        if image:
+            self._do(lambda _cancel: (client.places(image), client.standing(image)), done)
+
+    def _take(self, told):
         self.place, self.clicks, self.since = told["place"], [], time.monotonic()
-        self.show.queue(places, self.place and self.place["id"])
         self.show.place(self.place)
         if self.place:
             self.scene.show_place(self.place)
@@ -171,20 +181,20 @@ class Review:
             kept = self.outbox.send(client, answer)
             if drawn is None or kept is None:
                 return None
-            return drawn, client.next_place(image), client.places(image), client.standing(image)["progress"]
+            return drawn, client.next_place(image)
 
         def done(found):
             self.answered.append(place)
             if verdict != "skipped":
                 self.base[inside(place["box"])] = self.scene.held[inside(place["box"])]
             if found is None:
-                self._take({"place": None}, [])
+                self._take({"place": None})
                 self.show.message(_("The server does not answer. Your work is kept here; press Next when it is back."), True)
                 return
-            drawn, told, places, progress = found
+            drawn, told = found
             self._apply(drawn)
-            self._take(told, places)
-            self.show.progress(progress)
+            self._take(told)
+            self._refresh()
 
         def failed(error):
             if isinstance(error, ServerError) and error.status == 409:  # somebody was faster, or a newer model drew it anew
@@ -248,7 +258,7 @@ class Review:
             client.take_back(place["id"])
             if held:
                 client.release(held["id"])
-            return told, (client.places(image), client.standing(image)["progress"])
+            return told, True
 
         def done(found):
             told, back = found
@@ -257,8 +267,8 @@ class Review:
                 self.show.message(_("Taken back: {name}.").format(name=told["step"]["name"]))
             elif back:
                 self.answered.pop()
-                self._take({"place": place}, back[0])
-                self.show.progress(back[1])
+                self._take({"place": place})
+                self._refresh()
                 self.show.message(_("The last answer is taken back."))
             else:
                 self.show.message(_("There is nothing to take back."))

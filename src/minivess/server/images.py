@@ -22,8 +22,8 @@ def standing(image: str) -> dict[str, Any]:
     ``affine_ras`` takes voxels (IJK) to RAS in ``unit``, as ``centre_ras`` of places; ``predicted``: a model was asked.
     """
     desk = the_desk()
-    volume, head = desk.read(image), desk.store.head(image)
-    predicted = bool(desk.kept.model(image))
+    predicted, head = bool(desk.kept.model(image)), desk.store.head(image)
+    volume = desk.sights.get(image).image if predicted else desk.read(image)
     return {
         "image": image,
         "shape": volume.shape,
