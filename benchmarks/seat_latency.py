@@ -63,7 +63,9 @@ def by_page(url: str, token: str, count: int) -> list[float]:
 def by_module(url: str, token: str, count: int) -> list[float]:
     python = ROOT / ".venv-slicer" / "bin" / "python"
     seat = [str(python), str(ROOT / "slicer_plugin" / "harness" / "seat.py"), url, token, str(count)]
-    done = subprocess.run(seat, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(seat, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -1,8 +1,13 @@
-"""The page: connect, look, mend with pen and path, answer by keys, submit; a server that goes away; nothing lost, no other host."""
+"""The page: connect, look, mend with pen and path, answer by keys, submit; a server that goes away; nothing lost, no other host.
+
+With MINIVESS_PICTURES=FOLDER pictures of the page are left there.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +72,8 @@ def test_a_pen_stroke_and_a_path_reach_the_server_voxel_by_voxel(seat: Seat, ima
     assert (drawn != before)[inside].sum() > 5
     np.testing.assert_array_equal(drawn[~inside], before[~inside])
     np.testing.assert_array_equal(drawn, seat.kept(image))
+    if os.environ.get("MINIVESS_PICTURES"):
+        seat.page.screenshot(path=Path(os.environ["MINIVESS_PICTURES"]) / f"page-{image}.png")
     seat.press("p")
     middle = (j0 + j1) // 2, (k0 + k1) // 2
     seat.click_voxel((i0 + 2, *middle))
