@@ -65,7 +65,7 @@ def by_module(url: str, token: str, count: int) -> list[float]:
     seat = [str(python), str(ROOT / "slicer_plugin" / "harness" / "seat.py"), url, token, str(count)]
     done = subprocess.run(seat, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(done.stderr[-2000:])
+        raise SystemExit("\n".join(line[:300] for line in done.stderr.splitlines() if "ERR|" not in line)[:4000])
     return json.loads(done.stdout.splitlines()[-1])
 
 
