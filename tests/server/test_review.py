@@ -289,3 +289,30 @@ def test_an_image_tells_how_its_review_stands_and_is_sent_on_its_grid(lab: Lab) 
     sent = read_volume(lab.folder / "image.nii.gz")
     np.testing.assert_array_equal(sent.array, image.array)
     np.testing.assert_allclose(sent.affine, image.affine, atol=1e-5)
+
+
+def test_a_mended_place_that_is_answered_again_or_by_somebody_else_meanwhile(lab: Lab) -> None:
+    infer(lab, "stack4")
+    draft = "/review/images/stack4/draft"
+
+    def mend() -> str:
+        place = next_of(lab, "ann", "stack4")
+        assert place
+        x0, x1, y0, y1, z0, z1 = box = place["box"]
+        drawn = ~(volume_of(lab, f"{draft}/mask", "ann")[x0:x1, y0:y1, z0:z1] > 0)
+        assert lab.ask("POST", f"{draft}/draw", "ann", json={"box": box, "voxels": pack(drawn)}).status_code == 200
+        return str(place["id"])
+
+    place = mend()
+    answers = [lab.ask("POST", f"/review/places/{place}/answer", "ann", data={"verdict": "fixed"}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
+    place = mend()
+    lab.ask("POST", f"/review/places/{place}/release", "ann")
+    taken = next_of(lab, "bob", "stack4")
+    assert taken
+    assert taken["id"] == place
+    lab.ask("POST", f"/review/places/{place}/answer", "bob", data={"verdict": "accepted"})
+    late = lab.ask("POST", f"/review/places/{place}/answer", "ann", data={"verdict": "fixed"})
+    assert late.status_code == 409, late.text
+    assert "answered by bob" in late.json()["detail"]

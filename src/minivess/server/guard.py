@@ -24,7 +24,7 @@ from minivess.store.actor import current_actor
 from minivess.store.names import check_name
 
 #: Paths that hold no data and need no token.
-OPEN = ("/healthz", "/readyz", "/auth/", "/auth/token", "/", "/openapi.json", "/favicon.ico")
+OPEN = ("/healthz", "/readyz", "/auth/", "/auth/token", "/", "/openapi.json", "/favicon.ico", "/app")
 #: The page in the browser: files that are the same for everybody.
 PAGE = "/app/"
 #: Query parameters that become names of cases, labels and tags.

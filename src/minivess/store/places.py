@@ -117,6 +117,19 @@ class Places:
             raise InputError(f"An answer is one of {', '.join(_ANSWERED)}. Got {verdict!r}.")
         return self._say(place_id, verdict, actor, details or {})
 
+    def answered_so(self, place_id: str, verdict: str, *, actor: str) -> bool:
+        """Tell whether a person has given this very answer already, before the work that a new one needs.
+
+        Raises:
+            ConflictError: As :meth:`answer` does.
+            NotFoundError: When there is no such place.
+        """
+        place = self.get(place_id)
+        if (place.state, place.holder) == (verdict, actor):
+            return True
+        _refuse(place, verdict, actor)
+        return False
+
     def reopen(self, place_id: str, *, actor: str) -> Place:
         """Take an answer back; the place is asked about again.
 
