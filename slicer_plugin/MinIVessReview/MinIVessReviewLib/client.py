@@ -46,7 +46,7 @@ class Client:
     """A server and who asks it."""
 
     def __init__(self, url, token="", timeout_s=30.0):
-        self.url, self.timeout_s = url.rstrip("/"), timeout_s
+        self.url, self.timeout_s, self.person = url.rstrip("/"), timeout_s, ""
         self._session = requests.Session()
         self._session.trust_env = False  # a netrc would replace the token
         if token:
@@ -57,6 +57,8 @@ class Client:
     def connect(self):
         """Ask what the server can do: `review` (it has a queue), `models` that segment by themselves, `images`."""
         info = self.json("GET", "/info/")
+        if "minivess" in info:
+            self.person = self.json("GET", "/auth/token/valid")["username"]
         images = sorted(self.json("GET", "/datastore/?output=all").get("objects", {}))
         models = [name for name, model in info.get("models", {}).items() if model.get("type") == "segmentation"]
         trainers = list(info.get("trainers", {}))

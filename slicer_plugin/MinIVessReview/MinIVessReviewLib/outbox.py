@@ -1,47 +1,61 @@
-"""What could not be sent, kept in a file, and sent in order as soon as the server answers again."""
+"""Strokes and answers, kept in a file before they are sent, and sent in order as soon as the server answers."""
 
 import json
 import os
+import threading
+import uuid
 from pathlib import Path
 
 from .client import ServerError
 
 
 class Outbox:
-    """Requests that must not be lost: strokes and answers."""
+    """Requests that must not be lost, each with the server and the person it is for. Any thread may use it."""
 
     def __init__(self, path):
-        self._path = Path(path)
+        self._path, self._lock = Path(path), threading.RLock()
         self.items = json.loads(self._path.read_text()) if self._path.is_file() else []
 
     def __len__(self):
         return len(self.items)
 
-    def send(self, client, item=None):
-        """Send what is kept for this server, then `item`; gives the last answer, None where it waits now.
+    def add(self, client, method, path, **content):
+        """Keep a request; gives its name."""
+        item = {"id": uuid.uuid4().hex, "url": client.url, "person": client.person, "method": method, "path": path, **content}
+        with self._lock:
+            self._keep([*self.items, item])
+        return item["id"]
 
-        Whatever the server refuses for good is taken out and raised.
+    def send(self, client):
+        """Send what is kept for a server and a person; gives the replies by name, and stops where nobody answers.
+
+        Raises:
+            ServerError: What the server refused for good; it is taken out, and the rest is sent the next time.
         """
-        mine = [kept for kept in self.items if kept["url"] == client.url]
-        asked = mine + ([{**item, "url": client.url}] if item else [])
-        reply = None
-        for number, kept in enumerate(asked):
+        replies = {}
+        while (item := self._first(client)) is not None:
             try:
-                reply = client.json(kept["method"], kept["path"], body=kept.get("body"), data=kept.get("data"))
+                replies[item["id"]] = client.json(item["method"], item["path"], body=item.get("body"), data=item.get("data"))
             except ServerError as error:
-                left = asked[number:] if error.passing else asked[number + 1 :]
-                self._keep([kept for kept in self.items if kept["url"] != client.url] + left)
-                if not error.passing:
-                    raise
-                return None
-        self._keep([kept for kept in self.items if kept["url"] != client.url])
-        return reply if item else None
+                if error.passing:
+                    return replies
+                self._drop(item)
+                raise
+            self._drop(item)
+        return replies
+
+    def _first(self, client):
+        with self._lock:
+            mine = (item for item in self.items if (item["url"], item["person"]) == (client.url, client.person))
+            return next(mine, None)
+
+    def _drop(self, item):
+        with self._lock:
+            self._keep([kept for kept in self.items if kept["id"] != item["id"]])
 
     def _keep(self, items):
-        if items == self.items:
-            return
-        self.items = items
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".part")
         temporary.write_text(json.dumps(items))
         os.replace(temporary, self._path)
+        self.items = items

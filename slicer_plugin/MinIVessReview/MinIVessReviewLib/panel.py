@@ -67,6 +67,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._unlink_parameters()
         self.removeObservers()
         self.worker.stop()
+        self.review.close()
 
     def enter(self):
         """The module is in front: its keys work."""

@@ -1,5 +1,6 @@
 """The work at a queue: places come, are mended and answered. Requests run in the worker; the scene changes on the main thread."""
 
+import shutil
 import tempfile
 import time
 import uuid
@@ -25,8 +26,13 @@ class Review:
         self.worker, self.show, self.folder = worker, show, Path(folder)
         self.scene = scene or Scene()
         self.outbox = Outbox(self.folder / "unsent.json")
-        self.client, self.server = None, {}
+        self.client, self.server, self._files = None, {}, None
+        self._fetched = tempfile.mkdtemp(prefix="minivess_", dir=slicer.app.temporaryPath)
         self.leave_case()
+
+    def close(self):
+        """Leave no image behind on this computer."""
+        shutil.rmtree(self._fetched, ignore_errors=True)
 
     # ---- server and case --------------------------------------------------------------------------------------------------
 
@@ -36,8 +42,7 @@ class Review:
 
         def work(_cancel):
             server = client.connect()
-            if server["review"]:
-                self.outbox.send(client)
+            self.outbox.send(client)
             return server
 
         def done(server):
@@ -51,12 +56,15 @@ class Review:
         self._do(work, done)
 
     def leave_case(self):
-        """Forget the image; what was drawn in it and not sent is gone, so the panel asks before."""
+        """Forget the image, and what was fetched of it."""
+        if self._files:
+            shutil.rmtree(self._files, ignore_errors=True)
+        self._files = None
         self.image, self.place, self.standing = "", None, {}
         self.base, self.answered, self.clicks, self.since, self._heat, self._key = None, [], [], 0.0, None, ""
 
     def scene_closed(self):
-        """The scene was closed: what is under way is forgotten, its answers included; they are on the server or in the outbox."""
+        """The scene was closed: what is under way is forgotten; strokes and answers are on the server or in the outbox."""
         self.worker.cancel()
         self.scene.forget()
         self.leave_case()
@@ -65,8 +73,9 @@ class Review:
 
     def open(self, image, again=False, then=None):
         """Take an image: let the model look at it where it has not, and show it with the mask of now."""
+        self._keep_stroke()
         client, models, stock = self.client, self.server["models"], not self.server["review"]
-        folder = Path(tempfile.mkdtemp(prefix="minivess_", dir=slicer.app.temporaryPath))
+        folder = Path(tempfile.mkdtemp(dir=self._fetched))
 
         def work(cancel):
             if stock:
@@ -89,7 +98,7 @@ class Review:
         def done(found):
             standing, volume, mask, base = found
             self.leave_case()
-            self.image, self.standing = image, standing
+            self.image, self.standing, self._files = image, standing, folder
             self.scene.load(image, volume, mask, standing.get("affine_ras"))
             if base:
                 node = read_volume(base, "base", labelmap=True)
@@ -112,6 +121,7 @@ class Review:
 
     def next(self):
         """Go to the next place of this image; of any image where none is open."""
+        self._keep_stroke()
         client, image = self.client, self.image
 
         def work(_cancel):
@@ -153,7 +163,7 @@ class Review:
         """Say that the place is right as it is drawn now."""
         if not self.place:
             return
-        stroke = self._stroke()
+        stroke = self._keep_stroke()
         window = inside(self.place["box"])
         changed = (self.scene.held[window] != self.base[window]).any()
         self._answer("fixed" if changed else "accepted", stroke)
@@ -161,27 +171,24 @@ class Review:
     def skip(self):
         """Leave the place to somebody else; what was drawn stays in the draft."""
         if self.place:
-            self._answer("skipped", self._stroke())
+            self._answer("skipped", self._keep_stroke())
 
-    def _stroke(self):
-        """What was drawn in the place since the server was last told, as a request; None where nothing was."""
+    def _keep_stroke(self):
+        """Put what was drawn in the place since the last time in the outbox; gives its name there, "" where nothing was."""
         drawn = self.scene.strokes(self.place["box"]) if self.place else None
         if drawn is None:
-            return None
+            return ""
         body = {"box": list(self.place["box"]), "voxels": pack(drawn)}
-        return {"method": "POST", "path": f"/review/images/{quote(self.image)}/draft/draw", "body": body}
+        return self.outbox.add(self.client, "POST", f"/review/images/{quote(self.image)}/draft/draw", body=body)
 
     def _answer(self, verdict, stroke):
         client, image, place = self.client, self.image, self.place
         data = {"verdict": verdict, "seconds": f"{min(86400.0, time.monotonic() - self.since):.1f}"}
-        answer = {"method": "POST", "path": f"/review/places/{quote(place['id'])}/answer", "data": data}
+        answer = self.outbox.add(client, "POST", f"/review/places/{quote(place['id'])}/answer", data=data)
 
         def work(_cancel):
-            drawn = self.outbox.send(client, stroke) if stroke else {"step": None}
-            kept = self.outbox.send(client, answer)
-            if drawn is None or kept is None:
-                return None
-            return drawn, client.next_place(image)
+            replies = self.outbox.send(client)
+            return (replies.get(stroke), client.next_place(image)) if answer in replies else None
 
         def done(found):
             self.answered.append(place)
@@ -217,11 +224,11 @@ class Review:
         if len(self.clicks) < CLICKS[tool]:
             self.show.message(_("And the other end."))
             return
-        client, image, stroke = self.client, self.image, self._stroke()
+        client, image, stroke = self.client, self.image, self._keep_stroke()
         body, self.clicks = {"tool": tool, "points": self.clicks, "place": self.place["id"]}, []
 
         def work(_cancel):
-            drawn = self.outbox.send(client, stroke) if stroke else {"step": None}
+            drawn = self.outbox.send(client).get(stroke)
             return drawn, client.draft(image, "prompt", body)
 
         def done(found):
@@ -284,7 +291,8 @@ class Review:
 
     def submit(self):
         """Send the mask as the label of the image."""
-        client, image, stroke = self.client, self.image, self._stroke()
+        self._keep_stroke()
+        client, image = self.client, self.image
         file = self.folder / "labels" / f"{image}.nii.gz"
         file.parent.mkdir(parents=True, exist_ok=True)
         self.scene.save_label(file, self.standing.get("unit", "mm"))
@@ -292,8 +300,7 @@ class Review:
         self._key = self._key or uuid.uuid4().hex
 
         def work(_cancel):
-            if stroke:
-                self.outbox.send(client, stroke)
+            self.outbox.send(client)
             return client.submit(image, file, revision, self._key)
 
         def done(told):

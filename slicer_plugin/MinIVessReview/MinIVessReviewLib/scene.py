@@ -79,10 +79,7 @@ class Scene:
         window = inside(box)
         changed = (now[window] != self.held[window]).any()
         drawn = now[window].copy()
-        now[window] = self.held[window]
-        if (now != self.held).any():
-            self.put_back()
-        self.held[window] = drawn
+        self.put_back()
         self.apply(box, drawn.transpose(2, 1, 0))
         return drawn.transpose(2, 1, 0) if changed else None
 
@@ -93,13 +90,14 @@ class Scene:
 
     def apply(self, box, voxels):
         """Make a box hold voxels, (i, j, k) bool."""
+        pending = self.drawn
         self.held[inside(box)] = voxels.transpose(2, 1, 0)
         self._write(VESSEL, box, self.held[inside(box)])
-        self.settle()
+        self.settle(pending)
 
-    def settle(self):
-        """What is drawn now is what the server knows."""
-        self._seen = self._stamp()
+    def settle(self, pending=False):
+        """What is drawn now is what the server knows, unless something drawn before is still pending."""
+        self._seen = -1 if pending else self._stamp()
 
     def save_label(self, path, unit="mm"):
         """Write the mask as a label file in mm, on the image's grid."""
@@ -119,12 +117,12 @@ class Scene:
 
     def compare(self, old):
         """Outline an older mask, (k, j, i) bool, beside the one of now; gives their Dice and how many voxels differ."""
-        segments = self.segmentation.GetSegmentation()
+        pending, segments = self.drawn, self.segmentation.GetSegmentation()
         if segments.GetSegment(OLD) is None:
             segments.AddEmptySegment(OLD, OLD, (0.3, 0.6, 1.0))
         self._write(OLD, self._whole(), old)
         self.segmentation.GetDisplayNode().SetSegmentVisibility2DFill(OLD, False)
-        self.settle()
+        self.settle(pending)
         both, total = (old & self.held).sum(), old.sum() + self.held.sum()
         return float(2 * both / total) if total else 1.0, int((old != self.held).sum())
 
@@ -135,11 +133,12 @@ class Scene:
         box = place["box"]
         centre, axes, size = self._box_in_scene(box)
         self._show_frame(centre, axes, size)
+        pending = self.drawn
         if self._framed:
             self._write(PLACE, self._framed, None)
         self._framed = box
         self._write(PLACE, box, np.ones(shape_of(box)[::-1], bool))
-        self.settle()
+        self.settle(pending)
         middle = place.get("centre_ras", centre)
         slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *middle, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
         crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")

@@ -71,7 +71,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     assert process.stdout is not None
     line = process.stdout.readline().decode().split()
     assert line[:1] == ["ready"], "the server did not start"
-    yield Lab(folder, line[1], line[2], process)
+    yield Lab(folder, line[1], line[2:], process)
     process.terminate()
     process.wait(30)
     process.stdout.close()

@@ -1,4 +1,4 @@
-"""Run by the server's own environment: a server with three images; says `ready URL TOKEN` and serves until it is ended."""
+"""Run by the server's own environment: a server with three images; says `ready URL TOKEN TOKEN` and serves until it is ended."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ def main(folder: Path) -> None:
     torch.manual_seed(0)
     save_weights(parser.get_parsed_content("network_def"), weights_path(bundle), {"made_by": "serve_lab"})
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
-    token = People(accounts_path(folder)).add("ann", "annotator")
+    people = People(accounts_path(folder))
+    tokens = [people.add(name, "annotator") for name in ("ann", "bob")]
     conf = {"model_dir": str(folder / "model"), "unit": "um", "epistemic_enabled": "false"}
     launch = prepare_server(folder / "studies", workspace=folder, port=free_port(), conf=conf)
     with LabelServer(launch, log=folder / "log") as server:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        print("ready", server.url, token, flush=True)
+        print("ready", server.url, *tokens, flush=True)
         signal.pause()
 
 

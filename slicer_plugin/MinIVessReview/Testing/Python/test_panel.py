@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import nibabel
 import numpy as np
 import pytest
 import slicer
-from running import Lab, get
+from running import Lab, Relay, get, post
 
 
-def connect(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
-    widget.ui.url.setText(lab.url)
+def connect(widget: Any, lab: Lab, pump: Callable[..., int], url: str = "") -> None:
+    widget.ui.url.setText(url or lab.url)
     widget.ui.token.setText(lab.token)
     widget.ui.connect.click()
     pump(lambda: widget.ui.image.count > 0 and not widget.worker.busy)
@@ -143,3 +144,64 @@ def test_a_wrong_token_and_no_server_are_told_in_words(widget: Any, lab: Lab, pu
     widget.ui.url.setText("http://127.0.0.1:9")
     widget.ui.connect.click()
     pump(lambda: "does not answer" in widget.ui.message.text)
+
+
+def test_a_server_that_goes_away_costs_nothing(widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
+    relay = Relay(lab.url)
+    connect(widget, lab, pump, relay.url)
+    open_image(widget, "mirrored", pump)
+    place = widget.review.place
+    relay.cut()
+    draw(widget, place["box"])
+    drawn = widget.review.scene.mask()
+    widget.ui.accept.click()
+    pump(lambda: not widget.worker.busy)
+    assert "Your work is kept here" in widget.ui.message.text
+    assert len(widget.review.outbox) == 2
+    relay.mend()
+    widget.ui.next.click()
+    pump(lambda: widget.review.place and not widget.worker.busy)
+    assert len(widget.review.outbox) == 0
+    i0, i1, j0, j1, k0, k1 = place["box"]
+    kept = served(lab, "/review/images/mirrored/mask?format=nii.gz", tmp_path)
+    np.testing.assert_array_equal(kept[i0:i1, j0:j1, k0:k1], drawn.transpose(2, 1, 0)[i0:i1, j0:j1, k0:k1])
+    relay.cut()
+
+
+def test_somebody_else_was_faster(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "oblique", pump)
+    place = widget.review.place
+    post(f"{lab.url}/review/places/{place['id']}/release", lab.token)
+    assert post(f"{lab.url}/review/next?image=oblique", lab.other_token)["place"]["id"] == place["id"]
+    post(f"{lab.url}/review/places/{place['id']}/answer", lab.other_token, verdict="accepted")
+    said: list[str] = []
+    widget.review.show.message, shown = lambda text, bad=False: (said.append(text), shown(text, bad)), widget.review.show.message
+    widget.ui.accept.click()
+    pump(lambda: not widget.worker.busy and widget.review.place and widget.review.place["id"] != place["id"], 120)
+    assert any("answered by bob" in text for text in said)
+
+
+def test_what_was_drawn_survives_the_wrong_key_and_a_closed_scene(
+    widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path
+) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "plain", pump)
+    place = widget.review.place
+    draw(widget, place["box"])
+    drawn = widget.review.scene.mask()
+    widget.ui.next.click()  # before A
+    pump(lambda: not widget.worker.busy)
+    assert widget.review.place["id"] == place["id"]
+    np.testing.assert_array_equal(widget.review.scene.mask(), drawn)
+    np.testing.assert_array_equal(
+        drawn.transpose(2, 1, 0), served(lab, "/review/images/plain/draft/mask?format=nii.gz", tmp_path)
+    )
+    widget.worker.submit(lambda _: time.sleep(0.5), lambda _: None, lambda _: None)
+    widget.ui.accept.click()  # waits behind it
+    slicer.mrmlScene.Clear(0)
+    pump(lambda: not widget.worker.busy)
+    open_image(widget, "plain", pump)  # sends what was kept
+    i0, i1, j0, j1, k0, k1 = place["box"]
+    kept = served(lab, "/review/images/plain/mask?format=nii.gz", tmp_path)
+    np.testing.assert_array_equal(kept[i0:i1, j0:j1, k0:k1], drawn.transpose(2, 1, 0)[i0:i1, j0:j1, k0:k1])

@@ -89,20 +89,28 @@ def test_what_could_not_be_sent_is_kept_and_sent_in_order(server: Server, tmp_pa
     gone = Client("http://127.0.0.1:9", timeout_s=1)
     box = Outbox(tmp_path / "unsent.json")
     for number in range(3):
-        assert box.send(gone, {"method": "POST", "path": f"/answer/a{number}", "body": number}) is None
+        name = box.add(gone, "POST", f"/answer/a{number}", body=number)
+        assert name not in box.send(gone)
     again = Outbox(tmp_path / "unsent.json")  # Slicer was closed meanwhile
     assert len(again) == 3
+    back = Client(server.url)
     for item in again.items:
         item["url"] = server.url  # the same server, in truth
-    assert again.send(Client(server.url), {"method": "POST", "path": "/answer/a3", "body": 3})["ok"] == "/answer/a3"
+    last = again.add(back, "POST", "/answer/a3", body=3)
+    back.person = "somebody else"
+    assert again.send(back) == {}
+    back.person = ""
+    assert again.send(back)[last]["ok"] == "/answer/a3"
     assert [body for _, body in server.got] == [0, 1, 2, 3]
     assert len(Outbox(tmp_path / "unsent.json")) == 0
 
 
 def test_what_is_refused_for_good_is_said_and_not_sent_again(server: Server, tmp_path: Path) -> None:
-    box = Outbox(tmp_path / "unsent.json")
+    box, client = Outbox(tmp_path / "unsent.json"), Client(server.url)
     with pytest.raises(ServerError, match="no such thing"):
-        box.send(Client(server.url), {"method": "POST", "path": "/answer/404"})
+        box.add(client, "POST", "/answer/404")
+        box.send(client)
     assert len(box) == 0
-    assert box.send(Client(server.url), {"method": "POST", "path": "/answer/503"}) is None
+    box.add(client, "POST", "/answer/503")
+    assert box.send(client) == {}
     assert len(box) == 1
