@@ -83,11 +83,9 @@ class Client:
         finally:
             done.set()
 
-    def submit(self, image, file, revision=None, key=""):
-        """Send a label file; on our server it is made from a revision, and a second sending of the same key changes nothing."""
-        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
-        if revision is not None:
-            headers["If-Match"] = str(revision)
+    def submit(self, image, file, revision=None):
+        """Send a label file; on our server it is made from a revision, and sending the same once more changes nothing."""
+        headers = {} if revision is None else {"If-Match": str(revision)}
         with open(file, "rb") as stream:
             path = f"/datastore/label?image={quote(image)}&tag=final"
             return self.json("PUT", path, files={"label": stream}, data={"params": "{}"}, headers=headers, timeout_s=600)

@@ -3,7 +3,6 @@
 import shutil
 import tempfile
 import time
-import uuid
 from pathlib import Path
 from urllib.parse import quote
 
@@ -61,7 +60,7 @@ class Review:
             shutil.rmtree(self._files, ignore_errors=True)
         self._files = None
         self.image, self.place, self.standing = "", None, {}
-        self.base, self.answered, self.clicks, self.since, self._heat, self._key = None, [], [], 0.0, None, ""
+        self.base, self.answered, self.clicks, self.since, self._heat = None, [], [], 0.0, None
 
     def scene_closed(self):
         """The scene was closed: what is under way is forgotten; strokes and answers are on the server or in the outbox."""
@@ -297,22 +296,20 @@ class Review:
         file.parent.mkdir(parents=True, exist_ok=True)
         self.scene.save_label(file, self.standing.get("unit", "mm"))
         revision = (self.standing.get("revision") or 0) if self.standing else None
-        self._key = self._key or uuid.uuid4().hex
 
         def work(_cancel):
             self.outbox.send(client)
-            return client.submit(image, file, revision, self._key)
+            return client.submit(image, file, revision)
 
         def done(told):
             number = told.get("minivess", {}).get("revision")
-            self.standing["revision"], self._key = number, ""
+            self.standing["revision"] = number
             file.unlink(missing_ok=True)
             words = _("Submitted as revision {number}.").format(number=number) if number else _("Submitted.")
             self.show.message(words)
 
         def failed(error):
             if isinstance(error, ServerError) and error.status == 409:
-                self._key = ""
                 words = _(
                     "Somebody else has submitted meanwhile. Your label is kept beside theirs; a reviewer decides. ({words})"
                 )

@@ -35,7 +35,7 @@ from minivess.errors import MinivessError, UnsafeFileError  # noqa: E402
 from minivess.server import background, drafts, images, jobs, labels, review, sessions  # noqa: E402
 from minivess.server.answers import answer_errors  # noqa: E402
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST  # noqa: E402
-from minivess.server.guard import Guard  # noqa: E402
+from minivess.server.guard import PAGE, Guard  # noqa: E402
 from minivess.server.inference import as_job  # noqa: E402
 from minivess.server.labels import with_preconditions  # noqa: E402
 from minivess.server.lifecycle import lifespan  # noqa: E402
@@ -162,7 +162,7 @@ async def _record_refusal(person: Person, what: str) -> None:
 def _add_own(api: FastAPI, people: People) -> None:
     @api.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
-        return RedirectResponse("/openapi.json")  # the pages that show it load their script from another host
+        return RedirectResponse(PAGE)
 
     @api.get("/healthz", tags=["Health"], summary="The process answers")
     async def healthz() -> dict[str, str]:

@@ -1,7 +1,7 @@
 // The page: buttons, keys and words around a review.
 import { Outbox } from './outbox.js'
 import { Review } from './review.js'
-import { Server, formOf } from './server.js'
+import { Server } from './server.js'
 import { Viewer } from './viewer.js'
 
 const $ = (id) => document.getElementById(id)
@@ -54,9 +54,13 @@ async function connect(token, remember) {
     sessionStorage.setItem('minivess.token', token)
     if (remember) localStorage.setItem('minivess.token', token)
   }
-  const outbox = new Outbox(server, {
-    onChange: (count) => { document.title = count ? `(${count} unsent) MinIVess review` : 'MinIVess review' },
-    onRefused: (item, error) => show.message(`${error.message} (It was sent late; look at the place again.)`, true),
+  const { username } = await server.json('GET', '/auth/token/valid')
+  const outbox = new Outbox(server, username, {
+    onChange: (count, kept) => {
+      document.title = count ? `(${count} unsent) MinIVess review` : 'MinIVess review'
+      if (!kept) show.message('This browser has no room left: do not close the page before the server is back.', true)
+    },
+    onRefused: (error) => show.message(`${error.message} (It was sent late; look at the place again.)`, true),
   })
   if (!viewer) {
     viewer = new Viewer($('gl'), $('frame'), {
@@ -66,7 +70,7 @@ async function connect(token, remember) {
     await viewer.start()
   }
   review = new Review(server, viewer, outbox, show)
-  await outbox.send(formOf)
+  await outbox.send()
   $('image').replaceChildren(...images.map((name) => new Option(name)))
   $('connect').hidden = true
   $('work').hidden = false

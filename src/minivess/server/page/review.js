@@ -74,7 +74,7 @@ export class Review {
   }
 
   async next() {
-    await this.outbox.send(formOf)
+    await this.outbox.send()
     const told = await this.server.json('POST', `/review/next?image=${encodeURIComponent(this.image)}`)
     this.take(told.place)
     if (!told.place) this.show.message('No place is left. Submit the mask as the label.')
@@ -115,20 +115,14 @@ export class Review {
     this.list().catch(() => {})
   }
 
-  /** Send something that must not be lost; false where it waits in the outbox. */
+  /** Send something that must not be lost; gives the reply, null where it waits in the outbox. */
   async sent(item) {
-    if (this.outbox.size) await this.outbox.send(formOf)
-    if (!this.outbox.size) {
-      try {
-        this.reply = await this.server.json(item.method, item.path, { body: item.body, form: item.form && formOf(item.form) })
-        return true
-      } catch (error) {
-        if (error.status === 409) await this.changed(error)
-        if (!error.passing && error.status !== 401) throw error
-      }
+    try {
+      return await this.outbox.send(item)
+    } catch (error) {
+      if (error.status === 409) await this.changed(error)
+      throw error
     }
-    this.outbox.add(item)
-    return false
   }
 
   /** Somebody else was faster, or a newer model has drawn the image anew: look again. */
@@ -151,12 +145,13 @@ export class Review {
       viewer.refresh()
       throw new Error('Ask for a place first (N): only inside it something is mended.')
     }
-    const drawn = await grid.pack(viewer.bitmap, place.box)
+    grid.copy(viewer.bitmap, this.held, place.box)
     viewer.bitmap.set(this.held)
-    await grid.unpack(drawn, place.box, viewer.bitmap, this.held)
     viewer.refresh()
-    if (await this.sent({ method: 'POST', path: `${this.address}/draft/draw`, body: { box: place.box, voxels: drawn } })) {
-      await this.apply(this.reply)
+    const drawn = await grid.pack(this.held, place.box)
+    const told = await this.sent({ method: 'POST', path: `${this.address}/draft/draw`, body: { box: place.box, voxels: drawn } })
+    if (told) {
+      await this.apply(told)
       this.show.message('Drawn. U takes it back.')
     } else this.show.message('Drawn. The server does not answer: it is kept here and sent when it is back.', true)
   }
@@ -175,7 +170,7 @@ export class Review {
 
   /** Take back the last step of the draft, or else the last answer. */
   async undo() {
-    await this.outbox.send(formOf)
+    await this.outbox.send()
     const told = await this.server.json('POST', `${this.address}/draft/undo`)
     if (told.step) {
       await this.apply(told)
@@ -199,8 +194,14 @@ export class Review {
 
   async apply(told) {
     if (!told.step) return
-    await this.grid.unpack(told.holds, told.step.box, this.viewer.bitmap, this.held)
-    this.viewer.refresh()
+    const { grid, viewer, held } = this
+    const now = held.slice()
+    await grid.unpack(told.holds, told.step.box, now)
+    grid.within(told.step.box, (at) => { // what the pen did meanwhile comes next, and stays
+      if (viewer.bitmap[at] === held[at]) viewer.bitmap[at] = now[at]
+      held[at] = now[at]
+    })
+    viewer.refresh()
   }
 
   /** Read both masks again. */
@@ -220,7 +221,7 @@ export class Review {
   /** Send the mask as the label of the image; it is made from the label that counted when the image was opened. */
   async submit() {
     const label = new File([await this.viewer.file()], `${this.image}.nii`)
-    const headers = { 'Idempotency-Key': crypto.randomUUID?.() ?? String(Math.random()), 'If-Match': String(this.revision ?? 0) }
+    const headers = { 'If-Match': String(this.revision ?? 0) } // sent twice, the server knows it by its content
     try {
       const form = formOf({ params: '{}', label })
       const path = `/datastore/label?image=${encodeURIComponent(this.image)}&tag=final`
