@@ -16,8 +16,8 @@ SLICE_MANAGERS = (
     "vtkMRMLMarkupsDisplayableManager", "vtkMRMLColorLegendDisplayableManager",
 )  # fmt: skip
 VIEW_MANAGERS = (
-    "vtkMRMLCameraDisplayableManager", "vtkMRMLViewDisplayableManager", "vtkMRMLSegmentationsDisplayableManager3D",
-    "vtkMRMLMarkupsDisplayableManager",
+    "vtkMRMLCameraDisplayableManager", "vtkMRMLViewDisplayableManager", "vtkMRMLModelDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager3D", "vtkMRMLMarkupsDisplayableManager",
 )  # fmt: skip
 
 

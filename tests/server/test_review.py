@@ -152,6 +152,9 @@ def test_pictures_and_heat_maps(lab: Lab) -> None:
     assert 0 < volume.array.max() <= np.log(2) + 1e-3
     released = lab.ask("POST", f"/review/places/{place['id']}/release", "bob").json()
     assert released["state"] == "pending"
+    assert lab.ask("POST", f"/review/places/{place['id']}/take", "bob").json()["by"] == "bob"
+    assert lab.ask("POST", f"/review/places/{place['id']}/take", "ann").status_code == 409
+    lab.ask("POST", f"/review/places/{place['id']}/release", "bob")
 
 
 def test_what_cannot_be_done_is_said(lab: Lab) -> None:

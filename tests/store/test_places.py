@@ -171,3 +171,20 @@ def test_after_any_sequence_answered_places_stay_answered(store: LabelStore) -> 
                     store.places.answer(place.id, verdict, actor=who)
                     answered[place.id] = verdict
         assert {p.id: p.state for p in store.places.answered("a")} == answered
+
+
+def test_a_place_is_chosen_from_the_list_unless_somebody_is_at_it(store: LabelStore) -> None:
+    store.places.propose("a", regions(3.0, 2.0, 1.0), actor="server", about={})
+    first = store.places.next("ann", seconds=60)
+    third = store.places.all("a")[0][2]
+    assert first is not None
+    taken = store.places.take(third.id, "ann", seconds=60)
+    assert (taken.state, taken.holder) == ("leased", "ann")
+    with pytest.raises(ConflictError, match="ann is looking"):
+        store.places.take(third.id, "bob", seconds=60)
+    store.places.answer(third.id, "accepted", actor="ann")
+    with pytest.raises(ConflictError, match="answered by ann"):
+        store.places.take(third.id, "bob", seconds=60)
+    assert store.places.next("ann", seconds=60) == first
+    with pytest.raises(NotFoundError):
+        store.places.take("a:1.77", "ann", seconds=60)

@@ -1,1 +1,5 @@
-"""MinIVess Review: `client` speaks HTTP, `scene` holds what is shown (MRML), `review` is the work at a queue, `panel` is Qt."""
+"""The parts of MinIVess Review.
+
+`client` speaks HTTP, `errands` are what is asked in one go, `worker` runs them in a thread; `scene` holds image and mask, `views` what
+is looked at (both MRML only), `case` the image under review; `review` is the work at a queue, `panel` is Qt.
+"""

@@ -1,12 +1,16 @@
 """Requests to a MinIVess server, or to a stock MONAI Label server as far as that goes; no Qt: it may run in any thread."""
 
+import email.message
 import json
 import threading
 import uuid
+from pathlib import Path
 from urllib.parse import quote
 
 import requests  # comes with Slicer
 from slicer.i18n import tr as _
+
+from .call import CancelledError
 
 
 class ServerError(Exception):
@@ -22,26 +26,6 @@ class ServerError(Exception):
         return self.status in (0, 401, 408, 429) or self.status >= 500
 
 
-class CancelledError(Exception):
-    """The user no longer waits."""
-
-
-class Cancel:
-    """Lets one thread tell another that nobody waits any more."""
-
-    def __init__(self):
-        self._event = threading.Event()
-
-    def cancel(self):
-        """Tell it."""
-        self._event.set()
-
-    def check(self):
-        """Stop here if it was told."""
-        if self._event.is_set():
-            raise CancelledError(_("Cancelled."))
-
-
 class Client:
     """A server and who asks it."""
 
@@ -55,31 +39,33 @@ class Client:
     # ---- any server -------------------------------------------------------------------------------------------------------
 
     def connect(self):
-        """Ask what the server can do: `review` (it has a queue), `models` that segment by themselves, `images`."""
+        """Ask what the server can do: `review` (it has a queue), `models` that segment by themselves, `images` and more."""
         info = self.json("GET", "/info/")
         if "minivess" in info:
             self.person = self.json("GET", "/auth/token/valid")["username"]
         images = sorted(self.json("GET", "/datastore/?output=all").get("objects", {}))
         models = [name for name, model in info.get("models", {}).items() if model.get("type") == "segmentation"]
-        trainers = list(info.get("trainers", {}))
         return {
             "review": "minivess" in info,
             "models": models,
-            "trainers": trainers,
+            "trainers": list(info.get("trainers", {})),
+            "strategies": list(info.get("strategies", {})) or ["random"],
             "images": images,
-            "name": info.get("name", ""),
         }
 
-    def predict(self, image, model, target=None, progress=None, cancel=None):
-        """Let a model segment an image; the mask is written to `target` where one is given."""
+    def next_sample(self, strategy):
+        """Ask which image should be labelled next; "" where none is left."""
+        return self.json("POST", f"/activelearning/{quote(strategy)}", body={}).get("id", "")
+
+    def predict(self, image, model, call, folder=None):
+        """Let a model segment an image, tell how far it is; the mask is written to a file in `folder` where one is given."""
         job = uuid.uuid4().hex
         done = threading.Event()
-        if progress:
-            threading.Thread(target=self._follow, args=(job, done, progress, cancel), daemon=True).start()
+        threading.Thread(target=self._follow, args=(job, done, call), daemon=True).start()
         try:
-            output = "image" if target else "json"
-            path = f"/infer/{quote(model)}?image={quote(image)}&output={output}"
-            self.download("POST", path, target, headers={"X-Request-ID": job}, timeout_s=3600, cancel=cancel)
+            path = f"/infer/{quote(model)}?image={quote(image)}&output={'image' if folder else 'json'}"
+            target = folder and Path(folder) / "mask"
+            return self.download("POST", path, target, call, headers={"X-Request-ID": job}, timeout_s=3600)
         finally:
             done.set()
 
@@ -94,19 +80,23 @@ class Client:
         """Start a training."""
         return self.json("POST", f"/train/{quote(model)}", body={})
 
-    def training(self):
-        """Tell how the training stands, and what the last one achieved."""
+    def training(self, model):
+        """Tell how the training stands, and what it has achieved so far."""
         try:
             status = self.json("GET", "/train/")
         except ServerError as error:
             if error.status != 404:
                 raise
             status = {}
-        return status, self.json("GET", "/info/").get("train_stats", {})
+        return status, self.json("GET", "/info/").get("train_stats", {}).get(model) or {}
 
-    def image_file(self, image, target, cancel=None):
-        """Fetch an image as the server keeps it."""
-        self.download("GET", f"/datastore/image?image={quote(image)}", target, cancel=cancel)
+    def stop_training(self):
+        """Stop it."""
+        self.json("DELETE", "/train/")
+
+    def image_file(self, image, folder, call):
+        """Fetch an image as the server keeps it; gives the file."""
+        return self.download("GET", f"/datastore/image?image={quote(image)}", Path(folder) / "image", call)
 
     # ---- a server with a queue --------------------------------------------------------------------------------------------
 
@@ -114,9 +104,9 @@ class Client:
         """Grid, progress and advice of an image under review."""
         return self.json("GET", f"/review/images/{quote(image)}")
 
-    def volume(self, image, name, target, cancel=None):
+    def volume(self, image, name, target, call):
         """Fetch `volume`, `mask`, `draft/mask` or `heat` as NRRD on the image's grid."""
-        self.download("GET", f"/review/images/{quote(image)}/{name}?format=nrrd", target, cancel=cancel)
+        self.download("GET", f"/review/images/{quote(image)}/{name}?format=nrrd", target, call)
 
     def places(self, image):
         """List the queue, best first."""
@@ -125,6 +115,10 @@ class Client:
     def next_place(self, image):
         """Reserve the next place; its `place` is None where none is left."""
         return self.json("POST", f"/review/next?image={quote(image)}")
+
+    def take(self, place_id):
+        """Reserve a certain place."""
+        return self.json("POST", f"/review/places/{quote(place_id)}/take")
 
     def take_back(self, place_id):
         """Take an answer back."""
@@ -145,14 +139,17 @@ class Client:
         answer = self._ask(method, path, json=body, **options)
         return answer.json() if answer.content else {}
 
-    def download(self, method, path, target, cancel=None, **options):
-        """Write what comes to a file, in pieces; stops where the user no longer waits."""
+    def download(self, method, path, target, call, **options):
+        """Write what comes to a file, in pieces; gives the file, which has the suffix that the server states.
+
+        Stops where the user no longer waits.
+        """
         with self._ask(method, path, stream=True, **options) as answer:
+            target = target and target.with_suffix(target.suffix or _suffix(answer))
             stream = open(target, "wb") if target else None
             try:
                 for piece in answer.iter_content(1 << 18):
-                    if cancel:
-                        cancel.check()
+                    call.check()
                     if stream:
                         stream.write(piece)
             except requests.RequestException as error:
@@ -160,6 +157,7 @@ class Client:
             finally:
                 if stream:
                     stream.close()
+        return target
 
     def _ask(self, method, path, timeout_s=None, **options):
         try:
@@ -172,18 +170,28 @@ class Client:
             raise ServerError(answer.status_code, _words(answer))
         return answer
 
-    def _follow(self, job, done, progress, cancel):
+    def _follow(self, job, done, call):
         """Tell how far a job is until it is over; stop it where the user no longer waits."""
-        while not done.wait(0.5):
+        try:
+            while not done.is_set():
+                call.wait(0.5)
+                try:
+                    call.tell(self.json("GET", f"/jobs/{job}").get("progress", 0.0))
+                except ServerError:
+                    continue  # it has not begun, or this server has no jobs
+        except CancelledError:
             try:
-                if cancel:
-                    cancel.check()
-                progress(self.json("GET", f"/jobs/{job}").get("progress", 0.0))
-            except CancelledError:
-                self._session.delete(f"{self.url}/jobs/{job}", timeout=5)
-                return
-            except (ServerError, requests.RequestException):
-                continue  # it has not begun, or this server has no jobs
+                self.json("DELETE", f"/jobs/{job}")
+            except ServerError:
+                return  # it is over
+
+
+def _suffix(answer):
+    """Of the file that a server sends."""
+    header = email.message.Message()
+    header["Content-Disposition"] = answer.headers.get("Content-Disposition", "")
+    name = header.get_filename() or ""
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
 def _words(answer):

@@ -5,15 +5,24 @@ import os
 import threading
 import uuid
 from pathlib import Path
+from typing import NamedTuple
 
 from .client import ServerError
+
+
+class Sent(NamedTuple):
+    """What became of what was kept: replies and refusals by name, and why the rest is still kept."""
+
+    replies: dict
+    refused: dict
+    stopped: ServerError | None
 
 
 class Outbox:
     """Requests that must not be lost, each with the server and the person it is for. Any thread may use it."""
 
     def __init__(self, path):
-        self._path, self._lock = Path(path), threading.RLock()
+        self._path, self._lock, self._sending = Path(path), threading.RLock(), threading.Lock()
         self.items = json.loads(self._path.read_text()) if self._path.is_file() else []
 
     def __len__(self):
@@ -27,22 +36,19 @@ class Outbox:
         return item["id"]
 
     def send(self, client):
-        """Send what is kept for a server and a person; gives the replies by name, and stops where nobody answers.
-
-        Raises:
-            ServerError: What the server refused for good; it is taken out, and the rest is sent the next time.
-        """
-        replies = {}
-        while (item := self._first(client)) is not None:
-            try:
-                replies[item["id"]] = client.json(item["method"], item["path"], body=item.get("body"), data=item.get("data"))
-            except ServerError as error:
-                if error.passing:
-                    return replies
+        """Send what is kept for a server and a person, until nobody answers; what is refused for good is not kept."""
+        sent = Sent({}, {}, None)
+        with self._sending:  # a thread that was given up may still be at it
+            while (item := self._first(client)) is not None:
+                try:
+                    reply = client.json(item["method"], item["path"], body=item.get("body"), data=item.get("data"))
+                    sent.replies[item["id"]] = reply
+                except ServerError as error:
+                    if error.passing:
+                        return sent._replace(stopped=error)
+                    sent.refused[item["id"]] = error
                 self._drop(item)
-                raise
-            self._drop(item)
-        return replies
+        return sent
 
     def _first(self, client):
         with self._lock:

@@ -13,7 +13,10 @@ from .review import CLICKS, Review
 from .worker import Worker
 
 KEYS = {"N": "next", "A": "accept", "X": "fix", "K": "skip", "U": "undo", "O": "heat"}
-COLUMNS = ("#", "Kind", "Why", "Errors", "State")
+BUTTONS = (
+    "connect", "open", "open_next", "next", "accept", "fix", "skip", "undo", "redo", "heat", "submit", "compare", "train",
+    "cancel",
+)  # fmt: skip
 EDITOR_TAG = "MinIVessReviewEditor"
 
 
@@ -32,7 +35,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = self.ui = self.review = self.parameters = self._link = self._tool = self._clicks = None
-        self._shortcuts = []
+        self._shortcuts, self._places = [], []
 
     def setup(self):
         """Build the panel; nothing is sent anywhere."""
@@ -44,17 +47,21 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = ScriptedLoadableModuleLogic(None)
         self.logic.moduleName = self.moduleName
         folder = Path(slicer.app.slicerUserSettingsFilePath).parent / "MinIVessReview"
-        self.worker = Worker()
+        self.worker, self.aside = Worker(), Worker()
         self.worker.onBusy = self._busy
-        self.review = Review(self.worker, self, folder)
+        self.review = Review(self.worker, self.aside, self, folder)
         self.ui.url.setText(self._setting("url", "http://127.0.0.1:8000"))
         self.ui.token.setText(self._setting("token", ""))
-        for name in ("connect", "open", "next", "accept", "fix", "skip", "undo", "redo", "heat", "submit", "train", "cancel"):
+        for name in BUTTONS:
             getattr(self.ui, name).connect("clicked()", getattr(self, f"on_{name}"))
         for tool in CLICKS:
             getattr(self.ui, f"tool_{tool}").connect("clicked()", lambda tool=tool: self.on_tool(tool))
-        self.ui.queue.setColumnCount(len(COLUMNS))
-        self.ui.queue.setHorizontalHeaderLabels([_(name) for name in COLUMNS])
+        columns = ("#", _("Kind"), _("Why"), _("Errors"), _("State"))
+        self.ui.queue.setColumnCount(len(columns))
+        self.ui.queue.setHorizontalHeaderLabels(columns)
+        self.ui.queue.connect("cellClicked(int,int)", self.on_row)
+        for name in ("opacity", "threshold"):
+            getattr(self.ui, name).connect("valueChanged(double)", self.on_heat_look)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.on_scene_closing)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.on_scene_closed)
         self._link_parameters()
@@ -67,7 +74,9 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._unlink_parameters()
         self.removeObservers()
         self.worker.stop()
-        self.review.close()
+        self.aside.stop()
+        self.review.case.close()
+        self.review.show = self.review.training.show = None  # no circle: a thread's garbage collector must not meet Qt
 
     def enter(self):
         """The module is in front: its keys work."""
@@ -101,14 +110,24 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_open(self):
         """Open the image that is chosen."""
-        if self.review.client and self.ui.image.currentText:
-            then = self.review.next if self.review.server["review"] else None
+        if self.review.errands and self.ui.image.currentText:
+            then = self.review.next if self.review.has_queue else None
             self.review.open(self.ui.image.currentText, then=then)
+
+    def on_open_next(self):
+        """Open the image that is worth it most."""
+        if self.review.errands:
+            self.review.open_next()
 
     def on_next(self):
         """Go to the next place."""
-        if self.review.client:
-            self.review.next()
+        self._leave_editor()
+        self.review.next()
+
+    def on_row(self, row, _column):
+        """Go to the place in a row of the table."""
+        self._leave_editor()
+        self.review.choose(self._places[row])
 
     def on_accept(self):
         """This place is right as it is drawn now."""
@@ -132,24 +151,37 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_redo(self):
         """Do it again."""
-        if self.review.image:
-            self.review.redo()
+        self.review.redo()
 
     def on_heat(self):
         """Show or hide the model's doubt."""
-        if self.review.image:
-            self.review.heat(self.parameters.opacity, self.parameters.threshold)
+        if self.review.case.views.heat_shown:
+            self.review.case.views.hide_heat()
+        else:
+            self.review.case.show_heat(self.ui.opacity.value, self.ui.threshold.value)
+
+    def on_heat_look(self, _value):
+        """A slider of the doubt was moved."""
+        if self.review.case.views.heat_shown:
+            self.review.case.show_heat(self.ui.opacity.value, self.ui.threshold.value)
 
     def on_submit(self):
         """Send the mask as the label."""
-        if self.review.image:
+        if self.review.case.name:
             self._leave_editor()
             self.review.submit()
 
     def on_train(self):
-        """Train on what was reviewed."""
-        if self.review.client:
-            self.review.train()
+        """Train on what was reviewed; or stop the training that is followed."""
+        if self.review.training.running:
+            self.review.training.stop()
+        elif self.review.errands:
+            self.review.training.start(self.review.errands)
+
+    def on_compare(self):
+        """See what the newest model makes of this image."""
+        if self.review.case.name:
+            self.review.compare()
 
     def on_cancel(self):
         """Wait no longer."""
@@ -178,7 +210,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if last >= 0:
             self.review.click(self._tool, node.GetNthControlPointPositionWorld(last))
         if last + 1 >= CLICKS[self._tool]:
-            node.RemoveAllControlPoints()
+            qt.QTimer.singleShot(0, self._forget_points)  # not while the node tells of them
 
     # ---- the scene --------------------------------------------------------------------------------------------------------
 
@@ -216,6 +248,10 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _leave_editor(self):
         self.ui.editor.setActiveEffectByName("")
 
+    def _forget_points(self):
+        if self._clicks is not None:
+            self._clicks.RemoveAllControlPoints()
+
     def _stop_clicks(self):
         if self._clicks is not None:
             self.removeObserver(self._clicks, slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent, self.on_click)
@@ -237,29 +273,39 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def case(self, image):
         """Show which image is open, or that none is."""
-        for name in ("next", "accept", "fix", "skip", "undo", "redo", "heat", "submit", *(f"tool_{t}" for t in CLICKS)):
+        queued = bool(image) and self.review.has_queue
+        for name in ("next", "accept", "skip", "undo", "redo", "heat", *(f"tool_{tool}" for tool in CLICKS)):
+            getattr(self.ui, name).setEnabled(queued)
+        for name in ("fix", "submit", "compare"):
             getattr(self.ui, name).setEnabled(bool(image))
+        self.queue([], None)
         if image:
-            scene = self.review.scene
+            scene = self.review.case.scene
+            self.ui.image.setCurrentText(image)
             self.ui.editor.setSegmentationNode(scene.segmentation)
             self.ui.editor.setSourceVolumeNode(scene.image)
             self.ui.editor.setCurrentSegmentID("vessel")
-            self.editor_node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment)
-            self.editor_node.SetMaskSegmentID("place")
+            inside = slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment
+            self.editor_node.SetMaskMode(inside if queued else slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+            self.editor_node.SetMaskSegmentID("place" if queued else "")
             self.editor_node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
 
     def place(self, place):
         """Show which place is looked at."""
         self._stop_clicks()
-        self.ui.place.setText(f"{place['kind']}: {place['reason']}" if place else "")
+        kinds = _kinds()
+        self.ui.place.setText(f"{kinds.get(place['kind'], place['kind'])}: {place['reason']}" if place else "")
 
     def queue(self, places, current):
         """Fill the table."""
+        self._places, kinds, states = places, _kinds(), _states()
         self.ui.queue.setRowCount(len(places))
         for row, place in enumerate(places):
-            texts = (str(row + 1), place["kind"], place["reason"], f"{place['expected_errors']:.1f}", place["state"])
-            for column, text in enumerate(texts):
-                self.ui.queue.setItem(row, column, qt.QTableWidgetItem(text))
+            kind, state = (words.get(place[name], place[name]) for name, words in (("kind", kinds), ("state", states)))
+            for column, text in enumerate((str(row + 1), kind, place["reason"], f"{place['expected_errors']:.1f}", state)):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(place["reason"])
+                self.ui.queue.setItem(row, column, item)
             if place["id"] == current:
                 self.ui.queue.selectRow(row)
 
@@ -271,8 +317,51 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         share = round(100 * progress["errors_handled"])
         self.ui.progress.setText(text.format(done=progress["answered"], places=progress["places"], share=share, left=words))
 
+    def share(self, share):
+        """Show how far the model is with an image."""
+        self.ui.share.setVisible(True)
+        self.ui.share.setValue(round(100 * share))
+
+    def training(self, words, share):
+        """Show how far a training is."""
+        self.ui.train.setText(_("Stop training"))
+        self.ui.trainingShare.setVisible(True)
+        self.ui.trainingShare.setValue(round(100 * share))
+        self.ui.trainingMessage.setText(words)
+
+    def trained(self, words):
+        """Show what came of a training."""
+        self.ui.train.setText(_("Train"))
+        self.ui.trainingShare.setVisible(False)
+        self.ui.trainingMessage.setText(words)
+
     def _busy(self, busy):
         self.ui.cancel.setEnabled(busy)
+        if not busy:
+            self.ui.share.setVisible(False)
 
     def _setting(self, name, default):
         return slicer.app.userSettings().value(f"MinIVessReview/{name}", default) or default
+
+
+def _kinds():
+    """What the server's words for a kind of place are in the user's language."""
+    return {
+        "gap": _("gap"),
+        "spur": _("spur"),
+        "false merge": _("false merge"),
+        "faint branch": _("faint branch"),
+        "blob": _("blob"),
+        "boundary": _("boundary"),
+    }
+
+
+def _states():
+    return {
+        "pending": _("pending"),
+        "leased": _("taken"),
+        "accepted": _("accepted"),
+        "fixed": _("mended"),
+        "skipped": _("skipped"),
+        "obsolete": _("obsolete"),
+    }

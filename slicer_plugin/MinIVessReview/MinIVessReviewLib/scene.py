@@ -1,4 +1,4 @@
-"""What is in the scene: image, mask, the model's doubt, the frame of the place. MRML only; no HTTP, no Qt.
+"""What is reviewed: an image and its mask in the scene. MRML only; no HTTP, no Qt.
 
 The scene counts in the image's own unit: of a stack in micrometres, 1 mm in Slicer is 1 um, so that Slicer's views and brushes,
 which are made for bodies, work. Voxels are those of the server, also of left-handed images, which Slicer would flip.
@@ -13,15 +13,13 @@ from vtk.util.numpy_support import vtk_to_numpy
 from .voxels import inside, shape_of
 
 VESSEL, PLACE, OLD = "vessel", "place", "before training"
-DOUBT_NATS = 0.2, float(np.log(2))
 
 
 class Scene:
     """The nodes of one image under review."""
 
     def __init__(self):
-        self.image = self.heat = self.segmentation = self.frame = self.colors = None
-        self.held = self._framed = None
+        self.image = self.segmentation = self.held = self._framed = None
         self._seen = -1
 
     # ---- loading ----------------------------------------------------------------------------------------------------------
@@ -30,9 +28,7 @@ class Scene:
         """Show an image and its mask; `affine` takes voxels to RAS in the unit of the scene, the file's own unless given."""
         self.clear()
         self.image = read_volume(volume, name, affine)
-        drawn = read_volume(mask, f"{name} mask", affine, labelmap=True)
-        self.held = slicer.util.arrayFromVolume(drawn) > 0
-        slicer.mrmlScene.RemoveNode(drawn)
+        self.held = read_mask(mask, affine)
         if self.held.shape != slicer.util.arrayFromVolume(self.image).shape:
             raise ValueError(_("The mask of {name} does not have the voxels of its image.").format(name=name))
         self.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{name} vessels")
@@ -51,14 +47,12 @@ class Scene:
 
     def clear(self):
         """Take everything out of the scene that was put there."""
-        for node in (self.frame, self.heat, self.colors, self.segmentation, self.image):
-            if node is not None and slicer.mrmlScene.IsNodePresent(node):
-                slicer.mrmlScene.RemoveNode(node)
+        remove(self.segmentation, self.image)
         self.forget()
 
     def forget(self):
         """Know of no node any more, as after the scene was closed."""
-        self.image = self.heat = self.segmentation = self.frame = self.colors = self.held = self._framed = None
+        self.image = self.segmentation = self.held = self._framed = None
 
     # ---- the mask ---------------------------------------------------------------------------------------------------------
 
@@ -89,10 +83,27 @@ class Scene:
         self.settle()
 
     def apply(self, box, voxels):
-        """Make a box hold voxels, (i, j, k) bool."""
+        """Make a box hold voxels, (i, j, k) bool; what somebody is drawing there meanwhile stays."""
+        pending, window, shown = self.drawn, inside(box), voxels.transpose(2, 1, 0)
+        if pending:
+            now = self.mask()[window]
+            shown = np.where(now != self.held[window], now, shown)
+        self.held[window] = voxels.transpose(2, 1, 0)
+        self._write(VESSEL, box, shown)
+        self.settle(pending)
+
+    def replace(self, mask):
+        """Make the mask another one, (k, j, i) bool."""
+        self.held = mask
+        self.put_back()
+
+    def only_inside(self, box):
+        """Let the Segment Editor draw in this box alone."""
         pending = self.drawn
-        self.held[inside(box)] = voxels.transpose(2, 1, 0)
-        self._write(VESSEL, box, self.held[inside(box)])
+        if self._framed:
+            self._write(PLACE, self._framed, None)
+        self._framed = box
+        self._write(PLACE, box, np.ones(shape_of(box)[::-1], bool))
         self.settle(pending)
 
     def settle(self, pending=False):
@@ -104,7 +115,7 @@ class Scene:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "minivess label")
         try:
             slicer.util.updateVolumeFromArray(node, self.mask().astype(np.uint8))
-            matrix = self._ijk_to_ras()
+            matrix = self.ijk_to_ras()
             if unit == "um":
                 matrix[:3] *= 0.001
             node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
@@ -126,69 +137,16 @@ class Scene:
         both, total = (old & self.held).sum(), old.sum() + self.held.sum()
         return float(2 * both / total) if total else 1.0, int((old != self.held).sum())
 
-    # ---- looking ----------------------------------------------------------------------------------------------------------
-
-    def show_place(self, place, spread=3.0):
-        """Frame a place, bring all views to its middle and so near that it fills a third of them; the 3-D camera looks at it."""
-        box = place["box"]
-        centre, axes, size = self._box_in_scene(box)
-        self._show_frame(centre, axes, size)
-        pending = self.drawn
-        if self._framed:
-            self._write(PLACE, self._framed, None)
-        self._framed = box
-        self._write(PLACE, box, np.ones(shape_of(box)[::-1], bool))
-        self.settle(pending)
-        middle = place.get("centre_ras", centre)
-        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *middle, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
-        crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
-        if crosshair:
-            crosshair.SetCrosshairRAS(*middle)
-        width = spread * max(size)
-        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            x, y, z = node.GetFieldOfView()
-            node.SetFieldOfView(width, width * y / x, z)
-        for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode"):
-            shift = np.array(middle) - camera.GetFocalPoint()
-            camera.SetPosition(*(np.array(camera.GetPosition()) + shift))
-            camera.SetFocalPoint(*middle)
-
-    def show_heat(self, file, affine, opacity=0.5, threshold=DOUBT_NATS[0]):
-        """Lay the model's doubt over the image: entropy in nats, transparent below a threshold, with a legend."""
-        if self.heat is None:
-            self.heat = read_volume(file, _("Doubt (nats)"), affine)
-            self.colors = doubt_colors()
-            display = self.heat.GetDisplayNode()
-            display.SetAndObserveColorNodeID(self.colors.GetID())
-            display.AutoWindowLevelOff()
-            display.SetWindowLevelMinMax(*DOUBT_NATS)
-            display.SetInterpolate(0)
-            display.ApplyThresholdOn()
-            legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(self.heat)
-            legend.SetTitleText(_("Doubt (nats)"))
-            legend.SetVisibility(True)
-        self.heat.GetDisplayNode().SetThreshold(threshold, 1e9)
-        slicer.util.setSliceViewerLayers(foreground=self.heat, foregroundOpacity=opacity)
-
-    def hide_heat(self):
-        """Take the doubt away."""
-        slicer.util.setSliceViewerLayers(foreground=None)
-
-    @property
-    def heat_shown(self):
-        """Whether the doubt is in the views."""
-        composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-        return self.heat is not None and any(c.GetForegroundVolumeID() == self.heat.GetID() for c in composites)
-
     def voxel_of(self, ras):
         """Give the voxel (i, j, k) at a point of the scene; None outside the image."""
-        i, j, k = (int(v) for v in np.round((np.linalg.inv(self._ijk_to_ras()) @ [*ras, 1.0])[:3]))
+        i, j, k = (int(v) for v in np.round((np.linalg.inv(self.ijk_to_ras()) @ [*ras, 1.0])[:3]))
         depth, height, width = self.held.shape
         return (i, j, k) if 0 <= i < width and 0 <= j < height and 0 <= k < depth else None
 
     # ---- inner ------------------------------------------------------------------------------------------------------------
 
-    def _ijk_to_ras(self):
+    def ijk_to_ras(self):
+        """Give the matrix from voxels to the scene, 4 x 4."""
         matrix = vtk.vtkMatrix4x4()
         self.image.GetIJKToRASMatrix(matrix)
         return slicer.util.arrayFromVTKMatrix(matrix)
@@ -196,33 +154,6 @@ class Scene:
     def _whole(self):
         depth, height, width = self.held.shape
         return 0, width, 0, height, 0, depth
-
-    def _box_in_scene(self, box):
-        """Middle, axes (columns) and size of a box in RAS."""
-        matrix = self._ijk_to_ras()
-        low, high = np.array(box[::2]) - 0.5, np.array(box[1::2]) - 0.5
-        centre = (matrix @ [*((low + high) / 2), 1.0])[:3]
-        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-        return centre, matrix[:3, :3] / spacing, (high - low) * spacing
-
-    def _show_frame(self, centre, axes, size):
-        if self.frame is None:
-            self.frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", _("Place"))
-            self.frame.CreateDefaultDisplayNodes()
-            self.frame.SetLocked(True)
-            display = self.frame.GetDisplayNode()
-            display.SetHandlesInteractive(False)
-            display.SetFillVisibility(False)
-            display.SetPropertiesLabelVisibility(False)
-            display.SetSelectedColor(1.0, 0.82, 0.4)
-            display.SetColor(1.0, 0.82, 0.4)
-        pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = axes, centre
-        if np.linalg.det(axes) < 0:
-            pose[:3, 2] *= -1  # a frame looks the same from both sides; markups want right-handed axes
-        self.frame.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(pose))
-        self.frame.SetCenter(*centre)
-        self.frame.SetSize(*size)
 
     def _write(self, segment, box, voxels):
         """Replace what a segment holds in a box by voxels (k, j, i); None empties it."""
@@ -237,12 +168,28 @@ class Scene:
         image.SetExtent(*extent)
         image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
         vtk_to_numpy(image.GetPointData().GetScalars())[:] = np.ravel(values)
-        image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(self._ijk_to_ras()))
+        image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(self.ijk_to_ras()))
         return image
 
     def _stamp(self):
         labelmap = self.segmentation.GetBinaryLabelmapInternalRepresentation(VESSEL)
         return labelmap.GetMTime() if labelmap else 0
+
+
+def read_mask(path, affine=None):
+    """Read a mask, (k, j, i) bool; no node is left in the scene."""
+    node = read_volume(path, "mask", affine, labelmap=True)
+    try:
+        return slicer.util.arrayFromVolume(node) > 0
+    finally:
+        slicer.mrmlScene.RemoveNode(node)
+
+
+def remove(*nodes):
+    """Take nodes out of the scene, if they are still there."""
+    for node in nodes:
+        if node is not None and slicer.mrmlScene.IsNodePresent(node):
+            slicer.mrmlScene.RemoveNode(node)
 
 
 def read_volume(path, name, affine=None, labelmap=False):
@@ -257,16 +204,4 @@ def read_volume(path, name, affine=None, labelmap=False):
     if affine is not None:
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.asarray(affine, float)))
     node.CreateDefaultDisplayNodes()
-    return node
-
-
-def doubt_colors():
-    """From transparent-looking dark to yellow."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLProceduralColorNode", "MinIVess doubt")
-    node.SetAttribute("Category", "MinIVess")
-    node.SetHideFromEditors(False)
-    function = vtk.vtkDiscretizableColorTransferFunction()
-    for value, color in ((0.0, (0.1, 0.0, 0.2)), (0.35, (0.6, 0.1, 0.5)), (0.55, (0.95, 0.5, 0.15)), (0.7, (1.0, 0.95, 0.4))):
-        function.AddRGBPoint(value, *color)
-    node.SetAndObserveColorTransferFunction(function)
     return node

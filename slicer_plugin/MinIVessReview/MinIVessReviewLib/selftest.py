@@ -8,6 +8,7 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 from .scene import Scene
+from .views import Views
 
 
 class MinIVessReviewTest(ScriptedLoadableModuleTest):
@@ -20,7 +21,7 @@ class MinIVessReviewTest(ScriptedLoadableModuleTest):
             files = [self._volume(Path(folder) / f"{name}.nrrd", value) for name, value in (("image", 7), ("mask", 0))]
             scene = Scene()
             scene.load("self test", *files)
-            scene.show_place({"box": [2, 8, 2, 8, 1, 4]})
+            Views(scene).go({"box": [2, 8, 2, 8, 1, 4]})
             scene.apply([2, 8, 2, 8, 1, 4], np.ones((6, 6, 3), bool))
             self.assertEqual(int(scene.mask().sum()), 108)
             scene.save_label(Path(folder) / "label.nii.gz")

@@ -26,3 +26,10 @@ def shape_of(box):
 def inside(box):
     """Index of a box into an array (k, j, i), which is how Slicer gives voxels."""
     return slice(box[4], box[5]), slice(box[2], box[3]), slice(box[0], box[1])
+
+
+def grown(box, share, shape):
+    """Give a box that is larger by a share of its size on each side, within an image of a shape (i, j, k)."""
+    more = [round(share * n) for n in shape_of(box)]
+    sides = zip(box[::2], box[1::2], more, shape, strict=True)
+    return [edge for low, high, n, end in sides for edge in (max(0, low - n), min(end, high + n))]

@@ -95,6 +95,22 @@ class Places:
             )
         return self.get(f"{row['case_id']}:{row['queue']}.{row['rank']}")
 
+    def take(self, place_id: str, holder: str, *, seconds: float) -> Place:
+        """Reserve a certain place, which somebody has chosen from the list.
+
+        Raises:
+            ConflictError: When it was answered, somebody else is looking at it, or a newer model no longer asks.
+            NotFoundError: When there is no such place.
+        """
+        case_id, queue, rank = _parts(place_id)
+        with self._journal.index.transaction() as connection:
+            _refuse(self.get(place_id), "leased", holder)
+            connection.execute(
+                "UPDATE places SET holder = ?, until = ? WHERE case_id = ? AND queue = ? AND rank = ?",
+                (holder, time.time() + seconds, case_id, queue, rank),
+            )
+        return self.get(place_id)
+
     def release(self, place_id: str, holder: str) -> None:
         """Give a place back that one has reserved."""
         case_id, queue, rank = _parts(place_id)

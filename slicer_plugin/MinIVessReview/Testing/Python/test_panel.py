@@ -24,7 +24,7 @@ def connect(widget: Any, lab: Lab, pump: Callable[..., int], url: str = "") -> N
 def open_image(widget: Any, name: str, pump: Callable[..., int]) -> None:
     widget.ui.image.setCurrentText(name)
     widget.ui.open.click()
-    pump(lambda: widget.review.image == name and widget.review.place and not widget.worker.busy, 120)
+    pump(lambda: widget.review.case.name == name and widget.review.place and not widget.worker.busy, 120)
 
 
 def press(widget: Any, qtbot: Any, key: str) -> None:
@@ -41,7 +41,7 @@ def served(lab: Lab, path: str, folder: Path) -> np.ndarray:
 
 def draw(widget: Any, box: list[int]) -> None:
     """What a brush does: voxels of the segment change, and nobody is told."""
-    scene = widget.review.scene
+    scene = widget.review.case.scene
     mask = scene.mask()
     mask[box[4] : box[4] + 2, box[2] : box[2] + 4, box[0] : box[0] + 5] ^= True
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.segmentation, "vessel", scene.image)
@@ -61,7 +61,7 @@ def test_thirty_places_and_a_label_that_is_equal_on_both_sides(
         if len(seen) % 3 == 1:
             press(widget, qtbot, "X")
             draw(widget, place["box"])
-        drawn = widget.review.scene.mask()
+        drawn = widget.review.case.scene.mask()
         press(widget, qtbot, "A")
         pump(lambda: not widget.worker.busy and (widget.review.place or {}).get("id") not in seen)
         i0, i1, j0, j1, k0, k1 = place["box"]
@@ -70,7 +70,8 @@ def test_thirty_places_and_a_label_that_is_equal_on_both_sides(
     assert len(seen) == len(set(seen)) == 10
     assert widget.ui.progress.text.startswith("10 of ")
     np.testing.assert_array_equal(
-        widget.review.scene.mask().transpose(2, 1, 0), served(lab, f"/review/images/{image}/draft/mask?format=nii.gz", tmp_path)
+        widget.review.case.scene.mask().transpose(2, 1, 0),
+        served(lab, f"/review/images/{image}/draft/mask?format=nii.gz", tmp_path),
     )
     widget.ui.submit.click()
     pump(lambda: not widget.worker.busy)
@@ -78,17 +79,17 @@ def test_thirty_places_and_a_label_that_is_equal_on_both_sides(
     label = tmp_path / "label.nii.gz"
     label.write_bytes(get(f"{lab.url}/datastore/label?label={image}&tag=final", lab.token))
     sent, original = nibabel.load(label), nibabel.load(lab.folder / "studies" / f"{image}.nii.gz")
-    np.testing.assert_array_equal(np.asanyarray(sent.dataobj), widget.review.scene.mask().transpose(2, 1, 0))
+    np.testing.assert_array_equal(np.asanyarray(sent.dataobj), widget.review.case.scene.mask().transpose(2, 1, 0))
     np.testing.assert_allclose(sent.affine, original.affine, atol=1e-4)
 
 
 def test_a_path_by_two_clicks_undo_and_redo(widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
     connect(widget, lab, pump)
     open_image(widget, "oblique", pump)
-    scene, place = widget.review.scene, widget.review.place
+    scene, place = widget.review.case.scene, widget.review.place
     before = scene.mask()
     i0, i1, j0, j1, k0, k1 = place["box"]
-    matrix = np.array(widget.review.standing["affine_ras"])
+    matrix = np.array(widget.review.case.standing["affine_ras"])
     widget.ui.tool_path.click()
     for voxel in ((i0 + 2, (j0 + j1) // 2, (k0 + k1) // 2), (i1 - 3, (j0 + j1) // 2, (k0 + k1) // 2)):
         widget._clicks.AddControlPointWorld(*(matrix @ [*voxel, 1])[:3])
@@ -110,7 +111,7 @@ def test_a_path_by_two_clicks_undo_and_redo(widget: Any, lab: Lab, pump: Callabl
 def test_drawing_outside_the_place_is_put_back(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
     connect(widget, lab, pump)
     open_image(widget, "plain", pump)
-    scene, (i0, i1, j0, j1, k0, k1) = widget.review.scene, widget.review.place["box"]
+    scene, (i0, i1, j0, j1, k0, k1) = widget.review.case.scene, widget.review.place["box"]
     before = scene.mask()
     slicer.util.updateSegmentBinaryLabelmapFromArray((~before).astype(np.uint8), scene.segmentation, "vessel", scene.image)
     stroke = scene.strokes(widget.review.place["box"])
@@ -129,7 +130,7 @@ def test_a_scene_closed_in_the_middle_of_a_request(widget: Any, lab: Lab, pump: 
     assert widget.worker.busy
     slicer.mrmlScene.Clear(0)
     pump(lambda: not widget.worker.busy)
-    assert widget.review.image == ""
+    assert widget.review.case.name == ""
     assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     assert not widget.ui.accept.enabled
     open_image(widget, "plain", pump)
@@ -153,7 +154,7 @@ def test_a_server_that_goes_away_costs_nothing(widget: Any, lab: Lab, pump: Call
     place = widget.review.place
     relay.cut()
     draw(widget, place["box"])
-    drawn = widget.review.scene.mask()
+    drawn = widget.review.case.scene.mask()
     widget.ui.accept.click()
     pump(lambda: not widget.worker.busy)
     assert "Your work is kept here" in widget.ui.message.text
@@ -189,11 +190,11 @@ def test_what_was_drawn_survives_the_wrong_key_and_a_closed_scene(
     open_image(widget, "plain", pump)
     place = widget.review.place
     draw(widget, place["box"])
-    drawn = widget.review.scene.mask()
+    drawn = widget.review.case.scene.mask()
     widget.ui.next.click()  # before A
     pump(lambda: not widget.worker.busy)
     assert widget.review.place["id"] == place["id"]
-    np.testing.assert_array_equal(widget.review.scene.mask(), drawn)
+    np.testing.assert_array_equal(widget.review.case.scene.mask(), drawn)
     np.testing.assert_array_equal(
         drawn.transpose(2, 1, 0), served(lab, "/review/images/plain/draft/mask?format=nii.gz", tmp_path)
     )

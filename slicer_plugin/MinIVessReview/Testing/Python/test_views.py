@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import slicer
 from MinIVessReviewLib.scene import Scene
+from MinIVessReviewLib.views import Views
 
 SHAPE = 96, 80, 24
+BOX = [50, 70, 20, 50, 8, 16]
 
 
 def volume(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
@@ -31,16 +33,18 @@ def affine(request: pytest.FixtureRequest) -> np.ndarray:
 
 
 @pytest.fixture
-def scene(affine: np.ndarray, tmp_path: Path) -> Scene:
+def views(affine: np.ndarray, tmp_path: Path) -> Views:
     rng = np.random.default_rng(0)
     x, y, z = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
     tube = np.hypot(y - 40 - 12 * np.sin(x / 14), 3.0 * (z - 12)) < 5
     image = (60 * tube + rng.normal(40, 8, SHAPE)).clip(0, 255).astype(np.uint8)
-    heat = np.where(np.abs(x - 60) < 8, 0.6, 0.05).astype(np.float32) * np.ones(SHAPE, np.float32)
+    heat = (0.65 * np.exp(-(((x - 60) / 9.0) ** 2) - ((y - 34) / 14.0) ** 2) * np.ones(SHAPE)).astype(np.float32)
     files = [volume(tmp_path / f"{n}.nrrd", a, affine) for n, a in (("i", image), ("m", tube.astype(np.uint8)), ("h", heat))]
-    found = Scene()
-    found.load("stack", files[0], files[1], affine)
-    found.show_place({"box": [50, 70, 20, 50, 8, 16]})
+    scene, found = Scene(), None
+    scene.load("stack", files[0], files[1], affine)
+    found = Views(scene)
+    scene.only_inside(BOX)
+    found.go({"box": BOX})
     found.show_heat(files[2], affine)
     return found
 
@@ -49,31 +53,53 @@ def picture(name: str) -> dict[str, np.ndarray]:
     layout = slicer.app.layoutManager()
     if os.environ.get("MINIVESS_PICTURES"):
         layout.save(Path(os.environ["MINIVESS_PICTURES"]) / f"{name}.png")
-    return {view: layout.sliceWidget(view).picture() for view in layout.sliceViewNames()}
+    shown = {view: layout.sliceWidget(view).picture() for view in layout.sliceViewNames()}
+    return {**shown, "3D": layout.threeDWidget(0).threeDView().picture()}
 
 
-def test_all_views_stand_at_the_place_and_show_it(scene: Scene, affine: np.ndarray) -> None:
+def test_all_views_stand_at_the_place_and_show_it(views: Views, affine: np.ndarray) -> None:
+    views.hide_heat()
     middle = (affine @ [59.5, 34.5, 11.5, 1])[:3]
     for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
         matrix = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())
         np.testing.assert_allclose(matrix[:3, 3], middle, atol=1e-6)
         assert node.GetFieldOfView()[0] == pytest.approx(3 * 40)
-    assert scene.voxel_of(middle) in [(i, j, k) for i in (59, 60) for j in (34, 35) for k in (11, 12)]
-    assert scene.voxel_of((-5, 0, 0)) is None
+    assert views.scene.voxel_of(middle) in [(i, j, k) for i in (59, 60) for j in (34, 35) for k in (11, 12)]
+    assert views.scene.voxel_of((-5, 0, 0)) is None
+    camera = slicer.util.getNodesByClass("vtkMRMLCameraNode")[0]
+    np.testing.assert_allclose(camera.GetFocalPoint(), middle)
     shown = picture("place")
     for image in shown.values():
         yellow = (image[..., 0] > 180) & (image[..., 1] > 140) & (image[..., 2] < 140)
         assert yellow.sum() > 50, "the frame is drawn"
 
 
-def test_doubt_is_seen_where_it_is_and_can_be_hidden(scene: Scene) -> None:
+def test_the_vessel_around_the_place_is_seen_in_3d_where_it_is(views: Views, affine: np.ndarray) -> None:
+    points = slicer.util.arrayFromModelPoints(views.surface)
+    i, j, k = (np.linalg.inv(affine) @ np.c_[points, np.ones(len(points))].T)[:3]
+    assert 28 <= i.min() <= 31, "from one size of the place before it"
+    assert 88 <= i.max() <= 91
+    far = np.hypot(j - 40 - 12 * np.sin(i / 14), 3.0 * (k - 12))
+    assert np.abs(far - 5)[(i > 31) & (i < 87)].max() < 2.5, "on the surface of the tube"
+    drawn = picture("place-in-3d")["3D"]
+    red = (drawn[..., 0] > 120) & (drawn[..., 1] < 110) & (drawn[..., 2] < 110)
+    assert red.mean() > 0.01
+    before = views.surface.GetPolyData().GetNumberOfPoints()
+    views.scene.apply(BOX, np.zeros((20, 30, 8), bool))
+    views.show_surface()
+    assert 0 < views.surface.GetPolyData().GetNumberOfPoints() < before
+
+
+def test_doubt_is_seen_where_it_is_with_a_legend_and_can_be_hidden(views: Views) -> None:
     composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
-    assert composite.GetForegroundVolumeID() == scene.heat.GetID()
-    display = scene.heat.GetDisplayNode()
+    assert composite.GetForegroundVolumeID() == views.heat.GetID()
+    display = views.heat.GetDisplayNode()
     assert (display.GetApplyThreshold(), display.GetLowerThreshold()) == (1, pytest.approx(0.2))
     with_doubt = picture("doubt")["Red"]
-    scene.hide_heat()
-    assert not scene.heat_shown
+    views.hide_heat()
+    assert not views.heat_shown
     without = picture("place-alone")["Red"]
-    changed = (np.abs(with_doubt.astype(int) - without).max(-1) > 20).mean()
-    assert 0.02 < changed < 0.6, "a band, not everything"
+    changed = np.abs(with_doubt.astype(int) - without).max(-1) > 20
+    assert 0.02 < changed.mean() < 0.6, "a spot, not everything"
+    legend = changed[:, -60:]
+    assert 0.05 < legend.mean() < 0.9, "a bar and its numbers at the right edge"

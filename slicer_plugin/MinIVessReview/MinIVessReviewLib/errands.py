@@ -1,0 +1,155 @@
+"""What is asked of a server, each in one go: runs in the worker's thread, and knows neither Qt nor the scene."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from slicer.i18n import tr as _
+
+from .call import CancelledError
+from .client import ServerError
+
+FOLLOW_S = 1.0
+
+
+class Opened(NamedTuple):
+    """Files of an image: `base` is the mask without the draft, `heat` the model's doubt; None on a server without a queue."""
+
+    standing: dict
+    volume: Path
+    mask: Path
+    base: Path | None
+    heat: Path | None
+
+
+class Answered(NamedTuple):
+    """What came back after an answer: the stroke's reply, the next place, and why neither has come."""
+
+    stroke: dict | None
+    next: dict | None
+    stopped: ServerError | None
+
+
+class Undone(NamedTuple):
+    """What undo has taken back: a step of the draft, or else an answer, with both masks as they are now."""
+
+    step: dict
+    masks: tuple | None
+
+
+class Errands:
+    """Requests of one person to one server."""
+
+    def __init__(self, client, outbox):
+        self.client, self.outbox, self.server, self.late = client, outbox, {}, []
+
+    def connect(self, _call):
+        """Ask a server what it can do, and send it what it does not have yet."""
+        self.server = self.client.connect()
+        self.send()
+        return self.server
+
+    def send(self, *mine):
+        """Send what is kept; a refusal of one of `mine` is raised, others are noted in `late`."""
+        sent = self.outbox.send(self.client)
+        self.late += [str(error) for name, error in sent.refused.items() if name not in mine]
+        for name in mine:
+            if name in sent.refused:
+                raise sent.refused[name]
+        return sent
+
+    def next_case(self, _call):
+        """Say which image to look at next: that of the best place of all, or what the server's strategy says."""
+        told = self.client.next_place("") if self.server["review"] else {"place": None}
+        if told["place"]:
+            return told["place"]["case"]
+        strategies = self.server["strategies"]
+        return self.client.next_sample("uncertainty" if "uncertainty" in strategies else strategies[0])
+
+    def open(self, image, folder, again, call):
+        """Let the model look at an image where it has not (or `again`), and fetch everything."""
+        model = self.server["models"][0] if self.server["models"] else ""
+        if not self.server["review"]:
+            volume = self.client.image_file(image, folder, call)
+            return Opened({}, volume, self.client.predict(image, _known(model), call, folder), None, None)
+        self.send()
+        standing = self.client.standing(image)
+        if again or not standing["predicted"]:
+            self.client.predict(image, _known(model), call)
+            standing = self.client.standing(image)
+        return Opened(standing, *(self.fetch(image, name, folder, call) for name in ("volume", "draft/mask", "mask", "heat")))
+
+    def fetch(self, image, name, folder, call):
+        """Fetch a volume of an image under review."""
+        target = Path(folder) / f"{name.replace('/', '-')}.nrrd"
+        self.client.volume(image, name, target, call)
+        return target
+
+    def next(self, image, _call):
+        """Reserve the next place."""
+        self.send()
+        return self.client.next_place(image)
+
+    def take(self, place_id, _call):
+        """Reserve a place that was chosen from the list."""
+        self.send()
+        return {"place": self.client.take(place_id)}
+
+    def look(self, image, _call):
+        """List the queue, and tell how the review stands."""
+        return self.client.places(image), self.client.standing(image)
+
+    def answer(self, image, stroke, answer, _call):
+        """Send a stroke and an answer that are kept, and reserve the next place."""
+        sent = self.send(stroke, answer)
+        if answer not in sent.replies:
+            return Answered(None, None, sent.stopped)
+        return Answered(sent.replies.get(stroke), self.client.next_place(image), None)
+
+    def prompt(self, image, stroke, body, _call):
+        """Send a stroke that is kept, then a prompt; gives both replies."""
+        return self.send(stroke).replies.get(stroke), self.client.draft(image, "prompt", body)
+
+    def undo(self, image, answered, held, folder, call):
+        """Take back the last step of the draft, or else the last answer, and then give back the place that is held."""
+        self.send()
+        step = self.client.draft(image, "undo")
+        if step["step"] or not answered:
+            return Undone(step, None)
+        self.client.take_back(answered)
+        if held:
+            self.client.release(held)
+        return Undone(step, tuple(self.fetch(image, name, folder, call) for name in ("draft/mask", "mask")))
+
+    def redo(self, image, _call):
+        """Do again what was taken back."""
+        return self.client.draft(image, "redo")
+
+    def submit(self, image, file, revision, _call):
+        """Send the mask as the label of an image."""
+        sent = self.send()
+        if sent.stopped:
+            raise sent.stopped
+        return self.client.submit(image, file, revision)
+
+    def train(self, call):
+        """Train, tell how far it is, and give what came of it; the training is stopped where nobody waits any more."""
+        trainers = self.server["trainers"]
+        if not trainers:
+            raise ServerError(404, _("This server has nothing to train."))
+        self.client.train(trainers[0])
+        try:
+            while True:
+                status, stats = self.client.training(trainers[0])
+                if status.get("status") not in (None, "RUNNING", "PENDING", "SUBMITTED"):
+                    return status, stats
+                call.tell(stats)
+                call.wait(FOLLOW_S)
+        except CancelledError:
+            self.client.stop_training()
+            raise
+
+
+def _known(model: Any):
+    if not model:
+        raise ServerError(404, _("No model of this server segments by itself."))
+    return model

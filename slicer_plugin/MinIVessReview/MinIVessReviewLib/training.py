@@ -1,0 +1,50 @@
+"""A training on the server: started, followed, stopped. It has a worker of its own: the review goes on meanwhile."""
+
+from slicer.i18n import tr as _
+
+from .call import CancelledError
+
+
+class Training:
+    """`show` is told how it stands: `training(words, share)`, and `trained(words)` when it is over."""
+
+    def __init__(self, worker, show):
+        self.worker, self.show = worker, show
+
+    @property
+    def running(self):
+        """Whether one is followed."""
+        return self.worker.busy
+
+    def start(self, errands):
+        """Train on what was reviewed, and follow it."""
+        self.show.training(_("The training starts ..."), 0.0)
+        self.worker.submit(errands.train, self._done, self._failed, self._progress)
+
+    def stop(self):
+        """Stop it on the server."""
+        self.worker.cancel()
+        self.show.trained(_("The training is stopped."))
+
+    def _progress(self, stats):
+        epochs, epoch = stats.get("epochs") or 0, stats.get("epoch", 0)
+        if epochs and stats.get("state") == "running":
+            words = _("Training: epoch {epoch} of {epochs}").format(epoch=epoch, epochs=epochs)
+            self.show.training(words, min(1.0, epoch / epochs))
+
+    def _done(self, found):
+        status, stats = found
+        if status.get("status", "DONE") != "DONE":
+            details = status.get("details") or [""]
+            self.show.trained(_("The training failed. {words}").format(words=str(details[-1])[:300]))
+            return
+        words = _("The training is done.")
+        if "validation_dice" in stats:
+            scores = _("Dice {before:.3f} before, {after:.3f} now: {state}. Compare shows the difference on this image.")
+            before = stats.get("published_dice_before") or 0.0
+            words += " " + scores.format(before=before, after=stats["validation_dice"], state=stats.get("state", ""))
+        self.show.trained(words)
+
+    def _failed(self, error):
+        if not isinstance(error, CancelledError):
+            self.show.trained(str(error))

@@ -1,0 +1,172 @@
+"""What is looked at: the views at a place, its frame, the vessel around it in 3-D, the model's doubt. MRML only; no HTTP, no Qt."""
+
+import itertools
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import numpy_to_vtk
+
+from .scene import read_volume, remove
+from .voxels import grown, inside
+
+DOUBT_NATS = 0.2, float(np.log(2))
+#: A view shows so many times the size of a place; the 3-D view the vessel so far around it.
+SPREAD = 3.0
+YELLOW, RED = (1.0, 0.82, 0.4), (0.9, 0.28, 0.3)
+
+
+class Views:
+    """What is drawn around the image and the mask of a scene."""
+
+    def __init__(self, scene):
+        self.scene = scene
+        self.forget()
+
+    def forget(self):
+        """Know of no node any more, as after the scene was closed."""
+        self.frame = self.surface = self.heat = self.colors = self.legend = self._box = None
+
+    def clear(self):
+        """Take everything away."""
+        remove(self.frame, self.surface, self.legend, self.heat, self.colors)
+        self.forget()
+
+    # ---- a place ----------------------------------------------------------------------------------------------------------
+
+    def go(self, place):
+        """Frame a place, bring all views to its middle and so near that it fills a third of them; the 3-D camera looks at it."""
+        self._box = place["box"]
+        centre, axes, size = self._in_scene(self._box)
+        self._show_frame(centre, axes, size)
+        self.show_surface()
+        middle = place.get("centre_ras", centre)
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *middle, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
+        crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+        if crosshair:
+            crosshair.SetCrosshairRAS(*middle)
+        width = SPREAD * max(size)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            x, y, z = node.GetFieldOfView()
+            node.SetFieldOfView(width, width * y / x, z)
+        for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode"):
+            away = np.array(camera.GetPosition()) - camera.GetFocalPoint()
+            away *= width / np.tan(np.deg2rad(camera.GetViewAngle() / 2)) / 2 / (np.linalg.norm(away) or 1.0)
+            camera.SetFocalPoint(*centre)
+            camera.SetPosition(*(centre + away))
+            camera.ResetClippingRange()
+
+    def show_surface(self):
+        """Show the vessel around the place in 3-D; of all of a large stack that would take seconds with each change."""
+        if self._box is None:
+            return
+        if self.surface is None:
+            self.surface = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", _("Vessel around the place"))
+            self.surface.CreateDefaultDisplayNodes()
+            self.surface.SetSaveWithScene(False)
+            self.surface.GetDisplayNode().SetColor(*RED)
+        held = self.scene.held
+        window = grown(self._box, (SPREAD - 1) / 2, held.shape[::-1])
+        self.surface.SetAndObservePolyData(_surface(held[inside(window)], window, self.scene.ijk_to_ras()))
+
+    # ---- doubt ------------------------------------------------------------------------------------------------------------
+
+    def show_heat(self, file, affine, opacity=0.5, threshold=DOUBT_NATS[0]):
+        """Lay the model's doubt over the image: entropy in nats, transparent below a threshold, with a legend."""
+        if self.heat is None:
+            self.heat = read_volume(file, _("Doubt (nats)"), affine)
+            self.colors = doubt_colors()
+            display = self.heat.GetDisplayNode()
+            display.SetAndObserveColorNodeID(self.colors.GetID())
+            display.AutoWindowLevelOff()
+            display.SetWindowLevelMinMax(*DOUBT_NATS)
+            display.SetInterpolate(0)
+            display.ApplyThresholdOn()
+        self.heat.GetDisplayNode().SetThreshold(threshold, 1e9)
+        slicer.util.setSliceViewerLayers(foreground=self.heat, foregroundOpacity=opacity)
+        if self.legend is None:
+            self.legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(self.heat)
+            self.legend.SetTitleText(_("Doubt (nats)"))
+            self.legend.SetPosition(0.98, 0.5)
+            self.legend.SetSize(0.14, 0.45)
+        self.legend.SetVisibility(True)  # after the volume is in the views: only then it is drawn
+
+    def hide_heat(self):
+        """Take the doubt away."""
+        slicer.util.setSliceViewerLayers(foreground=None)
+        if self.legend is not None:
+            self.legend.SetVisibility(False)
+
+    @property
+    def heat_shown(self):
+        """Whether the doubt is in the views."""
+        composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        return self.heat is not None and any(c.GetForegroundVolumeID() == self.heat.GetID() for c in composites)
+
+    # ---- inner ------------------------------------------------------------------------------------------------------------
+
+    def _in_scene(self, box):
+        """Middle, axes (columns) and size of a box in RAS."""
+        matrix = self.scene.ijk_to_ras()
+        low, high = np.array(box[::2]) - 0.5, np.array(box[1::2]) - 0.5
+        centre = (matrix @ [*((low + high) / 2), 1.0])[:3]
+        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+        return centre, matrix[:3, :3] / spacing, (high - low) * spacing
+
+    def _show_frame(self, centre, axes, size):
+        if self.frame is None:
+            self.frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", _("Place"))
+            self.frame.CreateDefaultDisplayNodes()
+            self.frame.SetLocked(True)
+            display = self.frame.GetDisplayNode()
+            display.SetHandlesInteractive(False)
+            display.SetFillVisibility(False)
+            display.SetPropertiesLabelVisibility(False)
+            display.SetGlyphSize(0)
+            display.SetUseGlyphScale(False)
+            display.SetSelectedColor(*YELLOW)
+            display.SetColor(*YELLOW)
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = axes, centre
+        if np.linalg.det(axes) < 0:
+            pose[:3, 2] *= -1  # a frame looks the same from both sides; markups want right-handed axes
+        self.frame.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(pose))
+        self.frame.SetCenter(*centre)
+        self.frame.SetSize(*size)
+
+
+def _surface(mask, box, ijk_to_ras):
+    """Give the surface of a mask (k, j, i) that fills a box, in RAS."""
+    padded = np.pad(mask, 1).astype(np.uint8)  # closed at the ends
+    image = vtk.vtkImageData()
+    image.SetDimensions(*padded.shape[::-1])
+    image.SetOrigin(*(low - 1 for low in box[::2]))
+    image.GetPointData().SetScalars(numpy_to_vtk(padded.ravel(), deep=True))
+    edges, smooth = vtk.vtkFlyingEdges3D(), vtk.vtkWindowedSincPolyDataFilter()
+    move, normals = vtk.vtkTransformPolyDataFilter(), vtk.vtkPolyDataNormals()
+    edges.SetInputData(image)
+    edges.SetValue(0, 0.5)
+    edges.ComputeNormalsOff()
+    smooth.SetNumberOfIterations(10)
+    smooth.SetPassBand(0.1)
+    transform = vtk.vtkTransform()
+    transform.SetMatrix(ijk_to_ras.ravel())
+    move.SetTransform(transform)
+    normals.AutoOrientNormalsOn()
+    for before, after in itertools.pairwise((edges, smooth, move, normals)):
+        after.SetInputConnection(before.GetOutputPort())
+    normals.Update()
+    return normals.GetOutput()
+
+
+def doubt_colors():
+    """From a dark purple to yellow."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLProceduralColorNode", "MinIVess doubt")
+    node.SetAttribute("Category", "MinIVess")
+    node.SetHideFromEditors(False)
+    function = vtk.vtkDiscretizableColorTransferFunction()
+    for value, color in ((0.0, (0.1, 0.0, 0.2)), (0.35, (0.6, 0.1, 0.5)), (0.55, (0.95, 0.5, 0.15)), (0.7, (1.0, 0.95, 0.4))):
+        function.AddRGBPoint(value, *color)
+    node.SetAndObserveColorTransferFunction(function)
+    return node
