@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,29 +10,12 @@ import numpy as np
 import pytest
 from dicom.test_series import ORIENTATIONS, volume_of
 
+from contract.stock import copied_app, stock_launch
 from minivess.models import weights_path
-from minivess.server import LabelServer, Launch, prepare_server
+from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
 from minivess.train import copy_bundle, publish
 from minivess.volume import Volume, write_volume
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def stock_launch(app: Path, studies: Path, *conf: str) -> Launch:
-    """MONAI Label's own server, as its documentation starts it."""
-    port = free_port()
-    flags = [word for pair in zip(conf[::2], conf[1::2], strict=True) for word in ("--conf", *pair)]
-    command = [
-        sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", str(studies),
-        "--host", "127.0.0.1", "--port", str(port), *flags,
-    ]  # fmt: skip
-    return Launch(command, {}, f"http://127.0.0.1:{port}", "")
-
-
-def copied_app(folder: Path) -> Path:
-    ignore = shutil.ignore_patterns("model", "logs", "bin", "lib", "__pycache__")
-    return Path(shutil.copytree(ROOT / "monailabel_app", folder / "app", ignore=ignore))
 
 
 def odd_geometries() -> dict[str, Volume]:

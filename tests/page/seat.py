@@ -33,10 +33,9 @@ class Seat:
 
     def choose(self, image: str) -> Seat:
         self.page.select_option("#image", image)
-        self.page.wait_for_function(
-            f"() => window.minivess.review.image === '{image}' && window.minivess.review.place", timeout=120_000
-        )
+        self.page.wait_for_function(f"() => window.minivess.review.image === '{image}'", timeout=120_000)
         self.idle()
+        assert self.place, self.message
         return self
 
     def idle(self) -> None:

@@ -5,6 +5,7 @@ With MINIVESS_PICTURES=FOLDER pictures of the page are left there.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page.seat import Seat
+from page.seat import READY, Seat
+from PIL import Image
 from playwright.sync_api import Browser
 from server.lab import Lab
 
-from minivess.server import LabelServer
+from minivess.server import LabelServer, People, accounts_path
 from minivess.volume import read_volume
 
 
@@ -43,13 +45,13 @@ def test_a_wrong_token_is_told_in_words(seat: Seat) -> None:
 
 
 def test_ten_places_by_keys(seat: Seat) -> None:
-    seat.connect().choose("plain")
+    seat.connect().choose("ten")
     seen = []
     for _ in range(10):
         seen.append(seat.place["id"])
         seat.press("a")
     assert len(set(seen)) == 10
-    answered = seat.lab.ask("GET", "/review/?image=plain&state=accepted&limit=100", "ann").json()
+    answered = seat.lab.ask("GET", "/review/?image=ten&state=accepted&limit=100", "ann").json()
     assert {place["id"] for place in answered["places"]} >= set(seen)
     seat.page.wait_for_function("() => document.getElementById('progress').textContent.startsWith('10 of ')")
     seat.press("u")  # there is no step in the draft: the last answer is taken back
@@ -72,8 +74,7 @@ def test_a_pen_stroke_and_a_path_reach_the_server_voxel_by_voxel(seat: Seat, ima
     assert (drawn != before)[inside].sum() > 5
     np.testing.assert_array_equal(drawn[~inside], before[~inside])
     np.testing.assert_array_equal(drawn, seat.kept(image))
-    if os.environ.get("MINIVESS_PICTURES"):
-        seat.page.screenshot(path=Path(os.environ["MINIVESS_PICTURES"]) / f"page-{image}.png")
+    picture(seat, f"page-{image}")
     seat.press("p")
     middle = (j0 + j1) // 2, (k0 + k1) // 2
     seat.click_voxel((i0 + 2, *middle))
@@ -97,8 +98,160 @@ def test_a_pen_stroke_and_a_path_reach_the_server_voxel_by_voxel(seat: Seat, ima
     np.testing.assert_array_equal(read_volume(label).array, seat.mask())
 
 
+def test_a_whole_sitting(seat: Seat) -> None:
+    """Connect, ten places, a pen, a path, the server restarted in between, submit, reload."""
+    seat.connect().choose("sitting")
+    seen = []
+    for number in range(10):
+        seen.append(seat.place["id"])
+        if number == 3:
+            seat.press("f")
+            seat.stroke()
+            seat.press("Escape")
+            picture(seat, "page")
+        if number == 5:
+            launch, log = seat.lab.server.launch, seat.lab.server.log
+            seat.lab.server.stop()
+            seat.lab.server = LabelServer(launch, log=log).__enter__()
+        if number == 7:
+            i0, i1, j0, j1, k0, k1 = seat.place["box"]
+            seat.press("p")
+            for i in (i0 + 2, i1 - 3):
+                seat.click_voxel((i, (j0 + j1) // 2, (k0 + k1) // 2))
+            assert "path" in seat.message, seat.message
+            picture(seat, "page-path")
+            seat.press("Escape")
+        seat.press("a")
+    assert len(set(seen)) == 10
+    states = {p["id"]: p["state"] for p in seat.lab.ask("GET", "/review/?image=sitting&limit=500", "ann").json()["places"]}
+    assert [states[name] for name in seen].count("fixed") == 2
+    assert [states[name] for name in seen].count("accepted") == 8
+    seat.page.click("#submit")
+    seat.idle()
+    assert "Submitted as revision" in seat.message
+    mask = seat.mask()
+    seat.page.reload()
+    seat.page.wait_for_function("() => window.minivess.review?.image === 'sitting'", timeout=120_000)
+    seat.idle()
+    assert seat.page.inner_text("#progress").startswith("10 of ")
+    assert (seat.place or {}).get("id") not in seen
+    np.testing.assert_array_equal(seat.mask(), mask)
+    label = seat.lab.folder / "sitting-label.nii.gz"
+    label.write_bytes(seat.lab.ask("GET", "/datastore/label?label=sitting&tag=final", "ann").content)
+    np.testing.assert_array_equal(read_volume(label).array, mask)
+
+
+def test_a_place_is_chosen_from_the_list_and_an_answered_one_only_looked_at(seat: Seat) -> None:
+    seat.connect().choose("listed")
+    first = seat.place["id"]
+    row = seat.page.locator("#queue tr").nth(4)
+    chosen = row.get_attribute("data-id")
+    row.get_by_role("button").press("Enter")
+    seat.idle()
+    assert seat.place["id"] == chosen != first
+    assert row.get_attribute("aria-current") == "true"
+    seat.press("a")
+    assert seat.lab.ask("GET", f"/review/places/{chosen}", "ann").json()["state"] == "accepted"
+    assert seat.place["id"] == first
+    seat.page.locator(f'#queue tr[data-id="{chosen}"] button').click()
+    seat.idle()
+    assert "answered: accepted, by ann" in seat.message
+    assert seat.place is None
+    seat.press("n")
+    assert seat.place["id"] == first
+    seat.page.click("#nextImage")
+    seat.page.wait_for_function(READY, timeout=120_000)
+
+
+def test_a_stroke_that_leaves_the_picture_is_not_lost_and_nothing_accepted_is_drawn_over(seat: Seat) -> None:
+    seat.connect().choose("torn")
+    place = seat.place
+    before = seat.mask()
+    seat.press("f")
+    x, y = seat.middle()
+    box = seat.page.locator("#gl").bounding_box()
+    seat.page.mouse.move(x, y)
+    seat.page.mouse.down()
+    seat.page.mouse.move(x + 12, y + 40, steps=5)
+    seat.page.mouse.move(box["x"] + box["width"] + 40, y + 40, steps=5)
+    seat.page.mouse.up()  # beside the picture: the viewer tells of no stroke
+    drawn = seat.mask()
+    i0, i1, j0, j1, k0, k1 = place["box"]
+    inside = np.zeros(drawn.shape, bool)
+    inside[i0:i1, j0:j1, k0:k1] = True
+    assert (drawn != before)[inside].any()
+    seat.press("Escape")
+    seat.press("a")
+    assert seat.lab.ask("GET", f"/review/places/{place['id']}", "ann").json()["state"] == "fixed"
+    np.testing.assert_array_equal(seat.kept("torn", "mask")[inside], drawn[inside])
+    accepted = seat.mask()
+    seat.page.evaluate("(place) => { const { review } = window.minivess; return review.then(() => review.take(place)) }", place)
+    seat.press("f")
+    seat.stroke()  # over the accepted place
+    np.testing.assert_array_equal(seat.mask()[inside], accepted[inside])
+
+
+def test_a_token_that_is_no_good_any_more_is_asked_for_and_work_is_kept(seat: Seat) -> None:
+    people = People(accounts_path(seat.lab.folder))
+    seat.lab.tokens["dan"] = people.add("dan", "annotator")
+    seat.who = "dan"
+    seat.connect().choose("token")
+    place = seat.place
+    people.remove("dan")
+    seat.press("a")
+    assert seat.page.is_visible("#connect")
+    assert "token is not valid" in seat.page.inner_text("#progress")
+    seat.lab.tokens["dan"] = people.add("dan", "annotator")
+    seat.page.fill("#token", seat.lab.tokens["dan"])
+    seat.page.click("#connect button")
+    seat.page.wait_for_function(
+        f"() => {{ const p = window.minivess.review.place; return p && p.id !== '{place['id']}' }}", timeout=60_000
+    )
+    assert seat.page.evaluate("() => window.minivess.review.image") == "token"
+    assert seat.lab.ask("GET", f"/review/places/{place['id']}", "dan").json()["state"] == "accepted"
+
+
+def test_an_image_that_was_deleted_is_told_and_the_mask_can_be_saved(seat: Seat) -> None:
+    seat.connect().choose("gone")
+    seat.press("f")
+    seat.stroke()
+    mask = seat.mask()
+    (seat.lab.folder / "studies" / "gone.nii.gz").unlink()
+    seat.lab.ask("GET", "/datastore/?output=all", "ann")
+    seat.press("a")
+    assert "gone" in seat.message
+    with seat.page.expect_download() as download:
+        seat.page.click("#save")
+    saved = seat.lab.folder / "saved.nii"
+    download.value.save_as(saved)
+    np.testing.assert_array_equal(read_volume(saved).array, mask)
+
+
+def test_on_a_tablet_by_touch(chromium: Browser, lab: Lab) -> None:
+    context = chromium.new_context(viewport={"width": 820, "height": 1180}, has_touch=True)
+    seat = Seat(context.new_page(), lab).connect().choose("touch")
+    before, place = seat.mask(), seat.place
+    seat.page.locator('label:has(input[value="pen"])').tap()
+    x, y = seat.middle()
+    devtools = context.new_cdp_session(seat.page)
+    for kind, dx in (("touchStart", 0), ("touchMove", 10), ("touchMove", 25), ("touchMove", 40), ("touchEnd", 0)):
+        points = [] if kind == "touchEnd" else [{"x": x + dx, "y": y + dx / 4}]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        seat.page.wait_for_timeout(60)  # the viewer waits whether it is a gesture of two fingers
+    seat.page.wait_for_function("() => document.getElementById('message').textContent.startsWith('Drawn')")
+    seat.idle()
+    drawn = seat.mask()
+    assert (drawn != before).any()
+    np.testing.assert_array_equal(drawn, seat.kept("touch"))
+    picture(seat, "page-tablet")
+    seat.page.locator("#accept").tap()
+    seat.page.wait_for_function(f"() => window.minivess.review.place && window.minivess.review.place.id !== '{place['id']}'")
+    assert lab.ask("GET", f"/review/places/{place['id']}", "ann").json()["state"] == "fixed"
+    context.close()
+
+
 def test_a_server_that_went_away_costs_nothing(seat: Seat) -> None:
-    seat.connect().choose("plain")
+    seat.connect().choose("away")
     place = seat.place
     launch, log = seat.lab.server.launch, seat.lab.server.log
     seat.lab.server.stop()
@@ -106,28 +259,29 @@ def test_a_server_that_went_away_costs_nothing(seat: Seat) -> None:
     seat.stroke()
     assert "kept here" in seat.message
     drawn = seat.mask()
+    assert drawn.any()
     seat.press("a")
     assert "Your answer is kept here" in seat.message
     assert "(2 unsent)" in seat.page.title()
     seat.lab.server = LabelServer(launch, log=log).__enter__()
     seat.page.evaluate("() => sessionStorage.clear()")
-    Seat(seat.page, seat.lab, "bob").connect().choose("plain")  # somebody else at the same browser sends nothing of it
+    Seat(seat.page, seat.lab, "bob").connect().choose("away")  # somebody else at the same browser sends nothing of it
     assert seat.lab.ask("GET", f"/review/places/{place['id']}", "ann").json()["state"] == "leased"
     seat.page.evaluate("() => sessionStorage.clear()")
-    seat.connect().choose("plain")  # what was kept is sent
+    seat.connect().choose("away")  # what was kept is sent
     assert "unsent" not in seat.page.title()
     told = seat.lab.ask("GET", f"/review/places/{place['id']}", "ann").json()
     assert (told["state"], told["by"]) == ("fixed", "ann")
     i0, i1, j0, j1, k0, k1 = place["box"]
-    np.testing.assert_array_equal(seat.kept("plain", "mask")[i0:i1, j0:j1, k0:k1], drawn[i0:i1, j0:j1, k0:k1])
+    np.testing.assert_array_equal(seat.kept("away", "mask")[i0:i1, j0:j1, k0:k1], drawn[i0:i1, j0:j1, k0:k1])
 
 
 def test_somebody_else_was_faster(seat: Seat) -> None:
-    seat.connect().choose("oblique")
+    seat.connect().choose("faster")
     place = seat.place
     lab = seat.lab
     lab.ask("POST", f"/review/places/{place['id']}/release", "ann")
-    taken = lab.ask("POST", "/review/next?image=oblique", "bob").json()["place"]
+    taken = lab.ask("POST", "/review/next?image=faster", "bob").json()["place"]
     assert taken["id"] == place["id"]
     assert lab.ask("POST", f"/review/places/{place['id']}/answer", "bob", data={"verdict": "accepted"}).status_code == 200
     seat.press("a")
@@ -142,7 +296,28 @@ def test_nothing_serious_stands_in_the_way_of_anybody(seat: Seat, look: str) -> 
     assert serious(seat) == []
     seat.connect()
     seat.press("o")
+    assert seat.page.is_visible("#legend")
     assert serious(seat) == []
+    picture(seat, f"page-{look}")
+    seat.press("o")
+    assert not seat.page.is_visible("#legend")
+
+
+def test_the_mask_is_hidden_and_shown(seat: Seat) -> None:
+    seat.connect().choose("plain")
+    red = []
+    for pressed in ("true", "false", "true"):
+        assert seat.page.get_attribute("#mask", "aria-pressed") == pressed
+        shot = np.asarray(Image.open(io.BytesIO(seat.page.locator("#gl").screenshot())).convert("RGB")).astype(int)
+        red.append((shot[..., 0] - shot[..., 1] > 40).sum())
+        seat.press("m")
+    assert red[0] == red[2] > 500
+    assert red[1] < red[0] / 20
+
+
+def picture(seat: Seat, name: str) -> None:
+    if os.environ.get("MINIVESS_PICTURES"):
+        seat.page.screenshot(path=Path(os.environ["MINIVESS_PICTURES"]) / f"{name}.png")
 
 
 def serious(seat: Seat) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from minivess.errors import ConflictError, InputError, NotFoundError
 from minivess.models import ModelRef, Prediction, binary_entropy
 from minivess.review.accepted import lay_under, pack, unpack
 from minivess.review.desk import ReviewDesk
+from minivess.review.ranker import ENOUGH_ANSWERS
 from minivess.review.region import Region
 from minivess.store import LabelStore
 from minivess.volume import Volume, read_volume, write_volume
@@ -200,3 +201,30 @@ def test_an_image_that_was_exchanged_is_asked_about_anew(desk: ReviewDesk) -> No
         desk.mask("a")
     assert desk.take_in("a", predicted(image(desk), 1, "one"), actor="server", count=2)
     assert desk.mask("a")[0].array.any()
+
+
+def test_places_are_ranked_again_where_that_may_change_something(desk: ReviewDesk) -> None:
+    desk.take_in("a", predicted(image(desk), 1, "one"), actor="server")
+    box = {"box": [0, 8, 0, 8, 0, 2], "kind": "gap", "model": "one"}
+    desk.store.places.propose("a", [{**box, "expected_errors": 200.0 - n} for n in range(100)], actor="server", about={})
+    may = []
+    for _ in range(95):
+        place = desk.store.places.next("ann", seconds=60)
+        assert place is not None
+        may.append(desk.may_rank_again(desk.store.places.answer(place.id, "accepted", actor="ann")))
+    assert not any(may[: ENOUGH_ANSWERS - 1]), "too few answers to learn from"
+    assert all(may[ENOUGH_ANSWERS - 1 :])
+    desk.store.places.propose("a", [{**box, "expected_errors": 1.0}] * 12, actor="server", about={})
+    for place in desk.store.places.all("a", states=("pending",))[0][:9]:
+        assert not desk.may_rank_again(desk.store.places.answer(place.id, "accepted", actor="ann")), "it was just ranked"
+    assert desk.store.places.count_answers() == {"a": 104}
+
+
+def test_what_a_prediction_says_is_looked_over_once(desk: ReviewDesk) -> None:
+    desk.take_in("a", predicted(image(desk), 1, "one"), actor="server")
+    survey = desk.sights.get("a").survey
+    work(desk, "ann", 3)
+    desk.fill("a", actor="server")
+    assert desk.sights.get("a").survey is survey
+    desk.take_in("a", predicted(image(desk), 2, "two"), actor="server")
+    assert desk.sights.get("a").survey is not survey

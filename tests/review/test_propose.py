@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from review.drawing import tube
@@ -11,12 +13,20 @@ from minivess.review.picture import region_picture
 from minivess.review.places import GLANCE_UM, choose_boxes
 from minivess.review.propose import Proposal, propose
 from minivess.review.ranker import ENOUGH_ANSWERS, Answers, rank, rule
+from minivess.review.survey import look_over
 from minivess.review.suspicion import significant_error
 from minivess.volume import Volume
 
 SPACING = (1.0, 1.0, 5.0)
 SHAPE = (120, 90, 16)
 LINE = ((5, 45, 8), (115, 45, 8))
+
+
+def proposed(probability: np.ndarray, contrast: np.ndarray | None = None, **options: Any) -> Proposal:
+    prediction = prediction_of(probability)
+    contrast = probability.astype(np.float32) if contrast is None else contrast
+    mask = prediction.mask.array > 0
+    return propose(look_over(prediction.probability, mask, contrast, threshold=prediction.threshold), **options)
 
 
 def prediction_of(probability: np.ndarray) -> Prediction:
@@ -38,7 +48,7 @@ def stack(gap: slice = slice(50, 66), doubt: float = 0.35) -> np.ndarray:
 @pytest.fixture(scope="module")
 def proposal() -> Proposal:
     p = stack()
-    return propose(prediction_of(p), p.astype(np.float32), count=6)
+    return proposed(p, count=6)
 
 
 def test_suspicion_leaves_outlines_alone() -> None:
@@ -103,9 +113,9 @@ def test_places_are_named_in_words_and_lie_where_they_say(proposal: Proposal) ->
 
 def test_answered_places_do_not_come_back() -> None:
     p = stack()
-    prediction, answered = prediction_of(p), []
+    answered = []
     for _ in range(4):
-        found = propose(prediction, p.astype(np.float32), count=2, reviewed=answered).regions
+        found = proposed(p, count=2, reviewed=answered).regions
         for region in found:
             new = np.zeros(SHAPE, bool)
             new[region.slices] = True
@@ -114,26 +124,24 @@ def test_answered_places_do_not_come_back() -> None:
             assert new.sum() >= 0.45 * np.prod([s.stop - s.start for s in region.slices])
         answered += [region.box for region in found]
     everything = (0, SHAPE[0], 0, SHAPE[1], 0, SHAPE[2])
-    assert propose(prediction, p.astype(np.float32), reviewed=[everything]).regions == ()
+    assert proposed(p, reviewed=[everything]).regions == ()
 
 
 def test_density_asks_for_smaller_places() -> None:
     p = stack()
-    mass, density = (
-        propose(prediction_of(p), p.astype(np.float32), count=3, order=order).regions for order in ("mass", "density")
-    )
+    mass, density = (proposed(p, count=3, order=order).regions for order in ("mass", "density"))
     size = lambda regions: np.mean([np.prod([s.stop - s.start for s in r.slices]) for r in regions])  # noqa: E731
     assert size(density) < 0.6 * size(mass)
 
 
 def test_a_model_that_is_lost_says_retrain_first() -> None:
     p = np.random.default_rng(0).uniform(0.3, 0.6, SHAPE)
-    assert "retrain first" in propose(prediction_of(p), p.astype(np.float32), count=1).retrain_first
+    assert "retrain first" in proposed(p, count=1).retrain_first
 
 
 def test_a_sure_model_expects_little() -> None:
     sure, unsure = tube(SHAPE, LINE, radius=5).astype(float), stack()
-    expected = [propose(prediction_of(p), p.astype(np.float32), count=1).regions[0].expected_errors for p in (sure, unsure)]
+    expected = [proposed(p, count=1).regions[0].expected_errors for p in (sure, unsure)]
     assert expected[0] < 0.5 * expected[1]
 
 
@@ -201,4 +209,4 @@ def test_boxes_end_where_nothing_is_left() -> None:
 def test_the_microscopes_contrast_can_be_used() -> None:
     image = np.random.default_rng(0).gamma(2.0, 50.0, SHAPE).astype(np.uint16)
     contrast = fit_scaling(image, "two_photon").apply(image)
-    assert propose(prediction_of(stack()), contrast, count=1).regions
+    assert proposed(stack(), contrast, count=1).regions

@@ -1,4 +1,4 @@
-"""What is looked at: the views at a place, its frame, the vessel around it in 3-D, the model's doubt. MRML only; no HTTP, no Qt."""
+"""What is looked at: the views at a place, its frame, the vessel around it, the doubt. MRML only; no HTTP, no Qt."""
 
 import itertools
 

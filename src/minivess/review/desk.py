@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from minivess.errors import ConflictError, InputError
 from minivess.models import Prediction, binary_entropy
-from minivess.models.normalise import fit_scaling
 from minivess.paths import atomic_file
 from minivess.review.accepted import as_box, lay_under, pack
 from minivess.review.cells import FEATURES
@@ -22,16 +21,16 @@ from minivess.review.kept import KeptPredictions
 from minivess.review.lessons import lesson_of
 from minivess.review.places import Order
 from minivess.review.propose import Proposal, propose, useless
-from minivess.review.ranker import Answers
+from minivess.review.ranker import ENOUGH_ANSWERS, ENOUGH_VOLUMES, Answers
 from minivess.review.region import slices_of
-from minivess.review.sight import Sights
+from minivess.review.sight import Sight, Sights
 from minivess.store import LabelStore, Place
 from minivess.uncertainty import Zones
 from minivess.volume import Volume
 
 logger = logging.getLogger(__name__)
 
-#: After so many answers of a queue the places that are left are ranked again.
+#: After so many answers of a queue the places that are left are ranked again, and when fewer are left.
 RANK_AGAIN_AFTER = 10
 
 
@@ -61,8 +60,7 @@ class ReviewDesk:
         self.kept = KeptPredictions(folder / "predictions")
         self._lessons = folder / "lessons"
         self.read = read
-        self._modality = modality
-        self.sights = Sights(store, self.kept, read, modality)
+        self.sights = Sights(store, self.kept, read, modality, self._low)
         self._asking = Lock()  # two people who ask a new model at once do not both make a queue
 
     def take_in(self, image_id: str, prediction: Prediction, *, actor: str, count: int = 100, order: Order = "mass") -> bool:
@@ -81,8 +79,10 @@ class ReviewDesk:
             image = self.read(image_id)
             if self.kept.has(image_id, image, prediction.model):
                 return False
-            self._ask(image_id, image, prediction, actor=actor, count=count, order=order)
+            sight = self.sights.of(image, prediction)
+            self._ask(image_id, sight, actor=actor, count=count, order=order)
             self.kept.put(image_id, image, prediction)  # last: after a crash in between the model is asked again
+            self.sights.keep(image_id, sight)
             return True
 
     def fill(self, image_id: str, *, actor: str, count: int = 100, order: Order = "mass") -> Proposal:
@@ -92,23 +92,13 @@ class ReviewDesk:
             NotFoundError: When there is no such image, or no prediction of it.
             StoreError: When the queue cannot be kept.
         """
-        image = self.read(image_id)
         with self._asking:
-            return self._ask(image_id, image, self.kept.get(image_id, image), actor=actor, count=count, order=order)
+            return self._ask(image_id, self.sights.get(image_id), actor=actor, count=count, order=order)
 
-    def _ask(self, image_id: str, image: Volume, prediction: Prediction, *, actor: str, count: int, order: Order) -> Proposal:
-        answered = self.store.places.answered(image_id)
-        zones = self.zones_of(prediction.model.weights_sha256)
-        proposal = propose(
-            prediction,
-            self._contrast(image),
-            count=count,
-            order=order,
-            reviewed=[as_box(place.region["box"]) for place in answered],
-            answers=self._answers(image_id),
-            low=zones.lower if zones else MIGHT_BE,
-        )
-        model = prediction.model.weights_sha256
+    def _ask(self, image_id: str, sight: Sight, *, actor: str, count: int, order: Order) -> Proposal:
+        reviewed = [as_box(place.region["box"]) for place in self.store.places.answered(image_id)]
+        proposal = propose(sight.survey, count=count, order=order, reviewed=reviewed, answers=self._answers(image_id))
+        model, zones = sight.model, self.zones_of(sight.model)
         about = {
             "model": model,
             "ranked_by": proposal.ranked_by,
@@ -152,11 +142,19 @@ class ReviewDesk:
         return {"retrain_first": useless(sight.errors_per_predicted_voxel), "zones": zones.sentence() if zones else ""}
 
     def may_rank_again(self, place: Place) -> bool:
-        """Tell whether enough places of its queue were answered to rank the others again."""
+        """Tell whether ranking the places that are left again may change something.
+
+        Enough of its queue was answered, and there is enough to learn from; or few are left, and there may be more.
+        """
         queue = place.id.rpartition(".")[0]
         if place.region.get("model") != self.kept.model(place.case):
             return False
-        return sum(p.id.rpartition(".")[0] == queue for p in self.store.places.answered(place.case)) >= RANK_AGAIN_AFTER
+        if sum(p.id.rpartition(".")[0] == queue for p in self.store.places.answered(place.case)) < RANK_AGAIN_AFTER:
+            return False
+        answers = self.store.places.count_answers()
+        own, others = answers.pop(place.case, 0), len(answers)
+        left = self.store.places.all(place.case, states=("pending", "leased"), limit=0)[1]
+        return own >= ENOUGH_ANSWERS or others >= ENOUGH_VOLUMES or left < RANK_AGAIN_AFTER
 
     def ground(self, image_id: str) -> object:
         """Give a value that changes whenever :meth:`mask` does: another prediction, an answer, one that was taken back."""
@@ -205,7 +203,7 @@ class ReviewDesk:
 
     def _learn(self, place: Place, shown: NDArray[np.bool_], accepted: NDArray[np.bool_]) -> None:
         sight = self.sights.get(place.case)
-        lesson = lesson_of(sight.cells, as_box(place.region["box"]), shown, accepted, sight.image.spacing_um)
+        lesson = lesson_of(sight.survey.cells, as_box(place.region["box"]), shown, accepted, sight.image.spacing_um)
         path = self._lessons / f"{place.id.replace(':', '@')}.npz"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -229,8 +227,9 @@ class ReviewDesk:
         volumes = {case: _as_answers(lessons) for case, lessons in by_case.items()}
         return Answers.joined(volumes.pop(image_id, None), list(volumes.values()))
 
-    def _contrast(self, image: Volume) -> NDArray[np.float32]:
-        return fit_scaling(image.array, self._modality).apply(image.array)
+    def _low(self, model: str) -> float:
+        zones = self.zones_of(model)
+        return zones.lower if zones else MIGHT_BE
 
 
 def _as_answers(lessons: list[tuple[NDArray[np.float32], NDArray[np.float64]]]) -> Answers:

@@ -27,7 +27,7 @@ class KeptPredictions:
         """Keep a prediction in place of an older one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         about = json.dumps({"image": _hash(image), "model": prediction.model.to_json(), "threshold": prediction.threshold})
-        probability = _halved(prediction.probability.array, np.float32(prediction.threshold))
+        probability = halved(prediction.probability.array, prediction.threshold)
         with atomic_file(self._path(image_id)) as temporary, temporary.open("wb") as stream:
             np.savez(stream, probability=probability, about=np.array(about))
 
@@ -76,13 +76,13 @@ def _hash(image: Volume) -> str:
     return digest.hexdigest()
 
 
-def _halved(probability: NDArray[np.float32], threshold: np.float32) -> NDArray[np.float16]:
+def halved(probability: NDArray[np.float32], threshold: float) -> NDArray[np.float16]:
     """Round to half precision, but never across the threshold: the mask that people have seen stays what it was."""
     half = probability.astype(np.float16)
     above = np.float16(threshold)
-    if np.float32(above) < threshold:
+    if np.float32(above) < np.float32(threshold):
         above = np.nextafter(above, np.float16(1))
-    vessel = probability >= threshold
+    vessel = probability >= np.float32(threshold)
     half[vessel] = np.maximum(half[vessel], above)
     half[~vessel] = np.minimum(half[~vessel], np.nextafter(above, np.float16(0)))
     return half

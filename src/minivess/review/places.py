@@ -83,7 +83,7 @@ def in_voxels(box: Box, cells: Cells, shape: tuple[int, int, int]) -> Box:
     return x0, x1, y0, y1, z0, z1
 
 
-def describe(box: Box, errors: float, findings: Sequence[Finding], volume: Volume, suspicion: NDArray[np.float32]) -> Region:
+def describe(box: Box, errors: float, findings: Sequence[Finding], volume: Volume, suspicion: NDArray[np.float16]) -> Region:
     """Say what a box is worth looking at for.
 
     Args:

@@ -8,15 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.models import Prediction
-from minivess.review.cells import Cells, cut_in_cells, sum_cells
-from minivess.review.findings import MIGHT_BE, find, might_be_vessel
-from minivess.review.graph import vessel_graph
+from minivess.review.cells import Cells, sum_cells
 from minivess.review.places import Order, choose_boxes, describe, in_voxels
 from minivess.review.ranker import Answers, rank
 from minivess.review.region import Box, Region
-from minivess.review.suspicion import significant_error
-from minivess.uncertainty import expected_errors_per_predicted_voxel
+from minivess.review.survey import Survey
 
 #: From so many expected errors per predicted voxel on, a queue of places is no help.
 RETRAIN_FIRST = 0.5
@@ -40,36 +36,24 @@ class Proposal:
 
 
 def propose(
-    prediction: Prediction,
-    contrast: NDArray[np.float32],
-    *,
-    count: int = 100,
-    order: Order = "mass",
-    reviewed: Iterable[Box] = (),
-    answers: Answers | None = None,
-    low: float = MIGHT_BE,
+    survey: Survey, *, count: int = 100, order: Order = "mass", reviewed: Iterable[Box] = (), answers: Answers | None = None
 ) -> Proposal:
     """Choose the places of a volume that a person should look at.
 
     Args:
-        prediction: What the model thinks of it.
-        contrast: (x, y, z) the image as the model sees it.
+        survey: What its prediction says, from :func:`minivess.review.survey.look_over`.
         count: How many places at most.
         order: ``"mass"``: most errors per decision. ``"density"``: most errors per volume.
         reviewed: Boxes that were answered; they do not come back.
         answers: What was found in answered places, here and in other volumes.
-        low: Probability from which a voxel might be vessel; the lower bound of the ambiguous zone where one was calibrated.
     """
-    volume, spacing_um = prediction.probability, prediction.probability.spacing_um
-    probability, mask = volume.array, prediction.mask.array > 0
-    suspicion = significant_error(probability, mask, spacing_um)
-    cells = cut_in_cells(probability, mask, contrast, spacing_um, suspicion=suspicion)
+    volume, cells = survey.volume, survey.cells
     score, how = rank(cells, answers)
-    boxes = choose_boxes(cells, score, spacing_um, count=count, order=order, reviewed=seen_cells(reviewed, cells, volume.shape))
-    findings = find(vessel_graph(might_be_vessel(probability, spacing_um, low=low), spacing_um), probability, mask, suspicion)
-    share = expected_errors_per_predicted_voxel(probability, prediction.threshold)
-    regions = tuple(describe(in_voxels(box, cells, volume.shape), worth, findings, volume, suspicion) for box, worth in boxes)
-    return Proposal(regions, how, share, useless(share))
+    seen = seen_cells(reviewed, cells, volume.shape)
+    boxes = choose_boxes(cells, score, volume.spacing_um, count=count, order=order, reviewed=seen)
+    placed = ((in_voxels(box, cells, volume.shape), worth) for box, worth in boxes)
+    regions = tuple(describe(box, worth, survey.findings, volume, survey.suspicion) for box, worth in placed)
+    return Proposal(regions, how, survey.errors_per_predicted_voxel, useless(survey.errors_per_predicted_voxel))
 
 
 def seen_cells(boxes: Iterable[Box], cells: Cells, shape: tuple[int, int, int]) -> NDArray[np.bool_]:

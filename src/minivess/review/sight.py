@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import RLock
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from minivess.models import Prediction
 from minivess.models.normalise import Scaling, fit_scaling
-from minivess.review.cells import Cells, cut_in_cells
-from minivess.review.kept import KeptPredictions
+from minivess.review.findings import MIGHT_BE
+from minivess.review.kept import KeptPredictions, halved
+from minivess.review.survey import Survey, look_over
 from minivess.store import LabelStore
 from minivess.uncertainty import expected_errors_per_predicted_voxel
 from minivess.volume import Volume
@@ -34,6 +35,7 @@ class Sight:
         model: SHA-256 of the model's weights.
         threshold: From which probability on it draws.
         scaling: How the model sees intensities.
+        low: Probability from which a voxel might be vessel.
     """
 
     image: Volume
@@ -42,17 +44,19 @@ class Sight:
     model: str
     threshold: float
     scaling: Scaling
+    low: float
 
     @staticmethod
-    def of(image: Volume, prediction: Prediction, modality: str) -> Sight:
+    def of(image: Volume, prediction: Prediction, modality: str, *, low: float = MIGHT_BE) -> Sight:
         """Put together what is known."""
         return Sight(
             image,
-            prediction.probability.array.astype(np.float16),
+            halved(prediction.probability.array, prediction.threshold),
             prediction.mask.array > 0,
             prediction.model.weights_sha256,
             prediction.threshold,
             fit_scaling(image.array, modality),
+            low,
         )
 
     @cached_property
@@ -61,19 +65,28 @@ class Sight:
         return expected_errors_per_predicted_voxel(self.probability.astype(np.float32), self.threshold)
 
     @cached_property
-    def cells(self) -> Cells:
-        """The volume in cells, with what is known of each."""
-        probability = self.probability.astype(np.float32)
-        return cut_in_cells(probability, self.drawn, self.scaling.apply(self.image.array), self.image.spacing_um)
+    def survey(self) -> Survey:
+        """What the prediction says of where it may be wrong; takes seconds the first time."""
+        probability = self.image.with_array(self.probability.astype(np.float32))
+        contrast = self.scaling.apply(self.image.array)
+        found = look_over(probability, self.drawn, contrast, threshold=self.threshold, low=self.low)
+        return replace(found, volume=self.image)  # the probability is not held twice
 
 
 class Sights:
     """The last few images, so that a click need not read a volume."""
 
-    def __init__(self, store: LabelStore, kept: KeptPredictions, read: Callable[[str], Volume], modality: str) -> None:
-        """Take where predictions are kept and how an image is read."""
-        self._store, self._kept, self._read, self._modality = store, kept, read, modality
-        self._held: OrderedDict[tuple[str, int, int], Sight] = OrderedDict()
+    def __init__(
+        self,
+        store: LabelStore,
+        kept: KeptPredictions,
+        read: Callable[[str], Volume],
+        modality: str,
+        low_of: Callable[[str], float] = lambda _: MIGHT_BE,
+    ) -> None:
+        """Take where predictions are kept, how an image is read, and from where on voxels might be vessel for a model."""
+        self._store, self._kept, self._read, self._modality, self._low_of = store, kept, read, modality, low_of
+        self._held: OrderedDict[tuple[object, ...], Sight] = OrderedDict()
         self._lock = RLock()
 
     def get(self, image_id: str) -> Sight:
@@ -83,16 +96,30 @@ class Sights:
             NotFoundError: When there is no such image, or no prediction of it.
         """
         with self._lock:
-            path = self._store.images.get(image_id).image
-            stamp = path.stat().st_mtime_ns if path.exists() else 0
-            key = (image_id, self._kept.stamp(image_id), stamp)
+            key = self._key(image_id)
             if key not in self._held:
                 image = self._read(image_id)
-                sight = Sight.of(image, self._kept.get(image_id, image), self._modality)
-                for old in [k for k in self._held if k[0] == image_id]:
-                    del self._held[old]
-                self._held[key] = sight
+                self._hold(key, self.of(image, self._kept.get(image_id, image)))
             self._held.move_to_end(key)
-            while len(self._held) > _HELD:
-                self._held.popitem(last=False)
             return self._held[key]
+
+    def of(self, image: Volume, prediction: Prediction) -> Sight:
+        """Put together an image and a prediction that is not kept yet."""
+        return Sight.of(image, prediction, self._modality, low=self._low_of(prediction.model.weights_sha256))
+
+    def keep(self, image_id: str, sight: Sight) -> None:
+        """Hold what was put together of a prediction, now that it is kept: its survey need not be made again."""
+        with self._lock:
+            self._hold(self._key(image_id), sight)
+
+    def _key(self, image_id: str) -> tuple[object, ...]:
+        path = self._store.images.get(image_id).image
+        written = path.stat().st_mtime_ns if path.exists() else 0
+        return image_id, self._kept.stamp(image_id), written, self._low_of(self._kept.model(image_id))
+
+    def _hold(self, key: tuple[object, ...], sight: Sight) -> None:
+        for old in [k for k in self._held if k[0] == key[0]]:
+            del self._held[old]
+        self._held[key] = sight
+        while len(self._held) > _HELD:
+            self._held.popitem(last=False)

@@ -190,6 +190,13 @@ class Places:
         """List the places that were answered, of a case or of all, in no order."""
         return self.all(case_id, states=_ANSWERED, limit=-1)[0]
 
+    def count_answers(self) -> dict[str, int]:
+        """Count the answered places of each case that has any."""
+        rows = self._journal.index.connection.execute(
+            "SELECT case_id, COUNT(*) AS answers FROM places WHERE state IN ('accepted', 'fixed', 'skipped') GROUP BY case_id"
+        )
+        return {str(row["case_id"]): int(row["answers"]) for row in rows}
+
     def _say(self, place_id: str, state: str, actor: str, details: Mapping[str, Any]) -> Place:
         case_id, queue, rank = _parts(place_id)
         with on_disk(), self._journal.index.transaction() as connection:

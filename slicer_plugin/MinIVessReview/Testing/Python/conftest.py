@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import gc
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from harness.application import start
 from harness.slicer_python import load_module
-from running import Lab
+from running import BIN, Lab
 
 MODULE = Path(__file__).resolve().parents[2]
-ROOT = MODULE.parents[1]
 slicer = start()
 
 
@@ -57,21 +56,25 @@ def widget(qapp: Any) -> Iterator[Any]:
     yield panel
     panel.cleanup()
     panel.parent.deleteLater()
+    del panel
+    gc.collect()  # here, and not in a thread
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """The real server, in the environment of the project, with a plain, a left-handed and an oblique image."""
-    python = ROOT / ".venv" / "bin" / "python"
-    if not python.exists():
+    """The real server, in the environment of the project."""
+    yield from _served(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """MONAI Label's own server with the same label app."""
+    yield from _served(tmp_path_factory.mktemp("stock"), "stock")
+
+
+def _served(folder: Path, kind: str = "") -> Iterator[Lab]:
+    if not (BIN / "python").exists():
         pytest.skip("no .venv beside slicer_plugin: `make setup` installs the server's environment")
-    folder = tmp_path_factory.mktemp("lab")
-    program = [str(python), str(Path(__file__).with_name("serve_lab.py")), str(folder)]
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, start_new_session=True)
-    assert process.stdout is not None
-    line = process.stdout.readline().decode().split()
-    assert line[:1] == ["ready"], "the server did not start"
-    yield Lab(folder, line[1], line[2:], process)
-    process.terminate()
-    process.wait(30)
-    process.stdout.close()
+    found = Lab(folder, kind)
+    yield found
+    found.stop()

@@ -6,22 +6,43 @@ import json
 import socket
 import subprocess
 import threading
+import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+BIN = Path(__file__).resolve().parents[4] / ".venv" / "bin"
+
 
 class Lab:
-    """A running server: its address, what it was made of, and the token of an annotator."""
+    """A running server: its address, what it was made of, and people's tokens by name."""
 
-    def __init__(self, folder: Path, url: str, tokens: list[str], process: subprocess.Popen[bytes]) -> None:
-        self.folder, self.url, self.process = folder, url, process
-        self.token, self.other_token = tokens
+    def __init__(self, folder: Path, kind: str = "") -> None:
+        self.folder = folder
+        program = [str(BIN / "python"), str(Path(__file__).with_name("serve_lab.py")), str(folder), *([kind] if kind else [])]
+        self.process = subprocess.Popen(program, stdout=subprocess.PIPE, start_new_session=True)
+        line = self.process.stdout.readline().decode().split(maxsplit=2)
+        assert line[:1] == ["ready"], "the server did not start"
+        self.url, self.tokens = line[1], json.loads(line[2])
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        self.process.stdout.close()
+
+    def user(self, verb: str, name: str) -> None:
+        """Give a person a new token, or close their account."""
+        role = ["--role", "annotator"] if verb == "add" else []
+        done = subprocess.run(
+            [str(BIN / "minivess"), "user", verb, name, *role, "--workspace", str(self.folder), "--json"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        self.tokens[name] = json.loads(done.stdout).get("token", "")
 
 
 def get(url: str, token: str) -> bytes:
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
     with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.read()
 
@@ -33,9 +54,10 @@ def post(url: str, token: str, **form: str) -> Any:
 
 
 class Relay:
-    """A wire to the server that can be cut and mended."""
+    """A wire to the server that can be slow, be cut and be mended."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, delay_s: float = 0.0) -> None:
+        self.delay_s = delay_s
         self._to = urllib.parse.urlsplit(url)
         self._open: list[socket.socket] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -68,6 +90,7 @@ class Relay:
     def _carry(self, one: socket.socket, other: socket.socket) -> None:
         try:
             while data := one.recv(1 << 16):
+                time.sleep(self.delay_s)
                 other.sendall(data)
             other.shutdown(socket.SHUT_WR)
         except OSError:

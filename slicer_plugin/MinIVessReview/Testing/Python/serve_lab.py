@@ -1,7 +1,12 @@
-"""Run by the server's own environment: a server with three images; says `ready URL TOKEN TOKEN` and serves until it is ended."""
+"""Run by the server's own environment: a server with images; says `ready URL {NAME: TOKEN}` and serves until it is ended.
+
+serve_lab.py FOLDER          ours
+serve_lab.py FOLDER stock    MONAI Label's own
+"""
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from pathlib import Path
@@ -13,7 +18,9 @@ from minivess.quiet import prepare_process
 
 prepare_process()
 
+import requests
 import torch
+from contract.stock import copied_app, stock_launch
 from geometries import geometries
 from monai.bundle import ConfigParser
 
@@ -24,26 +31,49 @@ from minivess.synth import make_sample
 from minivess.train import copy_bundle, publish
 from minivess.volume import Volume, write_volume
 
+#: Beside one of each geometry: tests that answer places have an image each, since what is answered changes the queue.
+OTHERS = ("path", "outside", "closed", "away", "faster", "wrong-key", "listed", "undone", "conflict", "token", "gone", "trained")
 
-def main(folder: Path) -> None:
-    for index, (name, affine) in enumerate(geometries().items()):
-        sample = make_sample("capillary", index, shape=(160, 144, 12)).image
+
+def make_lab(folder: Path, names: dict[str, object]) -> None:
+    """Write the images and a model; its first epochs are its last, so that a training takes seconds."""
+    known = list(geometries())
+    for name, affine in names.items():
+        sample = make_sample("capillary", known.index(name) if name in known else 0, shape=(160, 144, 12)).image
         write_volume(Volume(sample.array, affine, "um"), folder / "studies" / f"{name}.nii.gz")
     bundle = copy_bundle(ROOT / "bundles" / "segresnet", folder / "made" / "segresnet")
+    tiny = bundle / "configs" / "tiny.yaml"
+    tiny.write_text(
+        tiny.read_text().replace("epochs: 8", "epochs: 2").replace("iterations_per_epoch: 25", "iterations_per_epoch: 2")
+    )
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.yaml"))
     torch.manual_seed(0)
     save_weights(parser.get_parsed_content("network_def"), weights_path(bundle), {"made_by": "serve_lab"})
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
-    people = People(accounts_path(folder))
-    tokens = [people.add(name, "annotator") for name in ("ann", "bob")]
-    conf = {"model_dir": str(folder / "model"), "unit": "um", "epistemic_enabled": "false"}
-    launch = prepare_server(folder / "studies", workspace=folder, port=free_port(), conf=conf)
+
+
+def main(folder: Path, stock: bool) -> None:
+    plain = geometries()["plain"]
+    names = dict.fromkeys(("stock",), plain) if stock else geometries() | dict.fromkeys(OTHERS, plain)
+    make_lab(folder, names)
+    conf = {"model_dir": str(folder / "model"), "unit": "um", "epistemic_enabled": "false", "preset": "tiny"}
+    tokens = {}
+    if stock:
+        settings = [word for pair in conf.items() for word in pair]
+        launch = stock_launch(copied_app(folder), folder / "studies", *settings)
+    else:
+        people = People(accounts_path(folder))
+        tokens = {name: people.add(name, role) for name, role in (("ann", "annotator"), ("bob", "annotator"), ("tom", "admin"))}
+        launch = prepare_server(folder / "studies", workspace=folder, port=free_port(), conf=conf)
     with LabelServer(launch, log=folder / "log") as server:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        print("ready", server.url, *tokens, flush=True)
+        for name in () if stock else names:  # all have their queue before the first answer, from which the server learns
+            path = f"{server.url}/infer/segresnet?image={name}&output=json"
+            requests.post(path, headers={"Authorization": f"Bearer {tokens['ann']}"}, timeout=120).raise_for_status()
+        print("ready", server.url, json.dumps(tokens), flush=True)
         signal.pause()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:] == ["stock"])

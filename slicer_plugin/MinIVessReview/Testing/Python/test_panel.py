@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,40 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 import slicer
-from running import Lab, Relay, get, post
-
-
-def connect(widget: Any, lab: Lab, pump: Callable[..., int], url: str = "") -> None:
-    widget.ui.url.setText(url or lab.url)
-    widget.ui.token.setText(lab.token)
-    widget.ui.connect.click()
-    pump(lambda: widget.ui.image.count > 0 and not widget.worker.busy)
-
-
-def open_image(widget: Any, name: str, pump: Callable[..., int]) -> None:
-    widget.ui.image.setCurrentText(name)
-    widget.ui.open.click()
-    pump(lambda: widget.review.case.name == name and widget.review.place and not widget.worker.busy, 120)
-
-
-def press(widget: Any, qtbot: Any, key: str) -> None:
-    import qt
-
-    qtbot.keyClick(widget.parent, getattr(qt.Qt, f"Key_{key}"))
-
-
-def served(lab: Lab, path: str, folder: Path) -> np.ndarray:
-    file = folder / "served.nii.gz"
-    file.write_bytes(get(f"{lab.url}{path}", lab.token))
-    return np.asanyarray(nibabel.load(file).dataobj)
-
-
-def draw(widget: Any, box: list[int]) -> None:
-    """What a brush does: voxels of the segment change, and nobody is told."""
-    scene = widget.review.case.scene
-    mask = scene.mask()
-    mask[box[4] : box[4] + 2, box[2] : box[2] + 4, box[0] : box[0] + 5] ^= True
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.segmentation, "vessel", scene.image)
+from running import Lab, get
+from steps import connect, draw, open_image, press, reply, served
 
 
 @pytest.mark.parametrize("image", ["plain", "mirrored", "oblique"])
@@ -77,7 +44,7 @@ def test_thirty_places_and_a_label_that_is_equal_on_both_sides(
     pump(lambda: not widget.worker.busy)
     assert "Submitted as revision" in widget.ui.message.text
     label = tmp_path / "label.nii.gz"
-    label.write_bytes(get(f"{lab.url}/datastore/label?label={image}&tag=final", lab.token))
+    label.write_bytes(get(f"{lab.url}/datastore/label?label={image}&tag=final", lab.tokens["ann"]))
     sent, original = nibabel.load(label), nibabel.load(lab.folder / "studies" / f"{image}.nii.gz")
     np.testing.assert_array_equal(np.asanyarray(sent.dataobj), widget.review.case.scene.mask().transpose(2, 1, 0))
     np.testing.assert_allclose(sent.affine, original.affine, atol=1e-4)
@@ -85,7 +52,7 @@ def test_thirty_places_and_a_label_that_is_equal_on_both_sides(
 
 def test_a_path_by_two_clicks_undo_and_redo(widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
     connect(widget, lab, pump)
-    open_image(widget, "oblique", pump)
+    open_image(widget, "path", pump)
     scene, place = widget.review.case.scene, widget.review.place
     before = scene.mask()
     i0, i1, j0, j1, k0, k1 = place["box"]
@@ -98,7 +65,7 @@ def test_a_path_by_two_clicks_undo_and_redo(widget: Any, lab: Lab, pump: Callabl
     assert "path:" in widget.ui.message.text, widget.ui.message.text
     assert (traced != before).any()
     np.testing.assert_array_equal(
-        traced.transpose(2, 1, 0), served(lab, "/review/images/oblique/draft/mask?format=nii.gz", tmp_path)
+        traced.transpose(2, 1, 0), served(lab, "/review/images/path/draft/mask?format=nii.gz", tmp_path)
     )
     widget.ui.undo.click()
     pump(lambda: not widget.worker.busy)
@@ -110,7 +77,7 @@ def test_a_path_by_two_clicks_undo_and_redo(widget: Any, lab: Lab, pump: Callabl
 
 def test_drawing_outside_the_place_is_put_back(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
     connect(widget, lab, pump)
-    open_image(widget, "plain", pump)
+    open_image(widget, "outside", pump)
     scene, (i0, i1, j0, j1, k0, k1) = widget.review.case.scene, widget.review.place["box"]
     before = scene.mask()
     slicer.util.updateSegmentBinaryLabelmapFromArray((~before).astype(np.uint8), scene.segmentation, "vessel", scene.image)
@@ -123,86 +90,69 @@ def test_drawing_outside_the_place_is_put_back(widget: Any, lab: Lab, pump: Call
     np.testing.assert_array_equal(after[inside], ~before[inside])
 
 
-def test_a_scene_closed_in_the_middle_of_a_request(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
-    connect(widget, lab, pump)
-    widget.ui.image.setCurrentText("plain")
-    widget.ui.open.click()
-    assert widget.worker.busy
-    slicer.mrmlScene.Clear(0)
-    pump(lambda: not widget.worker.busy)
-    assert widget.review.case.name == ""
-    assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    assert not widget.ui.accept.enabled
-    open_image(widget, "plain", pump)
-    assert widget.ui.accept.enabled
-
-
-def test_a_wrong_token_and_no_server_are_told_in_words(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
-    widget.ui.url.setText(lab.url)
-    widget.ui.token.setText("wrong")
-    widget.ui.connect.click()
-    pump(lambda: "token is not valid" in widget.ui.message.text)
-    widget.ui.url.setText("http://127.0.0.1:9")
-    widget.ui.connect.click()
-    pump(lambda: "does not answer" in widget.ui.message.text)
-
-
-def test_a_server_that_goes_away_costs_nothing(widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
-    relay = Relay(lab.url)
-    connect(widget, lab, pump, relay.url)
-    open_image(widget, "mirrored", pump)
-    place = widget.review.place
-    relay.cut()
-    draw(widget, place["box"])
-    drawn = widget.review.case.scene.mask()
-    widget.ui.accept.click()
-    pump(lambda: not widget.worker.busy)
-    assert "Your work is kept here" in widget.ui.message.text
-    assert len(widget.review.outbox) == 2
-    relay.mend()
-    widget.ui.next.click()
-    pump(lambda: widget.review.place and not widget.worker.busy)
-    assert len(widget.review.outbox) == 0
-    i0, i1, j0, j1, k0, k1 = place["box"]
-    kept = served(lab, "/review/images/mirrored/mask?format=nii.gz", tmp_path)
-    np.testing.assert_array_equal(kept[i0:i1, j0:j1, k0:k1], drawn.transpose(2, 1, 0)[i0:i1, j0:j1, k0:k1])
-    relay.cut()
-
-
-def test_somebody_else_was_faster(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
-    connect(widget, lab, pump)
-    open_image(widget, "oblique", pump)
-    place = widget.review.place
-    post(f"{lab.url}/review/places/{place['id']}/release", lab.token)
-    assert post(f"{lab.url}/review/next?image=oblique", lab.other_token)["place"]["id"] == place["id"]
-    post(f"{lab.url}/review/places/{place['id']}/answer", lab.other_token, verdict="accepted")
-    said: list[str] = []
-    widget.review.show.message, shown = lambda text, bad=False: (said.append(text), shown(text, bad)), widget.review.show.message
-    widget.ui.accept.click()
-    pump(lambda: not widget.worker.busy and widget.review.place and widget.review.place["id"] != place["id"], 120)
-    assert any("answered by bob" in text for text in said)
-
-
-def test_what_was_drawn_survives_the_wrong_key_and_a_closed_scene(
-    widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path
+def test_a_place_is_chosen_from_the_table_and_an_answered_one_only_looked_at(
+    widget: Any, lab: Lab, pump: Callable[..., int]
 ) -> None:
     connect(widget, lab, pump)
-    open_image(widget, "plain", pump)
-    place = widget.review.place
+    open_image(widget, "listed", pump)
+    first = widget.review.place["id"]
+    chosen = widget._places[4]
+    widget.ui.queue.cellClicked.emit(4, 1)
+    pump(lambda: not widget.worker.busy)
+    assert widget.review.place["id"] == chosen["id"] != first
+    centre = slicer.util.arrayFromVTKMatrix(slicer.util.getNodesByClass("vtkMRMLSliceNode")[0].GetSliceToRAS())[:3, 3]
+    np.testing.assert_allclose(centre, chosen["centre_ras"], atol=1e-3)
+    reply(widget, "accept", pump)
+    assert widget.review.place["id"] == first
+    row = next(n for n, place in enumerate(widget._places) if place["id"] == chosen["id"])
+    assert widget.ui.queue.item(row, 4).text() == "accepted"
+    widget.ui.queue.cellClicked.emit(row, 1)
+    assert "answered: accepted, by ann" in widget.ui.message.text
+    assert widget.review.place is None
+    reply(widget, "next", pump)
+    assert widget.review.place["id"] == first
+
+
+def test_the_next_image_is_that_of_the_best_place(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, lab, pump)
+    widget.ui.open_next.click()
+    pump(lambda: widget.review.place and not widget.worker.busy)
+    assert widget.ui.image.currentText == widget.review.case.name == widget.review.place["case"]
+
+
+def test_an_answer_is_taken_back_with_what_was_mended(widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "undone", pump)
+    place, before = widget.review.place, widget.review.case.scene.mask()
     draw(widget, place["box"])
     drawn = widget.review.case.scene.mask()
-    widget.ui.next.click()  # before A
+    widget.ui.accept.click()
+    widget.ui.accept.click()  # a second press is not a second answer
     pump(lambda: not widget.worker.busy)
+    assert widget.review.place["id"] != place["id"]
+    assert "last answer" in reply(widget, "undo", pump)
     assert widget.review.place["id"] == place["id"]
     np.testing.assert_array_equal(widget.review.case.scene.mask(), drawn)
-    np.testing.assert_array_equal(
-        drawn.transpose(2, 1, 0), served(lab, "/review/images/plain/draft/mask?format=nii.gz", tmp_path)
-    )
-    widget.worker.submit(lambda _: time.sleep(0.5), lambda _: None, lambda _: None)
-    widget.ui.accept.click()  # waits behind it
-    slicer.mrmlScene.Clear(0)
-    pump(lambda: not widget.worker.busy)
-    open_image(widget, "plain", pump)  # sends what was kept
+    assert "Taken back: draw" in reply(widget, "undo", pump)
+    np.testing.assert_array_equal(widget.review.case.scene.mask(), before)
+    assert "Done again: draw" in reply(widget, "redo", pump)
+    np.testing.assert_array_equal(widget.review.case.scene.mask(), drawn)
+    reply(widget, "accept", pump)
     i0, i1, j0, j1, k0, k1 = place["box"]
-    kept = served(lab, "/review/images/plain/mask?format=nii.gz", tmp_path)
+    kept = served(lab, "/review/images/undone/mask?format=nii.gz", tmp_path)
     np.testing.assert_array_equal(kept[i0:i1, j0:j1, k0:k1], drawn.transpose(2, 1, 0)[i0:i1, j0:j1, k0:k1])
+
+
+def test_the_doubt_comes_and_goes_by_its_key_and_its_sliders(widget: Any, lab: Lab, pump: Callable[..., int], qtbot: Any) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "listed", pump)
+    widget.parent.activateWindow()
+    press(widget, qtbot, "O")
+    views = widget.review.case.views
+    assert views.heat_shown
+    widget.ui.threshold.setValue(0.4)
+    assert views.heat.GetDisplayNode().GetLowerThreshold() == pytest.approx(0.4)
+    widget.ui.opacity.setValue(0.8)
+    assert slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0].GetForegroundOpacity() == pytest.approx(0.8)
+    press(widget, qtbot, "O")
+    assert not views.heat_shown

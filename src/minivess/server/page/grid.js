@@ -68,6 +68,11 @@ export class Grid {
   }
 }
 
+/** What two boxes share; empty where they do not meet. */
+export function meet(one, other) {
+  return one.map((edge, side) => (side % 2 ? Math.min(edge, other[side]) : Math.max(edge, other[side])))
+}
+
 function sizeOf(box) {
   return (box[1] - box[0]) * (box[3] - box[2]) * (box[5] - box[4])
 }

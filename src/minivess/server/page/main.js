@@ -5,13 +5,29 @@ import { Server } from './server.js'
 import { Viewer } from './viewer.js'
 
 const $ = (id) => document.getElementById(id)
-const KEYS = { a: 'accept', s: 'skip', n: 'next', u: 'undo', r: 'redo', o: 'heat' }
+const KEYS = { a: 'accept', s: 'skip', n: 'next', u: 'undo', r: 'redo', o: 'heat', m: 'mask' }
 const TOOLS = { escape: 'look', f: 'pen', e: 'eraser', p: 'path', c: 'connect', x: 'cut', d: 'remove' }
 const PENS = { pen: 1, eraser: 0 }
+const WORDS = { leased: 'taken', fixed: 'mended' }
 let review = null
 let viewer = null
 
 const show = {
+  /** How far the model is, in [0, 1]; null where nothing is waited for. */
+  waiting(share) {
+    $('waiting').hidden = share === null
+    if (share !== null) $('share').value = share
+  },
+  /** The token is of no use any more: ask for another; the image and what was not sent stay. */
+  refused(words) {
+    sessionStorage.removeItem('minivess.token')
+    localStorage.removeItem('minivess.token')
+    $('token').value = ''
+    $('connect').hidden = false
+    $('work').hidden = true
+    $('progress').textContent = words
+    $('token').focus()
+  },
   message(text, bad = false) {
     $('message').textContent = text
     $('message').classList.toggle('bad', bad)
@@ -30,7 +46,13 @@ const show = {
       row.dataset.id = place.id
       row.title = place.reason
       row.setAttribute('aria-current', String(place.id === current))
-      for (const text of [rank + 1, place.kind, place.expected_errors.toFixed(1), place.state]) row.insertCell().textContent = text
+      const go = document.createElement('button') // a button: the keyboard gets there too
+      go.type = 'button'
+      go.textContent = `${place.kind}`
+      go.addEventListener('click', () => review.then(() => review.choose(place)))
+      row.insertCell().textContent = rank + 1
+      row.insertCell().append(go)
+      for (const text of [place.expected_errors.toFixed(1), WORDS[place.state] ?? place.state]) row.insertCell().textContent = text
       return row
     }))
   },
@@ -85,6 +107,7 @@ function open() {
   sessionStorage.setItem('minivess.image', $('image').value)
   return review.then(async () => {
     await review.open($('image').value)
+    showWhatIsShown()
     await review.next()
     await review.list()
   })
@@ -92,13 +115,40 @@ function open() {
 
 async function act(name) {
   if (!review) return
-  if (name === 'next') await review.then(() => review.next())
+  if (name === 'mask') viewer.maskShown = !viewer.maskShown
   else await review.then(() => review[name]())
-  if (name === 'heat') $('heat').setAttribute('aria-pressed', String(viewer.heat))
+  showWhatIsShown()
+}
+
+function showWhatIsShown() {
+  $('heat').setAttribute('aria-pressed', String(viewer.heat))
+  $('legend').hidden = !viewer.heat
+  $('mask').setAttribute('aria-pressed', String(viewer.maskShown))
+}
+
+async function nextImage() {
+  await review.then(async () => {
+    const image = await review.nextImage()
+    if (!image) throw new Error('No image is left that needs a look.')
+    $('image').value = image
+  })
+  if ($('image').value !== review.image) await open()
+  else await act('next')
+}
+
+async function save() {
+  const link = document.createElement('a')
+  link.href = URL.createObjectURL(new Blob([await viewer.file()]))
+  link.download = `${review.image}-mask.nii`
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
 }
 
 for (const name of Object.values(KEYS)) $(name).addEventListener('click', () => act(name))
 $('submit').addEventListener('click', () => act('submit'))
+$('save').addEventListener('click', () => review.then(save))
+$('stop').addEventListener('click', () => review.stop?.())
+$('nextImage').addEventListener('click', nextImage)
 $('image').addEventListener('change', () => open())
 $('tools').addEventListener('change', takeTool)
 $('size').addEventListener('input', takeTool)

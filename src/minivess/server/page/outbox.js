@@ -6,6 +6,7 @@ export class Outbox {
   constructor(server, person, { onChange, onRefused }) {
     Object.assign(this, { server, onChange, onRefused })
     this.name = `minivess.unsent.${person}`
+    this.stopped = null // why the last request is still kept
     this.items = JSON.parse(localStorage.getItem(this.name) ?? '[]')
   }
 
@@ -22,7 +23,10 @@ export class Outbox {
       try {
         reply = await this.server.json(method, path, { body, form: form && formOf(form) })
       } catch (error) {
-        if (error.passing || error.status === 401) return null
+        if (error.passing || error.status === 401) {
+          this.stopped = error
+          return null
+        }
         this.keep(this.items.slice(1))
         if (first === item) throw error
         this.onRefused(error)

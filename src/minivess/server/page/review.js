@@ -1,5 +1,6 @@
 // The review of one image: places come, are mended and answered; nothing that was done is lost.
-import { formOf } from './server.js'
+import { meet } from './grid.js'
+import { ServerError, formOf } from './server.js'
 
 const CLICKS = { path: 2, connect: 2, cut: 1, remove: 1 }
 
@@ -10,12 +11,17 @@ export class Review {
     this.place = null
     this.answered = []
     this.clicks = []
+    this.locked = [] // boxes of accepted places
+    this.stop = null // ends what is waited for
     this.queue = Promise.resolve() // one thing after the other, in the order of the keys
   }
 
   /** Do something after all that was asked for before; what goes wrong is said and not thrown. */
   then(work) {
-    this.queue = this.queue.then(work).catch((error) => this.show.message(error.message, true))
+    this.queue = this.queue.then(work).catch((error) => {
+      this.show.message(error.message, true)
+      if (error.status === 401) this.show.refused(error.message)
+    })
     return this.queue
   }
 
@@ -57,23 +63,49 @@ export class Review {
     const id = crypto.randomUUID?.() ?? `page-${Date.now()}`
     const follow = setInterval(async () => {
       const job = await this.server.json('GET', `/jobs/${id}`).catch(() => null)
-      if (job) this.show.message(`The model looks at ${this.image}: ${Math.round(100 * job.progress)} %`)
+      if (job && this.stop) this.show.waiting(job.progress)
     }, 1000)
+    this.stop = () => this.server.ask('DELETE', `/jobs/${id}`).catch(() => {})
     this.show.message(`The model looks at ${this.image} ...`)
+    this.show.waiting(0)
     try {
       const path = `/infer/${encodeURIComponent(model)}?image=${encodeURIComponent(this.image)}&output=json`
       await this.server.ask('POST', path, { headers: { 'X-Request-ID': id }, timeout_s: 3600 })
     } finally {
       clearInterval(follow)
+      this.stop = null
+      this.show.waiting(null)
     }
   }
 
   async list() {
-    const { places } = await this.server.json('GET', `/review/?image=${encodeURIComponent(this.image)}&limit=200`)
+    const { places } = await this.server.json('GET', `/review/?image=${encodeURIComponent(this.image)}&limit=1000`)
+    this.locked = places.filter(({ state }) => state === 'accepted' || state === 'fixed').map(({ box }) => box)
     this.show.queue(places, this.place?.id)
   }
 
+  /** Say which image to look at next: that of the best place of all, or else what the server's strategy says. */
+  async nextImage() {
+    const { place } = await this.server.json('POST', '/review/next')
+    if (place) return place.case
+    return (await this.server.json('POST', '/activelearning/uncertainty', { body: {} })).id
+  }
+
+  /** Go to a place of the list; one that was answered is only looked at. */
+  async choose(place) {
+    await this.settle()
+    if (place.state === 'pending' || place.state === 'leased') {
+      this.take(await this.server.json('POST', `/review/places/${encodeURIComponent(place.id)}/take`))
+      this.list().catch(() => {})
+      return
+    }
+    this.take(null)
+    this.viewer.jump(place.box)
+    this.show.message(`This place is answered: ${place.state}, by ${place.by}. N goes on.`)
+  }
+
   async next() {
+    await this.settle()
     await this.outbox.send()
     const told = await this.server.json('POST', `/review/next?image=${encodeURIComponent(this.image)}`)
     this.take(told.place)
@@ -91,10 +123,12 @@ export class Review {
 
   /** Say that the place is right: as it was drawn, or as it has been mended. */
   async accept() {
+    await this.settle()
     if (this.place) await this.answer(this.grid.same(this.viewer.bitmap, this.base, this.place.box) ? 'accepted' : 'fixed')
   }
 
   async skip() {
+    await this.settle()
     if (this.place) await this.answer('skipped')
   }
 
@@ -103,11 +137,15 @@ export class Review {
     const seconds = Math.min(86400, (performance.now() - this.since) / 1000).toFixed(1)
     const path = `/review/places/${encodeURIComponent(place.id)}/answer`
     const kept = await this.sent({ method: 'POST', path, form: { verdict, seconds } })
-    if (verdict !== 'skipped') this.grid.copy(this.viewer.bitmap, this.base, place.box)
+    if (verdict !== 'skipped') {
+      this.grid.copy(this.viewer.bitmap, this.base, place.box)
+      this.locked.push(place.box)
+    }
     this.answered.push(place)
     if (!kept) {
       this.take(null)
-      throw new Error('The server does not answer. Your answer is kept here and sent when it is back: press N then.')
+      const { status, message } = this.outbox.stopped
+      throw new ServerError(status, `${message} Your answer is kept here and sent when you go on: press N then.`)
     }
     this.show.message(verdict === 'fixed' ? 'Mended and kept.' : verdict === 'accepted' ? 'Accepted.' : 'Skipped.')
     await this.next()
@@ -137,7 +175,12 @@ export class Review {
     if (told) this.show.progress(told.progress)
   }
 
-  /** Take what the pen did: inside the place it is kept, outside it is put back. */
+  /** Take what the pen did and did not tell, since it left the picture before it was lifted. */
+  async settle() {
+    if (this.place && !this.grid.same(this.viewer.bitmap, this.held, this.place.box)) await this.stroke()
+  }
+
+  /** Take what the pen did: inside the place it is kept, outside it and over what is accepted it is put back. */
   async stroke() {
     const { viewer, grid, place } = this
     if (!place) {
@@ -145,6 +188,7 @@ export class Review {
       viewer.refresh()
       throw new Error('Ask for a place first (N): only inside it something is mended.')
     }
+    for (const locked of this.locked) grid.copy(this.held, viewer.bitmap, meet(locked, place.box))
     grid.copy(viewer.bitmap, this.held, place.box)
     viewer.bitmap.set(this.held)
     viewer.refresh()
@@ -153,12 +197,13 @@ export class Review {
     if (told) {
       await this.apply(told)
       this.show.message('Drawn. U takes it back.')
-    } else this.show.message('Drawn. The server does not answer: it is kept here and sent when it is back.', true)
+    } else this.show.message(`Drawn, and kept here until it can be sent. ${this.outbox.stopped.message}`, true)
   }
 
   /** Take a click of a tool that asks the server. */
   async click(tool, ijk) {
     if (!this.place) throw new Error('Ask for a place first (N).')
+    await this.settle()
     this.clicks.push(ijk)
     if (this.clicks.length < CLICKS[tool]) return this.show.message('And the other end.')
     const points = this.clicks
@@ -170,6 +215,7 @@ export class Review {
 
   /** Take back the last step of the draft, or else the last answer. */
   async undo() {
+    await this.settle()
     await this.outbox.send()
     const told = await this.server.json('POST', `${this.address}/draft/undo`)
     if (told.step) {
@@ -220,6 +266,9 @@ export class Review {
 
   /** Send the mask as the label of the image; it is made from the label that counted when the image was opened. */
   async submit() {
+    await this.settle()
+    await this.outbox.send()
+    if (this.outbox.items.length) throw this.outbox.stopped
     const label = new File([await this.viewer.file()], `${this.image}.nii`)
     const headers = { 'If-Match': String(this.revision ?? 0) } // sent twice, the server knows it by its content
     try {
@@ -227,9 +276,9 @@ export class Review {
       const path = `/datastore/label?image=${encodeURIComponent(this.image)}&tag=final`
       const told = await this.server.json('PUT', path, { form, headers, timeout_s: 600 })
       this.revision = told.minivess?.revision ?? null
-      this.show.message(`Submitted as revision ${this.revision}.`)
+      this.show.message([`Submitted as revision ${this.revision}.`, ...(told.minivess?.changes ?? [])].join(' '))
     } catch (error) {
-      if (error.status !== 409) throw error
+      if (error.status !== 409) throw new ServerError(error.status, `${error.message} Nothing is lost: submit again, or save a copy here.`)
       throw new Error(`Somebody else has submitted meanwhile. Your mask is kept beside theirs; a reviewer decides. (${error.message})`)
     }
   }

@@ -1,8 +1,16 @@
 // What is seen: the image, the mask as a drawing over it, the model's doubt, and the frame of the place.
-import { MULTIPLANAR_TYPE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from './vendor/niivue.js'
+import { NVImage, Niivue, SLICE_TYPE } from './vendor/niivue.js'
 import { Grid } from './grid.js'
 
 const AXES = { 0: [0, 1, 2], 1: [0, 2, 1], 2: [1, 2, 0] } // axial, coronal, sagittal: which of R, A, S runs right, up, through
+
+const LAYOUT = [
+  { sliceType: SLICE_TYPE.AXIAL, position: [0, 0, 0.68, 1] },
+  { sliceType: SLICE_TYPE.CORONAL, position: [0.69, 0, 0.31, 0.495] },
+  { sliceType: SLICE_TYPE.SAGITTAL, position: [0.69, 0.505, 0.31, 0.495] },
+]
+const MASK_OPACITY = 0.45
+const DOUBT_NATS = [0.2, Math.LN2]
 
 export class Viewer {
   /** onStroke is called when the pen is lifted, onClick(ijk) when a voxel is clicked on. */
@@ -12,9 +20,9 @@ export class Viewer {
     this.box = null
     this.clicking = false
     this.nv = new Niivue({
-      backColor: [0, 0, 0, 1], crosshairColor: [1, 0.82, 0.4, 0.6], crosshairGap: 12, show3Dcrosshair: true, dragAndDropEnabled: false,
+      backColor: [0, 0, 0, 1], crosshairColor: [1, 0.82, 0.4, 0.5], crosshairGap: 12, crosshairWidth: 0.25, dragAndDropEnabled: false,
       clipPlaneHotKey: '', cycleClipPlaneHotKey: '', viewModeHotKey: '', loadingText: '', maxDrawUndoBitmaps: 2, logLevel: 'error',
-      multiplanarLayout: MULTIPLANAR_TYPE.AUTO, multiplanarShowRender: SHOW_RENDER.NEVER, heroImageFraction: 0.7, heroSliceType: SLICE_TYPE.AXIAL, isRuler: false, isColorbar: false,
+      isRuler: false, isColorbar: false, isOrientationTextVisible: false,
     })
     this.nv.onDrawingChanged = (action) => { if (action === 'draw') onStroke() }
     canvas.addEventListener('pointerup', () => { if (this.clicking && this.grid) onClick(this.crosshair()) })
@@ -22,10 +30,19 @@ export class Viewer {
 
   async start() {
     await this.nv.attachToCanvas(this.canvas)
+    this.nv.setCustomLayout(LAYOUT)
     const draw = this.nv.drawScene.bind(this.nv)
     this.nv.drawScene = () => { const done = draw(); this.drawFrame(); return done }
     this.nv.setDrawColormap({ R: [0, 229], G: [0, 72], B: [0, 77], A: [0, 255], labels: ['', 'vessel'] })
-    this.nv.setDrawOpacity(0.45)
+    this.maskShown = true
+  }
+
+  get maskShown() {
+    return this.nv.drawOpacity > 0
+  }
+
+  set maskShown(shown) {
+    this.nv.setDrawOpacity(shown ? MASK_OPACITY : 0)
   }
 
   /** Show an image and its mask: bytes of NIfTI files, and the shape that the server states. */
@@ -64,7 +81,7 @@ export class Viewer {
   }
 
   async showHeat(file) {
-    const heat = await NVImage.loadFromUrl({ url: file, name: 'heat.nii.gz', colormap: 'inferno', opacity: 0.55, cal_min: 0.2, cal_max: Math.LN2 })
+    const heat = await NVImage.loadFromUrl({ url: file, name: 'heat.nii.gz', colormap: 'inferno', opacity: 0.55, cal_min: DOUBT_NATS[0], cal_max: DOUBT_NATS[1] })
     this.nv.addVolume(heat)
   }
 

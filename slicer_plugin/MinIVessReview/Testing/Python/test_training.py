@@ -1,0 +1,50 @@
+"""A training started from the panel, followed beside the review, stopped; the new model beside the old one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from running import Lab, get
+from steps import connect, open_image, reply
+
+
+def test_train_go_on_meanwhile_and_compare(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, lab, pump, who="tom")
+    open_image(widget, "trained", pump)
+    for _ in range(2):
+        reply(widget, "accept", pump)
+    told: list[tuple[str, float]] = []
+    shown = widget.training
+    widget.training = lambda words, share: (told.append((words, share)), shown(words, share))
+    widget.ui.train.click()
+    assert widget.ui.train.text == "Stop training"
+    reply(widget, "accept", pump)  # the review goes on
+    assert widget.review.training.running
+    pump(lambda: not widget.review.training.running, 180)
+    assert "The training is done." in widget.ui.trainingMessage.text, widget.ui.trainingMessage.text
+    assert "Dice" in widget.ui.trainingMessage.text
+    assert widget.ui.train.text == "Train"
+    assert told[0][0] == "The training starts ..."
+    said = reply(widget, "compare", pump, 120)
+    assert "voxels differ from before (blue outline)" in said
+    segments = widget.review.case.scene.segmentation.GetSegmentation()
+    assert segments.GetSegment("before training") is not None
+    assert widget.review.place is None or widget.review.place["case"] == "trained"
+
+
+def test_a_training_is_stopped_on_the_server(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, lab, pump, who="tom")
+    widget.ui.train.click()
+    pump(lambda: json.loads(get(f"{lab.url}/train/", lab.tokens["tom"]))["status"] == "RUNNING")
+    widget.ui.train.click()
+    assert "stopped" in widget.ui.trainingMessage.text
+    pump(lambda: json.loads(get(f"{lab.url}/train/", lab.tokens["tom"]))["status"] == "STOPPED")
+
+
+def test_who_may_not_train_is_told_so(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, lab, pump)
+    widget.ui.train.click()
+    pump(lambda: not widget.review.training.running)
+    assert "needs the role admin" in widget.ui.trainingMessage.text
