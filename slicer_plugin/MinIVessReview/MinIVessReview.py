@@ -1,6 +1,10 @@
 """MinIVess Review: look at the places of a vessel segmentation where the model is unsure, mend them, submit the label."""
 
+from pathlib import Path
+
+import slicer
 from MinIVessReviewLib.panel import MinIVessReviewWidget
+from MinIVessReviewLib.sample import register
 from MinIVessReviewLib.selftest import MinIVessReviewTest
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -24,3 +28,5 @@ class MinIVessReview(ScriptedLoadableModule):
             "X mend, K skip, U undo, O the model's doubt."
         )
         parent.acknowledgementText = _("Built on MONAI Label and 3D Slicer.")
+        resources = Path(parent.path).parent / "Resources"
+        slicer.app.connect("startupCompleted()", lambda: register(resources))

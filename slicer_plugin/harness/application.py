@@ -20,6 +20,7 @@ class Application:
 
     def __init__(self, logic: Any, layout: views.LayoutManager, qt: Any) -> None:
         self._logic, self._layout, self._qt = logic, layout, qt
+        self._on_start: list[Any] = []
         self.temporaryPath = tempfile.gettempdir()
         self.slicerUserSettingsFilePath = os.path.join(tempfile.mkdtemp(prefix="slicer-harness-"), "Slicer.ini")
         self._settings = qt.QSettings(self.slicerUserSettingsFilePath, qt.QSettings.IniFormat)
@@ -38,6 +39,15 @@ class Application:
 
     def userSettings(self) -> Any:
         return self._settings
+
+    def connect(self, signal: str, call: Any) -> None:
+        """Keep what is to be called when the application has started; `started()` calls it."""
+        assert signal == "startupCompleted()"
+        self._on_start.append(call)
+
+    def started(self) -> None:
+        while self._on_start:
+            self._on_start.pop()()
 
     def processEvents(self) -> None:
         self._qt.QApplication.processEvents()

@@ -1,6 +1,6 @@
 """A scripted annotator at the panel: milliseconds from *Right as drawn* to the next place drawn in all views, as JSON.
 
-.venv-slicer/bin/python slicer_plugin/harness/seat.py URL TOKEN PLACES
+.venv-slicer/bin/python slicer_plugin/harness/seat.py URL TOKEN IMAGE PLACES
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.slicer_python import load_module
 LOOK_S = 0.7
 
 
-def main(url: str, token: str, places: int) -> list[float]:
+def main(url: str, token: str, image: str, places: int) -> list[float]:
     slicer = start()
     _module, panel = load_module(PLUGIN / "MinIVessReview" / "MinIVessReview.py")
 
@@ -34,6 +34,7 @@ def main(url: str, token: str, places: int) -> list[float]:
     panel.ui.token.setText(token)
     panel.ui.connect.click()
     until(lambda: panel.ui.image.count)
+    panel.ui.image.setCurrentText(image)
     panel.ui.open.click()
     until(lambda: panel.review.place and not panel.worker.busy)
     found = []
@@ -52,5 +53,5 @@ def main(url: str, token: str, places: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], sys.argv[2], int(sys.argv[3]))), flush=True)
+    print(json.dumps(main(*sys.argv[1:4], int(sys.argv[4]))), flush=True)
     os._exit(0)  # Qt and VTK argue about who goes first

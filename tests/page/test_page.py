@@ -90,6 +90,12 @@ def test_a_pen_stroke_and_a_path_reach_the_server_voxel_by_voxel(seat: Seat, ima
     seat.press("a")
     assert seat.lab.ask("GET", f"/review/places/{place['id']}", "ann").json()["state"] == "fixed"
     np.testing.assert_array_equal(seat.kept(image, "mask")[inside], traced[inside])
+    seat.press("u")  # the answer, with what was mended in it
+    assert "last answer" in seat.message
+    assert seat.place["id"] == place["id"]
+    np.testing.assert_array_equal(seat.mask(), traced)
+    seat.press("a")
+    np.testing.assert_array_equal(seat.kept(image, "mask")[inside], traced[inside])
     seat.page.click("#submit")
     seat.idle()
     assert "Submitted as revision" in seat.message

@@ -139,3 +139,16 @@ def test_nothing_outside_the_place_changes() -> None:
     assert edits.mask.sum() == 2 * 2 * 6
     assert not edits.mask[4:].any()
     assert edits.apply(np.ones((2, 2, 2), bool), (8, 8, 1), "add", "path", within=(0, 4, 0, 4, 0, 7)) is None
+
+
+def test_a_step_in_an_accepted_place_shows_again_when_that_answer_is_taken_back() -> None:
+    edits = Edits(np.zeros(SHAPE, bool), np.zeros(SHAPE, bool))
+    below = edits.apply(np.ones((2, 2, 2), bool), (8, 0, 0), "add", "below")
+    step = edits.apply(np.ones((2, 2, 2), bool), (0, 0, 0), "add", "mended", by_hand=True)
+    edits.lock((0, 4, 0, 4, 0, 4))
+    assert edits.undo() == below
+    assert edits.undo() is None
+    edits.locked[:] = False
+    assert edits.done == [step]
+    assert edits.undo() == step
+    assert not edits.mask.any()

@@ -40,18 +40,27 @@ class Client:
 
     def connect(self):
         """Ask what the server can do: `review` (it has a queue), `models` that segment by themselves, `images` and more."""
-        info = self.json("GET", "/info/")
-        if "minivess" in info:
+        info, review = self.json("GET", "/info/"), self._has_queue()
+        if review:
             self.person = self.json("GET", "/auth/token/valid")["username"]
         images = sorted(self.json("GET", "/datastore/?output=all").get("objects", {}))
         models = [name for name, model in info.get("models", {}).items() if model.get("type") == "segmentation"]
         return {
-            "review": "minivess" in info,
+            "review": review,
             "models": models,
             "trainers": list(info.get("trainers", {})),
             "strategies": list(info.get("strategies", {})) or ["random"],
             "images": images,
         }
+
+    def _has_queue(self):
+        try:
+            self.json("GET", "/review/?limit=1")
+        except ServerError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
 
     def next_sample(self, strategy):
         """Ask which image should be labelled next; "" where none is left."""
@@ -97,6 +106,12 @@ class Client:
     def image_file(self, image, folder, call):
         """Fetch an image as the server keeps it; gives the file."""
         return self.download("GET", f"/datastore/image?image={quote(image)}", Path(folder) / "image", call)
+
+    def add_image(self, image, file):
+        """Send a volume file as a new image."""
+        with open(file, "rb") as stream:
+            files = {"file": (f"{image}.nii.gz", stream)}
+            return self.json("PUT", f"/datastore/image?image={quote(image)}", files=files, data={"params": "{}"}, timeout_s=600)
 
     # ---- a server with a queue --------------------------------------------------------------------------------------------
 

@@ -65,6 +65,11 @@ class Errands:
         strategies = self.server["strategies"]
         return self.client.next_sample("uncertainty" if "uncertainty" in strategies else strategies[0])
 
+    def add(self, image, file, call):
+        """Send a volume file as a new image; gives what the server has then."""
+        self.client.add_image(image, file)
+        return self.connect(call)
+
     def open(self, image, folder, again, call):
         """Let the model look at an image where it has not (or `again`), and fetch everything."""
         model = self.server["models"][0] if self.server["models"] else ""

@@ -14,7 +14,7 @@ from .worker import Worker
 
 KEYS = {"N": "next", "A": "accept", "X": "fix", "K": "skip", "U": "undo", "O": "heat"}
 BUTTONS = (
-    "connect", "open", "open_next", "next", "accept", "fix", "skip", "undo", "redo", "heat", "submit", "compare", "train",
+    "connect", "add", "open", "open_next", "next", "accept", "fix", "skip", "undo", "redo", "heat", "submit", "compare", "train",
     "cancel",
 )  # fmt: skip
 EDITOR_TAG = "MinIVessReviewEditor"
@@ -113,6 +113,16 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.review.errands and self.ui.image.currentText:
             then = self.review.next if self.review.has_queue else None
             self.review.open(self.ui.image.currentText, then=then)
+
+    def on_add(self):
+        """Send the volume that is in the views; only on this click does an image leave this computer."""
+        volume = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0].GetBackgroundVolumeID()
+        if not self.review.errands:
+            self.message(_("Connect to a server first."), True)
+        elif not volume or slicer.mrmlScene.GetNodeByID(volume) is self.review.case.scene.image:
+            self.message(_("Load a volume of your own first: what is in the views is none, or is the server's already."), True)
+        else:
+            self.review.add(slicer.mrmlScene.GetNodeByID(volume))
 
     def on_open_next(self):
         """Open the image that is worth it most."""

@@ -3,6 +3,7 @@
 What is asked of the server runs in the worker's thread (`errands`); the scene changes here, on the main thread.
 """
 
+import re
 import time
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from .case import Case
 from .client import Client, ServerError
 from .errands import Errands
 from .outbox import Outbox
+from .scene import write_volume
 from .training import Training
 from .voxels import pack, unpack
 
@@ -79,6 +81,19 @@ class Review:
                 self.show.message(_("No image is left that needs a look."))
 
         self._ask(self.errands.next_case, done, anywhere=True)
+
+    def add(self, node):
+        """Send a volume of the scene to the server as a new image, and open it."""
+        image = re.sub(r"[^\w.-]+", "_", node.GetName())
+        file = self.case.new_folder() / "image.nii.gz"
+        write_volume(node, file)
+
+        def done(server):
+            self.show.connected(server)
+            self.open(image, then=self.next if self.has_queue else None)
+
+        self.show.message(_("Sending {image} ...").format(image=image))
+        self._ask(partial(self.errands.add, image, file), done, anywhere=True)
 
     def open(self, image, again=False, then=None):
         """Take an image: let the model look at it where it has not (or `again`), and show it with the mask of now."""

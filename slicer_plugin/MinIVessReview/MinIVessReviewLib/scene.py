@@ -119,10 +119,7 @@ class Scene:
             if unit == "um":
                 matrix[:3] *= 0.001
             node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
-            storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-            storage.SetFileName(str(path))
-            if not storage.WriteData(node):
-                raise OSError(_("The label could not be written to {path}. Is the disk full?").format(path=path))
+            write_volume(node, path)
         finally:
             slicer.mrmlScene.RemoveNode(node)
 
@@ -174,6 +171,14 @@ class Scene:
     def _stamp(self):
         labelmap = self.segmentation.GetBinaryLabelmapInternalRepresentation(VESSEL)
         return labelmap.GetMTime() if labelmap else 0
+
+
+def write_volume(node, path):
+    """Write a volume to a file."""
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    if not storage.WriteData(node):
+        raise OSError(_("{path} could not be written. Is the disk full?").format(path=path))
 
 
 def read_mask(path, affine=None):

@@ -124,13 +124,16 @@ class Edits:
         return None
 
     def undo(self) -> Step | None:
-        """Take back the last step that shows; None where there is none."""
-        while self.done:
-            step = self.done.pop()
-            self.undone.append(step)
-            flips = unpack(step.flipped, step.shape) & ~self.locked[slices_of(step.box)]  # what was locked meanwhile stays
+        """Take back the last step that shows; None where there is none.
+
+        Steps that lie in what was accepted meanwhile stay: they show again where that answer is taken back.
+        """
+        for at in reversed(range(len(self.done))):
+            step = self.done[at]
+            flips = unpack(step.flipped, step.shape) & ~self.locked[slices_of(step.box)]
             if flips.any():
                 self.mask[slices_of(step.box)] ^= flips
+                self.undone.append(self.done.pop(at))
                 return step
         return None
 

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.review.cells import Cells
-from minivess.review.findings import Finding
 from minivess.review.region import Box, Kind, Region
-from minivess.volume import Volume
+from minivess.review.survey import Survey
 
 #: What can be taken in at a glance, in um along x, y, z: of the order of most errors per decision, and most per volume.
 GLANCE_UM = {"mass": (64.0, 64.0, 20.0), "density": (32.0, 32.0, 10.0)}
@@ -83,32 +82,29 @@ def in_voxels(box: Box, cells: Cells, shape: tuple[int, int, int]) -> Box:
     return x0, x1, y0, y1, z0, z1
 
 
-def describe(box: Box, errors: float, findings: Sequence[Finding], volume: Volume, suspicion: NDArray[np.float16]) -> Region:
+def describe(box: Box, errors: float, survey: Survey) -> Region:
     """Say what a box is worth looking at for.
 
     Args:
         box: In voxels.
         errors: How many are expected in it.
-        findings: Of the whole volume.
-        volume: Whose grid it is.
-        suspicion: (x, y, z) from :func:`minivess.review.suspicion.significant_error`.
+        survey: Of the whole volume.
     """
     low, high = np.array(box[::2]), np.array(box[1::2])
-    inside = []
-    for finding in findings:
-        points = finding.branch.points
-        within = ((points >= low) & (points < high)).all(axis=1)
-        if within.any():
-            inside.append((finding.expected_voxels * within.mean(), finding, points[within]))
-    inside.sort(key=lambda row: -row[0])
-    expected = float(suspicion[box[0] : box[1], box[2] : box[3], box[4] : box[5]].sum(dtype=np.float64))
+    at = np.flatnonzero(((survey.points >= low) & (survey.points < high)).all(axis=1))
+    found, first, count = np.unique(survey.finding_of[at], return_index=True, return_counts=True)
+    findings = [survey.findings[n] for n in found]
+    weights = np.array([f.expected_voxels * n / len(f.branch.points) for f, n in zip(findings, count, strict=True)])
+    expected = float(survey.suspicion[box[0] : box[1], box[2] : box[3], box[4] : box[5]].sum(dtype=np.float64))
     kind: Kind = "boundary"
     centre, reason = (low + high - 1) / 2, "the model is unsure here"
-    if inside:
-        _, worst, points = inside[0]
-        kind, centre, reason = worst.kind, points[len(points) // 2], worst.words
-        others = sum(1 for weight, *_ in inside[1:] if weight > 1.0)
+    if len(findings):
+        worst = int(weights.argmax())
+        kind, reason = findings[worst].kind, findings[worst].words
+        centre = survey.points[at[first[worst] + count[worst] // 2]]
+        others = int((np.delete(weights, worst) > 1.0).sum())
         reason += f"; and {others} more" if others else ""
+    volume = survey.volume
     centre_ras = (volume.affine @ [*centre, 1.0])[:3]
     corners = np.concatenate([(volume.affine @ [*corner, 1.0])[:3] for corner in (low - 0.5, high - 0.5)])
     return Region(

@@ -52,7 +52,7 @@ def propose(
     seen = seen_cells(reviewed, cells, volume.shape)
     boxes = choose_boxes(cells, score, volume.spacing_um, count=count, order=order, reviewed=seen)
     placed = ((in_voxels(box, cells, volume.shape), worth) for box, worth in boxes)
-    regions = tuple(describe(box, worth, survey.findings, volume, survey.suspicion) for box, worth in placed)
+    regions = tuple(describe(box, worth, survey) for box, worth in placed)
     return Proposal(regions, how, survey.errors_per_predicted_voxel, useless(survey.errors_per_predicted_voxel))
 
 

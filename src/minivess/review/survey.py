@@ -23,6 +23,8 @@ class Survey:
         volume: Whose grid it is on: the image, or the probability.
         cells: The volume in cells, with what is known of each.
         findings: What is doubtful about each branch.
+        points: (points, 3) int64, voxels of the centre-lines of all findings, one after the other.
+        finding_of: (points,) which finding each belongs to.
         suspicion: (x, y, z) float16 in [0, 1], from :func:`minivess.review.suspicion.significant_error`.
         errors_per_predicted_voxel: What the model expects of itself.
     """
@@ -30,6 +32,8 @@ class Survey:
     volume: Volume
     cells: Cells
     findings: tuple[Finding, ...]
+    points: NDArray[np.int64]
+    finding_of: NDArray[np.int64]
     suspicion: NDArray[np.float16]
     errors_per_predicted_voxel: float
 
@@ -52,4 +56,7 @@ def look_over(
     graph = vessel_graph(might_be_vessel(probability.array, spacing_um, low=low), spacing_um)
     findings = tuple(find(graph, probability.array, mask, suspicion))
     share = expected_errors_per_predicted_voxel(probability.array, threshold)
-    return Survey(probability, cells, findings, suspicion.astype(np.float16), share)
+    lengths = [len(finding.branch.points) for finding in findings]
+    points = np.concatenate([np.zeros((0, 3), np.int64), *(finding.branch.points for finding in findings)])
+    owner = np.repeat(np.arange(len(findings)), lengths)
+    return Survey(probability, cells, findings, points, owner, suspicion.astype(np.float16), share)

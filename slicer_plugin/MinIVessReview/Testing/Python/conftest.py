@@ -63,7 +63,13 @@ def widget(qapp: Any) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The real server, in the environment of the project."""
-    yield from _served(tmp_path_factory.mktemp("lab"))
+    yield from _served(tmp_path_factory.mktemp("lab"), "ours")
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The real server with one image, so that a training takes seconds."""
+    yield from _served(tmp_path_factory.mktemp("training"), "training")
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +78,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     yield from _served(tmp_path_factory.mktemp("stock"), "stock")
 
 
-def _served(folder: Path, kind: str = "") -> Iterator[Lab]:
+def _served(folder: Path, kind: str) -> Iterator[Lab]:
     if not (BIN / "python").exists():
         pytest.skip("no .venv beside slicer_plugin: `make setup` installs the server's environment")
     found = Lab(folder, kind)

@@ -18,9 +18,9 @@ BIN = Path(__file__).resolve().parents[4] / ".venv" / "bin"
 class Lab:
     """A running server: its address, what it was made of, and people's tokens by name."""
 
-    def __init__(self, folder: Path, kind: str = "") -> None:
+    def __init__(self, folder: Path, kind: str) -> None:
         self.folder = folder
-        program = [str(BIN / "python"), str(Path(__file__).with_name("serve_lab.py")), str(folder), *([kind] if kind else [])]
+        program = [str(BIN / "python"), str(Path(__file__).with_name("serve_lab.py")), str(folder), kind]
         self.process = subprocess.Popen(program, stdout=subprocess.PIPE, start_new_session=True)
         line = self.process.stdout.readline().decode().split(maxsplit=2)
         assert line[:1] == ["ready"], "the server did not start"

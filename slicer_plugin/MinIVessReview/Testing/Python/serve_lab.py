@@ -1,7 +1,8 @@
 """Run by the server's own environment: a server with images; says `ready URL {NAME: TOKEN}` and serves until it is ended.
 
-serve_lab.py FOLDER          ours
-serve_lab.py FOLDER stock    MONAI Label's own
+serve_lab.py FOLDER ours        one image of each geometry, and more
+serve_lab.py FOLDER training    one image
+serve_lab.py FOLDER stock       one image, on MONAI Label's own server
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from minivess.synth import make_sample
 from minivess.train import copy_bundle, publish
 from minivess.volume import Volume, write_volume
 
-#: Beside one of each geometry: tests that answer places have an image each, since what is answered changes the queue.
-OTHERS = ("path", "outside", "closed", "away", "faster", "wrong-key", "listed", "undone", "conflict", "token", "gone", "trained")
+#: Tests that answer places have an image each, since what is answered changes the queue.
+OTHERS = ("path", "outside", "closed", "away", "faster", "wrong-key", "listed", "undone", "conflict", "token", "gone")
 
 
 def make_lab(folder: Path, names: dict[str, object]) -> None:
@@ -53,11 +54,12 @@ def make_lab(folder: Path, names: dict[str, object]) -> None:
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
 
 
-def main(folder: Path, stock: bool) -> None:
-    plain = geometries()["plain"]
-    names = dict.fromkeys(("stock",), plain) if stock else geometries() | dict.fromkeys(OTHERS, plain)
+def main(folder: Path, kind: str) -> None:
+    plain, stock = geometries()["plain"], kind == "stock"
+    names = geometries() | dict.fromkeys(OTHERS, plain) if kind == "ours" else {kind: plain}
     make_lab(folder, names)
-    conf = {"model_dir": str(folder / "model"), "unit": "um", "epistemic_enabled": "false", "preset": "tiny"}
+    conf = {"model_dir": str(folder / "model"), "bundle": str(folder / "made" / "segresnet"), "preset": "tiny"}
+    conf |= {"unit": "um", "epistemic_enabled": "false"}
     tokens = {}
     if stock:
         settings = [word for pair in conf.items() for word in pair]
@@ -76,4 +78,4 @@ def main(folder: Path, stock: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:] == ["stock"])
+    main(Path(sys.argv[1]), sys.argv[2])

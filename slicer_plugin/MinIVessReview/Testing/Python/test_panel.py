@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ def test_thirty_places_and_a_label_that_is_equal_on_both_sides(
         np.testing.assert_array_equal(kept[i0:i1, j0:j1, k0:k1], drawn.transpose(2, 1, 0)[i0:i1, j0:j1, k0:k1])
     assert len(seen) == len(set(seen)) == 10
     assert widget.ui.progress.text.startswith("10 of ")
+    if image == "plain" and os.environ.get("MINIVESS_PICTURES"):
+        folder = Path(os.environ["MINIVESS_PICTURES"])
+        widget.parent.resize(420, 900)
+        widget.parent.grab().save(str(folder / "panel.png"))
+        slicer.app.layoutManager().save(folder / "review.png")
     np.testing.assert_array_equal(
         widget.review.case.scene.mask().transpose(2, 1, 0),
         served(lab, f"/review/images/{image}/draft/mask?format=nii.gz", tmp_path),

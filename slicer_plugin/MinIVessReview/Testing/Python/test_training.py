@@ -10,9 +10,9 @@ from running import Lab, get
 from steps import connect, open_image, reply
 
 
-def test_train_go_on_meanwhile_and_compare(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
-    connect(widget, lab, pump, who="tom")
-    open_image(widget, "trained", pump)
+def test_train_go_on_meanwhile_and_compare(widget: Any, training: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, training, pump, who="tom")
+    open_image(widget, "training", pump)
     for _ in range(2):
         reply(widget, "accept", pump)
     told: list[tuple[str, float]] = []
@@ -31,20 +31,20 @@ def test_train_go_on_meanwhile_and_compare(widget: Any, lab: Lab, pump: Callable
     assert "voxels differ from before (blue outline)" in said
     segments = widget.review.case.scene.segmentation.GetSegmentation()
     assert segments.GetSegment("before training") is not None
-    assert widget.review.place is None or widget.review.place["case"] == "trained"
+    assert widget.review.place is None or widget.review.place["case"] == "training"
 
 
-def test_a_training_is_stopped_on_the_server(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
-    connect(widget, lab, pump, who="tom")
+def test_a_training_is_stopped_on_the_server(widget: Any, training: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, training, pump, who="tom")
     widget.ui.train.click()
-    pump(lambda: json.loads(get(f"{lab.url}/train/", lab.tokens["tom"]))["status"] == "RUNNING")
+    pump(lambda: json.loads(get(f"{training.url}/train/", training.tokens["tom"]))["status"] == "RUNNING")
     widget.ui.train.click()
     assert "stopped" in widget.ui.trainingMessage.text
-    pump(lambda: json.loads(get(f"{lab.url}/train/", lab.tokens["tom"]))["status"] == "STOPPED")
+    pump(lambda: json.loads(get(f"{training.url}/train/", training.tokens["tom"]))["status"] == "STOPPED")
 
 
-def test_who_may_not_train_is_told_so(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
-    connect(widget, lab, pump)
+def test_who_may_not_train_is_told_so(widget: Any, training: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, training, pump)
     widget.ui.train.click()
     pump(lambda: not widget.review.training.running)
     assert "needs the role admin" in widget.ui.trainingMessage.text

@@ -1,0 +1,23 @@
+"""A made-up stack for a first try, in Slicer's Sample Data module. It comes with the extension: nothing is downloaded."""
+
+from pathlib import Path
+
+NAME = "MinIVessSynthetic"
+SHA256 = "e963259fe9eb20f61e28cb532abf7eed0325d321f64559b39ed4f236e7a2afff"  # tools/slicer_sample.py makes it and prints this
+
+
+def register(resources):
+    """Tell the Sample Data module of it."""
+    import SampleData  # there when Slicer has started
+
+    resources = Path(resources)
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="MinIVess",
+        sampleName=NAME,
+        thumbnailFileName=str(resources / "Icons" / f"{NAME}.png"),
+        uris=(resources / "SampleData" / f"{NAME}.nrrd").resolve().as_uri(),
+        fileNames=f"{NAME}.nrrd",
+        nodeNames=NAME,
+        loadFileType="VolumeFile",
+        checksums=f"SHA256:{SHA256}",
+    )
