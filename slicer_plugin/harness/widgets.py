@@ -6,7 +6,7 @@ import sys
 import types
 from typing import Any
 
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
 from harness.pythonqt import UiLoader, _connect, _disconnect
@@ -20,6 +20,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._text, self._collapsed = "", False
+        self.setContentsMargins(0, 10, 0, 0)  # for the heading
 
     def _set_collapsed(self, value: bool) -> None:
         if value != self._collapsed:
@@ -27,6 +28,9 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
             for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindDirectChildrenOnly):
                 child.setVisible(not value)
             self.contentsCollapsed.emit(value)
+
+    def paintEvent(self, _event: QtGui.QPaintEvent) -> None:
+        QtGui.QPainter(self).drawText(4, 12, f"{'▸' if self._collapsed else '▾'} {self._text}")
 
     text = Property(str, lambda self: self._text, lambda self, value: setattr(self, "_text", value))
     collapsed = Property(bool, lambda self: self._collapsed, _set_collapsed)
@@ -46,6 +50,13 @@ class ctkSliderWidget(QtWidgets.QWidget):
         if value != self._value:
             self._value = value
             self.valueChanged.emit(value)
+
+    def paintEvent(self, _event: QtGui.QPaintEvent) -> None:
+        painter, middle = QtGui.QPainter(self), self.height // 2
+        share = (self._value - self._low) / ((self._high - self._low) or 1)
+        painter.drawLine(4, middle, self.width - 40, middle)
+        painter.drawRect(round(4 + share * (self.width - 52)), middle - 5, 8, 10)
+        painter.drawText(self.width - 34, middle + 5, f"{self._value:.2f}")
 
     value = Property(float, lambda self: self._value, setValue)
     minimum = Property(float, lambda self: self._low, lambda self, value: setattr(self, "_low", value))

@@ -228,3 +228,12 @@ def test_what_a_prediction_says_is_looked_over_once(desk: ReviewDesk) -> None:
     assert desk.sights.get("a").survey is survey
     desk.take_in("a", predicted(image(desk), 2, "two"), actor="server")
     assert desk.sights.get("a").survey is not survey
+
+
+def test_a_place_that_is_looked_at_is_not_asked_about_twice(desk: ReviewDesk) -> None:
+    desk.take_in("a", predicted(image(desk), 1, "one"), actor="server")
+    held = desk.store.places.next("ann", seconds=60)
+    assert held is not None
+    desk.fill("a", actor="server")
+    assert held.region["box"] not in [place.region["box"] for place in desk.store.places.all("a", states=("pending",))[0]]
+    assert desk.answer(held.id, "accepted", actor="ann").state == "accepted"

@@ -59,6 +59,9 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         columns = ("#", _("Kind"), _("Why"), _("Errors"), _("State"))
         self.ui.queue.setColumnCount(len(columns))
         self.ui.queue.setHorizontalHeaderLabels(columns)
+        for column, width in ((0, 30), (1, 90), (3, 50), (4, 75)):
+            self.ui.queue.setColumnWidth(column, width)
+        self.ui.queue.horizontalHeader().setSectionResizeMode(2, qt.QHeaderView.Stretch)
         self.ui.queue.connect("cellClicked(int,int)", self.on_row)
         for name in ("opacity", "threshold"):
             getattr(self.ui, name).connect("valueChanged(double)", self.on_heat_look)
@@ -310,6 +313,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Fill the table."""
         self._places, kinds, states = places, _kinds(), _states()
         self.ui.queue.setRowCount(len(places))
+        self.ui.queue.clearSelection()
         for row, place in enumerate(places):
             kind, state = (words.get(place[name], place[name]) for name, words in (("kind", kinds), ("state", states)))
             for column, text in enumerate((str(row + 1), kind, place["reason"], f"{place['expected_errors']:.1f}", state)):

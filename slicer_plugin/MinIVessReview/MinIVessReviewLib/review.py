@@ -200,6 +200,8 @@ class Review:
                 self.show.message(words.format(words=answered.stopped), True)
                 return
             self._apply(answered.stroke)
+            words = {"accepted": _("Accepted."), "fixed": _("Mended and kept."), "skipped": _("Left to somebody else.")}
+            self.show.message(words[verdict])
             self._taken(answered.next)
 
         def failed(error):

@@ -14,7 +14,7 @@ from .voxels import grown, inside
 DOUBT_NATS = 0.2, float(np.log(2))
 #: A view shows so many times the size of a place; the 3-D view the vessel so far around it.
 SPREAD = 3.0
-YELLOW, RED = (1.0, 0.82, 0.4), (0.9, 0.28, 0.3)
+YELLOW, RED, PALE = (1.0, 0.82, 0.4), (0.9, 0.28, 0.3), (0.95, 0.8, 0.8)
 
 
 class Views:
@@ -26,11 +26,11 @@ class Views:
 
     def forget(self):
         """Know of no node any more, as after the scene was closed."""
-        self.frame = self.surface = self.heat = self.colors = self.legend = self._box = None
+        self.frame = self.surface = self.around = self.heat = self.colors = self.legend = self._box = None
 
     def clear(self):
         """Take everything away."""
-        remove(self.frame, self.surface, self.legend, self.heat, self.colors)
+        remove(self.frame, self.surface, self.around, self.legend, self.heat, self.colors)
         self.forget()
 
     # ---- a place ----------------------------------------------------------------------------------------------------------
@@ -58,17 +58,18 @@ class Views:
             camera.ResetClippingRange()
 
     def show_surface(self):
-        """Show the vessel around the place in 3-D; of all of a large stack that would take seconds with each change."""
+        """Show the vessel in the place and, so that one sees through it, around it; all of a large stack would take seconds."""
         if self._box is None:
             return
         if self.surface is None:
-            self.surface = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", _("Vessel around the place"))
-            self.surface.CreateDefaultDisplayNodes()
-            self.surface.SetSaveWithScene(False)
-            self.surface.GetDisplayNode().SetColor(*RED)
-        held = self.scene.held
+            self.surface = _model(_("Vessel in the place"), RED, 1.0)
+            self.around = _model(_("Vessel around the place"), PALE, 0.25)
+        held, matrix = self.scene.held, self.scene.ijk_to_ras()
         window = grown(self._box, (SPREAD - 1) / 2, held.shape[::-1])
-        self.surface.SetAndObservePolyData(_surface(held[inside(window)], window, self.scene.ijk_to_ras()))
+        around = held[inside(window)].copy()
+        around[inside([edge - window[side - side % 2] for side, edge in enumerate(self._box)])] = False
+        self.surface.SetAndObservePolyData(_surface(held[inside(self._box)], self._box, matrix))
+        self.around.SetAndObservePolyData(_surface(around, window, matrix))
 
     # ---- doubt ------------------------------------------------------------------------------------------------------------
 
@@ -134,6 +135,15 @@ class Views:
         self.frame.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(pose))
         self.frame.SetCenter(*centre)
         self.frame.SetSize(*size)
+
+
+def _model(name, color, opacity):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetSaveWithScene(False)
+    node.GetDisplayNode().SetColor(*color)
+    node.GetDisplayNode().SetOpacity(opacity)
+    return node
 
 
 def _surface(mask, box, ijk_to_ras):

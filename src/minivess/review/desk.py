@@ -97,6 +97,8 @@ class ReviewDesk:
 
     def _ask(self, image_id: str, sight: Sight, *, actor: str, count: int, order: Order) -> Proposal:
         reviewed = [as_box(place.region["box"]) for place in self.store.places.answered(image_id)]
+        looked_at = self.store.places.all(image_id, states=("leased",), limit=-1)[0]  # an answer comes, and is taken
+        reviewed += [as_box(place.region["box"]) for place in looked_at if place.region.get("model") == sight.model]
         proposal = propose(sight.survey, count=count, order=order, reviewed=reviewed, answers=self._answers(image_id))
         model, zones = sight.model, self.zones_of(sight.model)
         about = {

@@ -75,19 +75,23 @@ def test_all_views_stand_at_the_place_and_show_it(views: Views, affine: np.ndarr
 
 
 def test_the_vessel_around_the_place_is_seen_in_3d_where_it_is(views: Views, affine: np.ndarray) -> None:
-    points = slicer.util.arrayFromModelPoints(views.surface)
-    i, j, k = (np.linalg.inv(affine) @ np.c_[points, np.ones(len(points))].T)[:3]
-    assert 28 <= i.min() <= 31, "from one size of the place before it"
-    assert 88 <= i.max() <= 91
-    far = np.hypot(j - 40 - 12 * np.sin(i / 14), 3.0 * (k - 12))
-    assert np.abs(far - 5)[(i > 31) & (i < 87)].max() < 2.5, "on the surface of the tube"
+    ends = []
+    for node in (views.surface, views.around):
+        points = slicer.util.arrayFromModelPoints(node)
+        i, j, k = (np.linalg.inv(affine) @ np.c_[points, np.ones(len(points))].T)[:3]
+        ends += [i.min(), i.max()]
+        middle = np.abs(i - 60)
+        far = np.hypot(j - 40 - 12 * np.sin(i / 14), 3.0 * (k - 12))
+        on_side = (middle > 12) & (middle < 27) if node is views.around else middle < 7
+        assert np.abs(far - 5)[on_side].max() < 2.5, "on the surface of the tube"
+    np.testing.assert_allclose(ends, [49.5, 69.5, 29.5, 89.5], atol=1.0)
     drawn = picture("place-in-3d")["3D"]
     red = (drawn[..., 0] > 120) & (drawn[..., 1] < 110) & (drawn[..., 2] < 110)
     assert red.mean() > 0.01
-    before = views.surface.GetPolyData().GetNumberOfPoints()
     views.scene.apply(BOX, np.zeros((20, 30, 8), bool))
     views.show_surface()
-    assert 0 < views.surface.GetPolyData().GetNumberOfPoints() < before
+    assert views.surface.GetPolyData().GetNumberOfPoints() == 0
+    assert views.around.GetPolyData().GetNumberOfPoints() > 0
 
 
 def test_doubt_is_seen_where_it_is_with_a_legend_and_can_be_hidden(views: Views) -> None:
