@@ -9,7 +9,9 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic, ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from .clicks import Clicks
 from .review import CLICKS, Review
+from .table import QueueTable, kind_of
 from .worker import Worker
 
 KEYS = {"N": "next", "A": "accept", "X": "fix", "K": "skip", "U": "undo", "O": "heat"}
@@ -34,8 +36,8 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = self.ui = self.review = self.parameters = self._link = self._tool = self._clicks = None
-        self._shortcuts, self._places = [], []
+        self.logic = self.ui = self.review = self.parameters = self.table = self.clicks = self._link = None
+        self._shortcuts = []
 
     def setup(self):
         """Build the panel; nothing is sent anywhere."""
@@ -56,13 +58,8 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             getattr(self.ui, name).connect("clicked()", getattr(self, f"on_{name}"))
         for tool in CLICKS:
             getattr(self.ui, f"tool_{tool}").connect("clicked()", lambda tool=tool: self.on_tool(tool))
-        columns = ("#", _("Kind"), _("Why"), _("Errors"), _("State"))
-        self.ui.queue.setColumnCount(len(columns))
-        self.ui.queue.setHorizontalHeaderLabels(columns)
-        for column, width in ((0, 30), (1, 90), (3, 50), (4, 75)):
-            self.ui.queue.setColumnWidth(column, width)
-        self.ui.queue.horizontalHeader().setSectionResizeMode(2, qt.QHeaderView.Stretch)
-        self.ui.queue.connect("cellClicked(int,int)", self.on_row)
+        self.table = QueueTable(self.ui.queue, self.on_choose)
+        self.clicks = Clicks(self.review.click)
         for name in ("opacity", "threshold"):
             getattr(self.ui, name).connect("valueChanged(double)", self.on_heat_look)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.on_scene_closing)
@@ -98,7 +95,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             shortcut.setEnabled(False)
             shortcut.deleteLater()
         self._shortcuts = []
-        self._stop_clicks()
+        self.clicks.stop()
         self.ui.editor.setActiveEffectByName("")
         self.ui.editor.uninstallKeyboardShortcuts()
 
@@ -137,10 +134,10 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._leave_editor()
         self.review.next()
 
-    def on_row(self, row, _column):
-        """Go to the place in a row of the table."""
+    def on_choose(self, place):
+        """Go to a place of the table."""
         self._leave_editor()
-        self.review.choose(self._places[row])
+        self.review.choose(place)
 
     def on_accept(self):
         """This place is right as it is drawn now."""
@@ -203,33 +200,17 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_tool(self, tool):
         """Take clicks in the views for a tool: as many as it wants, until another is chosen."""
-        self._stop_clicks()
-        if not self.review.place:
-            return
-        self._leave_editor()
-        self._tool = tool
-        self._clicks = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", _("Clicks"))
-        self._clicks.CreateDefaultDisplayNodes()
-        self._clicks.SetSaveWithScene(False)
-        self.addObserver(self._clicks, slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent, self.on_click)
-        logic = slicer.modules.markups.logic()
-        logic.SetActiveListID(self._clicks)
-        logic.StartPlaceMode(1)
-        self.message(_("Click on both ends.") if CLICKS[tool] == 2 else _("Click on the place."))
-
-    def on_click(self, node, _event):
-        """Somebody has clicked in a view."""
-        last = node.GetNumberOfDefinedControlPoints() - 1
-        if last >= 0:
-            self.review.click(self._tool, node.GetNthControlPointPositionWorld(last))
-        if last + 1 >= CLICKS[self._tool]:
-            qt.QTimer.singleShot(0, self._forget_points)  # not while the node tells of them
+        self.clicks.stop()
+        if self.review.place:
+            self._leave_editor()
+            self.clicks.start(tool, CLICKS[tool])
+            self.message(_("Click on both ends.") if CLICKS[tool] == 2 else _("Click on the place."))
 
     # ---- the scene --------------------------------------------------------------------------------------------------------
 
     def on_scene_closing(self, _caller, _event):
         """Let go of the nodes before they go."""
-        self._stop_clicks()
+        self.clicks.stop()
         self._unlink_parameters()
 
     def on_scene_closed(self, _caller, _event):
@@ -260,16 +241,6 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _leave_editor(self):
         self.ui.editor.setActiveEffectByName("")
-
-    def _forget_points(self):
-        if self._clicks is not None:
-            self._clicks.RemoveAllControlPoints()
-
-    def _stop_clicks(self):
-        if self._clicks is not None:
-            self.removeObserver(self._clicks, slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent, self.on_click)
-            slicer.mrmlScene.RemoveNode(self._clicks)
-        self._clicks = self._tool = None
 
     # ---- what `review` says -----------------------------------------------------------------------------------------------
 
@@ -305,23 +276,12 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def place(self, place):
         """Show which place is looked at."""
-        self._stop_clicks()
-        kinds = _kinds()
-        self.ui.place.setText(f"{kinds.get(place['kind'], place['kind'])}: {place['reason']}" if place else "")
+        self.clicks.stop()
+        self.ui.place.setText(f"{kind_of(place)}: {place['reason']}" if place else "")
 
     def queue(self, places, current):
-        """Fill the table."""
-        self._places, kinds, states = places, _kinds(), _states()
-        self.ui.queue.setRowCount(len(places))
-        self.ui.queue.clearSelection()
-        for row, place in enumerate(places):
-            kind, state = (words.get(place[name], place[name]) for name, words in (("kind", kinds), ("state", states)))
-            for column, text in enumerate((str(row + 1), kind, place["reason"], f"{place['expected_errors']:.1f}", state)):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(place["reason"])
-                self.ui.queue.setItem(row, column, item)
-            if place["id"] == current:
-                self.ui.queue.selectRow(row)
+        """Show the queue."""
+        self.table.fill(places, current)
 
     def progress(self, progress):
         """Show how far the review is."""
@@ -356,26 +316,3 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _setting(self, name, default):
         return slicer.app.userSettings().value(f"MinIVessReview/{name}", default) or default
-
-
-def _kinds():
-    """What the server's words for a kind of place are in the user's language."""
-    return {
-        "gap": _("gap"),
-        "spur": _("spur"),
-        "false merge": _("false merge"),
-        "faint branch": _("faint branch"),
-        "blob": _("blob"),
-        "boundary": _("boundary"),
-    }
-
-
-def _states():
-    return {
-        "pending": _("pending"),
-        "leased": _("taken"),
-        "accepted": _("accepted"),
-        "fixed": _("mended"),
-        "skipped": _("skipped"),
-        "obsolete": _("obsolete"),
-    }

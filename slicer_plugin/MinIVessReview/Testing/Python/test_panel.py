@@ -65,7 +65,7 @@ def test_a_path_by_two_clicks_undo_and_redo(widget: Any, lab: Lab, pump: Callabl
     matrix = np.array(widget.review.case.standing["affine_ras"])
     widget.ui.tool_path.click()
     for voxel in ((i0 + 2, (j0 + j1) // 2, (k0 + k1) // 2), (i1 - 3, (j0 + j1) // 2, (k0 + k1) // 2)):
-        widget._clicks.AddControlPointWorld(*(matrix @ [*voxel, 1])[:3])
+        widget.clicks.points.AddControlPointWorld(*(matrix @ [*voxel, 1])[:3])
     pump(lambda: not widget.worker.busy)
     traced = scene.mask()
     assert "path:" in widget.ui.message.text, widget.ui.message.text
@@ -102,7 +102,7 @@ def test_a_place_is_chosen_from_the_table_and_an_answered_one_only_looked_at(
     connect(widget, lab, pump)
     open_image(widget, "listed", pump)
     first = widget.review.place["id"]
-    chosen = widget._places[4]
+    chosen = widget.table.places[4]
     widget.ui.queue.cellClicked.emit(4, 1)
     pump(lambda: not widget.worker.busy)
     assert widget.review.place["id"] == chosen["id"] != first
@@ -110,7 +110,7 @@ def test_a_place_is_chosen_from_the_table_and_an_answered_one_only_looked_at(
     np.testing.assert_allclose(centre, chosen["centre_ras"], atol=1e-3)
     reply(widget, "accept", pump)
     assert widget.review.place["id"] == first
-    row = next(n for n, place in enumerate(widget._places) if place["id"] == chosen["id"])
+    row = next(n for n, place in enumerate(widget.table.places) if place["id"] == chosen["id"])
     assert widget.ui.queue.item(row, 4).text() == "accepted"
     widget.ui.queue.cellClicked.emit(row, 1)
     assert "answered: accepted, by ann" in widget.ui.message.text
