@@ -32,7 +32,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]
     folder = tmp_path_factory.mktemp("page")
     known = geometries()
     affines = known | dict.fromkeys(
-        ("ten", "sitting", "away", "faster", "listed", "torn", "token", "gone", "touch", "hidden"), known["plain"]
+        ("ten", "sitting", "away", "faster", "listed", "torn", "token", "gone", "touch", "hidden", "redone", "lost"),
+        known["plain"],
     )
     for index, (name, affine) in enumerate(affines.items()):
         sample = make_sample("capillary", index if name in known else 0, shape=(160, 144, 12)).image

@@ -40,7 +40,7 @@ def test_a_wrong_token_is_told_in_words(seat: Seat) -> None:
     seat.page.goto(f"{seat.lab.server.url}/app/")
     seat.page.fill("#token", "not-a-token")
     seat.page.click("#connect button")
-    seat.page.wait_for_function("() => document.getElementById('progress').textContent.includes('token is not valid')")
+    seat.page.wait_for_function("() => document.getElementById('connectMessage').textContent.includes('token is not valid')")
     assert seat.page.is_visible("#connect")
 
 
@@ -206,14 +206,14 @@ def test_a_token_that_is_no_good_any_more_is_asked_for_and_work_is_kept(seat: Se
     people.remove("dan")
     seat.press("a")
     assert seat.page.is_visible("#connect")
-    assert "token is not valid" in seat.page.inner_text("#progress")
+    assert "token is not valid" in seat.page.inner_text("#connectMessage")
     seat.lab.tokens["dan"] = people.add("dan", "annotator")
     seat.page.fill("#token", seat.lab.tokens["dan"])
     seat.page.click("#connect button")
-    seat.page.wait_for_function(
-        f"() => {{ const p = window.minivess.review.place; return p && p.id !== '{place['id']}' }}", timeout=60_000
-    )
+    seat.page.wait_for_selector("#work", state="visible")
+    seat.idle()
     assert seat.page.evaluate("() => window.minivess.review.image") == "token"
+    assert seat.place["id"] != place["id"]
     assert seat.lab.ask("GET", f"/review/places/{place['id']}", "dan").json()["state"] == "accepted"
 
 
@@ -269,17 +269,76 @@ def test_a_server_that_went_away_costs_nothing(seat: Seat) -> None:
     seat.press("a")
     assert "Your answer is kept here" in seat.message
     assert "(2 unsent)" in seat.page.title()
+    another = seat.place  # of the list that was fetched before
+    assert another["id"] != place["id"]
+    seat.press("n")
+    assert "does not answer" in seat.message
+    seat.press("a")
+    assert "(3 unsent)" in seat.page.title()
     seat.lab.server = LabelServer(launch, log=log).__enter__()
     seat.page.evaluate("() => sessionStorage.clear()")
     Seat(seat.page, seat.lab, "bob").connect().choose("away")  # somebody else at the same browser sends nothing of it
     assert seat.lab.ask("GET", f"/review/places/{place['id']}", "ann").json()["state"] == "leased"
+    seat.lab.ask("POST", f"/review/places/{another['id']}/release", "bob")
     seat.page.evaluate("() => sessionStorage.clear()")
     seat.connect().choose("away")  # what was kept is sent
     assert "unsent" not in seat.page.title()
     told = seat.lab.ask("GET", f"/review/places/{place['id']}", "ann").json()
     assert (told["state"], told["by"]) == ("fixed", "ann")
+    assert seat.lab.ask("GET", f"/review/places/{another['id']}", "ann").json()["state"] == "accepted"
     i0, i1, j0, j1, k0, k1 = place["box"]
     np.testing.assert_array_equal(seat.kept("away", "mask")[i0:i1, j0:j1, k0:k1], drawn[i0:i1, j0:j1, k0:k1])
+
+
+def test_undo_and_redo_show_what_they_change_in_another_place(seat: Seat) -> None:
+    seat.connect().choose("redone")
+    before, place = seat.mask(), seat.place
+    seat.press("f")
+    seat.stroke()
+    drawn = seat.mask()
+    seat.press("Escape")
+    seat.press("s")
+    assert "Skipped" in seat.message
+    other = seat.place["id"]
+    seat.press("n")
+    assert "Answer this place first" in seat.message
+    seat.press("u")
+    assert "Taken back: what was drawn, in another place" in seat.message
+    assert seat.place is None
+    np.testing.assert_array_equal(seat.mask(), before)
+    i0, i1, j0, j1, k0, k1 = seat.page.evaluate("() => window.minivess.viewer.box")
+    x0, x1, y0, y1, z0, z1 = place["box"]
+    assert x0 <= i0 < i1 <= x1
+    assert y0 <= j0 < j1 <= y1
+    assert z0 <= k0 < k1 <= z1
+    seat.press("a")
+    assert "Ask for a place first" in seat.message
+    seat.press("r")
+    assert "Done again: what was drawn, in another place" in seat.message
+    np.testing.assert_array_equal(seat.mask(), drawn)
+    np.testing.assert_array_equal(seat.kept("redone"), drawn)
+    seat.press("n")
+    assert seat.place["id"] == other
+
+
+def test_an_image_that_cannot_be_opened_leaves_the_one_before(seat: Seat) -> None:
+    seat.connect().choose("plain")
+    mask = seat.mask()
+    (seat.lab.folder / "studies" / "lost.nii.gz").unlink()
+    seat.page.select_option("#image", "lost")
+    seat.page.wait_for_function("() => document.getElementById('message').classList.contains('bad')")
+    seat.idle()
+    assert seat.page.evaluate("() => [window.minivess.review.image, document.getElementById('image').value]") == [
+        "plain",
+        "plain",
+    ]
+    seat.page.click("#submit")
+    seat.idle()
+    assert "Submitted" in seat.message
+    label = seat.lab.folder / "plain-label.nii.gz"
+    label.write_bytes(seat.lab.ask("GET", "/datastore/label?label=plain&tag=final", "ann").content)
+    np.testing.assert_array_equal(read_volume(label).array, mask)
+    assert seat.lab.ask("GET", "/labels/lost", "ann").json()["revisions"] == []
 
 
 def test_somebody_else_was_faster(seat: Seat) -> None:

@@ -124,7 +124,7 @@ def test_clicks_that_mean_nothing_are_refused() -> None:
     p = probability_of(mask)
     with pytest.raises(InputError, match="lies in the volume"):
         path(scene(probability=p), (0, 0, 0), (70, 0, 0))
-    with pytest.raises(InputError, match="Nothing is drawn within 15 um"):
+    with pytest.raises(InputError, match="Nothing is drawn within 8 um"):
         cut(scene(mask), (30, 48, 0))
     with pytest.raises(InputError, match="lies in the place"):
         grow(scene(probability=p), (1, 1, 1), (20, 50, 0, 50, 0, 20))

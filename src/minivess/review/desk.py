@@ -168,7 +168,14 @@ class ReviewDesk:
         return sorted(self.store.places.answered(image_id), key=lambda place: int(place.answer["number"]))
 
     def answer(
-        self, place_id: str, verdict: str, *, actor: str, corrected: NDArray[np.bool_] | None = None, seconds: float | None = None
+        self,
+        place_id: str,
+        verdict: str,
+        *,
+        actor: str,
+        corrected: NDArray[np.bool_] | None = None,
+        seconds: float | None = None,
+        aside: Callable[[Callable[[], None]], None] = lambda work: work(),
     ) -> Place:
         """Keep an answer: the voxels of the place are what was shown where it is accepted, or what was made of it.
 
@@ -178,6 +185,7 @@ class ReviewDesk:
             actor: Who answers.
             corrected: (x, y, z) the voxels of the place's box, for ``fixed``.
             seconds: How long it took.
+            aside: Runs what the answer teaches, which may take seconds the first time; at once unless stated.
 
         Raises:
             InputError: When a fixed place comes without its voxels, or they do not fit the box.
@@ -195,13 +203,22 @@ class ReviewDesk:
         details: dict[str, Any] = {} if seconds is None else {"seconds": round(seconds, 1)}
         if verdict == "skipped":
             return self.store.places.answer(place_id, verdict, actor=actor, details=details)
-        if verdict == "accepted" and place.region.get("model") != self.kept.model(place.case):
-            raise ConflictError(f"A newer model has drawn {place.id} anew. Look at it again: ask for the next place.")
+        if verdict == "accepted":
+            self.refuse_unseen(place)
         shown = self.mask(place.case)[0].array[slices_of(box)] > 0
         accepted = shown if corrected is None else corrected
         kept = self.store.places.answer(place_id, verdict, actor=actor, details={**details, "mask": pack(accepted)})
-        self._learn(kept, shown, accepted)
+        aside(lambda: self._learn(kept, shown, accepted))
         return kept
+
+    def refuse_unseen(self, place: Place) -> None:
+        """Let nobody accept what a newer model has drawn since they looked.
+
+        Raises:
+            ConflictError: When that is so.
+        """
+        if place.region.get("model") != self.kept.model(place.case):
+            raise ConflictError(f"A newer model has drawn {place.id} anew. Look at it again: ask for the next place.")
 
     def _learn(self, place: Place, shown: NDArray[np.bool_], accepted: NDArray[np.bool_]) -> None:
         sight = self.sights.get(place.case)

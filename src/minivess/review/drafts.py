@@ -204,5 +204,7 @@ def _draft(edits: Edits, step: Step | None) -> Draft:
 
 
 def _refuse_too_many(edits: Edits) -> None:
+    if len(edits.done) >= MOST_STEPS:  # what lies in answered places is in their answers too
+        edits.done = [step for step in edits.done if edits.shows(step)]
     if len(edits.done) >= MOST_STEPS:
         raise InputError(f"A draft holds {MOST_STEPS} steps. Answer the places that are done, and discard the draft.")

@@ -130,12 +130,19 @@ class Edits:
         """
         for at in reversed(range(len(self.done))):
             step = self.done[at]
-            flips = unpack(step.flipped, step.shape) & ~self.locked[slices_of(step.box)]
+            flips = self._unlocked(step)
             if flips.any():
                 self.mask[slices_of(step.box)] ^= flips
                 self.undone.append(self.done.pop(at))
                 return step
         return None
+
+    def shows(self, step: Step) -> bool:
+        """Tell whether a step changed anything that was not accepted since."""
+        return bool(self._unlocked(step).any())
+
+    def _unlocked(self, step: Step) -> NDArray[np.bool_]:
+        return np.asarray(unpack(step.flipped, step.shape) & ~self.locked[slices_of(step.box)])
 
     def redo(self) -> Step | None:
         """Do again what was taken back last; None where there is none."""

@@ -27,6 +27,8 @@ from minivess.review.region import Box, slices_of
 Point = tuple[int, int, int]
 #: How far around two clicks a path may wander, in um.
 _DETOUR_UM = 30.0
+#: What is to be taken away has to be hit, give or take the width of a capillary.
+_HIT_UM = 8.0
 #: No vessel that a path draws is wider than this.
 _WIDEST_UM = 25.0
 #: Evidence below which a click is on nothing that could be followed.
@@ -106,7 +108,7 @@ def cut(scene: Scene, point: Point) -> Change:
     Raises:
         InputError: When nothing is drawn near the click, or it lies outside the volume.
     """
-    at, spacing_um = _nearest(scene, point), scene.spacing_um
+    at, spacing_um = _nearest(scene, point, within_um=_HIT_UM), scene.spacing_um
     window, low = _window((at,), scene.mask.shape, spacing_um)
     inside = scene.mask[window]
     graph = vessel_graph(inside, spacing_um, longest_um=2 * _DETOUR_UM)
@@ -130,7 +132,7 @@ def remove_branch(scene: Scene, point: Point) -> Change:
     Raises:
         InputError: When nothing is drawn near the click, or it lies outside the volume.
     """
-    at, reach_um = _nearest(scene, point), 2 * _DETOUR_UM
+    at, reach_um = _nearest(scene, point, within_um=_HIT_UM), 2 * _DETOUR_UM
     while True:
         window, low = _window((at,), scene.mask.shape, scene.spacing_um, reach_um=reach_um)
         pieces = cc3d.connected_components(scene.mask[window], connectivity=26)

@@ -7,7 +7,7 @@ from pathlib import Path as File
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-from fastapi import APIRouter, Form, HTTPException, Path, Query, Request, UploadFile
+from fastapi import APIRouter, BackgroundTasks, Form, HTTPException, Path, Query, Request, UploadFile
 from fastapi.responses import Response
 from monailabel.interfaces.utils.app import app_instance
 from numpy.typing import NDArray
@@ -76,6 +76,7 @@ def picture(place: _PlaceId) -> Response:
 def answer(
     place: _PlaceId,
     request: Request,
+    background: BackgroundTasks,
     verdict: Annotated[Literal["accepted", "fixed", "skipped"], Form()],
     seconds: Annotated[float | None, Form(ge=0, le=86400)] = None,
     label: UploadFile | None = None,
@@ -93,8 +94,9 @@ def answer(
         corrected = _corrected(desk, desk.store.places.get(place), label)
     elif verdict == "fixed":
         found = desk.store.places.get(place)
+        desk.refuse_unseen(found)  # the draft lies over what the newest model has drawn
         corrected = the_drafts().mended(found.case, person, Region.of_json(found.region).box)
-    answered = desk.answer(place, verdict, actor=person, corrected=corrected, seconds=seconds)
+    answered = desk.answer(place, verdict, actor=person, corrected=corrected, seconds=seconds, aside=background.add_task)
     if desk.may_rank_again(answered):
         _rank_aside(desk, answered.case)
     return answered.to_json()

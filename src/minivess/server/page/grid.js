@@ -42,7 +42,7 @@ export class Grid {
 
   /** What a bitmap holds in a box, as the server takes it: base64 of zlib of one bit a voxel. */
   async pack(bitmap, box) {
-    const bits = new Uint8Array(Math.ceil(sizeOf(box) / 8))
+    const bits = new Uint8Array(Math.ceil(volumeOf(box) / 8))
     this.within(box, (at, n) => { if (bitmap[at]) bits[n >> 3] |= 128 >> (n & 7) })
     return toBase64(await through(bits, new CompressionStream('deflate')))
   }
@@ -73,8 +73,9 @@ export function meet(one, other) {
   return one.map((edge, side) => (side % 2 ? Math.min(edge, other[side]) : Math.max(edge, other[side])))
 }
 
-function sizeOf(box) {
-  return (box[1] - box[0]) * (box[3] - box[2]) * (box[5] - box[4])
+/** How many voxels a box holds; 0 where it is empty. */
+export function volumeOf(box) {
+  return [0, 2, 4].reduce((product, side) => product * Math.max(0, box[side + 1] - box[side]), 1)
 }
 
 async function through(bytes, stream) {

@@ -25,7 +25,7 @@ const show = {
     $('token').value = ''
     $('connect').hidden = false
     $('work').hidden = true
-    $('progress').textContent = words
+    $('connectMessage').textContent = words
     $('token').focus()
   },
   message(text, bad = false) {
@@ -46,10 +46,10 @@ const show = {
       row.dataset.id = place.id
       row.title = place.reason
       row.setAttribute('aria-current', String(place.id === current))
+      row.addEventListener('click', () => review.then(() => review.choose(place)))
       const go = document.createElement('button') // a button: the keyboard gets there too
       go.type = 'button'
       go.textContent = `${place.kind}`
-      go.addEventListener('click', () => review.then(() => review.choose(place)))
       row.insertCell().textContent = rank + 1
       row.insertCell().append(go)
       for (const text of [place.expected_errors.toFixed(1), WORDS[place.state] ?? place.state]) row.insertCell().textContent = text
@@ -88,6 +88,7 @@ async function connect(token, remember) {
     viewer = new Viewer($('gl'), $('frame'), {
       onStroke: () => review.then(() => review.stroke()),
       onClick: (ijk) => review.then(() => review.click(tool(), ijk)),
+      onSlice: (number, count) => { $('slice').textContent = `slice ${number} of ${count}` },
     })
     await viewer.start()
   }
@@ -95,6 +96,7 @@ async function connect(token, remember) {
   await outbox.send()
   $('image').replaceChildren(...images.map((name) => new Option(name)))
   $('connect').hidden = true
+  $('connectMessage').textContent = ''
   $('work').hidden = false
   $('progress').textContent = ''
   const wanted = sessionStorage.getItem('minivess.image')
@@ -104,12 +106,16 @@ async function connect(token, remember) {
 }
 
 function open() {
-  sessionStorage.setItem('minivess.image', $('image').value)
+  const image = $('image').value
   return review.then(async () => {
-    await review.open($('image').value)
-    showWhatIsShown()
-    await review.next()
-    await review.list()
+    try {
+      await review.open(image)
+      sessionStorage.setItem('minivess.image', image)
+      await review.next()
+    } finally {
+      $('image').value = review.image // the one before, where this one could not be opened
+      showWhatIsShown()
+    }
   })
 }
 
@@ -130,10 +136,11 @@ async function nextImage() {
   await review.then(async () => {
     const image = await review.nextImage()
     if (!image) throw new Error('No image is left that needs a look.')
+    if (image === review.image) throw new Error(`${image} is still the one that is worth it most.`)
+    if (![...$('image').options].some(({ value }) => value === image)) $('image').add(new Option(image))
     $('image').value = image
   })
   if ($('image').value !== review.image) await open()
-  else await act('next')
 }
 
 async function save() {
@@ -147,7 +154,7 @@ async function save() {
 for (const name of Object.values(KEYS)) $(name).addEventListener('click', () => act(name))
 $('submit').addEventListener('click', () => act('submit'))
 $('save').addEventListener('click', () => review.then(save))
-$('stop').addEventListener('click', () => review.stop?.())
+$('stop').addEventListener('click', () => review.prediction?.stop())
 $('nextImage').addEventListener('click', nextImage)
 $('image').addEventListener('change', () => open())
 $('tools').addEventListener('change', takeTool)
@@ -187,7 +194,7 @@ function look(name) {
 }
 
 function alertIn(error) {
-  $('progress').textContent = error.message
+  $('connectMessage').textContent = error.message
 }
 
 if (localStorage.getItem('minivess.look')) look(localStorage.getItem('minivess.look'))

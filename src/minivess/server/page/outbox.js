@@ -2,12 +2,19 @@
 import { formOf } from './server.js'
 
 export class Outbox {
-  /** What a person has not sent yet: another person's work in the same browser stays theirs. */
+  /** What a person has not sent yet, an entry each: another person's work, and that of another tab, stays. */
   constructor(server, person, { onChange, onRefused }) {
     Object.assign(this, { server, onChange, onRefused })
-    this.name = `minivess.unsent.${person}`
+    this.prefix = `minivess.unsent.${person}.`
+    this.homeless = [] // where this browser has no room: kept as long as the page is open
+    this.count = 0
     this.stopped = null // why the last request is still kept
-    this.items = JSON.parse(localStorage.getItem(this.name) ?? '[]')
+  }
+
+  /** Each with its `key`, the oldest first. */
+  get items() {
+    const keys = Object.keys(localStorage).filter((key) => key.startsWith(this.prefix)).sort()
+    return [...keys.map((key) => ({ ...JSON.parse(localStorage.getItem(key)), key })), ...this.homeless]
   }
 
   /**
@@ -15,36 +22,47 @@ export class Outbox {
    * throws where it is refused for good. What is refused of what was kept before is told to onRefused.
    */
   async send(item) {
-    if (item) this.keep([...this.items, item])
-    while (this.items.length) {
-      const first = this.items[0]
-      const { method, path, body, form } = first
-      let reply
+    const mine = item && this.keep(item)
+    let reply = null
+    this.stopped = null
+    for (let first = this.items[0]; first; first = this.items[0]) {
+      const { key, method, path, body, form } = first
       try {
-        reply = await this.server.json(method, path, { body, form: form && formOf(form) })
+        const told = await this.server.json(method, path, { body, form: form && formOf(form) })
+        if (key === mine) reply = told
       } catch (error) {
         if (error.passing || error.status === 401) {
           this.stopped = error
-          return null
+          return reply
         }
-        this.keep(this.items.slice(1))
-        if (first === item) throw error
+        this.drop(key)
+        if (key === mine) throw error
         this.onRefused(error)
         continue
       }
-      this.keep(this.items.slice(1))
-      if (first === item) return reply
+      this.drop(key)
     }
-    return null
+    return reply
   }
 
-  keep(items) {
-    this.items = items
+  keep(item) {
+    const key = `${this.prefix}${String(Date.now()).padStart(15, '0')}.${String(this.count++).padStart(6, '0')}.${Math.random()}`
     try {
-      localStorage.setItem(this.name, JSON.stringify(items))
-      this.onChange(items.length, true)
+      localStorage.setItem(key, JSON.stringify(item))
     } catch {
-      this.onChange(items.length, false) // no room in this browser: it is kept as long as the page is open
+      this.homeless.push({ ...item, key })
     }
+    this.tell()
+    return key
+  }
+
+  drop(key) {
+    localStorage.removeItem(key)
+    this.homeless = this.homeless.filter((item) => item.key !== key)
+    this.tell()
+  }
+
+  tell() {
+    this.onChange(this.items.length, this.homeless.length === 0)
   }
 }

@@ -1,18 +1,22 @@
 // The review of one image: places come, are mended and answered; nothing that was done is lost.
-import { meet } from './grid.js'
+import { meet, volumeOf } from './grid.js'
+import { predict } from './predict.js'
 import { ServerError, formOf } from './server.js'
 
 const CLICKS = { path: 2, connect: 2, cut: 1, remove: 1 }
+const STEPS = { draw: 'what was drawn', path: 'path', connect: 'connection', cut: 'cut', remove: 'branch removed' }
+const DONE = { accepted: 'Accepted.', fixed: 'Mended and kept.', skipped: 'Skipped: it stays as not looked at.' }
 
 export class Review {
   constructor(server, viewer, outbox, show) {
     Object.assign(this, { server, viewer, outbox, show })
     this.image = ''
     this.place = null
+    this.places = [] // as they were listed last
     this.answered = []
     this.clicks = []
-    this.locked = [] // boxes of accepted places
-    this.stop = null // ends what is waited for
+    this.stale = false // a reply was lost: the server may have done what is not shown
+    this.prediction = null // that is waited for
     this.queue = Promise.resolve() // one thing after the other, in the order of the keys
   }
 
@@ -26,69 +30,81 @@ export class Review {
   }
 
   get address() {
-    return `/review/images/${encodeURIComponent(this.image)}`
+    return addressOf(this.image)
   }
 
+  /** Boxes of accepted places: nothing in them changes any more. */
+  get locked() {
+    return this.places.filter(({ state }) => state === 'accepted' || state === 'fixed').map(({ box }) => box)
+  }
+
+  // ---- image ----------------------------------------------------------------------------------------------------------
+
+  /** Take an image; the one before is left only when all of this one is there. */
   async open(image) {
-    this.image = image
-    this.place = null
-    this.answered = []
-    this.show.place(null)
-    let standing = await this.server.json('GET', this.address)
+    await this.settle()
+    const address = addressOf(image)
+    let standing = await this.server.json('GET', address)
     if (!standing.predicted) {
-      await this.predict()
-      standing = await this.server.json('GET', this.address)
+      this.prediction = predict(this.server, image, this.show)
+      await this.prediction.done.finally(() => { this.prediction = null })
+      standing = await this.server.json('GET', address)
     }
     this.show.message('Loading ...')
-    const [volume, accepted, draft] = await Promise.all(
-      ['volume', 'mask', 'draft/mask'].map((name) => this.server.bytes(`${this.address}/${name}?format=nii.gz`)),
-    )
+    const names = ['volume', 'mask', 'draft/mask']
+    const [volume, accepted, draft] = await Promise.all(names.map((name) => this.server.bytes(`${address}/${name}?format=nii.gz`)))
+    Object.assign(this, { image, place: null, places: [], answered: [], clicks: [], stale: false, revision: standing.revision })
+    this.show.place(null)
     this.viewer.pen(null, 1)
     this.base = await this.viewer.show(volume, accepted, standing.shape)
     this.grid = this.viewer.grid
     this.viewer.nv.drawBitmap = await this.viewer.bitmapOf(draft)
     this.viewer.refresh()
     this.held = this.viewer.bitmap.slice()
-    this.revision = standing.revision
     this.show.message(standing.retrain_first || standing.zones || '')
     this.show.progress(standing.progress)
     await this.list()
   }
 
-  /** Ask the first model that segments, and say how far it is. */
-  async predict() {
-    const { models } = await this.server.json('GET', '/info/')
-    const model = Object.keys(models).find((name) => models[name].type === 'segmentation')
-    if (!model) throw new Error('No model of this server segments by itself.')
-    const id = crypto.randomUUID?.() ?? `page-${Date.now()}`
-    const follow = setInterval(async () => {
-      const job = await this.server.json('GET', `/jobs/${id}`).catch(() => null)
-      if (job && this.stop) this.show.waiting(job.progress)
-    }, 1000)
-    this.stop = () => this.server.ask('DELETE', `/jobs/${id}`).catch(() => {})
-    this.show.message(`The model looks at ${this.image} ...`)
-    this.show.waiting(0)
-    try {
-      const path = `/infer/${encodeURIComponent(model)}?image=${encodeURIComponent(this.image)}&output=json`
-      await this.server.ask('POST', path, { headers: { 'X-Request-ID': id }, timeout_s: 3600 })
-    } finally {
-      clearInterval(follow)
-      this.stop = null
-      this.show.waiting(null)
-    }
+  /** Say which image to look at next: that of the best place nobody is at, or else what the server's strategy says. */
+  async nextImage() {
+    const { places } = await this.server.json('GET', '/review/?state=pending&limit=1')
+    if (places.length) return places[0].case
+    return (await this.server.json('POST', '/activelearning/uncertainty', { body: {} })).id
   }
 
   async list() {
     const { places } = await this.server.json('GET', `/review/?image=${encodeURIComponent(this.image)}&limit=1000`)
-    this.locked = places.filter(({ state }) => state === 'accepted' || state === 'fixed').map(({ box }) => box)
+    this.places = places
     this.show.queue(places, this.place?.id)
   }
 
-  /** Say which image to look at next: that of the best place of all, or else what the server's strategy says. */
-  async nextImage() {
-    const { place } = await this.server.json('POST', '/review/next')
-    if (place) return place.case
-    return (await this.server.json('POST', '/activelearning/uncertainty', { body: {} })).id
+  /** Show queue and progress of now, beside what goes on. */
+  refresh() {
+    this.list().catch(() => {})
+    this.server.json('GET', this.address).then(({ progress }) => this.show.progress(progress), () => {})
+  }
+
+  // ---- places ---------------------------------------------------------------------------------------------------------
+
+  /** Go to the next place, unless one waits for its answer; sends what was kept. */
+  async next() {
+    if (!this.image) throw new Error('Choose an image first.')
+    await this.settle()
+    const kept = this.outbox.items.length
+    await this.outbox.send()
+    if (this.outbox.items.length) throw this.outbox.stopped
+    if (this.place && !this.place.unreserved) {
+      this.show.message(kept ? 'What was kept is sent.' : 'Answer this place first (A), or skip it (S).')
+    } else await this.takeNext()
+    this.refresh()
+  }
+
+  async takeNext() {
+    const told = await this.server.json('POST', `/review/next?image=${encodeURIComponent(this.image)}`)
+    this.take(told.place)
+    if (!told.place) this.show.message('No place is left. Submit the mask as the label.')
+    else if (told.retrain_first) this.show.message(told.retrain_first)
   }
 
   /** Go to a place of the list; one that was answered is only looked at. */
@@ -96,61 +112,63 @@ export class Review {
     await this.settle()
     if (place.state === 'pending' || place.state === 'leased') {
       this.take(await this.server.json('POST', `/review/places/${encodeURIComponent(place.id)}/take`))
-      this.list().catch(() => {})
+      this.refresh()
       return
     }
     this.take(null)
+    this.show.place(place)
     this.viewer.jump(place.box)
     this.show.message(`This place is answered: ${place.state}, by ${place.by}. N goes on.`)
-  }
-
-  async next() {
-    await this.settle()
-    await this.outbox.send()
-    const told = await this.server.json('POST', `/review/next?image=${encodeURIComponent(this.image)}`)
-    this.take(told.place)
-    if (!told.place) this.show.message('No place is left. Submit the mask as the label.')
-    else if (told.retrain_first) this.show.message(told.retrain_first)
   }
 
   take(place) {
     this.place = place
     this.clicks = []
     this.since = performance.now()
+    this.show.message('')
     this.show.place(place)
     if (place) this.viewer.jump(place.box)
   }
 
   /** Say that the place is right: as it was drawn, or as it has been mended. */
   async accept() {
+    this.needsPlace()
     await this.settle()
-    if (this.place) await this.answer(this.grid.same(this.viewer.bitmap, this.base, this.place.box) ? 'accepted' : 'fixed')
+    await this.answer(this.grid.same(this.viewer.bitmap, this.base, this.place.box) ? 'accepted' : 'fixed')
   }
 
   async skip() {
+    this.needsPlace()
     await this.settle()
-    if (this.place) await this.answer('skipped')
+    await this.answer('skipped')
+  }
+
+  needsPlace() {
+    if (!this.place) throw new Error('Ask for a place first (N).')
   }
 
   async answer(verdict) {
     const place = this.place
     const seconds = Math.min(86400, (performance.now() - this.since) / 1000).toFixed(1)
     const path = `/review/places/${encodeURIComponent(place.id)}/answer`
-    const kept = await this.sent({ method: 'POST', path, form: { verdict, seconds } })
-    if (verdict !== 'skipped') {
-      this.grid.copy(this.viewer.bitmap, this.base, place.box)
-      this.locked.push(place.box)
-    }
+    const reply = await this.sent({ method: 'POST', path, form: { verdict, seconds } })
+    if (verdict !== 'skipped') this.grid.copy(this.viewer.bitmap, this.base, place.box)
+    const row = this.places.find(({ id }) => id === place.id)
+    if (row) row.state = verdict
     this.answered.push(place)
-    if (!kept) {
-      this.take(null)
-      const { status, message } = this.outbox.stopped
-      throw new ServerError(status, `${message} Your answer is kept here and sent when you go on: press N then.`)
-    }
-    this.show.message(verdict === 'fixed' ? 'Mended and kept.' : verdict === 'accepted' ? 'Accepted.' : 'Skipped.')
-    await this.next()
-    this.standing()
-    this.list().catch(() => {})
+    if (!reply && this.outbox.stopped) return this.goOnAlone()
+    await this.takeNext()
+    if (this.place) this.show.message(DONE[verdict])
+    this.refresh()
+  }
+
+  /** The server is away: go on with the places that were listed; the answers are kept. */
+  goOnAlone() {
+    const place = this.places.find(({ state }) => state === 'pending')
+    this.take(place ? { ...place, unreserved: true } : null)
+    this.show.queue(this.places, place?.id)
+    const { status, message } = this.outbox.stopped
+    throw new ServerError(status, `${message} Your answer is kept here; go on, it is sent when the server is back (N).`)
   }
 
   /** Send something that must not be lost; gives the reply, null where it waits in the outbox. */
@@ -158,84 +176,109 @@ export class Review {
     try {
       return await this.outbox.send(item)
     } catch (error) {
-      if (error.status === 409) await this.changed(error)
+      if (error.status === 409) await this.changed()
+      else await this.reload().catch(() => {}) // what is shown is what the server has
       throw error
     }
   }
 
   /** Somebody else was faster, or a newer model has drawn the image anew: look again. */
-  async changed(error) {
+  async changed() {
     await this.open(this.image)
-    await this.next()
-    throw error
+    await this.takeNext()
   }
 
-  async standing() {
-    const told = await this.server.json('GET', this.address).catch(() => null)
-    if (told) this.show.progress(told.progress)
-  }
+  // ---- mending --------------------------------------------------------------------------------------------------------
 
-  /** Take what the pen did and did not tell, since it left the picture before it was lifted. */
+  /** Take what the pen did and did not tell, since it left the picture before it was lifted; catch up with the server. */
   async settle() {
     if (this.place && !this.grid.same(this.viewer.bitmap, this.held, this.place.box)) await this.stroke()
+    if (!this.stale) return
+    try {
+      await this.reload()
+    } catch (error) {
+      if (!error.passing) throw error
+    }
   }
 
   /** Take what the pen did: inside the place it is kept, outside it and over what is accepted it is put back. */
   async stroke() {
-    const { viewer, grid, place } = this
+    const { viewer, grid, place, held } = this
     if (!place) {
-      viewer.bitmap.set(this.held)
+      viewer.bitmap.set(held)
       viewer.refresh()
       throw new Error('Ask for a place first (N): only inside it something is mended.')
     }
-    for (const locked of this.locked) grid.copy(this.held, viewer.bitmap, meet(locked, place.box))
-    grid.copy(viewer.bitmap, this.held, place.box)
-    viewer.bitmap.set(this.held)
+    for (const locked of this.locked) grid.copy(held, viewer.bitmap, meet(locked, place.box))
+    const changed = !grid.same(viewer.bitmap, held, place.box)
+    grid.copy(viewer.bitmap, held, place.box)
+    viewer.bitmap.set(held)
     viewer.refresh()
-    const drawn = await grid.pack(this.held, place.box)
+    if (!changed) throw new Error('Nothing changes outside the frame, nor in places that are answered.')
+    const drawn = await grid.pack(held, place.box)
     const told = await this.sent({ method: 'POST', path: `${this.address}/draft/draw`, body: { box: place.box, voxels: drawn } })
     if (told) {
       await this.apply(told)
       this.show.message('Drawn. U takes it back.')
-    } else this.show.message(`Drawn, and kept here until it can be sent. ${this.outbox.stopped.message}`, true)
+    } else if (this.outbox.stopped) this.show.message(`Drawn, and kept here until it can be sent. ${this.outbox.stopped.message}`, true)
   }
 
   /** Take a click of a tool that asks the server. */
   async click(tool, ijk) {
-    if (!this.place) throw new Error('Ask for a place first (N).')
+    this.needsPlace()
     await this.settle()
     this.clicks.push(ijk)
     if (this.clicks.length < CLICKS[tool]) return this.show.message('And the other end.')
     const points = this.clicks
     this.clicks = []
-    const told = await this.server.json('POST', `${this.address}/draft/prompt`, { body: { tool, points, place: this.place.id } })
+    const told = await this.draft('prompt', { body: { tool, points, place: this.place.id } })
     await this.apply(told)
-    this.show.message(told.step ? `${told.step.name}: ${told.step.voxels} voxels. U takes it back.` : 'That changes nothing here.')
+    this.show.message(told.step ? `${nameOf(told.step)}: ${told.step.voxels} voxels, ${slicesOf(told.step.box)}. U takes it back.` : 'That changes nothing here.')
   }
 
   /** Take back the last step of the draft, or else the last answer. */
   async undo() {
     await this.settle()
     await this.outbox.send()
-    const told = await this.server.json('POST', `${this.address}/draft/undo`)
-    if (told.step) {
-      await this.apply(told)
-      return this.show.message(`Taken back: ${told.step.name}.`)
-    }
-    const place = this.answered.pop()
+    if (this.outbox.items.length) throw this.outbox.stopped
+    const told = await this.draft('undo')
+    if (told.step) return this.showStep('Taken back', told)
+    const place = this.answered.at(-1)
     if (!place) return this.show.message('There is nothing to take back.')
     await this.server.ask('DELETE', `/review/places/${encodeURIComponent(place.id)}/answer`)
+    this.answered.pop()
     await this.reload()
     if (this.place) await this.server.ask('POST', `/review/places/${encodeURIComponent(this.place.id)}/release`)
     this.take(place)
     this.show.message('The last answer is taken back.')
-    await Promise.all([this.standing(), this.list()])
+    this.refresh()
   }
 
   async redo() {
-    const told = await this.server.json('POST', `${this.address}/draft/redo`)
+    await this.settle()
+    const told = await this.draft('redo')
+    if (told.step) await this.showStep('Done again', told)
+    else this.show.message('There is nothing to do again.')
+  }
+
+  /** Ask for a change of the draft; where the reply is lost it may have happened all the same. */
+  async draft(what, options) {
+    try {
+      return await this.server.json('POST', `${this.address}/draft/${what}`, options)
+    } catch (error) {
+      this.stale ||= error.passing
+      throw error
+    }
+  }
+
+  /** Show a step that was taken back or done again, also where it lies in another place. */
+  async showStep(words, told) {
     await this.apply(told)
-    this.show.message(told.step ? `Done again: ${told.step.name}.` : 'There is nothing to do again.')
+    const name = nameOf(told.step)
+    if (this.place && volumeOf(meet(told.step.box, this.place.box))) return this.show.message(`${words}: ${name}.`)
+    this.take(null)
+    this.viewer.jump(told.step.box)
+    this.show.message(`${words}: ${name}, in another place, which is shown now. N goes on.`)
   }
 
   async apply(told) {
@@ -257,6 +300,7 @@ export class Review {
     this.viewer.nv.drawBitmap = await this.viewer.bitmapOf(draft)
     this.held = this.viewer.bitmap.slice()
     this.viewer.refresh()
+    this.stale = false
   }
 
   async heat() {
@@ -266,6 +310,7 @@ export class Review {
 
   /** Send the mask as the label of the image; it is made from the label that counted when the image was opened. */
   async submit() {
+    if (!this.image) throw new Error('Choose an image first.')
     await this.settle()
     await this.outbox.send()
     if (this.outbox.items.length) throw this.outbox.stopped
@@ -282,4 +327,16 @@ export class Review {
       throw new Error(`Somebody else has submitted meanwhile. Your mask is kept beside theirs; a reviewer decides. (${error.message})`)
     }
   }
+}
+
+function addressOf(image) {
+  return `/review/images/${encodeURIComponent(image)}`
+}
+
+function nameOf(step) {
+  return STEPS[step.name] ?? step.name
+}
+
+function slicesOf(box) {
+  return box[5] - box[4] === 1 ? `slice ${box[5]}` : `slices ${box[4] + 1} to ${box[5]}`
 }

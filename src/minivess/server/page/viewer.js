@@ -13,19 +13,22 @@ const MASK_OPACITY = 0.45
 const DOUBT_NATS = [0.2, Math.LN2]
 
 export class Viewer {
-  /** onStroke is called when the pen is lifted, onClick(ijk) when a voxel is clicked on. */
-  constructor(canvas, frame, { onStroke, onClick }) {
+  /** onStroke is called when the pen is lifted, onClick(ijk) when a voxel is clicked on, onSlice(number, count) when another is shown. */
+  constructor(canvas, frame, { onStroke, onClick, onSlice }) {
+    this.onSlice = onSlice
+    this.down = null
     this.canvas = canvas
     this.frame = frame
     this.box = null
     this.clicking = false
     this.nv = new Niivue({
-      backColor: [0, 0, 0, 1], crosshairColor: [1, 0.82, 0.4, 0.5], crosshairGap: 12, crosshairWidth: 0.25, dragAndDropEnabled: false,
+      backColor: [0, 0, 0, 1], crosshairColor: [1, 0.82, 0.4, 0.5], crosshairGap: 12, crosshairWidth: 0.4, dragAndDropEnabled: false,
       clipPlaneHotKey: '', cycleClipPlaneHotKey: '', viewModeHotKey: '', loadingText: '', maxDrawUndoBitmaps: 2, logLevel: 'error',
       isRuler: false, isColorbar: false, isOrientationTextVisible: false,
     })
     this.nv.onDrawingChanged = (action) => { if (action === 'draw') onStroke() }
-    canvas.addEventListener('pointerup', () => { if (this.clicking && this.grid) onClick(this.crosshair()) })
+    canvas.addEventListener('pointerdown', (event) => { this.down = event.isPrimary && event.button === 0 ? event : null })
+    canvas.addEventListener('pointerup', (event) => { if (this.clicking && this.grid && isClick(this.down, event)) onClick(this.crosshair()) })
   }
 
   async start() {
@@ -132,6 +135,7 @@ export class Viewer {
     if (frame.height !== this.canvas.height) frame.height = this.canvas.height
     const pen = frame.getContext('2d')
     pen.clearRect(0, 0, frame.width, frame.height)
+    if (grid) this.onSlice(this.crosshair()[2] + 1, grid.shape[2])
     if (!box || !grid) return
     pen.strokeStyle = '#ffd166'
     pen.lineWidth = 1.5 * scale
@@ -157,6 +161,11 @@ export class Viewer {
     const at = this.nv.scene.crosshairPos[axis]
     return at >= low[axis] && at <= high[axis]
   }
+}
+
+/** Whether a press of the main button, or of one finger, ended where it began: dragging and pinching are no clicks. */
+function isClick(down, up) {
+  return down !== null && up.isPrimary && up.button === 0 && Math.hypot(up.clientX - down.clientX, up.clientY - down.clientY) < 6
 }
 
 function upright([left, top, width, height]) {
