@@ -1,7 +1,11 @@
-"""Pack the Slicer extension: what its CMake lists, after the check that the lists are whole. Writes dist/MinIVessReview.zip."""
+"""Pack the Slicer extension: what its CMake lists, after the check that the lists are whole. Writes dist/MinIVessReview.zip.
+
+python tools/slicer_package.py [VERSION]      of Slicer, 5.12 unless stated: an extension is installed by the version it is for
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,8 +16,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = ROOT / "slicer_plugin"
 NAME = "MinIVessReview"
-#: Where Slicer looks for scripted modules inside an unpacked extension.
-INSIDE = "lib/Slicer-5.12/qt-scripted-modules"
 
 
 def listed() -> list[str]:
@@ -22,7 +24,18 @@ def listed() -> list[str]:
     return [name.replace("${MODULE_NAME}", NAME) for names in lists for name in names.split()]
 
 
-def main() -> None:
+def description() -> str:
+    """Write what Slicer's *Install from file* looks for in an archive: the fields of the extension's CMake file."""
+    text = (PLUGIN / "CMakeLists.txt").read_text()
+    fields = dict(re.findall(r'set\(EXTENSION_(\w+) "(.*?)"\)', text))
+    entry = json.loads((PLUGIN / f"{NAME}.json").read_text())
+    rows = {"scm": "git", "scmurl": entry["scm_url"], "scmrevision": entry["scm_revision"], "build_subdirectory": "."}
+    names = ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS")
+    rows |= {name.lower(): fields[name] for name in names} | {"status": "", "enabled": "1"}
+    return "".join(f"{name} {value}\n" for name, value in rows.items())
+
+
+def main(version: str = "5.12") -> None:
     cmake = Path(sys.executable).with_name("cmake")
     with tempfile.TemporaryDirectory() as build:
         command = [str(cmake), "-S", str(PLUGIN), "-B", build, f"-DSlicer_DIR={PLUGIN / 'harness' / 'cmake'}"]
@@ -36,11 +49,12 @@ def main() -> None:
     target.parent.mkdir(exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in listed():
-            archive.write(PLUGIN / NAME / name, f"{NAME}/{INSIDE}/{name}")
+            archive.write(PLUGIN / NAME / name, f"{NAME}/lib/Slicer-{version}/qt-scripted-modules/{name}")
+        archive.writestr(f"{NAME}/share/Slicer-{version}/{NAME}.s4ext", description())
         for name in ("LICENSE.txt", "README.md", f"{NAME}.json"):
             archive.write(PLUGIN / name, f"{NAME}/{name}")
     print(f"{target.relative_to(ROOT)}: {len(listed())} files of the module, {target.stat().st_size // 1024} kB")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

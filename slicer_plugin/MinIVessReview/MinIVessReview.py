@@ -25,7 +25,7 @@ class MinIVessReview(ScriptedLoadableModule):
         parent.helpText = _(
             "Connects to a MinIVess server (or a stock MONAI Label server) when you press Connect; nothing is sent before. "
             "It brings you to the places of a vessel segmentation that are most likely wrong. Keys: N next, A right as drawn, "
-            "X mend, K skip, U undo, O the model's doubt."
+            "F mend, S skip, U undo, O the model's doubt."
         )
         parent.acknowledgementText = _("Built on MONAI Label and 3D Slicer.")
         resources = Path(parent.path).parent / "Resources"

@@ -144,8 +144,11 @@ class UiLoader(QtUiTools.QUiLoader):
 
     def load(self, device: QtCore.QIODevice, parent: QtWidgets.QWidget | None = None) -> QtWidgets.QWidget:
         text = bytes(device.readAll())
+        told = re.findall(rb"<signal>mrmlSceneChanged.*?<receiver>(\w+)</receiver>", text, flags=re.S)
         text = re.sub(rb"<connection>(?:(?!</connection>).)*?vtkMRML(?:(?!</connection>).)*?</connection>", b"", text, flags=re.S)
         buffer = QtCore.QBuffer()
         buffer.setData(text)
         buffer.open(QtCore.QIODevice.ReadOnly)
-        return super().load(buffer, parent)
+        widget = super().load(buffer, parent)
+        widget.told_of_scene = [name.decode() for name in told]
+        return widget

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from typing import Any
+from typing import Any, ClassVar
 
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
@@ -43,7 +43,7 @@ class ctkSliderWidget(QtWidgets.QWidget):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self._value, self._low, self._high = 0.0, 0.0, 99.0
+        self._value, self._low, self._high, self._step = 0.0, 0.0, 99.0, 1.0
 
     def setValue(self, value: float) -> None:
         value = min(max(float(value), self._low), self._high)
@@ -61,18 +61,19 @@ class ctkSliderWidget(QtWidgets.QWidget):
     value = Property(float, lambda self: self._value, setValue)
     minimum = Property(float, lambda self: self._low, lambda self, value: setattr(self, "_low", value))
     maximum = Property(float, lambda self: self._high, lambda self, value: setattr(self, "_high", value))
-    singleStep = Property(float, lambda _: 0.01, lambda *_: None)
+    singleStep = Property(float, lambda self: self._step, lambda self, value: setattr(self, "_step", value))
     decimals = Property(int, lambda _: 2, lambda *_: None)
 
 
 class qMRMLWidget(QtWidgets.QWidget):
-    """Hands the scene to what lies in it."""
+    """Hands the scene to what the .ui file connects to it, and to nothing else."""
+
+    told_of_scene: ClassVar[list[str]] = []
 
     def setMRMLScene(self, scene: Any) -> None:
         self._scene = scene
-        for child in self.findChildren(QtWidgets.QWidget):
-            if hasattr(child, "setMRMLScene"):
-                child.setMRMLScene(scene)
+        for name in self.told_of_scene:
+            self.findChild(QtWidgets.QWidget, name).setMRMLScene(scene)
 
     def mrmlScene(self) -> Any:
         return self._scene
@@ -105,7 +106,7 @@ class qMRMLSegmentEditorWidget(QtWidgets.QWidget):
         self.calls.append(("setMRMLScene",))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith(("set", "install", "uninstall", "setup", "remove")):
+        if name in ("setMaximumNumberOfUndoStates", "installKeyboardShortcuts", "uninstallKeyboardShortcuts"):
             return lambda *values: self.calls.append((name, *values))
         raise AttributeError(name)
 

@@ -2,8 +2,6 @@
 
 import threading
 
-from slicer.i18n import tr as _
-
 
 class CancelledError(Exception):
     """The user no longer waits."""
@@ -26,4 +24,4 @@ class Call:
     def wait(self, seconds):
         """Wait a while, or stop here as soon as nobody waits any more."""
         if self._given_up.wait(seconds):
-            raise CancelledError(_("Cancelled."))
+            raise CancelledError

@@ -1,7 +1,10 @@
 """The image under review: what was fetched of it, and how it stands. MRML only; what is asked of the server is in `review`."""
 
+import re
 import shutil
 import tempfile
+import time
+import uuid
 from pathlib import Path
 
 import slicer
@@ -67,8 +70,9 @@ class Case:
             self.views.show_heat(self._heat, self.standing["affine_ras"], opacity, threshold)
 
     def save_label(self, folder):
-        """Write the mask to a file in a folder; gives the file."""
-        file = Path(folder) / f"{self.name}.nii.gz"
+        """Write the mask to a new file in a folder; gives the file."""
+        safe = re.sub(r"[^\w-]+", "_", self.name)
+        file = Path(folder) / f"{safe}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}.nii.gz"
         file.parent.mkdir(parents=True, exist_ok=True)
         self.scene.save_label(file, self.standing.get("unit", "mm"))
         return file

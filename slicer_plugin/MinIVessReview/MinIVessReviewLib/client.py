@@ -12,6 +12,13 @@ from slicer.i18n import tr as _
 
 from .call import CancelledError
 
+# Words are looked up when the module is loaded: `tr` asks Qt, and these are said in a thread.
+NO_ANSWER = _("The server {url} does not answer. Is it running?")
+TOO_LATE = _("The server {url} did not answer in time.")
+BROKEN_OFF = _("The connection broke off. Try again.")
+BAD_TOKEN = _("The token is not valid (any more). Enter a new one and connect again; your work is kept.")
+OTHER = _("The server answered {status}: {text}")
+
 
 class ServerError(Exception):
     """What a server refused, in its own words; status 0 where nothing came back."""
@@ -127,6 +134,10 @@ class Client:
         """List the queue, best first."""
         return self.json("GET", f"/review/?image={quote(image)}&limit=500")["places"]
 
+    def best_place(self):
+        """Tell of the place that is worth it most, of all that nobody is at; None where none is left."""
+        return next(iter(self.json("GET", "/review/?state=pending&limit=1")["places"]), None)
+
     def next_place(self, image):
         """Reserve the next place; its `place` is None where none is left."""
         return self.json("POST", f"/review/next?image={quote(image)}")
@@ -168,7 +179,7 @@ class Client:
                     if stream:
                         stream.write(piece)
             except requests.RequestException as error:
-                raise ServerError(0, _("The connection broke off. Try again.")) from error
+                raise ServerError(0, BROKEN_OFF) from error
             finally:
                 if stream:
                     stream.close()
@@ -178,9 +189,9 @@ class Client:
         try:
             answer = self._session.request(method, self.url + path, timeout=(5, timeout_s or self.timeout_s), **options)
         except requests.Timeout as error:
-            raise ServerError(0, _("The server {url} did not answer in time.").format(url=self.url)) from error
+            raise ServerError(0, TOO_LATE.format(url=self.url)) from error
         except (requests.RequestException, ValueError) as error:
-            raise ServerError(0, _("The server {url} does not answer. Is it running?").format(url=self.url)) from error
+            raise ServerError(0, NO_ANSWER.format(url=self.url)) from error
         if not answer.ok:
             raise ServerError(answer.status_code, _words(answer))
         return answer
@@ -211,9 +222,9 @@ def _suffix(answer):
 
 def _words(answer):
     if answer.status_code == 401:
-        return _("The token is not valid (any more). Enter a new one and connect again; your work is kept.")
+        return BAD_TOKEN
     try:
         detail = answer.json()["detail"]
         return detail if isinstance(detail, str) else json.dumps(detail)
     except (ValueError, KeyError, TypeError):
-        return _("The server answered {status}: {text}").format(status=answer.status_code, text=answer.text[:300])
+        return OTHER.format(status=answer.status_code, text=answer.text[:300])

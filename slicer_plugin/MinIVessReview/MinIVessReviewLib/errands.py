@@ -5,10 +5,13 @@ from typing import Any, NamedTuple
 
 from slicer.i18n import tr as _
 
-from .call import CancelledError
 from .client import ServerError
 
 FOLLOW_S = 1.0
+
+# Looked up on the main thread, said in another.
+NOTHING_TO_TRAIN = _("This server has nothing to train.")
+NO_MODEL = _("No model of this server segments by itself.")
 
 
 class Opened(NamedTuple):
@@ -30,9 +33,10 @@ class Answered(NamedTuple):
 
 
 class Undone(NamedTuple):
-    """What undo has taken back: a step of the draft, or else an answer, with both masks as they are now."""
+    """What undo has taken back: a step of the draft, or else an answer (its place's id), with both masks as they are now."""
 
     step: dict
+    answer: str
     masks: tuple | None
 
 
@@ -58,10 +62,10 @@ class Errands:
         return sent
 
     def next_case(self, _call):
-        """Say which image to look at next: that of the best place of all, or what the server's strategy says."""
-        told = self.client.next_place("") if self.server["review"] else {"place": None}
-        if told["place"]:
-            return told["place"]["case"]
+        """Say which image to look at next: that of the best place nobody is at, or what the server's strategy says."""
+        best = self.client.best_place() if self.server["review"] else None
+        if best:
+            return best["case"]
         strategies = self.server["strategies"]
         return self.client.next_sample("uncertainty" if "uncertainty" in strategies else strategies[0])
 
@@ -100,7 +104,8 @@ class Errands:
         return {"place": self.client.take(place_id)}
 
     def look(self, image, _call):
-        """List the queue, and tell how the review stands."""
+        """Send what is kept, list the queue, and tell how the review stands."""
+        self.send()
         return self.client.places(image), self.client.standing(image)
 
     def answer(self, image, stroke, answer, _call):
@@ -119,11 +124,15 @@ class Errands:
         self.send()
         step = self.client.draft(image, "undo")
         if step["step"] or not answered:
-            return Undone(step, None)
+            return Undone(step, "", None)
         self.client.take_back(answered)
         if held:
             self.client.release(held)
-        return Undone(step, tuple(self.fetch(image, name, folder, call) for name in ("draft/mask", "mask")))
+        return Undone(step, answered, self.masks(image, folder, call))
+
+    def masks(self, image, folder, call):
+        """Fetch the mask with the draft, and without it."""
+        return tuple(self.fetch(image, name, folder, call) for name in ("draft/mask", "mask"))
 
     def redo(self, image, _call):
         """Do again what was taken back."""
@@ -137,24 +146,28 @@ class Errands:
         return self.client.submit(image, file, revision)
 
     def train(self, call):
-        """Train, tell how far it is, and give what came of it; the training is stopped where nobody waits any more."""
+        """Train, tell how far it is, and give what came of it."""
         trainers = self.server["trainers"]
         if not trainers:
-            raise ServerError(404, _("This server has nothing to train."))
+            raise ServerError(404, NOTHING_TO_TRAIN)
         self.client.train(trainers[0])
-        try:
-            while True:
+        while True:
+            try:
                 status, stats = self.client.training(trainers[0])
-                if status.get("status") not in (None, "RUNNING", "PENDING", "SUBMITTED"):
+                if status.get("status") not in ("RUNNING", "PENDING", "SUBMITTED"):
                     return status, stats
                 call.tell(stats)
-                call.wait(FOLLOW_S)
-        except CancelledError:
-            self.client.stop_training()
-            raise
+            except ServerError as error:
+                if not error.passing or error.status == 401:
+                    raise  # else it goes on there, whether or not we hear of it
+            call.wait(FOLLOW_S)
+
+    def stop_training(self, _call):
+        """Stop it on the server."""
+        self.client.stop_training()
 
 
 def _known(model: Any):
     if not model:
-        raise ServerError(404, _("No model of this server segments by itself."))
+        raise ServerError(404, NO_MODEL)
     return model

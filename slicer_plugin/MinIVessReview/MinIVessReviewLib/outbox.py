@@ -1,8 +1,9 @@
-"""Strokes and answers, kept in a file before they are sent, and sent in order as soon as the server answers."""
+"""Strokes and answers, kept in files before they are sent, and sent in order as soon as the server answers."""
 
 import json
 import os
 import threading
+import time
 import uuid
 from pathlib import Path
 from typing import NamedTuple
@@ -19,49 +20,66 @@ class Sent(NamedTuple):
 
 
 class Outbox:
-    """Requests that must not be lost, each with the server and the person it is for. Any thread may use it."""
+    """Requests that must not be lost, a file each, with the server and the person it is for.
 
-    def __init__(self, path):
-        self._path, self._lock, self._sending = Path(path), threading.RLock(), threading.Lock()
-        self.items = json.loads(self._path.read_text()) if self._path.is_file() else []
+    Any thread may use it, and another Slicer on the same folder.
+    """
+
+    def __init__(self, folder):
+        self._folder, self._sending = Path(folder), threading.Lock()
 
     def __len__(self):
-        return len(self.items)
+        return len(self.names())
 
-    def add(self, client, method, path, **content):
-        """Keep a request; gives its name."""
-        item = {"id": uuid.uuid4().hex, "url": client.url, "person": client.person, "method": method, "path": path, **content}
-        with self._lock:
-            self._keep([*self.items, item])
-        return item["id"]
+    def names(self):
+        """List what is kept, the oldest first."""
+        return sorted(file.stem for file in self._folder.glob("*.json"))
+
+    def waiting(self, client):
+        """Count what is kept for a server and a person."""
+        return sum(1 for _ in self._of(client))
+
+    def add(self, client, method, path, after="", **content):
+        """Keep a request; gives its name. It is refused with the one that it comes `after`."""
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex}"
+        item = {"url": client.url, "person": client.person, "method": method, "path": path, "after": after, **content}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = self._file(name).with_suffix(".part")
+        with open(temporary, "w", encoding="utf-8") as stream:
+            json.dump(item, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, self._file(name))
+        return name
 
     def send(self, client):
         """Send what is kept for a server and a person, until nobody answers; what is refused for good is not kept."""
         sent = Sent({}, {}, None)
         with self._sending:  # a thread that was given up may still be at it
-            while (item := self._first(client)) is not None:
+            for name, item in self._of(client):
                 try:
-                    reply = client.json(item["method"], item["path"], body=item.get("body"), data=item.get("data"))
-                    sent.replies[item["id"]] = reply
+                    if item["after"] in sent.refused:
+                        raise sent.refused[item["after"]]
+                    sent.replies[name] = client.json(item["method"], item["path"], body=item.get("body"), data=item.get("data"))
                 except ServerError as error:
                     if error.passing:
                         return sent._replace(stopped=error)
-                    sent.refused[item["id"]] = error
-                self._drop(item)
+                    sent.refused[name] = error
+                self._file(name).unlink(missing_ok=True)
         return sent
 
-    def _first(self, client):
-        with self._lock:
-            mine = (item for item in self.items if (item["url"], item["person"]) == (client.url, client.person))
-            return next(mine, None)
+    def _of(self, client):
+        """Read what is for a server and a person; a damaged file is set aside, and does not stop the others."""
+        for name in self.names():
+            try:
+                item = json.loads(self._file(name).read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue  # another Slicer has sent it
+            except ValueError:
+                os.replace(self._file(name), self._file(name).with_suffix(".damaged"))
+                continue
+            if (item["url"], item["person"]) == (client.url, client.person):
+                yield name, item
 
-    def _drop(self, item):
-        with self._lock:
-            self._keep([kept for kept in self.items if kept["id"] != item["id"]])
-
-    def _keep(self, items):
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".part")
-        temporary.write_text(json.dumps(items))
-        os.replace(temporary, self._path)
-        self.items = items
+    def _file(self, name):
+        return self._folder / f"{name}.json"

@@ -14,7 +14,7 @@ from .review import CLICKS, Review
 from .table import QueueTable, kind_of
 from .worker import Worker
 
-KEYS = {"N": "next", "A": "accept", "X": "fix", "K": "skip", "U": "undo", "O": "heat"}
+KEYS = {"N": "next", "A": "accept", "F": "fix", "S": "skip", "U": "undo", "O": "heat"}  # as on the page
 BUTTONS = (
     "connect", "add", "open", "open_next", "next", "accept", "fix", "skip", "undo", "redo", "heat", "submit", "compare", "train",
     "cancel",
@@ -54,6 +54,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.review = Review(self.worker, self.aside, self, folder)
         self.ui.url.setText(self._setting("url", "http://127.0.0.1:8000"))
         self.ui.token.setText(self._setting("token", ""))
+        self.ui.remember.setChecked(bool(self.ui.token.text))
         for name in BUTTONS:
             getattr(self.ui, name).connect("clicked()", getattr(self, f"on_{name}"))
         for tool in CLICKS:
@@ -71,6 +72,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         """The module goes away."""
         self.exit()
+        self.review.keep()
         self._unlink_parameters()
         self.removeObservers()
         self.worker.stop()
@@ -110,7 +112,9 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_open(self):
         """Open the image that is chosen."""
-        if self.review.errands and self.ui.image.currentText:
+        if not self.review.errands:
+            self.message(_("Connect to a server first."), True)
+        elif self.ui.image.currentText:
             then = self.review.next if self.review.has_queue else None
             self.review.open(self.ui.image.currentText, then=then)
 
@@ -128,6 +132,8 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Open the image that is worth it most."""
         if self.review.errands:
             self.review.open_next()
+        else:
+            self.message(_("Connect to a server first."), True)
 
     def on_next(self):
         """Go to the next place."""
@@ -149,6 +155,11 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.review.place:
             self.ui.editor.setActiveEffectByName("Paint")
             self.message(_("Draw in the frame; only there something changes. Then press A."))
+        elif self.review.case.name and not self.review.has_queue:
+            self.ui.editor.setActiveEffectByName("Paint")
+            self.message(_("Draw where it is wrong. Then submit."))
+        else:
+            self.message(_("Ask for a place first (N)."), True)
 
     def on_skip(self):
         """Leave this place to somebody else."""
@@ -195,7 +206,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_cancel(self):
         """Wait no longer."""
-        self.worker.cancel()
+        self.review.cancel()
         self.message(_("Cancelled. What was sent already may still arrive."))
 
     def on_tool(self, tool):
@@ -211,6 +222,9 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def on_scene_closing(self, _caller, _event):
         """Let go of the nodes before they go."""
         self.clicks.stop()
+        words = self.review.keep()
+        if words:
+            self.message(words)
         self._unlink_parameters()
 
     def on_scene_closed(self, _caller, _event):

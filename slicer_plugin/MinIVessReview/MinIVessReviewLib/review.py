@@ -18,7 +18,7 @@ from .errands import Errands
 from .outbox import Outbox
 from .scene import write_volume
 from .training import Training
-from .voxels import pack, unpack
+from .voxels import meets, pack, unpack
 
 CLICKS = {"path": 2, "connect": 2, "cut": 1, "remove": 1}
 
@@ -29,7 +29,7 @@ class Review:
     def __init__(self, worker, aside, show, folder):
         self.worker, self.show, self.folder = worker, show, Path(folder)
         self.case, self.errands = Case(), None
-        self.outbox = Outbox(self.folder / "unsent.json")
+        self.outbox = Outbox(self.folder / "unsent")
         self.training = Training(aside, show)
         self._forget()
 
@@ -45,14 +45,16 @@ class Review:
         before, errands = self.errands, Errands(Client(url, token), self.outbox)
 
         def done(server):
+            words = self.keep()  # it is for whom it was drawn for
             self.errands = errands
             if before and (before.client.url, before.client.person) != (url.rstrip("/"), errands.client.person):
                 self.leave_case()  # the draft that is shown is somebody else's
             self.show.connected(server)
-            if len(self.outbox):
-                self.show.message(_("{count} answers are kept here and not sent yet.").format(count=len(self.outbox)), True)
-            elif not server["review"]:
-                self.show.message(_("A MONAI Label server without a queue: segment, correct, submit."))
+            waiting = self.outbox.waiting(errands.client)
+            if waiting:
+                self.show.message(_("{count} answers are kept here and not sent yet.").format(count=waiting), True)
+            elif words or not server["review"]:
+                self.show.message(words or _("A MONAI Label server without a queue: segment, correct, submit."))
 
         self._ask(errands.connect, done, anywhere=True)
 
@@ -68,14 +70,22 @@ class Review:
         self.worker.cancel()
         self.leave_case(scene_closed=True)
 
+    def cancel(self):
+        """Wait no longer; what was sent already may still be done."""
+        self.worker.cancel()
+        self.stale = bool(self.case.name)
+
     def _forget(self):
-        self.place, self.answered, self.clicks, self.since = None, [], [], 0.0
+        self.place, self.places, self.answered, self.clicks, self.since = None, [], [], [], 0.0
+        self.stale = False  # a reply was lost: the server may have done what is not shown
 
     def open_next(self):
         """Open the image that is worth it most."""
 
         def done(image):
-            if image:
+            if image and image == self.case.name:
+                self.show.message(_("{image} is still the one that is worth it most.").format(image=image))
+            elif image:
                 self.open(image, then=self.next if self.has_queue else None)
             else:
                 self.show.message(_("No image is left that needs a look."))
@@ -95,9 +105,12 @@ class Review:
         self.show.message(_("Sending {image} ...").format(image=image))
         self._ask(partial(self.errands.add, image, file), done, anywhere=True)
 
-    def open(self, image, again=False, then=None):
-        """Take an image: let the model look at it where it has not (or `again`), and show it with the mask of now."""
-        self._keep_stroke()
+    def open(self, image, again=False, then=None, words=""):
+        """Take an image: let the model look at it where it has not (or `again`), and show it with the mask of now.
+
+        `words` is said when all that is done.
+        """
+        words = self.keep() or words
         folder = self.case.new_folder()
 
         def done(opened):
@@ -110,6 +123,8 @@ class Review:
             self.show.message(advice or _("{image} is open.").format(image=image))
             if then:
                 then()
+            if words:  # when all is shown
+                self._ask(lambda _call: None, lambda _: self.show.message(words, True))
 
         def progress(share):
             self.show.message(_("The model looks at {image}: {percent} %").format(image=image, percent=round(100 * share)))
@@ -121,14 +136,19 @@ class Review:
     # ---- places -----------------------------------------------------------------------------------------------------------
 
     def next(self):
-        """Go to the next place of this image."""
-        if self.case.name and self.has_queue:
-            self._keep_stroke()
-            self._ask(partial(self.errands.next, self.case.name), self._taken)
+        """Go to the next place of this image, unless one waits for its answer; sends what was kept."""
+        if not self.case.name or not self.has_queue:
+            return
+        self.keep()
+        if self.place and not self.place.get("unreserved"):
+            self.show.message(_("Answer this place first (A), or skip it (S)."))
+            self._look()
+        else:
+            self._caught_up(lambda: self._ask(partial(self.errands.next, self.case.name), self._taken))
 
     def choose(self, place):
         """Go to a place of the list; one that was answered is only looked at."""
-        self._keep_stroke()
+        self.keep()
         if place["state"] in ("pending", "leased"):
             self._ask(partial(self.errands.take, place["id"]), self._taken)
             return
@@ -146,7 +166,8 @@ class Review:
         """Show the queue and the progress of now; the place is there already."""
 
         def done(found):
-            places, standing = found
+            self.places, standing = found
+            places = self.places
             self.show.queue(places, self.place and self.place["id"])
             self.show.progress(standing["progress"])
 
@@ -154,6 +175,7 @@ class Review:
 
     def _take(self, told):
         self.place, self.clicks, self.since = told["place"], [], time.monotonic()
+        self.show.message("")
         self.show.place(self.place)
         if self.place:
             self.case.scene.only_inside(self.place["box"])
@@ -165,19 +187,32 @@ class Review:
 
     def accept(self):
         """Say that the place is right as it is drawn now."""
-        if not self.place:
-            return
-        stroke = self._keep_stroke()
-        self._answer("fixed" if self.case.changed(self.place["box"]) else "accepted", stroke)
+        self._with_place(lambda: self._answer("", self._keep_stroke()))
 
     def skip(self):
-        """Leave the place to somebody else; what was drawn stays in the draft."""
+        """Leave the place as it is; what was drawn stays in the draft."""
+        self._with_place(lambda: self._answer("skipped", self._keep_stroke()))
+
+    def _with_place(self, work):
         if self.place:
-            self._answer("skipped", self._keep_stroke())
+            self._caught_up(work)
+        else:
+            self.show.message(_("Ask for a place first (N)."), True)
+
+    def keep(self):
+        """Keep what was drawn and not told yet; where the server has no drafts, in a file, which is told then."""
+        if self.has_queue or not self.case.scene.drawn:
+            self._keep_stroke()
+            return ""
+        file = self.case.save_label(self.folder / "labels")
+        return _("What you have drawn in {image} was not submitted: it is kept in {file}.").format(
+            image=self.case.name, file=file
+        )
 
     def _keep_stroke(self):
         """Put what was drawn in the place since the last time in the outbox; gives its name there, "" where nothing was."""
-        drawn = self.case.scene.strokes(self.place["box"]) if self.place else None
+        locked = [place["box"] for place in self.places if place["state"] in ("accepted", "fixed")]
+        drawn = self.case.scene.strokes(self.place["box"], locked) if self.place else None
         if drawn is None:
             return ""
         body = {"box": list(self.place["box"]), "voxels": pack(drawn)}
@@ -186,35 +221,69 @@ class Review:
 
     def _answer(self, verdict, stroke):
         image, place, self.place = self.case.name, self.place, None  # a second press is not a second answer
+        verdict = verdict or ("fixed" if self.case.changed(place["box"]) else "accepted")
         data = {"verdict": verdict, "seconds": f"{min(86400.0, time.monotonic() - self.since):.1f}"}
         path = f"/review/places/{quote(place['id'])}/answer"
-        answer = self.outbox.add(self.errands.client, "POST", path, data=data)
+        answer = self.outbox.add(self.errands.client, "POST", path, after=stroke, data=data)
 
         def done(answered):
             self.answered.append(place)
+            for row in self.places:
+                row["state"] = verdict if row["id"] == place["id"] else row["state"]
             if verdict != "skipped":
                 self.case.accept(place["box"])
             if answered.stopped:
-                self._take({"place": None})
-                words = _("{words} Your work is kept here, and sent when you go on: press Next (N).")
-                self.show.message(words.format(words=answered.stopped), True)
+                self._go_on_alone(answered.stopped)
                 return
             self._apply(answered.stroke)
-            words = {"accepted": _("Accepted."), "fixed": _("Mended and kept."), "skipped": _("Left to somebody else.")}
-            self.show.message(words[verdict])
             self._taken(answered.next)
+            words = {
+                "accepted": _("Accepted."),
+                "fixed": _("Mended and kept."),
+                "skipped": _("Skipped: it stays as not looked at."),
+            }
+            if self.place:
+                self.show.message(words[verdict])
 
         def failed(error):
             self.place = place
             if isinstance(error, ServerError) and error.status == 409:  # somebody was faster, or a newer model drew it anew
-                self.show.message(_("{words} Your strokes are kept in your draft.").format(words=error), True)
-                self.open(image, then=self.next)
+                words = _("{words} Your strokes are kept in your draft.").format(words=error)
+                self.open(image, then=self.next, words=words)
             elif isinstance(error, ServerError):
                 self._rescue(error)
+                self.stale = True  # what is shown is not what the server has
             else:
                 self._failed(error)
 
         self._ask(partial(self.errands.answer, image, stroke, answer), done, failed)
+
+    def _go_on_alone(self, error):
+        """The server is away: go on with the places that were listed; the answers are kept."""
+        left = next((place for place in self.places if place["state"] == "pending"), None)
+        self._take({"place": left and {**left, "unreserved": True}})
+        self.show.queue(self.places, left and left["id"])
+        words = _("{words} Your work is kept here; go on, it is sent when the server is back (N).")
+        self.show.message(words.format(words=error), True)
+
+    def _caught_up(self, work):
+        """Do something, after both masks were read again where a reply was lost."""
+        if not self.stale:
+            work()
+            return
+
+        def done(masks):
+            self.stale = False
+            self.case.replace(*masks)
+            work()
+
+        def failed(error):
+            if isinstance(error, ServerError) and error.passing:
+                work()  # nobody answers: it is for later
+            else:
+                self._failed(error)
+
+        self._ask(partial(self.errands.masks, self.case.name, self.case.folder), done, failed)
 
     # ---- mending ----------------------------------------------------------------------------------------------------------
 
@@ -234,10 +303,15 @@ class Review:
             for told in found:
                 self._apply(told)
             step = found[1]["step"]
-            text = _("{tool}: {count} voxels. Undo takes it back.").format(tool=tool, count=step["voxels"]) if step else ""
-            self.show.message(text or _("That changes nothing here."))
+            if step:
+                words = _("{tool}: {count} voxels, slices {first} to {last}. Undo takes it back.")
+                first, last = step["box"][4] + 1, step["box"][5]
+                self.show.message(words.format(tool=tool, count=step["voxels"], first=first, last=last))
+            else:
+                self.show.message(_("That changes nothing here."))
 
-        self._ask(partial(self.errands.prompt, self.case.name, self._keep_stroke(), body), done)
+        stroke = self._keep_stroke()
+        self._caught_up(lambda: self._ask(partial(self.errands.prompt, self.case.name, stroke, body), done, self._draft_failed))
 
     def _apply(self, told):
         """Lay what the server says a box holds now into the mask; accepted voxels are as they were."""
@@ -253,40 +327,61 @@ class Review:
         if self.case.scene.drawn:
             self.case.scene.put_back()
             self.show.message(_("Taken back: what was drawn."))
-            return
+        else:  # behind what is under way: an answer that is not back yet is the last one
+            self._ask(lambda _call: None, lambda _: self._caught_up(self._undo))
+
+    def _undo(self):
         place, held = (self.answered[-1] if self.answered else None), self.place
 
         def done(undone):
             if undone.masks:
-                self.answered.pop()
+                self.answered = [other for other in self.answered if other["id"] != undone.answer]
                 self.case.replace(*undone.masks)
                 self._taken({"place": place})
                 self.show.message(_("The last answer is taken back."))
             elif undone.step["step"]:
-                self._apply(undone.step)
-                self.show.message(_("Taken back: {name}.").format(name=undone.step["step"]["name"]))
+                self._show_step(_("Taken back: {name}."), undone.step)
             else:
                 self.show.message(_("There is nothing to take back."))
 
         names = place and place["id"], held and held["id"]
-        self._ask(partial(self.errands.undo, self.case.name, *names, self.case.folder), done)
+        self._ask(partial(self.errands.undo, self.case.name, *names, self.case.folder), done, self._draft_failed)
 
     def redo(self):
         """Do again what was taken back."""
 
         def done(told):
-            self._apply(told)
-            name = told["step"] and told["step"]["name"]
-            self.show.message(_("Done again: {name}.").format(name=name) if name else _("There is nothing to do again."))
+            if told["step"]:
+                self._show_step(_("Done again: {name}."), told)
+            else:
+                self.show.message(_("There is nothing to do again."))
 
         if self.case.name and self.has_queue:
-            self._ask(partial(self.errands.redo, self.case.name), done)
+            self._caught_up(lambda: self._ask(partial(self.errands.redo, self.case.name), done, self._draft_failed))
+
+    def _show_step(self, words, told):
+        """Show a step that was taken back or done again, also where it lies in another place."""
+        self._apply(told)
+        words = words.format(name=told["step"]["name"])
+        if self.place and meets(told["step"]["box"], self.place["box"]):
+            self.show.message(words)
+            return
+        self.place = None
+        self.show.place(None)
+        self.case.views.go({"box": told["step"]["box"]})
+        self.show.message(_("{words} It lies in another place, which is shown now. N goes on.").format(words=words))
+
+    def _draft_failed(self, error):
+        """The reply is lost: the change may have been made all the same."""
+        self.stale = self.stale or (isinstance(error, ServerError) and error.passing)
+        self._failed(error)
 
     # ---- label and model --------------------------------------------------------------------------------------------------
 
     def submit(self):
         """Send the mask as the label of the image."""
         self._keep_stroke()
+        self.case.scene.settle()
         file = self.case.save_label(self.folder / "labels")
         revision = (self.case.standing.get("revision") or 0) if self.has_queue else None
 
@@ -314,11 +409,14 @@ class Review:
         image, old = self.case.name, self.case.scene.held.copy()
 
         def then():
-            dice, differ = self.case.scene.compare(old)
-            words = _("{count} voxels differ from before (blue outline), Dice between both {dice:.3f}.")
             if self.has_queue:
                 self.next()
-            self.show.message(words.format(count=differ, dice=dice))
+            if not (old != self.case.scene.held).any():
+                self.show.message(_("Nothing differs: there is no newer model, or it draws the same."))
+                return
+            dice, differ = self.case.scene.compare(old)
+            words = _("{count} voxels differ from before (blue outline), Dice between both {dice:.3f}.")
+            self._ask(lambda _call: None, lambda _: self.show.message(words.format(count=differ, dice=dice)))  # when all is shown
 
         self.open(image, again=True, then=then)
 

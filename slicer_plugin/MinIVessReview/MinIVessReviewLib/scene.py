@@ -65,11 +65,16 @@ class Scene:
         """Give what is drawn now, (k, j, i) bool."""
         return slicer.util.arrayFromSegmentBinaryLabelmap(self.segmentation, VESSEL, self.image) > 0
 
-    def strokes(self, box):
-        """Give what a box holds if it was drawn in, (i, j, k) bool, else None; what was drawn outside is put back."""
+    def strokes(self, box, locked=()):
+        """Give what a box holds if it was drawn in, (i, j, k) bool, else None.
+
+        What was drawn outside it, or in boxes that are locked, is put back.
+        """
         if not self.drawn:
             return None
         now = self.mask()
+        for other in locked:
+            now[inside(other)] = self.held[inside(other)]
         window = inside(box)
         changed = (now[window] != self.held[window]).any()
         drawn = now[window].copy()
@@ -121,7 +126,7 @@ class Scene:
             node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
             write_volume(node, path)
         finally:
-            slicer.mrmlScene.RemoveNode(node)
+            remove(node)
 
     def compare(self, old):
         """Outline an older mask, (k, j, i) bool, beside the one of now; gives their Dice and how many voxels differ."""
@@ -187,14 +192,24 @@ def read_mask(path, affine=None):
     try:
         return slicer.util.arrayFromVolume(node) > 0
     finally:
-        slicer.mrmlScene.RemoveNode(node)
+        remove(node)
 
 
 def remove(*nodes):
-    """Take nodes out of the scene, if they are still there."""
+    """Take nodes out of the scene with what they are shown and stored by, if they are still there."""
     for node in nodes:
-        if node is not None and slicer.mrmlScene.IsNodePresent(node):
-            slicer.mrmlScene.RemoveNode(node)
+        if node is None or not slicer.mrmlScene.IsNodePresent(node):
+            continue
+        parts = []
+        for kind in ("Display", "Storage"):
+            count = getattr(node, f"GetNumberOf{kind}Nodes", lambda: 0)()
+            parts += [getattr(node, f"GetNth{kind}Node")(number) for number in range(count)]
+        for part in parts:
+            if hasattr(part, "SetVisibility"):
+                part.SetVisibility(False)
+        for part in (node, *parts):
+            if part is not None and slicer.mrmlScene.IsNodePresent(part):
+                slicer.mrmlScene.RemoveNode(part)
 
 
 def read_volume(path, name, affine=None, labelmap=False):
@@ -208,5 +223,6 @@ def read_volume(path, name, affine=None, labelmap=False):
         raise OSError(_("What the server sent for {name} could not be read.").format(name=name))
     if affine is not None:
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.asarray(affine, float)))
-    node.CreateDefaultDisplayNodes()
+    if not labelmap:
+        node.CreateDefaultDisplayNodes()
     return node

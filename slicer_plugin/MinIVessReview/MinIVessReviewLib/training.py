@@ -9,7 +9,7 @@ class Training:
     """`show` is told how it stands: `training(words, share)`, and `trained(words)` when it is over."""
 
     def __init__(self, worker, show):
-        self.worker, self.show = worker, show
+        self.worker, self.show, self._errands = worker, show, None
 
     @property
     def running(self):
@@ -18,13 +18,15 @@ class Training:
 
     def start(self, errands):
         """Train on what was reviewed, and follow it."""
+        self._errands = errands
         self.show.training(_("The training starts ..."), 0.0)
         self.worker.submit(errands.train, self._done, self._failed, self._progress)
 
     def stop(self):
         """Stop it on the server."""
         self.worker.cancel()
-        self.show.trained(_("The training is stopped."))
+        stopped = _("The training is stopped.")
+        self.worker.submit(self._errands.stop_training, lambda _: self.show.trained(stopped), self._failed)
 
     def _progress(self, stats):
         epochs, epoch = stats.get("epochs") or 0, stats.get("epoch", 0)
@@ -34,6 +36,9 @@ class Training:
 
     def _done(self, found):
         status, stats = found
+        if not status:
+            self.show.trained(_("The server knows nothing of this training any more. Was it started again?"))
+            return
         if status.get("status", "DONE") != "DONE":
             details = status.get("details") or [""]
             self.show.trained(_("The training failed. {words}").format(words=str(details[-1])[:300]))

@@ -14,6 +14,8 @@ from .voxels import grown, inside
 DOUBT_NATS = 0.2, float(np.log(2))
 #: A view shows so many times the size of a place; the 3-D view the vessel so far around it.
 SPREAD = 3.0
+#: Where the camera looks from at first: right, front, above.
+OBLIQUE = 0.4, 0.7, 0.9
 YELLOW, RED, PALE = (1.0, 0.82, 0.4), (0.9, 0.28, 0.3), (0.95, 0.8, 0.8)
 
 
@@ -37,7 +39,7 @@ class Views:
 
     def go(self, place):
         """Frame a place, bring all views to its middle and so near that it fills a third of them; the 3-D camera looks at it."""
-        self._box = place["box"]
+        first, self._box = self._box is None, place["box"]
         centre, axes, size = self._in_scene(self._box)
         self._show_frame(centre, axes, size)
         self.show_surface()
@@ -52,6 +54,9 @@ class Views:
             node.SetFieldOfView(width, width * y / x, z)
         for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode"):
             away = np.array(camera.GetPosition()) - camera.GetFocalPoint()
+            if first:  # a stack is a slab: from the side it is a thin line
+                away = np.array(OBLIQUE)
+                camera.SetViewUp(0, 0, 1)
             away *= width / np.tan(np.deg2rad(camera.GetViewAngle() / 2)) / 2 / (np.linalg.norm(away) or 1.0)
             camera.SetFocalPoint(*centre)
             camera.SetPosition(*(centre + away))
@@ -148,6 +153,8 @@ def _model(name, color, opacity):
 
 def _surface(mask, box, ijk_to_ras):
     """Give the surface of a mask (k, j, i) that fills a box, in RAS."""
+    if not mask.any():
+        return vtk.vtkPolyData()
     padded = np.pad(mask, 1).astype(np.uint8)  # closed at the ends
     image = vtk.vtkImageData()
     image.SetDimensions(*padded.shape[::-1])

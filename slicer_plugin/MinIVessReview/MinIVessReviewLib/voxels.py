@@ -33,3 +33,8 @@ def grown(box, share, shape):
     more = [round(share * n) for n in shape_of(box)]
     sides = zip(box[::2], box[1::2], more, shape, strict=True)
     return [edge for low, high, n, end in sides for edge in (max(0, low - n), min(end, high + n))]
+
+
+def meets(one, other):
+    """Tell whether two boxes share a voxel."""
+    return all(max(one[s], other[s]) < min(one[s + 1], other[s + 1]) for s in (0, 2, 4))

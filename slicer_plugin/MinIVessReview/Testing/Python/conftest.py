@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +51,7 @@ def pump(qapp: Any) -> Callable[..., int]:
 def widget(qapp: Any) -> Iterator[Any]:
     """The module's panel, as Slicer makes it, in front."""
     slicer.app.userSettings().clear()
+    shutil.rmtree(Path(slicer.app.slicerUserSettingsFilePath).parent / "MinIVessReview", ignore_errors=True)
     _module, panel = load_module(MODULE / "MinIVessReview.py")
     panel.parent.show()
     panel.enter()

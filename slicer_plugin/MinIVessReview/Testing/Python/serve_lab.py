@@ -33,7 +33,21 @@ from minivess.train import copy_bundle, publish
 from minivess.volume import Volume, write_volume
 
 #: Tests that answer places have an image each, since what is answered changes the queue.
-OTHERS = ("path", "outside", "closed", "away", "faster", "wrong-key", "listed", "undone", "conflict", "token", "gone")
+OTHERS = (
+    "path",
+    "outside",
+    "closed",
+    "away",
+    "faster",
+    "wrong-key",
+    "listed",
+    "undone",
+    "conflict",
+    "token",
+    "gone",
+    "redone",
+    "stale",
+)
 
 
 def make_lab(folder: Path, names: dict[str, object]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,20 @@ def test_the_self_test_that_ships_passes() -> None:
     from MinIVessReviewLib.selftest import MinIVessReviewTest
 
     MinIVessReviewTest().runTest()
+
+
+def test_the_archive_is_one_that_slicer_installs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("slicer_package", PLUGIN.parent / "tools" / "slicer_package.py")
+    package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    monkeypatch.setattr(package, "ROOT", tmp_path)
+    package.main("5.10")
+    with zipfile.ZipFile(tmp_path / "dist" / "MinIVessReview.zip") as archive:
+        names = archive.namelist()
+        described = archive.read("MinIVessReview/share/Slicer-5.10/MinIVessReview.s4ext").decode().splitlines()
+    modules = "MinIVessReview/lib/Slicer-5.10/qt-scripted-modules"
+    assert {f"{modules}/{file.relative_to(PLUGIN / 'MinIVessReview').as_posix()}" for file in SHIPPED} <= set(names)
+    fields = dict(line.partition(" ")[::2] for line in described)
+    assert fields["category"] == "Active Learning"
+    assert fields["scmurl"].startswith("https://")
+    assert fields["description"]

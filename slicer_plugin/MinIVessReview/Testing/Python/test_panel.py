@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ def test_thirty_places_and_a_label_that_is_equal_on_both_sides(
         place = widget.review.place
         seen.append(place["id"])
         if len(seen) % 3 == 1:
-            press(widget, qtbot, "X")
+            press(widget, qtbot, "F")
             draw(widget, place["box"])
         drawn = widget.review.case.scene.mask()
         press(widget, qtbot, "A")
@@ -123,7 +124,12 @@ def test_the_next_image_is_that_of_the_best_place(widget: Any, lab: Lab, pump: C
     connect(widget, lab, pump)
     widget.ui.open_next.click()
     pump(lambda: widget.review.place and not widget.worker.busy)
-    assert widget.ui.image.currentText == widget.review.case.name == widget.review.place["case"]
+    best = widget.review.case.name
+    assert widget.ui.image.currentText == best == widget.review.place["case"]
+    pending = json.loads(get(f"{lab.url}/review/?state=pending&limit=1", lab.tokens["ann"]))["places"][0]
+    said = reply(widget, "open_next", pump)
+    assert widget.review.case.name == pending["case"]
+    assert ("is still the one" in said) == (pending["case"] == best)
 
 
 def test_an_answer_is_taken_back_with_what_was_mended(widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
@@ -134,9 +140,7 @@ def test_an_answer_is_taken_back_with_what_was_mended(widget: Any, lab: Lab, pum
     drawn = widget.review.case.scene.mask()
     widget.ui.accept.click()
     widget.ui.accept.click()  # a second press is not a second answer
-    pump(lambda: not widget.worker.busy)
-    assert widget.review.place["id"] != place["id"]
-    assert "last answer" in reply(widget, "undo", pump)
+    assert "last answer" in reply(widget, "undo", pump)  # pressed before the answer is back: that one is meant
     assert widget.review.place["id"] == place["id"]
     np.testing.assert_array_equal(widget.review.case.scene.mask(), drawn)
     assert "Taken back: draw" in reply(widget, "undo", pump)
@@ -162,3 +166,79 @@ def test_the_doubt_comes_and_goes_by_its_key_and_its_sliders(widget: Any, lab: L
     assert slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0].GetForegroundOpacity() == pytest.approx(0.8)
     press(widget, qtbot, "O")
     assert not views.heat_shown
+
+
+def test_undo_and_redo_show_what_they_change_in_another_place(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "redone", pump)
+    place, before = widget.review.place, widget.review.case.scene.mask()
+    draw(widget, place["box"])
+    drawn = widget.review.case.scene.mask()
+    reply(widget, "skip", pump)
+    other = widget.review.place["id"]
+    assert "Answer this place first" in reply(widget, "next", pump)
+    assert "in another place, which is shown now" in reply(widget, "undo", pump)
+    assert widget.review.place is None
+    np.testing.assert_array_equal(widget.review.case.scene.mask(), before)
+    assert "Ask for a place first" in reply(widget, "accept", pump)
+    assert "in another place, which is shown now" in reply(widget, "redo", pump)
+    np.testing.assert_array_equal(widget.review.case.scene.mask(), drawn)
+    reply(widget, "next", pump)
+    assert widget.review.place["id"] == other
+
+
+def test_nothing_accepted_is_drawn_over(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "path", pump)
+    place = widget.review.place
+    reply(widget, "accept", pump)
+    accepted = widget.review.case.scene.mask()
+    widget.review._take({"place": place})
+    draw(widget, place["box"])
+    assert widget.review._keep_stroke() == ""
+    np.testing.assert_array_equal(widget.review.case.scene.mask(), accepted)
+
+
+def test_images_that_were_left_leave_nothing_in_the_scene(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, lab, pump)
+    counts = []
+    for name in ("plain", "listed", "plain", "listed"):
+        open_image(widget, name, pump)
+        widget.ui.heat.click()
+        counts.append(slicer.mrmlScene.GetNumberOfNodes())
+    assert counts[0] == counts[2]
+    assert counts[1] == counts[3]
+    widget.review.leave_case()
+    for kind in ("vtkMRMLSegmentationNode", "vtkMRMLModelDisplayNode", "vtkMRMLMarkupsROIDisplayNode", "vtkMRMLScalarVolumeNode"):
+        assert len(slicer.util.getNodesByClass(kind)) == 0 or kind == "vtkMRMLModelDisplayNode", kind
+    assert list(Path(widget.review.case._fetched).iterdir()) == []
+
+
+def test_the_token_is_remembered_where_that_is_wanted(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    assert not widget.ui.remember.checked
+    for remember in (True, False):
+        widget.ui.remember.setChecked(remember)
+        connect(widget, lab, pump)
+        again = type(widget)(widget.parent)
+        again.setup()
+        assert again.ui.token.text == (lab.tokens["ann"] if remember else "")
+        assert again.ui.remember.checked == remember
+        assert again.ui.url.text == lab.url
+        again.cleanup()
+
+
+def test_the_segment_editor_has_the_scene_and_draws_only_in_the_frame(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    assert ("setMRMLScene",) in widget.ui.editor.calls
+    connect(widget, lab, pump)
+    open_image(widget, "listed", pump)
+    assert widget.editor_node.GetMaskMode() == slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment
+    assert widget.editor_node.GetMaskSegmentID() == "place"
+    scene, box = widget.review.case.scene, widget.review.place["box"]
+    frame = slicer.util.arrayFromSegmentBinaryLabelmap(scene.segmentation, "place", scene.image) > 0
+    wanted = np.zeros(frame.shape, bool)
+    wanted[box[4] : box[5], box[2] : box[3], box[0] : box[1]] = True
+    np.testing.assert_array_equal(frame, wanted)
+    widget.ui.fix.click()
+    assert widget.editor_node.GetActiveEffectName() == "Paint"
+    reply(widget, "accept", pump)
+    assert widget.editor_node.GetActiveEffectName() == ""

@@ -21,6 +21,14 @@ def test_segment_correct_and_submit(widget: Any, stock: Lab, pump: Callable[...,
     assert not widget.ui.next.enabled
     scene = widget.review.case.scene
     assert scene.mask().any()
+    widget.ui.fix.click()
+    assert widget.editor_node.GetActiveEffectName() == "Paint"
+    draw(widget, [20, 40, 30, 50, 4, 8])
+    drawn = scene.mask()
+    said = reply(widget, "open", pump, 120)  # before it was submitted
+    assert "was not submitted: it is kept in" in said
+    (file,) = (widget.review.folder / "labels").glob("stock-*.nii.gz")
+    np.testing.assert_array_equal(np.asanyarray(nibabel.load(file).dataobj), drawn.transpose(2, 1, 0))
     draw(widget, [20, 40, 30, 50, 4, 8])
     drawn = scene.mask()
     assert "Submitted" in reply(widget, "submit", pump)

@@ -39,7 +39,7 @@ def test_a_training_is_stopped_on_the_server(widget: Any, training: Lab, pump: C
     widget.ui.train.click()
     pump(lambda: json.loads(get(f"{training.url}/train/", training.tokens["tom"]))["status"] == "RUNNING")
     widget.ui.train.click()
-    assert "stopped" in widget.ui.trainingMessage.text
+    pump(lambda: "stopped" in widget.ui.trainingMessage.text)
     pump(lambda: json.loads(get(f"{training.url}/train/", training.tokens["tom"]))["status"] == "STOPPED")
 
 

@@ -121,31 +121,37 @@ def test_nothing_of_the_window_dies_in_the_thread(worker: Worker, pump: Callable
 
 def test_what_could_not_be_sent_is_kept_and_sent_in_order(server: Server, tmp_path: Path) -> None:
     gone = Client("http://127.0.0.1:9", timeout_s=1)
-    box = Outbox(tmp_path / "unsent.json")
+    box = Outbox(tmp_path / "unsent")
     for number in range(3):
         name = box.add(gone, "POST", f"/answer/a{number}", body=number)
         sent = box.send(gone)
         assert name not in sent.replies
         assert "does not answer" in str(sent.stopped)
-    again = Outbox(tmp_path / "unsent.json")  # Slicer was closed meanwhile
-    assert len(again) == 3
-    back = Client(server.url)
-    for item in again.items:
-        item["url"] = server.url  # the same server, in truth
+    for file in (tmp_path / "unsent").glob("*.json"):
+        file.write_text(file.read_text().replace(gone.url, server.url))  # the same server, in truth
+    (tmp_path / "unsent" / "00-torn.json").write_text('{"url": ')
+    again, back = Outbox(tmp_path / "unsent"), Client(server.url)  # Slicer was closed meanwhile
     last = again.add(back, "POST", "/answer/a3", body=3)
+    beside = box.add(back, "POST", "/answer/a4", body=4)  # another Slicer on the same computer
     back.person = "somebody else"
     assert again.send(back).replies == {}
     back.person = ""
-    assert again.send(back).replies[last]["ok"] == "/answer/a3"
-    assert [body for _, body in server.got] == [0, 1, 2, 3]
-    assert len(Outbox(tmp_path / "unsent.json")) == 0
+    sent = again.send(back)
+    assert [sent.replies[name]["ok"] for name in (last, beside)] == ["/answer/a3", "/answer/a4"]
+    assert [body for _, body in server.got] == [0, 1, 2, 3, 4]
+    assert len(again) == len(box) == 0
+    assert [file.name for file in (tmp_path / "unsent").iterdir()] == ["00-torn.damaged"]
 
 
 def test_what_is_refused_for_good_is_said_and_not_sent_again(server: Server, tmp_path: Path) -> None:
-    box, client = Outbox(tmp_path / "unsent.json"), Client(server.url)
-    refused, taken = box.add(client, "POST", "/answer/404"), box.add(client, "POST", "/answer/b")
+    box, client = Outbox(tmp_path / "unsent"), Client(server.url)
+    refused = box.add(client, "POST", "/answer/404")
+    behind = box.add(client, "POST", "/answer/of-the-stroke-before", after=refused)
+    taken = box.add(client, "POST", "/answer/b")
     sent = box.send(client)
     assert "no such thing" in str(sent.refused[refused])
+    assert sent.refused[behind] is sent.refused[refused]
+    assert [path for path, _ in server.got] == ["/answer/404", "/answer/b"]
     assert sent.replies[taken]["ok"] == "/answer/b"
     assert len(box) == 0
     box.add(client, "POST", "/answer/503")
