@@ -10,7 +10,8 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic, ScriptedL
 from slicer.util import VTKObservationMixin
 
 from .clicks import Clicks
-from .review import CLICKS, Review
+from .mending import CLICKS
+from .review import Review
 from .table import QueueTable, kind_of
 from .worker import Worker
 
@@ -60,7 +61,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for tool in CLICKS:
             getattr(self.ui, f"tool_{tool}").connect("clicked()", lambda tool=tool: self.on_tool(tool))
         self.table = QueueTable(self.ui.queue, self.on_choose)
-        self.clicks = Clicks(self.review.click)
+        self.clicks = Clicks(self.review.mending.click)
         for name in ("opacity", "threshold"):
             getattr(self.ui, name).connect("valueChanged(double)", self.on_heat_look)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.on_scene_closing)
@@ -78,7 +79,9 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.worker.stop()
         self.aside.stop()
         self.review.case.close()
-        self.review.show = self.review.training.show = None  # no circle: a thread's garbage collector must not meet Qt
+        self.review.show = self.review.training.show = self.review.mending = self.review.labels = (
+            None  # no circle: a thread's garbage collector must not meet Qt
+        )
 
     def enter(self):
         """The module is in front: its keys work."""
@@ -126,7 +129,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif not volume or slicer.mrmlScene.GetNodeByID(volume) is self.review.case.scene.image:
             self.message(_("Load a volume of your own first: what is in the views is none, or is the server's already."), True)
         else:
-            self.review.add(slicer.mrmlScene.GetNodeByID(volume))
+            self.review.labels.add(slicer.mrmlScene.GetNodeByID(volume))
 
     def on_open_next(self):
         """Open the image that is worth it most."""
@@ -168,11 +171,11 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_undo(self):
         """Take back the last thing that was done."""
-        self.review.undo()
+        self.review.mending.undo()
 
     def on_redo(self):
         """Do it again."""
-        self.review.redo()
+        self.review.mending.redo()
 
     def on_heat(self):
         """Show or hide the model's doubt."""
@@ -190,7 +193,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Send the mask as the label."""
         if self.review.case.name:
             self._leave_editor()
-            self.review.submit()
+            self.review.labels.submit()
 
     def on_train(self):
         """Train on what was reviewed; or stop the training that is followed."""
@@ -202,7 +205,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def on_compare(self):
         """See what the newest model makes of this image."""
         if self.review.case.name:
-            self.review.compare()
+            self.review.labels.compare()
 
     def on_cancel(self):
         """Wait no longer."""

@@ -3,7 +3,6 @@
 What is asked of the server runs in the worker's thread (`errands`); the scene changes here, on the main thread.
 """
 
-import re
 import time
 from functools import partial
 from pathlib import Path
@@ -15,12 +14,11 @@ from .call import CancelledError
 from .case import Case
 from .client import Client, ServerError
 from .errands import Errands
+from .labels import Labels
+from .mending import Mending
 from .outbox import Outbox
-from .scene import write_volume
 from .training import Training
-from .voxels import meets, pack, unpack
-
-CLICKS = {"path": 2, "connect": 2, "cut": 1, "remove": 1}
+from .voxels import pack, unpack
 
 
 class Review:
@@ -30,7 +28,7 @@ class Review:
         self.worker, self.show, self.folder = worker, show, Path(folder)
         self.case, self.errands = Case(), None
         self.outbox = Outbox(self.folder / "unsent")
-        self.training = Training(aside, show)
+        self.training, self.mending, self.labels = Training(aside, show), Mending(self), Labels(self)
         self._forget()
 
     @property
@@ -56,7 +54,7 @@ class Review:
             elif words or not server["review"]:
                 self.show.message(words or _("A MONAI Label server without a queue: segment, correct, submit."))
 
-        self._ask(errands.connect, done, anywhere=True)
+        self.ask(errands.connect, done, anywhere=True)
 
     def leave_case(self, scene_closed=False):
         """Leave the image."""
@@ -90,20 +88,7 @@ class Review:
             else:
                 self.show.message(_("No image is left that needs a look."))
 
-        self._ask(self.errands.next_case, done, anywhere=True)
-
-    def add(self, node):
-        """Send a volume of the scene to the server as a new image, and open it."""
-        image = re.sub(r"[^\w.-]+", "_", node.GetName())
-        file = self.case.new_folder() / "image.nii.gz"
-        write_volume(node, file)
-
-        def done(server):
-            self.show.connected(server)
-            self.open(image, then=self.next if self.has_queue else None)
-
-        self.show.message(_("Sending {image} ...").format(image=image))
-        self._ask(partial(self.errands.add, image, file), done, anywhere=True)
+        self.ask(self.errands.next_case, done, anywhere=True)
 
     def open(self, image, again=False, then=None, words=""):
         """Take an image: let the model look at it where it has not (or `again`), and show it with the mask of now.
@@ -124,14 +109,14 @@ class Review:
             if then:
                 then()
             if words:  # when all is shown
-                self._ask(lambda _call: None, lambda _: self.show.message(words, True))
+                self.ask(lambda _call: None, lambda _: self.show.message(words, True))
 
         def progress(share):
             self.show.message(_("The model looks at {image}: {percent} %").format(image=image, percent=round(100 * share)))
             self.show.share(share)
 
         self.show.message(_("Opening {image} ...").format(image=image))
-        self._ask(partial(self.errands.open, image, folder, again), done, progress=progress, anywhere=True)
+        self.ask(partial(self.errands.open, image, folder, again), done, progress=progress, anywhere=True)
 
     # ---- places -----------------------------------------------------------------------------------------------------------
 
@@ -144,13 +129,13 @@ class Review:
             self.show.message(_("Answer this place first (A), or skip it (S)."))
             self._look()
         else:
-            self._caught_up(lambda: self._ask(partial(self.errands.next, self.case.name), self._taken))
+            self.caught_up(lambda: self.ask(partial(self.errands.next, self.case.name), self.taken))
 
     def choose(self, place):
         """Go to a place of the list; one that was answered is only looked at."""
         self.keep()
         if place["state"] in ("pending", "leased"):
-            self._ask(partial(self.errands.take, place["id"]), self._taken)
+            self.ask(partial(self.errands.take, place["id"]), self.taken)
             return
         self.place = None
         self.show.place(place)
@@ -158,7 +143,8 @@ class Review:
         words = _("This place is answered: {state}, by {person}. N goes on.")
         self.show.message(words.format(state=place["state"], person=place["by"]))
 
-    def _taken(self, told):
+    def taken(self, told):
+        """Show the place that the server gave, then the queue."""
         self._take(told)
         self._look()
 
@@ -171,7 +157,7 @@ class Review:
             self.show.queue(places, self.place and self.place["id"])
             self.show.progress(standing["progress"])
 
-        self._ask(partial(self.errands.look, self.case.name), done)
+        self.ask(partial(self.errands.look, self.case.name), done)
 
     def _take(self, told):
         self.place, self.clicks, self.since = told["place"], [], time.monotonic()
@@ -187,29 +173,29 @@ class Review:
 
     def accept(self):
         """Say that the place is right as it is drawn now."""
-        self._with_place(lambda: self._answer("", self._keep_stroke()))
+        self._with_place(lambda: self._answer("", self.keep_stroke()))
 
     def skip(self):
         """Leave the place as it is; what was drawn stays in the draft."""
-        self._with_place(lambda: self._answer("skipped", self._keep_stroke()))
+        self._with_place(lambda: self._answer("skipped", self.keep_stroke()))
 
     def _with_place(self, work):
         if self.place:
-            self._caught_up(work)
+            self.caught_up(work)
         else:
             self.show.message(_("Ask for a place first (N)."), True)
 
     def keep(self):
         """Keep what was drawn and not told yet; where the server has no drafts, in a file, which is told then."""
         if self.has_queue or not self.case.scene.drawn:
-            self._keep_stroke()
+            self.keep_stroke()
             return ""
         file = self.case.save_label(self.folder / "labels")
         return _("What you have drawn in {image} was not submitted: it is kept in {file}.").format(
             image=self.case.name, file=file
         )
 
-    def _keep_stroke(self):
+    def keep_stroke(self):
         """Put what was drawn in the place since the last time in the outbox; gives its name there, "" where nothing was."""
         locked = [place["box"] for place in self.places if place["state"] in ("accepted", "fixed")]
         drawn = self.case.scene.strokes(self.place["box"], locked) if self.place else None
@@ -235,8 +221,8 @@ class Review:
             if answered.stopped:
                 self._go_on_alone(answered.stopped)
                 return
-            self._apply(answered.stroke)
-            self._taken(answered.next)
+            self.apply(answered.stroke)
+            self.taken(answered.next)
             words = {
                 "accepted": _("Accepted."),
                 "fixed": _("Mended and kept."),
@@ -254,9 +240,9 @@ class Review:
                 self._rescue(error)
                 self.stale = True  # what is shown is not what the server has
             else:
-                self._failed(error)
+                self.failed(error)
 
-        self._ask(partial(self.errands.answer, image, stroke, answer), done, failed)
+        self.ask(partial(self.errands.answer, image, stroke, answer), done, failed)
 
     def _go_on_alone(self, error):
         """The server is away: go on with the places that were listed; the answers are kept."""
@@ -266,7 +252,7 @@ class Review:
         words = _("{words} Your work is kept here; go on, it is sent when the server is back (N).")
         self.show.message(words.format(words=error), True)
 
-    def _caught_up(self, work):
+    def caught_up(self, work):
         """Do something, after both masks were read again where a reply was lost."""
         if not self.stale:
             work()
@@ -281,169 +267,42 @@ class Review:
             if isinstance(error, ServerError) and error.passing:
                 work()  # nobody answers: it is for later
             else:
-                self._failed(error)
+                self.failed(error)
 
-        self._ask(partial(self.errands.masks, self.case.name, self.case.folder), done, failed)
+        self.ask(partial(self.errands.masks, self.case.name, self.case.folder), done, failed)
 
-    # ---- mending ----------------------------------------------------------------------------------------------------------
+    # ---- inner ------------------------------------------------------------------------------------------------------------
 
-    def click(self, tool, ras):
-        """Take a click of a tool that asks the server: path and connect want two, cut and remove one."""
-        voxel = self.case.scene.voxel_of(ras) if self.case.name else None
-        if not self.place or voxel is None:
-            self.show.message(_("Ask for a place first (N), and click inside the image."), True)
-            return
-        self.clicks.append(voxel)
-        if len(self.clicks) < CLICKS[tool]:
-            self.show.message(_("And the other end."))
-            return
-        body, self.clicks = {"tool": tool, "points": self.clicks, "place": self.place["id"]}, []
-
-        def done(found):
-            for told in found:
-                self._apply(told)
-            step = found[1]["step"]
-            if step:
-                words = _("{tool}: {count} voxels, slices {first} to {last}. Undo takes it back.")
-                first, last = step["box"][4] + 1, step["box"][5]
-                self.show.message(words.format(tool=tool, count=step["voxels"], first=first, last=last))
-            else:
-                self.show.message(_("That changes nothing here."))
-
-        stroke = self._keep_stroke()
-        self._caught_up(lambda: self._ask(partial(self.errands.prompt, self.case.name, stroke, body), done, self._draft_failed))
-
-    def _apply(self, told):
+    def apply(self, told):
         """Lay what the server says a box holds now into the mask; accepted voxels are as they were."""
         if told and told["step"]:
             box = told["step"]["box"]
             self.case.scene.apply(box, unpack(told["holds"], box))
             self.case.views.show_surface()
 
-    def undo(self):
-        """Take back what was drawn last, or the last step of the draft, or the last answer."""
-        if not self.case.name or not self.has_queue:
-            return
-        if self.case.scene.drawn:
-            self.case.scene.put_back()
-            self.show.message(_("Taken back: what was drawn."))
-        else:  # behind what is under way: an answer that is not back yet is the last one
-            self._ask(lambda _call: None, lambda _: self._caught_up(self._undo))
-
-    def _undo(self):
-        place, held = (self.answered[-1] if self.answered else None), self.place
-
-        def done(undone):
-            if undone.masks:
-                self.answered = [other for other in self.answered if other["id"] != undone.answer]
-                self.case.replace(*undone.masks)
-                self._taken({"place": place})
-                self.show.message(_("The last answer is taken back."))
-            elif undone.step["step"]:
-                self._show_step(_("Taken back: {name}."), undone.step)
-            else:
-                self.show.message(_("There is nothing to take back."))
-
-        names = place and place["id"], held and held["id"]
-        self._ask(partial(self.errands.undo, self.case.name, *names, self.case.folder), done, self._draft_failed)
-
-    def redo(self):
-        """Do again what was taken back."""
-
-        def done(told):
-            if told["step"]:
-                self._show_step(_("Done again: {name}."), told)
-            else:
-                self.show.message(_("There is nothing to do again."))
-
-        if self.case.name and self.has_queue:
-            self._caught_up(lambda: self._ask(partial(self.errands.redo, self.case.name), done, self._draft_failed))
-
-    def _show_step(self, words, told):
-        """Show a step that was taken back or done again, also where it lies in another place."""
-        self._apply(told)
-        words = words.format(name=told["step"]["name"])
-        if self.place and meets(told["step"]["box"], self.place["box"]):
-            self.show.message(words)
-            return
-        self.place = None
-        self.show.place(None)
-        self.case.views.go({"box": told["step"]["box"]})
-        self.show.message(_("{words} It lies in another place, which is shown now. N goes on.").format(words=words))
-
-    def _draft_failed(self, error):
-        """The reply is lost: the change may have been made all the same."""
-        self.stale = self.stale or (isinstance(error, ServerError) and error.passing)
-        self._failed(error)
-
-    # ---- label and model --------------------------------------------------------------------------------------------------
-
-    def submit(self):
-        """Send the mask as the label of the image."""
-        self._keep_stroke()
-        self.case.scene.settle()
-        file = self.case.save_label(self.folder / "labels")
-        revision = (self.case.standing.get("revision") or 0) if self.has_queue else None
-
-        def done(told):
-            number = told.get("minivess", {}).get("revision")
-            self.case.standing["revision"] = number
-            file.unlink(missing_ok=True)
-            words = [_("Submitted as revision {number}.").format(number=number) if number else _("Submitted.")]
-            self.show.message(" ".join(words + told.get("minivess", {}).get("changes", [])))
-
-        def failed(error):
-            if isinstance(error, ServerError) and error.status == 409:
-                words = _("Somebody else has submitted meanwhile. Yours is kept beside theirs; a reviewer decides. ({words})")
-                self.show.message(words.format(words=error), True)
-            elif isinstance(error, ServerError):
-                words = _("{words} Your label is kept in {file}; press Submit again.")
-                self.show.message(words.format(words=error, file=file), True)
-            else:
-                self._failed(error)
-
-        self._ask(partial(self.errands.submit, self.case.name, file, revision), done, failed)
-
-    def compare(self):
-        """Let the model of now look at this image again, and outline what the mask was before."""
-        image, old = self.case.name, self.case.scene.held.copy()
-
-        def then():
-            if self.has_queue:
-                self.next()
-            if not (old != self.case.scene.held).any():
-                self.show.message(_("Nothing differs: there is no newer model, or it draws the same."))
-                return
-            dice, differ = self.case.scene.compare(old)
-            words = _("{count} voxels differ from before (blue outline), Dice between both {dice:.3f}.")
-            self._ask(lambda _call: None, lambda _: self.show.message(words.format(count=differ, dice=dice)))  # when all is shown
-
-        self.open(image, again=True, then=then)
-
-    # ---- inner ------------------------------------------------------------------------------------------------------------
-
     def _rescue(self, error):
         """The server will not have it, and will not later: keep the whole mask here."""
         words = _("{words} What you have drawn is kept in {file}.")
         self.show.message(words.format(words=error, file=self.case.save_label(self.folder / "labels")), True)
 
-    def _ask(self, work, done, failed=None, progress=None, anywhere=False):
+    def ask(self, work, done, failed=None, progress=None, anywhere=False):
         """Run an errand; what comes back is of no use where another image is open by then, unless it is good `anywhere`."""
         image = None if anywhere else self.case.name
-        self.worker.submit(work, partial(self._came, image, done), partial(self._came, image, failed or self._failed), progress)
+        self.worker.submit(work, partial(self._came, image, done), partial(self._came, image, failed or self.failed), progress)
 
     def _came(self, image, hand_over, result):
         try:
             if image in (None, self.case.name):
                 hand_over(result)
             elif isinstance(result, Exception):
-                self._failed(result)
+                self.failed(result)
         except (OSError, ValueError) as error:
-            self._failed(error)
+            self.failed(error)
         if self.errands and self.errands.late:
             words = _("{words} (It was sent late; look at the place again.)")
             self.show.message(words.format(words=self.errands.late.pop()), True)
 
-    def _failed(self, error):
+    def failed(self, error):
+        """Say what went wrong."""
         if not isinstance(error, CancelledError):
             self.show.message(str(error), True)

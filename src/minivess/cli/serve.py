@@ -47,7 +47,8 @@ def serve(
     beside = (Path() if is_address(studies) else Path(studies)) / ".minivess"
     tls = (certificate, key) if certificate is not None and key is not None else None
     launch = prepare_server(studies, tls=tls, workspace=workspace or beside, host=host, port=port, conf=settings)
-    typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C). In 3D Slicer: module MONAILabel, that address.")
+    typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C).")
+    typer.echo(f"Review in a browser: {launch.url}/app/   In 3D Slicer: module MinIVess Review (or MONAILabel), {launch.url}")
     typer.echo(f"User name: admin   Password (token, good until the server stops): {launch.token}")
     typer.echo("More people: minivess user add NAME --role annotator")
     sys.stdout.flush()

@@ -195,7 +195,7 @@ def test_nothing_accepted_is_drawn_over(widget: Any, lab: Lab, pump: Callable[..
     accepted = widget.review.case.scene.mask()
     widget.review._take({"place": place})
     draw(widget, place["box"])
-    assert widget.review._keep_stroke() == ""
+    assert widget.review.keep_stroke() == ""
     np.testing.assert_array_equal(widget.review.case.scene.mask(), accepted)
 
 
