@@ -65,8 +65,14 @@ class Seat:
         self.page.mouse.move(x + dx // 2, y + 4, steps=4)
         self.page.mouse.move(x + dx, y + 8, steps=4)
         self.page.mouse.up()
-        self.page.wait_for_timeout(100)
+        self.drawn()
         self.idle()
+
+    def drawn(self) -> None:
+        """Wait until what was done is drawn, and the timers that it has set have gone off."""
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => setTimeout(() => requestAnimationFrame(done), 40)))"
+        )
 
     def click_voxel(self, ijk: tuple[int, int, int]) -> None:
         """Click on a voxel: the crosshair goes there first, as the arrow keys or the wheel would bring it."""
@@ -77,7 +83,7 @@ class Seat:
         )
         x, y = self.crosshair()
         self.page.mouse.click(x, y)
-        self.page.wait_for_timeout(50)
+        self.drawn()
         self.idle()
 
     def crosshair(self) -> tuple[float, float]:

@@ -243,7 +243,7 @@ def test_on_a_tablet_by_touch(chromium: Browser, lab: Lab) -> None:
     for kind, dx in (("touchStart", 0), ("touchMove", 10), ("touchMove", 25), ("touchMove", 40), ("touchEnd", 0)):
         points = [] if kind == "touchEnd" else [{"x": x + dx, "y": y + dx / 4}]
         devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-        seat.page.wait_for_timeout(60)  # the viewer waits whether it is a gesture of two fingers
+        seat.drawn()  # the viewer waits whether it is a gesture of two fingers
     seat.page.wait_for_function("() => document.getElementById('message').textContent.startsWith('Drawn')")
     seat.idle()
     drawn = seat.mask()
