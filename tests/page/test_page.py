@@ -266,6 +266,7 @@ def test_a_server_that_went_away_costs_nothing(seat: Seat) -> None:
     assert "kept here" in seat.message
     drawn = seat.mask()
     assert drawn.any()
+    seat.page.evaluate("() => { window.minivess.review.stale = true }")  # as after a reply that was lost
     seat.press("a")
     assert "Your answer is kept here" in seat.message
     assert "(2 unsent)" in seat.page.title()

@@ -113,7 +113,12 @@ class Errands:
         sent = self.send(stroke, answer)
         if answer not in sent.replies:
             return Answered(None, None, sent.stopped)
-        return Answered(sent.replies.get(stroke), self.client.next_place(image), None)
+        try:
+            return Answered(sent.replies.get(stroke), self.client.next_place(image), None)
+        except ServerError as error:
+            if not error.passing:
+                raise
+            return Answered(sent.replies.get(stroke), None, error)  # the answer is there, the next place is not
 
     def prompt(self, image, stroke, body, _call):
         """Send a stroke that is kept, then a prompt; gives both replies."""
@@ -129,6 +134,13 @@ class Errands:
         if held:
             self.client.release(held)
         return Undone(step, answered, self.masks(image, folder, call))
+
+    def catch_up(self, image, folder, call):
+        """Fetch both masks after all that is kept was sent: they are to hold it."""
+        sent = self.send()
+        if sent.stopped:
+            raise sent.stopped
+        return self.masks(image, folder, call)
 
     def masks(self, image, folder, call):
         """Fetch the mask with the draft, and without it."""

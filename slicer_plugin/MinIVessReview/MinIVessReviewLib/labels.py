@@ -31,7 +31,10 @@ class Labels:
     def submit(self):
         """Send the mask as the label of the image."""
         self.review.keep_stroke()
-        self.review.case.scene.settle()
+        if self.review.has_queue:
+            self.review.case.scene.put_back()  # what was drawn in no place is nobody's answer
+        else:
+            self.review.case.scene.settle()
         file = self.review.case.save_label(self.review.folder / "labels")
         revision = (self.review.case.standing.get("revision") or 0) if self.review.has_queue else None
 

@@ -165,7 +165,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.message(_("Ask for a place first (N)."), True)
 
     def on_skip(self):
-        """Leave this place to somebody else."""
+        """Leave this place as it is."""
         self._leave_editor()
         self.review.skip()
 

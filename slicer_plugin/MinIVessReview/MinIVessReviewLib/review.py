@@ -218,17 +218,17 @@ class Review:
                 row["state"] = verdict if row["id"] == place["id"] else row["state"]
             if verdict != "skipped":
                 self.case.accept(place["box"])
+            self.apply(answered.stroke)
             if answered.stopped:
                 self._go_on_alone(answered.stopped)
                 return
-            self.apply(answered.stroke)
             self.taken(answered.next)
             words = {
                 "accepted": _("Accepted."),
                 "fixed": _("Mended and kept."),
                 "skipped": _("Skipped: it stays as not looked at."),
             }
-            if self.place:
+            if self.place and not answered.next.get("retrain_first"):
                 self.show.message(words[verdict])
 
         def failed(error):
@@ -253,10 +253,11 @@ class Review:
         self.show.message(words.format(words=error), True)
 
     def caught_up(self, work):
-        """Do something, after both masks were read again where a reply was lost."""
+        """Do something, after what was drawn is sent and both masks are read again where a reply was lost."""
         if not self.stale:
             work()
             return
+        self.keep_stroke()
 
         def done(masks):
             self.stale = False
@@ -269,7 +270,7 @@ class Review:
             else:
                 self.failed(error)
 
-        self.ask(partial(self.errands.masks, self.case.name, self.case.folder), done, failed)
+        self.ask(partial(self.errands.catch_up, self.case.name, self.case.folder), done, failed)
 
     # ---- inner ------------------------------------------------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ OTHERS = (
     "gone",
     "redone",
     "stale",
+    "lost-reply",
 )
 
 

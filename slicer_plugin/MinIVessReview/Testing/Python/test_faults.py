@@ -181,6 +181,33 @@ def test_a_reply_that_was_lost_is_caught_up_with(widget: Any, lab: Lab, pump: Ca
     assert json.loads(get(f"{lab.url}/review/places/{place['id']}", lab.tokens["ann"]))["state"] == "accepted"
 
 
+def test_what_was_drawn_after_a_lost_reply_is_not_lost(widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "lost-reply", pump)
+    place = widget.review.place
+    widget.on_cancel()
+    draw(widget, place["box"])
+    drawn = widget.review.case.scene.mask()
+    reply(widget, "accept", pump)
+    assert json.loads(get(f"{lab.url}/review/places/{place['id']}", lab.tokens["ann"]))["state"] == "fixed"
+    i0, i1, j0, j1, k0, k1 = place["box"]
+    kept = served(lab, "/review/images/lost-reply/mask?format=nii.gz", tmp_path)
+    np.testing.assert_array_equal(kept[i0:i1, j0:j1, k0:k1], drawn.transpose(2, 1, 0)[i0:i1, j0:j1, k0:k1])
+    np.testing.assert_array_equal(widget.review.case.scene.mask(), drawn)
+
+
+def test_what_was_drawn_in_no_place_is_not_submitted(widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "lost-reply", pump)
+    box, mask = widget.review.place["box"], widget.review.case.scene.mask()
+    widget.review.place = None
+    draw(widget, box)
+    assert "Submitted" in reply(widget, "submit", pump)
+    label = tmp_path / "label.nii.gz"
+    label.write_bytes(get(f"{lab.url}/datastore/label?label=lost-reply&tag=final", lab.tokens["ann"]))
+    np.testing.assert_array_equal(np.asanyarray(nibabel.load(label).dataobj), mask.transpose(2, 1, 0))
+
+
 def test_the_window_lives_while_a_slow_server_opens_an_image(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
     relay = Relay(lab.url, delay_s=0.15)
     connect(widget, lab, pump, relay.url)

@@ -100,11 +100,13 @@ export class Review {
     this.refresh()
   }
 
+  /** Reserve the next place and go there; gives what the server advises. */
   async takeNext() {
     const told = await this.server.json('POST', `/review/next?image=${encodeURIComponent(this.image)}`)
     this.take(told.place)
     if (!told.place) this.show.message('No place is left. Submit the mask as the label.')
     else if (told.retrain_first) this.show.message(told.retrain_first)
+    return told.retrain_first
   }
 
   /** Go to a place of the list; one that was answered is only looked at. */
@@ -157,8 +159,8 @@ export class Review {
     if (row) row.state = verdict
     this.answered.push(place)
     if (!reply && this.outbox.stopped) return this.goOnAlone()
-    await this.takeNext()
-    if (this.place) this.show.message(DONE[verdict])
+    const advice = await this.takeNext()
+    if (this.place && !advice) this.show.message(DONE[verdict])
     this.refresh()
   }
 
@@ -194,6 +196,8 @@ export class Review {
   async settle() {
     if (this.place && !this.grid.same(this.viewer.bitmap, this.held, this.place.box)) await this.stroke()
     if (!this.stale) return
+    await this.outbox.send()
+    if (this.outbox.items.length) return // the masks are to hold what is kept: later
     try {
       await this.reload()
     } catch (error) {
