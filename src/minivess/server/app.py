@@ -32,7 +32,7 @@ from starlette.types import ASGIApp  # noqa: E402
 
 import minivess  # noqa: E402
 from minivess.errors import MinivessError, UnsafeFileError  # noqa: E402
-from minivess.server import background, drafts, images, jobs, labels, review, sessions  # noqa: E402
+from minivess.server import background, capabilities, drafts, images, jobs, labels, review, sessions  # noqa: E402
 from minivess.server.answers import answer_errors  # noqa: E402
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST  # noqa: E402
 from minivess.server.guard import PAGE, Guard  # noqa: E402
@@ -62,7 +62,8 @@ def make_app() -> ASGIApp:
     telemetry = api.state.telemetry = Telemetry()
     answer_errors(api)
     _add_own(api, people)
-    for ours in (sessions, background, jobs, labels, review, images, drafts):  # before MONAI Label's: the first that fits answers
+    # Before MONAI Label's: the first that fits answers.
+    for ours in (sessions, background, jobs, labels, capabilities, review, images, drafts):
         api.include_router(ours.router)
     for module in _ROUTERS:
         for route in module.router.routes:

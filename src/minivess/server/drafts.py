@@ -17,6 +17,8 @@ from minivess.server.desk import name_of, the_desk, the_drafts, volume_file
 from minivess.server.images import Suffix
 
 router = APIRouter(prefix="/review/images/{image}/draft", tags=["Review"])
+#: Clicks of one prompt.
+MAX_CLICKS = 200
 _Index = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -24,7 +26,7 @@ class Prompt(BaseModel):
     """Clicks, and what they are to mean."""
 
     tool: Literal["path", "connect", "cut", "remove", "grow"]
-    points: Annotated[list[tuple[_Index, _Index, _Index]], Field(min_length=1, max_length=200, description="Voxels, IJK.")]
+    points: Annotated[list[tuple[_Index, _Index, _Index]], Field(min_length=1, max_length=MAX_CLICKS, description="Voxels, IJK.")]
     mode: Annotated[Mode | None, Field(description="What to do with the voxels; the tool's own way unless said.")] = None
     place: Annotated[str, Field(max_length=300, description="Nothing outside this place changes.")] = ""
 

@@ -26,6 +26,8 @@ from minivess.volume.io import suffix_of
 router = APIRouter(prefix="/review", tags=["Review"])
 #: Seconds that a place stays reserved for whom it was given to.
 LEASE_S = 900.0
+#: Most places of one answer to a list.
+LIST_LIMIT = 1000
 _State = Literal["pending", "leased", "accepted", "fixed", "skipped", "obsolete"]
 _Image = Annotated[str, Query(max_length=255, description="An image id; empty for all images.")]
 _PlaceId = Annotated[str, Path(max_length=300, examples=["stack6:12.0"])]
@@ -36,7 +38,7 @@ def places(
     image: _Image = "",
     state: Annotated[list[_State] | None, Query(description="Only places of these states.")] = None,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=LIST_LIMIT)] = 100,
 ) -> dict[str, Any]:
     """List places, the most worth a look first; ``total`` says how many there are. Obsolete ones only where asked for."""
     states = state or [s for s in get_args(_State) if s != "obsolete"]
