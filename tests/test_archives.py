@@ -1,4 +1,4 @@
-"""Archives from strangers."""
+"""Untrusted archives."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def linked_zip(path: Path) -> Path:
     return path
 
 
-def test_a_series_comes_out_whole(tmp_path: Path) -> None:
+def test_extract_archive__returns_all_files(tmp_path: Path) -> None:
     for archive in (
         zip_of(tmp_path / "a.zip", series__1=b"one", series__2=b"two"),
         tar_of(tmp_path / "a.tgz", member("series", tarfile.DIRTYPE), member("series/1"), member("series/2"), content=b"x"),

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import errno
+import json
+import os
+import pickle
 import stat
 from pathlib import Path
 
 import pytest
 
 from minivess.errors import InputError, OutputError
-from minivess.paths import atomic_file, atomic_folder, door, sha256_of, write_json
+from minivess.paths import atomic_file, atomic_folder, file_sha256, resource_path, write_json
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_atomic_file__replaces_the_whole_file_or_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a" / "f.txt"
     with atomic_file(path) as temporary:
         temporary.write_text("old")
@@ -21,7 +25,62 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) & 0o044
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_atomic_file__a_full_disk_in_the_block_is_an_output_error(tmp_path: Path) -> None:
+    path = tmp_path / "f.txt"
+    path.write_text("old")
+    with (
+        pytest.raises(OutputError, match=r"Cannot write .*f\.txt: No space left on device\. Free space") as caught,
+        atomic_file(path),
+    ):
+        Path("/dev/full").write_text("new")
+    assert (caught.value.errno, caught.value.strerror) == (errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(path)
+    assert isinstance(caught.value, OSError)
+    assert caught.value.http_status == 507
+    assert path.read_text() == "old"
+    assert [f.name for f in tmp_path.iterdir()] == ["f.txt"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_atomic_file__a_failed_flush_or_rename_is_an_output_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = tmp_path / "f.txt"
+    path.write_text("old")
+    monkeypatch.setattr(os, call, full_disk)
+    with pytest.raises(OutputError, match=r"Cannot write .*f\.txt: No space"), atomic_file(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "old"
+    assert [f.name for f in tmp_path.iterdir()] == ["f.txt"]
+
+
+def test_atomic_file__an_output_error_of_the_block_is_not_wrapped(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="inner") as caught, atomic_file(tmp_path / "outer"):
+        (tmp_path / "file").write_text("x")
+        write_json(tmp_path / "file" / "inner", {})
+    assert "outer" not in str(caught.value)
+
+
+def test_output_error__keeps_its_message_when_pickled_and_with_an_error_number() -> None:
+    error = OutputError.from_os_error(Path("x"), OSError(errno.EROFS, "Read-only file system", "/mnt/x"))
+    assert str(error).startswith("Cannot write x: Read-only file system.")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert str(OutputError.from_os_error(Path("x"), OSError("no codec"))).startswith("Cannot write x: no codec.")
+    assert OutputError("text").errno is None
+
+
+def test_write_json__names_the_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(OutputError, match=r"Cannot write .*a\.json: No space left on device"):
+        write_json(tmp_path / "a.json", {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_atomic_folder__appears_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "out") as temporary:
         (temporary / "x").write_text("1")
         raise RuntimeError
@@ -33,19 +92,26 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         pass
 
 
-def test_doors_are_found_and_others_are_not() -> None:
-    assert (door("bundles/segresnet") / "configs").is_dir()
-    with pytest.raises(InputError, match="Reinstall"):
-        door("bundles/nothing")
+def test_atomic_folder__a_full_disk_or_a_failed_rename_is_an_output_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OutputError, match=r"Cannot write .*out: No space"), atomic_folder(tmp_path / "out"):
+        Path("/dev/full").write_text("new")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "empty").mkdir()
+    rename = Path.rename
+
+    def rename_the_first(self: Path, target: Path) -> Path:
+        return full_disk() if any((tmp_path / "empty").glob("[0-9]")) else rename(self, target)  # type: ignore[func-returns-value,return-value]
+
+    monkeypatch.setattr(Path, "rename", rename_the_first)
+    with pytest.raises(OutputError, match=r"Cannot write .*empty: No space"), atomic_folder(tmp_path / "empty") as temporary:
+        for number in "123":
+            (temporary / number).write_text("x")
+    assert not list((tmp_path / "empty").iterdir())
 
 
-def test_json_is_sorted_and_hashed_alike(tmp_path: Path) -> None:
-    for name, content in (("a", {"x": 1, "y": 2}), ("b", {"y": 2, "x": 1})):
-        write_json(tmp_path / name, content)
-    assert sha256_of(tmp_path / "a") == sha256_of(tmp_path / "b")
-
-
-def test_a_folder_that_exists_is_filled_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_atomic_folder__fills_an_existing_folder_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "link") as temporary:
@@ -57,3 +123,16 @@ def test_a_folder_that_exists_is_filled_whole_or_not_at_all(tmp_path: Path) -> N
         (temporary / "vessels.seg.dcm").write_text("1")
     assert sorted(f.name for f in (tmp_path / "real").iterdir()) == ["result.json", "vessels.seg.dcm"]
     assert (tmp_path / "link").is_symlink()
+
+
+def test_resource_path__finds_shipped_folders_and_refuses_others() -> None:
+    assert (resource_path("bundles/segresnet") / "configs").is_dir()
+    with pytest.raises(InputError, match="Reinstall"):
+        resource_path("bundles/nothing")
+
+
+def test_write_json__sorts_keys_so_that_equal_content_has_equal_hashes(tmp_path: Path) -> None:
+    for name, content in (("a", {"x": 1, "y": 2}), ("b", {"y": 2, "x": 1})):
+        write_json(tmp_path / name, content)
+    assert file_sha256(tmp_path / "a") == file_sha256(tmp_path / "b")
+    assert json.loads((tmp_path / "a").read_text()) == {"x": 1, "y": 2}

@@ -1,8 +1,10 @@
-"""Unpack an archive from a stranger: all of it inside one folder and within limits, or nothing."""
+"""Extract untrusted zip and tar files: completely inside one folder and within limits, or not at all."""
 
 from __future__ import annotations
 
 import functools
+import gzip
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -16,17 +18,28 @@ from minivess.errors import InputError, UnsafeFileError
 from minivess.paths import atomic_folder
 
 _BLOCK = 2**20
+#: Exceptions by which the standard library reports a damaged or unsupported archive.
+_DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """How much may come out of an archive.
+    """Limits of an archive and its extracted content.
 
     Attributes:
-        members: Number of files and folders.
-        total_bytes: Size of all of them, unpacked.
-        ratio: Unpacked bytes a packed byte; images seldom reach ten.
-        name_characters: Length of a member's path.
+        members: Maximum number of files and folders.
+        total_bytes: Maximum size of all files after extraction.
+        ratio: Maximum size after extraction, as a multiple of the archive's size; images seldom reach ten.
+        name_characters: Maximum length of a member's path.
     """
 
     members: int = 20_000
@@ -45,17 +58,23 @@ class _Member:
 
 
 def extract_archive(archive: Path, target: Path, *, limits: ArchiveLimits | None = None) -> list[Path]:
-    """Unpack a zip or tar file into a folder that does not exist yet.
+    """Extract a zip or tar file into a new or empty folder.
 
-    Every member is looked at before the first is written: a name that is absolute or holds ``..``, a link, a device, or more
-    than the limits allow refuses the whole archive.
+    All members are checked before the first one is written. The whole archive is refused when a member has an absolute
+    path or a path with ``..``, is a link or a device, or exceeds the limits.
+
+    Args:
+        archive: Zip file, or tar file with or without compression.
+        target: Folder to create.
+        limits: Limits of the archive; those of ``ArchiveLimits()`` by default.
 
     Returns:
-        The files, as paths below ``target``.
+        Paths of the extracted files, below ``target``.
 
     Raises:
         UnsafeFileError: When the archive is refused; nothing was written.
-        InputError: When it is no archive, or damaged.
+        InputError: When the file is not a zip or tar file, or is damaged; nothing was written.
+        OutputError: When ``target`` is not empty or cannot be written.
     """
     limits = limits or ArchiveLimits()
     try:
@@ -64,53 +83,59 @@ def extract_archive(archive: Path, target: Path, *, limits: ArchiveLimits | None
                 return _extract(list(_zip_members(opened)), archive, target, limits)
         with tarfile.open(archive) as opened_tar:
             return _extract(list(_tar_members(opened_tar, limits)), archive, target, limits)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{archive.name} is no whole zip or tar file ({error}). Pack it again.") from error
+    except _DAMAGED as error:
+        raise InputError(f"{archive.name} is not a complete zip or tar file ({error}). Create the archive again.") from error
 
 
 def _extract(members: list[_Member], archive: Path, target: Path, limits: ArchiveLimits) -> list[Path]:
-    _check(members, archive, limits)
+    _check_members(members, archive, limits)
     written = []
     with atomic_folder(target) as folder:
-        left = limits.total_bytes
+        remaining = limits.total_bytes
         for member in members:
-            place = folder / PurePosixPath(member.name)
+            path = folder / PurePosixPath(member.name)
             if member.is_folder:
-                place.mkdir(parents=True, exist_ok=True)
+                path.mkdir(parents=True, exist_ok=True)
                 continue
-            place.parent.mkdir(parents=True, exist_ok=True)
-            left -= _write(member, place, left)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remaining -= _write(member, path, remaining)
             written.append(target / PurePosixPath(member.name))
     return written
 
 
-def _check(members: list[_Member], archive: Path, limits: ArchiveLimits) -> None:
+def _check_members(members: list[_Member], archive: Path, limits: ArchiveLimits) -> None:
+    # tarfile.data_filter is no replacement: it strips the leading slash of an absolute path, allows links, and knows no zip.
     total = sum(member.size for member in members)
     if len(members) > limits.members:
-        raise UnsafeFileError(f"{archive.name} holds {len(members)} members or more; allowed {limits.members}.")
+        raise UnsafeFileError(f"{archive.name} has {len(members)} members or more; allowed are {limits.members}.")
     if total > limits.total_bytes or total > limits.ratio * max(archive.stat().st_size, 1):
         raise UnsafeFileError(
-            f"{archive.name} would grow to {total} bytes; allowed {limits.total_bytes}, and {limits.ratio} times its own size."
+            f"{archive.name} has {total} bytes after extraction; allowed are {limits.total_bytes} bytes and {limits.ratio} times "
+            "the size of the archive."
         )
     for member in members:
         path = PurePosixPath(member.name.replace("\\", "/"))
         outside = path.is_absolute() or ".." in path.parts or ":" in member.name or "\0" in member.name
         if outside or len(member.name) > limits.name_characters:
-            raise UnsafeFileError(f"{archive.name} holds a name that reaches elsewhere or is too long: {member.name[:60]!a}.")
+            raise UnsafeFileError(
+                f"{archive.name} contains a path that leaves its folder or is too long: {member.name[:60]!a}. "
+                f"Allowed are relative paths without '..', of at most {limits.name_characters} characters."
+            )
         if not (member.is_file or member.is_folder):
-            raise UnsafeFileError(f"{archive.name} holds a link or a device: {member.name[:60]!a}. Pack the files themselves.")
+            raise UnsafeFileError(f"{archive.name} contains a link or a device: {member.name[:60]!a}. Pack the files themselves.")
 
 
-def _write(member: _Member, place: Path, left: int) -> int:
+def _write(member: _Member, path: Path, remaining: int) -> int:
+    """Write one member and return its size; the size that the archive states is not trusted."""
     size = 0
     source = member.open()
-    if source is None:  # tarfile's word for what is no file
-        raise UnsafeFileError(f"{member.name[:60]} is no file.")
-    with source, place.open("xb") as copy:
+    if source is None:  # tarfile returns None for a member without content
+        raise UnsafeFileError(f"{member.name[:60]} is not a regular file.")
+    with source, path.open("xb") as copy:
         while block := source.read(_BLOCK):
             size += len(block)
-            if size > left:  # it holds more than it said
-                raise UnsafeFileError(f"{member.name[:60]} is larger than the archive says.")
+            if size > remaining:
+                raise UnsafeFileError(f"{member.name[:60]} is larger than the archive states.")
             copy.write(block)
     return size
 
@@ -129,5 +154,5 @@ def _tar_members(opened: tarfile.TarFile, limits: ArchiveLimits) -> Iterator[_Me
     for count, info in enumerate(opened, start=1):
         total += info.size
         if count > limits.members or total > limits.total_bytes:
-            raise UnsafeFileError(f"The archive holds more than {limits.members} members or {limits.total_bytes} bytes.")
+            raise UnsafeFileError(f"The archive has more than {limits.members} members or {limits.total_bytes} bytes.")
         yield _Member(info.name, info.size, info.isdir(), info.isreg(), functools.partial(opened.extractfile, info))

@@ -1,115 +1,142 @@
-"""What went wrong, in words a user can act on.
+"""Exceptions of MinIVess.
 
-A message says what was wrong, what was got, what is allowed and what to do. The HTTP status and the exit code of
-the command line are attributes of the class: one mapping, no ladders of ``if``.
+A message states what is wrong, what was received, what is allowed and what to do. The HTTP status and the exit code
+of the command line are attributes of the class, so that each is defined once.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class MinivessError(Exception):
-    """Base of every error that MinIVess raises on purpose."""
+    """Base class of all exceptions that MinIVess raises intentionally.
+
+    Attributes:
+        http_status: Status code of the server's response.
+        exit_code: Exit code of the command line.
+    """
 
     http_status = 500
     exit_code = 1
 
 
 class InputError(MinivessError):
-    """A value, a file or an option that cannot be used as it is."""
+    """Raised when a value, a file or an option cannot be used."""
 
     http_status = 422
 
 
 class UsageError(MinivessError):
-    """A command that was called in a way that it does not know."""
+    """Raised when a command is called with options or arguments that it does not accept."""
 
     http_status = 400
     exit_code = 2
 
 
 class NotFoundError(InputError):
-    """A name that nothing is stored under."""
+    """Raised when nothing is stored under a name."""
 
     http_status = 404
 
 
 class UnsupportedFormatError(InputError):
-    """A file whose content is of no format that is read here, whatever its name says."""
+    """Raised when the content of a file is in no supported format, whatever its suffix."""
 
     http_status = 415
 
 
 class ConflictError(MinivessError):
-    """A change that meets another one made from the same state; what was sent is kept beside it."""
+    """Raised when a request conflicts with the current state, for example with a change by another user."""
 
     http_status = 409
 
 
 class StoreError(MinivessError):
-    """A store that cannot keep what it is given now; nothing was changed."""
+    """Raised when the store is damaged, or cannot be read or written now; nothing was changed."""
 
     http_status = 503
 
 
 class CancelledError(MinivessError):
-    """Work that somebody has stopped."""
+    """Raised inside a job that a user cancelled."""
 
     http_status = 409
 
 
 class DeadlineError(MinivessError):
-    """Work that took longer than it was given."""
+    """Raised when a job exceeds its time limit."""
 
     http_status = 504
 
 
 class RemoteError(MinivessError):
-    """Another server that does not answer, or not as it should."""
+    """Raised when another server does not respond, or responds with an error."""
 
     http_status = 502
 
 
 class LockoutError(MinivessError):
-    """Learning from what a model is to be reported on, or a test set that is not as it was sealed."""
+    """Raised when training data overlap the sealed test set, or the sealed test set was modified."""
 
     http_status = 403
 
 
 class BusyError(MinivessError):
-    """More work at once than is taken."""
+    """Raised when no further job is accepted now, because too many are running or waiting."""
 
     http_status = 503
 
 
 class GeometryError(InputError):
-    """An affine, a spacing or a slice order that does not describe one regular volume."""
+    """Raised when an affine, a spacing or a slice order does not describe one regular volume."""
 
 
 class UnsafeFileError(MinivessError):
-    """A file or a name that would reach outside the place it was given for, or is too large to open."""
+    """Raised when a file or a name refers to something outside its folder, or a file is too large to open."""
 
     http_status = 400
 
 
 class BundleError(MinivessError):
-    """A bundle whose configuration is incomplete, or asks for more than the allowed expressions."""
+    """Raised when the configuration of a bundle is incomplete or contains expressions that are not allowed."""
 
     http_status = 422
 
 
 class WeightsError(MinivessError):
-    """Weights that are missing, damaged, or made for another network."""
+    """Raised when weights are missing, damaged or made for another network."""
 
     http_status = 422
 
 
 class MissingExtraError(MinivessError, ImportError):
-    """A feature whose optional packages are not installed."""
+    """Raised when the optional packages of a feature are not installed."""
 
     http_status = 501
 
 
-class OutputError(MinivessError):
-    """A result that cannot be written where it was asked for."""
+class OutputError(MinivessError, OSError):
+    """Raised when a file or a folder cannot be written, for example because the disk is full.
+
+    ``errno``, ``strerror`` and ``filename`` are those of an OSError; all are None when the system reported no error.
+    """
 
     http_status = 507
+
+    @classmethod
+    def from_os_error(cls, path: Path, error: OSError) -> OutputError:
+        """Build the exception for a failed write.
+
+        Args:
+            path: File or folder that cannot be written; it becomes ``filename``.
+            error: Exception that the write raised; ``errno`` and ``strerror`` are copied from it.
+        """
+        reason = error.strerror or str(error)
+        failure = cls(f"Cannot write {path}: {reason}. Free space on the disk, or choose a folder that you may write to.")
+        failure.errno, failure.strerror, failure.filename = error.errno, reason, str(path)
+        return failure
+
+    def __str__(self) -> str:
+        """Return the message without the error number that OSError puts before it."""
+        return str(self.args[0]) if self.args else ""

@@ -1,4 +1,4 @@
-"""How a file is written so that a crash leaves the old one or the new one, never half; and where the doors lie."""
+"""Write files and folders atomically, and locate the resources that are shipped with the package."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 _SHARE = Path(__file__).resolve().parent / "share"
 
 
-def door(relative: str) -> Path:
-    """Find a door (``bundles/...``, ``monailabel_app``, ``maps/...``) in the checkout, or in the installed wheel.
+def resource_path(relative: str) -> Path:
+    """Return the path of a shipped resource (``bundles/...``, ``monailabel_app``, ``maps/...``).
+
+    The checkout is searched first, then the installed wheel.
 
     Raises:
-        InputError: When it is in neither.
+        InputError: When the resource is in neither.
     """
     for root in (_CHECKOUT, _SHARE):
         if (root / relative).exists():
@@ -31,7 +33,7 @@ def door(relative: str) -> Path:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make a rename inside ``folder`` survive a power cut."""
+    """Flush a folder to the disk, so that a rename inside it survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -40,79 +42,94 @@ def fsync_folder(folder: Path) -> None:
 
 
 def fsync_file(path: Path) -> None:
-    """Make the content of a file survive a power cut."""
+    """Flush the content of a file to the disk, so that it survives a power failure."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that replaces it, after fsync, when the block ends without an error.
+def _report_as_output_error(path: Path) -> Iterator[None]:
+    """Raise OutputError for ``path`` in place of any other OSError of the block."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError.from_os_error(path, error) from error
 
-    The temporary name keeps the suffixes of ``path``, since many writers choose the format by them.
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Write a file completely or not at all: yield a temporary path that replaces ``path`` when the block succeeds.
+
+    The temporary file is in the same folder and is flushed to the disk before it replaces ``path``. After a crash, ``path``
+    holds the old content or the new content. The temporary name has the suffixes of ``path``, because many writers choose
+    the format by the suffix.
+
+    Yields:
+        The temporary path to write to.
 
     Raises:
-        OutputError: When the folder cannot be written.
+        OutputError: When the block or the replacement raises an OSError, for example on a full or read-only disk.
     """
     path = Path(path)
-    try:
+    with _report_as_output_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror}. Choose a folder that you may write to.") from error
-    temporary = folder / path.name
-    try:
-        yield temporary
-        fsync_file(temporary)
-        temporary.replace(path)
-        fsync_folder(path.parent)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            temporary = folder / path.name
+            yield temporary
+            fsync_file(temporary)
+            temporary.replace(path)
+            fsync_folder(path.parent)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path`` that becomes ``path`` when the block ends without an error.
+    """Write a folder completely or not at all: yield a temporary folder that becomes ``path`` when the block succeeds.
 
-    Either all of the output appears under ``path`` or none of it. An existing empty folder is replaced.
+    An existing empty folder is filled; it may be a mount point or a symbolic link.
+
+    Yields:
+        The temporary folder to write to.
 
     Raises:
-        OutputError: When ``path`` holds something already, or its parent cannot be written.
+        OutputError: When ``path`` exists and is not an empty folder, or when the block or the replacement raises an OSError.
     """
     path = Path(path)
-    there = path.exists()
-    if there and (not path.is_dir() or any(path.iterdir())):
-        raise OutputError(f"The output {path} exists and is not empty. Name a new folder, or empty this one first.")
-    # A folder that exists may be a mount point or a link, which nothing can replace: it is filled from a hidden one inside.
-    inside = path if there else path.parent
-    try:
-        inside.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=inside))
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror}. Choose a folder that you may write to.") from error
-    try:
-        yield temporary
-        if there:
-            _move_in(temporary, path)
-        else:
-            temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private
-            temporary.replace(path)
-        fsync_folder(inside)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    exists = path.exists()
+    if exists and (not path.is_dir() or any(path.iterdir())):
+        raise OutputError(f"The output {path} exists and is not empty. Choose a new folder, or empty this one first.")
+    with _report_as_output_error(path):
+        # A mount point or a symbolic link cannot be replaced: the temporary folder is created inside it.
+        parent = path if exists else path.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
+        try:
+            yield temporary
+            if exists:
+                _move_content(temporary, path)
+            else:
+                temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+                temporary.replace(path)
+            fsync_folder(parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _move_in(source: Path, target: Path) -> None:
-    """Move every file of a folder into another, and take all of them back when one fails."""
+def _move_content(source: Path, target: Path) -> None:
+    """Move every file of a folder into another one; remove all moved files when one move fails."""
     moved = []
     try:
         for file in sorted(source.iterdir(), reverse=True):  # result.json comes after the files that it names
             file.rename(target / file.name)
             moved.append(target / file.name)
-    except OSError as error:
+    except OSError:
         for file in moved:
             file.unlink()
-        raise OutputError(f"Cannot write {target}: {error.strerror}. Nothing was left there.") from error
+        raise
 
 
 def _umask() -> int:
@@ -122,12 +139,20 @@ def _umask() -> int:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON atomically."""
+    """Write indented JSON with sorted keys, atomically.
+
+    Args:
+        path: File to write.
+        content: Any value that ``json.dumps`` accepts.
+
+    Raises:
+        OutputError: When the file cannot be written.
+    """
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def sha256_of(path: Path) -> str:
-    """Hash a file, reading it in blocks."""
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

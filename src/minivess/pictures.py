@@ -1,4 +1,4 @@
-"""Pictures of volumes for people who would rather look than read."""
+"""Render volumes, masks and uncertainty maps as RGB images and PNG files."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from minivess.errors import InputError
 from minivess.paths import atomic_file
 from minivess.volume import Volume
 
+#: RGB image: axes (row, column, channel), uint8.
 Rgb = NDArray[np.uint8]
 _OUTLINE = np.array([255, 70, 50], np.uint8)
 _MISSED = np.array([60, 150, 255], np.uint8)
-#: Dark to bright for uncertainty: readable for colour-blind eyes, and in print.
+#: Colour stops of the uncertainty map, from dark to bright: readable with colour blindness and in print.
 _HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64)
 
 
 def projection(volume: Volume, *, power: float = 0.5) -> Rgb:
-    """Project the brightest voxel along z as a grey picture; rows are y, from top to bottom.
+    """Compute the maximum-intensity projection along z as a grey image; rows are y, from top to bottom.
 
     Args:
-        volume: Any intensities.
+        volume: Volume with axes (x, y, z); the 0.5th to 99.8th percentile of the projection is scaled to the grey range.
         power: Exponent of the grey scale; 0.5 shows dim capillaries beside bright veins.
+
+    Returns:
+        (y, x, 3) uint8.
     """
     image = volume.array.max(axis=2).astype(np.float64)
     low, high = np.percentile(image, (0.5, 99.8))
@@ -36,12 +40,15 @@ def projection(volume: Volume, *, power: float = 0.5) -> Rgb:
 
 
 def overlay(picture: Rgb, mask: NDArray[Any], reference: NDArray[Any] | None = None) -> Rgb:
-    """Draw the outline of a mask's projection in red, and what a reference has beyond it in blue.
+    """Draw the outline of a projected mask in red, and the pixels that only the reference contains in blue.
 
     Args:
-        picture: From :func:`projection`.
-        mask: (x, y, z) mask.
-        reference: (x, y, z) mask of what is true.
+        picture: (y, x, 3) uint8 from :func:`projection`; it is not changed.
+        mask: (x, y, z) mask; a value above 0 is vessel.
+        reference: (x, y, z) reference mask, or None.
+
+    Returns:
+        (y, x, 3) uint8.
     """
     result = picture.copy()
     flat = (mask > 0).any(axis=2).T
@@ -53,10 +60,17 @@ def overlay(picture: Rgb, mask: NDArray[Any], reference: NDArray[Any] | None = N
 
 
 def heat(uncertainty: Volume, *, voxels: int = 5) -> Rgb:
-    """Project uncertainty along z as a heat map, from dark (sure) to bright (ln 2 nats: a coin toss).
+    """Project an uncertainty map along z as a heat map, from dark (0 nats) to bright (ln 2 nats, a probability of 0.5).
 
-    Each pixel is the mean of the most uncertain ``voxels`` below it: of one alone, nearly every pixel would be bright, and the
-    mean of all would fade with the depth of the volume.
+    Each pixel is the mean of the most uncertain voxels along z. With the maximum alone, nearly every pixel would be bright;
+    the mean of all voxels would depend on the depth of the volume.
+
+    Args:
+        uncertainty: Volume of binary entropies in nats, in [0, ln 2].
+        voxels: Number of voxels along z that are averaged.
+
+    Returns:
+        (y, x, 3) uint8.
     """
     deepest = min(voxels, uncertainty.shape[2])
     image = np.partition(uncertainty.array, -deepest, axis=2)[..., -deepest:].mean(axis=2).T / np.log(2)
@@ -65,26 +79,35 @@ def heat(uncertainty: Volume, *, voxels: int = 5) -> Rgb:
 
 
 def side_by_side(*pictures: Rgb) -> Rgb:
-    """Put pictures of equal height in a row with a thin gap.
+    """Join images of equal height from left to right, with a thin white gap.
 
     Raises:
-        InputError: When their heights differ.
+        InputError: When the heights differ.
     """
-    if len({p.shape[0] for p in pictures}) != 1:
-        raise InputError("Pictures in a row have one height.")
+    heights = [picture.shape[0] for picture in pictures]
+    if len(set(heights)) != 1:
+        raise InputError(f"Images side by side must have the same height. Got {heights} pixels.")
     gap = np.full((pictures[0].shape[0], 6, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
     return np.concatenate(parts[:-1], axis=1)
 
 
 def png_bytes(picture: Rgb) -> bytes:
-    """Encode a picture as PNG."""
+    """Return an image encoded as PNG."""
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, format="PNG", optimize=True)
     return stream.getvalue()
 
 
 def save_png(picture: Rgb, path: Path) -> None:
-    """Write a picture as PNG, atomically."""
+    """Write an image as PNG, atomically.
+
+    Args:
+        picture: (row, column, 3) uint8.
+        path: File to write.
+
+    Raises:
+        OutputError: When the file cannot be written.
+    """
     with atomic_file(path) as temporary:
         temporary.write_bytes(png_bytes(picture))

@@ -1,7 +1,7 @@
-"""Stand-in for ``pydicom-seg``, which MONAI Label 0.8.5 imports but which does not import under pydicom 3.
+"""Replacement for ``pydicom-seg``, which MONAI Label 0.8.5 imports but which cannot be imported with pydicom 3.
 
-It must be a real module: MONAI Label starts its background work in new processes, where an alias in
-``sys.modules`` would be gone.
+It must be a real module, because MONAI Label starts background tasks in new processes, in which an alias in
+``sys.modules`` does not exist.
 """
 
 from pydicom_seg_rb import MultiClassReader, MultiClassWriter, SegmentReader, template

@@ -83,7 +83,7 @@ def test_a_missing_last_but_one_slice_is_not_averaged_away(series: Path) -> None
 
 def test_doubled_slices_are_refused(series: Path) -> None:
     edit(series, lambda i, d: setattr(d, "ImagePositionPatient", [0, 0, 2.0 * (i // 2)]))
-    with pytest.raises(GeometryError, match="3 slices lie at the place of another"):
+    with pytest.raises(GeometryError, match="3 slices have the position of another"):
         read_series(series)
 
 
@@ -114,7 +114,7 @@ def test_two_frames_of_reference_are_refused(series: Path) -> None:
 
 def test_a_frame_of_reference_for_every_slice_says_nothing_and_is_noted(series: Path) -> None:
     edit(series, lambda i, d: setattr(d, "FrameOfReferenceUID", f"1.2.{i + 1}"))
-    assert "positions were trusted" in read_series(series).notes[0]
+    assert "slice positions were used" in read_series(series).notes[0]
 
 
 def test_two_series_are_refused_with_both_candidates(series: Path, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_two_series_are_refused_with_both_candidates(series: Path, tmp_path: Pat
 
 def test_an_empty_folder_and_a_missing_one_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no DICOM")
-    with pytest.raises(InputError, match="1 other files were seen"):
+    with pytest.raises(InputError, match="only 1 other files"):
         read_series(tmp_path)
     with pytest.raises(InputError, match="No such folder"):
         read_series(tmp_path / "nothing")
@@ -133,7 +133,7 @@ def test_an_empty_folder_and_a_missing_one_are_refused(tmp_path: Path) -> None:
 
 def test_files_that_are_no_dicom_are_noted(series: Path) -> None:
     (series / "LICENSE").write_text("words")
-    assert read_series(series).notes == ("1 files that are no DICOM were ignored",)
+    assert read_series(series).notes == ("1 files that are not DICOM were ignored",)
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 100, 140])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDiceMetric, SurfaceDistanceMetric
 
 from minivess.errors import InputError
-from minivess.metrics import betti_numbers, centreline_of, cldice, compare_masks, dsc, surface_distances
+from minivess.metrics import betti_numbers, centreline_from_mask, cldice, compare_masks, dsc, surface_distances
 
 SPACING = (0.6, 0.6, 5.0)
 
@@ -77,7 +77,7 @@ def test_dice_by_hand() -> None:
 def test_cldice_by_hand() -> None:
     long, short = tube(), tube()
     short[12:] = False
-    thin = centreline_of(long)
+    thin = centreline_from_mask(long)
     assert cldice(long, long) == 1.0
     share = np.count_nonzero(thin & short) / np.count_nonzero(thin)  # sensitivity; precision is 1
     assert cldice(long, short) == pytest.approx(2 * share / (1 + share), abs=0.02)
@@ -102,7 +102,7 @@ def test_disjoint_tubes_have_no_cldice() -> None:
 def test_a_cube_does_not_vanish_when_thinned(edge: int) -> None:
     cube = np.zeros((10, 10, 10), bool)
     cube[2 : 2 + edge, 2 : 2 + edge, 2 : 2 + edge] = True
-    assert centreline_of(cube).any()
+    assert centreline_from_mask(cube).any()
     assert cldice(cube, cube) == 1.0
 
 
@@ -133,7 +133,7 @@ def test_masks_of_0_and_255_count_as_masks() -> None:
 
 
 def test_label_maps_and_unequal_shapes_are_refused() -> None:
-    with pytest.raises(InputError, match="besides 0 it holds"):
+    with pytest.raises(InputError, match="besides 0, it contains"):
         dsc(np.arange(8).reshape(2, 2, 2), np.zeros((2, 2, 2)))
     with pytest.raises(InputError, match="differ in shape"):
         dsc(np.zeros((2, 2, 2)), np.zeros((2, 2, 3)))

@@ -1,4 +1,4 @@
-"""Series in, SEG out."""
+"""Read DICOM series; write DICOM SEG, series and reports; access DICOMweb servers."""
 
 from minivess.dicom.export import write_series
 from minivess.dicom.seg import read_seg, write_seg

@@ -1,4 +1,4 @@
-"""Write a volume as a DICOM series, so that a microscope's stack can go where DICOM goes."""
+"""Write a volume as a DICOM series, for example a microscope stack for a system that reads only DICOM."""
 
 from __future__ import annotations
 
@@ -17,23 +17,29 @@ from minivess.volume import Volume
 
 
 def write_series(volume: Volume, folder: Path, *, name: str, patient_id: str = "ANON") -> Path:
-    """Write a volume as single-frame MR images, one file a slice, all of them or none.
+    """Write a volume as single-frame MR images, one file per slice; all files are written or none.
 
-    The UIDs follow from ``name`` and ``patient_id``: the same volume again gives the same series.
+    The UIDs are derived from ``name`` and ``patient_id``: writing the same volume again gives the same series.
 
     Args:
-        volume: Integer voxels in [0, 65535]; um become mm.
-        folder: New folder for the files.
-        name: SeriesDescription.
-        patient_id: PatientID; nothing else about a patient is written.
+        volume: Volume of integers or booleans in [0, 65535], in mm or um; DICOM geometry is in mm.
+        folder: New or empty folder for the files.
+        name: SeriesDescription; the first 64 characters are written.
+        patient_id: PatientID; no other patient data are written.
+
+    Returns:
+        The folder.
 
     Raises:
-        InputError: When the voxels do not fit in 16 bits without a sign.
-        OutputError: When the folder exists and is not empty.
+        InputError: When a voxel is not an integer in [0, 65535].
+        OutputError: When the folder is not empty or cannot be written.
     """
     array = volume.array
     if array.dtype.kind not in "bui" or int(array.min()) < 0 or int(array.max()) > 65535:
-        raise InputError(f"DICOM series are written from integers in [0, 65535]. Got {array.dtype}.")
+        raise InputError(
+            f"The voxels of a DICOM series must be integers in [0, 65535]. Got {array.dtype} in [{array.min()}, {array.max()}]. "
+            "Scale and round them first."
+        )
     spatial = to_dicom(volume.with_array(array.astype(np.uint16)))
     positions = spatial.get_plane_positions()
     orientation = spatial.get_plane_orientation()

@@ -1,4 +1,4 @@
-"""The border between our grids and DICOM's: (x, y, z) RAS in mm or um here, (slice, row, column) LPS in mm there."""
+"""Convert between our grids, (x, y, z) RAS in mm or um, and those of DICOM, (slice, row, column) LPS in mm."""
 
 from __future__ import annotations
 
@@ -10,14 +10,30 @@ from numpy.typing import NDArray
 
 from minivess.volume import Volume
 
-_LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-#: Swaps the index (x, y, z) = (column, row, slice) with (slice, row, column), and is its own inverse.
+#: Converts RAS to LPS, and is its own inverse.
+_LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+#: Converts an index (x, y, z) = (column, row, slice) to (slice, row, column), and is its own inverse.
 _REVERSED = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
 
 
 def to_dicom(volume: Volume, *, frame_of_reference_uid: str | None = None) -> hd.Volume:
-    """State a volume as highdicom does; the only place where um become mm."""
-    affine = _LPS_OF_RAS @ volume.in_unit("mm").affine @ _REVERSED
+    """Convert a volume to a highdicom volume in mm.
+
+    Args:
+        volume: Volume in mm or um.
+        frame_of_reference_uid: FrameOfReferenceUID of the result; None for a volume without one.
+
+    Returns:
+        Array with axes (slice, row, column), affine in LPS and mm.
+
+    Example:
+        >>> volume = Volume(np.zeros((4, 3, 2), np.uint8), np.diag([0.5, 0.5, 2.0, 1.0]), "um")
+        >>> to_dicom(volume).spatial_shape
+        (2, 3, 4)
+        >>> from_dicom(to_dicom(volume)).same_grid(volume)
+        True
+    """
+    affine = _LPS_FROM_RAS @ volume.in_unit("mm").affine @ _REVERSED
     return hd.Volume(
         array=np.ascontiguousarray(volume.array.transpose(2, 1, 0)),
         affine=affine,
@@ -27,7 +43,15 @@ def to_dicom(volume: Volume, *, frame_of_reference_uid: str | None = None) -> hd
 
 
 def from_dicom(volume: hd.Volume, array: NDArray[Any] | None = None) -> Volume:
-    """State a highdicom volume as ours, in mm."""
-    affine = _LPS_OF_RAS @ volume.affine @ _REVERSED
+    """Convert a highdicom volume to a volume in mm.
+
+    Args:
+        volume: Array with axes (slice, row, column), affine in LPS and mm.
+        array: Other voxels on the same grid, with the same axes; those of ``volume`` by default.
+
+    Returns:
+        Volume with axes (x, y, z), affine in RAS and mm.
+    """
+    affine = _LPS_FROM_RAS @ volume.affine @ _REVERSED
     voxels = volume.array if array is None else array
     return Volume(np.ascontiguousarray(voxels.transpose(2, 1, 0)), affine, "mm")

@@ -1,4 +1,4 @@
-"""What a MAP says beside its SEG: a small JSON file for a machine or a person to read."""
+"""Write the JSON report of a MAP, next to its SEG."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from typing import Any
 import minivess
 from minivess.dicom.series import Series
 from minivess.models import Prediction
-from minivess.paths import sha256_of, write_json
+from minivess.paths import file_sha256, write_json
 
 
 def write_report(path: Path, series: Series, prediction: Prediction, *, seg: Path, modality: str) -> None:
-    """Write what was found, by which model, in which series; nothing about the patient.
+    """Write the result, the model and the source series as JSON, without patient data.
 
     Args:
         path: JSON file to write.
-        series: What was segmented.
-        prediction: What was found.
-        seg: The SEG beside it.
-        modality: What the model was made for, named where the series is something else.
+        series: Segmented series.
+        prediction: Result of the segmentation, on the grid of the series.
+        seg: SEG file; its name and hash are written.
+        modality: Modality that the model was trained for; a note is added when the series has another one.
+
+    Raises:
+        OutputError: When the file cannot be written.
     """
     voxels = int(prediction.mask.array.sum())
     x, y, z = series.volume.spacing
     notes = list(series.notes)
     kind = str(series.datasets[0].get("Modality", ""))
     if not modality.startswith(kind.lower() or "-"):
-        notes.append(
-            f"the model was made for {modality}, the series is {kind or 'of unknown modality'}: judge the result yourself"
-        )
+        notes.append(f"the model was trained for {modality}, the series is {kind or 'of unknown modality'}: check the result")
     content: dict[str, Any] = {
         "status": "done",
         "finding": voxels > 0,
@@ -39,7 +40,7 @@ def write_report(path: Path, series: Series, prediction: Prediction, *, seg: Pat
         "threshold": prediction.threshold,
         "source_series_instance_uid": series.uid,
         "slices": len(series.datasets),
-        "seg": {"file": seg.name, "sha256": sha256_of(seg)},
+        "seg": {"file": seg.name, "sha256": file_sha256(seg)},
         "model": prediction.model.to_json(),
         "minivess": minivess.__version__,
         "notes": notes,

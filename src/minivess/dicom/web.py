@@ -1,4 +1,4 @@
-"""Images kept on a DICOMweb server: which series are there, fetch one, and put a result beside it."""
+"""List, fetch and store DICOM objects on a DICOMweb server."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from minivess.dicom.series import NO_IMAGES
 from minivess.errors import InputError, RemoteError
 from minivess.paths import atomic_folder
 
-_PAGE = 500  # rows asked for at once
-_TIMEOUT_S = (5.0, 120.0)  # to connect; between two packets
+_PAGE = 500  # rows per request
+_TIMEOUT_S = (5.0, 120.0)  # for the connection; between two packets
 _FIELDS = ["PatientID", "Modality", "NumberOfSeriesRelatedInstances", "StudyInstanceUID"]
-_REMOTE_FAULTS = (requests.RequestException, ValueError, KeyError)
+_REMOTE_ERRORS = (requests.RequestException, ValueError, KeyError)
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
 class RemoteSeries:
-    """A series as a server lists it.
+    """A series in the list of a server.
 
     Attributes:
         uid: SeriesInstanceUID.
         study_uid: StudyInstanceUID.
         modality: Modality.
-        patient_id: PatientID; for keyed hashes only, never shown or logged.
-        instances: How many instances it has; 0 where the server does not say.
+        patient_id: PatientID; used only for keyed hashes, never displayed or logged.
+        instances: Number of instances; 0 when the server does not state it.
     """
 
     uid: str
@@ -47,105 +47,114 @@ class RemoteSeries:
 
 
 class DicomWeb:
-    """A DICOMweb server: QIDO-RS, WADO-RS and STOW-RS under one address."""
+    """A DICOMweb server with QIDO-RS, WADO-RS and STOW-RS under one URL."""
 
     def __init__(self, url: str, *, user: str = "", password: str = "") -> None:
-        """Name the server.
+        """Create the client; no request is sent yet.
 
         Args:
-            url: For example ``http://127.0.0.1:8042/dicom-web``.
-            user: User name, where it asks for one.
-            password: Their password.
+            url: URL of the server, for example ``http://127.0.0.1:8042/dicom-web``.
+            user: User name for HTTP Basic authentication; empty without authentication.
+            password: Password of the user.
 
         Raises:
-            InputError: When that is no HTTP address.
+            InputError: When the URL is not an HTTP URL, or contains a user name.
         """
         parts = urlparse(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise InputError(
-                "That is no address of a DICOMweb server. Allowed: http(s)://HOST[:PORT]/PATH, without a user and password: "
-                "these come from MONAI_LABEL_DICOMWEB_USERNAME and MONAI_LABEL_DICOMWEB_PASSWORD."
+                "This is not the URL of a DICOMweb server. Allowed: http(s)://HOST[:PORT]/PATH without user name and password. "
+                "Set MONAI_LABEL_DICOMWEB_USERNAME and MONAI_LABEL_DICOMWEB_PASSWORD for these."
             )
         self.url = url.rstrip("/")
         session = requests.Session()
         if user:
             session.auth = (user, password)
         self._client = DICOMwebClient(self.url, session=session, timeout=_TIMEOUT_S)
-        self._client.set_http_retry_params(retry=False)  # it would try again after every kind of error, for half a minute
+        self._client.set_http_retry_params(retry=False)  # the default repeats a failed request for half a minute
 
     def series(self) -> list[RemoteSeries]:
-        """List the image series, of every modality that has volumes.
+        """Return all image series on the server.
 
         Raises:
-            RemoteError: When the server does not answer, or not as DICOMweb.
+            RemoteError: When the server does not respond, or not according to DICOMweb.
         """
-        found: dict[str, RemoteSeries] = {}
+        result: dict[str, RemoteSeries] = {}
         offset, new = 0, True
-        while new:  # until a page brings nothing new: servers send fewer rows than asked for, or the same ones again
-            rows = self._asked(partial(self._client.search_for_series, fields=_FIELDS, limit=_PAGE, offset=offset))
+        while new:  # until a page has nothing new: servers may send fewer rows than requested, or the same rows again
+            rows = self._call(partial(self._client.search_for_series, fields=_FIELDS, limit=_PAGE, offset=offset))
             page = {series.uid: series for series in map(_as_series, rows) if series is not None}
-            new = not page.keys() <= found.keys()
-            found |= page
+            new = not page.keys() <= result.keys()
+            result |= page
             offset += len(rows)
-        return [series for series in found.values() if series.modality not in NO_IMAGES]
+        return [series for series in result.values() if series.modality not in NO_IMAGES]
 
     def count(self, series: RemoteSeries) -> int:
-        """Ask how many instances a series has now.
+        """Return the number of instances that a series has now.
 
         Raises:
-            RemoteError: When the server does not answer, or does not know the series.
+            RemoteError: When the server does not respond, or the series does not exist.
         """
-        ask = partial(self._client.search_for_instances, series.study_uid, series.uid, get_remaining=True)
-        return len(self._asked(ask))
+        request = partial(self._client.search_for_instances, series.study_uid, series.uid, get_remaining=True)
+        return len(self._call(request))
 
     def fetch(self, series: RemoteSeries, folder: Path) -> Path:
-        """Fetch the instances of a series into a new folder, all of them or none.
+        """Download all instances of a series into a folder; all files are written or none.
+
+        Args:
+            series: Series to download.
+            folder: Folder for the files; its former content is deleted.
+
+        Returns:
+            The folder.
 
         Raises:
-            RemoteError: When they cannot be had, or the series changes meanwhile.
+            RemoteError: When the download fails, or the series changes during the download.
+            OutputError: When the folder cannot be written.
         """
         shutil.rmtree(folder, ignore_errors=True)
         before = self.count(series)
         with atomic_folder(folder) as temporary:
-            instances = self._asked(partial(self._client.retrieve_series, series.study_uid, series.uid))
+            instances = self._call(partial(self._client.retrieve_series, series.study_uid, series.uid))
             for number, dataset in enumerate(instances):
                 dataset.save_as(temporary / f"{number:05d}.dcm", enforce_file_format=True)
             after = self.count(series)
             if not before == len(instances) == after or not instances:
                 raise RemoteError(
-                    f"The series changes while it is fetched: {before} instances, {len(instances)} came, {after} now. "
-                    "Is it still being sent? Try again."
+                    f"The series changed during the download: {before} instances before, {len(instances)} downloaded, {after} "
+                    "after it. Wait until it is complete on the server and try again."
                 )
         return folder
 
     def store(self, file: Path) -> str:
-        """Put an instance on the server; the same one again is no fault.
+        """Store an instance on the server; storing the same instance again is not an error.
 
         Returns:
-            Its SOPInstanceUID.
+            SOPInstanceUID of the instance.
 
         Raises:
-            RemoteError: When it is not taken.
+            RemoteError: When the server does not accept the instance.
         """
         dataset = pydicom.dcmread(file)
-        answer = self._asked(lambda: self._client.store_instances([dataset]))
-        if answer.get("FailedSOPSequence"):
-            raise RemoteError(f"The DICOM server at {self.url} did not take the instance. Its log tells why.")
+        response = self._call(lambda: self._client.store_instances([dataset]))
+        if response.get("FailedSOPSequence"):
+            raise RemoteError(f"The DICOM server at {self.url} did not accept the instance. See the log of that server.")
         return str(dataset.SOPInstanceUID)
 
-    def _asked(self, ask: Callable[[], _Result]) -> _Result:
+    def _call(self, request: Callable[[], _Result]) -> _Result:
         try:
-            return ask()
-        except _REMOTE_FAULTS as error:
+            return request()
+        except _REMOTE_ERRORS as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
-            said = f"status {status}" if status else type(error).__name__
+            reason = f"status {status}" if status else type(error).__name__
             raise RemoteError(
-                f"The DICOM server at {self.url} did not answer as it should ({said}). Does it run? Is that its DICOMweb path?"
+                f"The DICOM server at {self.url} did not respond as expected ({reason}). Check that it runs and that the URL has "
+                "its DICOMweb path."
             ) from error
 
 
 def _as_series(row: dict[str, Any]) -> RemoteSeries | None:
-    """Read a row; one without UIDs, which also become names of files here, is left out."""
+    """Return the series of a row; None when a UID, which also becomes a file name, is missing or not valid."""
     try:
         dataset = Dataset.from_json(row)
         uids = str(dataset.get("SeriesInstanceUID", "")), str(dataset.get("StudyInstanceUID", ""))

@@ -1,7 +1,7 @@
-"""How good is a mask: arrays and spacing in, numbers out."""
+"""Compute the quality of a mask from arrays and spacing."""
 
 from minivess.metrics.betti import betti_numbers
-from minivess.metrics.centreline import THINNING, centreline_of, cldice
+from minivess.metrics.centreline import THINNING, centreline_from_mask, cldice
 from minivess.metrics.overlap import dsc
 from minivess.metrics.scores import MaskScores, compare_masks
 from minivess.metrics.surface import SurfaceDistances, surface_distances
@@ -11,7 +11,7 @@ __all__ = [
     "MaskScores",
     "SurfaceDistances",
     "betti_numbers",
-    "centreline_of",
+    "centreline_from_mask",
     "cldice",
     "compare_masks",
     "dsc",

@@ -1,4 +1,4 @@
-"""Topology of a mask: components, loops, cavities."""
+"""Compute the topology of a mask: components, loops, cavities."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from minivess.metrics.masks import as_mask
 
 
 def betti_numbers(mask: NDArray[Any]) -> tuple[int, int, int]:
-    """Count components, independent loops and cavities of a mask.
+    """Compute the Betti numbers of a mask: the number of components, independent loops and cavities.
 
-    Vessels are 26-connected and background is 6-connected, so that a diagonal capillary is one component. The number of
-    loops follows from Euler's number: ``b1 = b0 + b2 - chi``.
+    Vessels are 26-connected and the background is 6-connected, so that a diagonal capillary is one component. The number of
+    loops follows from the Euler number: ``b1 = b0 + b2 - chi``.
 
     Args:
         mask: (x, y, z) mask.
@@ -25,7 +25,7 @@ def betti_numbers(mask: NDArray[Any]) -> tuple[int, int, int]:
         ``(b0, b1, b2)``.
 
     Raises:
-        InputError: When the array is no mask.
+        InputError: When the array is not a mask.
     """
     inside = as_mask(mask, "mask")
     if not inside.any():

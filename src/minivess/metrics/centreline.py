@@ -1,4 +1,4 @@
-"""Overlap of centre-lines: clDice (Shit et al., CVPR 2021)."""
+"""Extract centre-lines and compute their overlap, clDice (Shit et al., CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from skimage.morphology import skeletonize
 
 from minivess.metrics.masks import Mask, as_mask, as_pair, crop_to_union
 
-#: Name of the thinning behind every clDice; values of different thinnings must not be compared.
+#: Name of the thinning algorithm; clDice values of different algorithms must not be compared.
 THINNING = f"lee-1994 (scikit-image {version('scikit-image')}), vanished components kept as one voxel"
 
 
-def centreline_of(mask: NDArray[Any]) -> Mask:
-    """Thin a mask to its centre-line (Lee, Kashyap and Chu 1994).
+def centreline_from_mask(mask: NDArray[Any]) -> Mask:
+    """Compute the centre-line of a mask by thinning (Lee, Kashyap and Chu 1994).
 
-    scikit-image thins some compact shapes, such as a 4x4x4 cube, to nothing; such a component keeps the voxel nearest to
-    its centroid, so that no vessel vanishes from the score.
+    scikit-image reduces some compact shapes, such as a 4x4x4 cube, to no voxel at all. The centre-line of such a component is
+    the voxel nearest to its centroid, so that every vessel contributes to the score.
 
     Args:
         mask: (x, y, z) mask.
 
     Returns:
         (x, y, z) bool.
+
+    Raises:
+        InputError: When the array is not a mask.
     """
     inside = as_mask(mask, "mask")
     if not inside.any():
@@ -45,20 +48,25 @@ def centreline_of(mask: NDArray[Any]) -> Mask:
 def centreline_lengths(
     mask: NDArray[Any], spacing_um: tuple[float, float, float]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Say which voxels the centre-line of a mask goes through, and how much of its length each stands for.
+    """Compute the voxels of the centre-line of a mask and the length that each voxel represents.
+
+    The length of a voxel is half the distance to each of its neighbours on the centre-line. An isolated voxel has the length
+    of its shortest edge. Where branches meet in a corner, the distances of both are counted.
 
     Args:
         mask: (x, y, z) mask.
-        spacing_um: Voxel size along x, y, z.
+        spacing_um: Voxel size along x, y, z in um.
 
     Returns:
-        (n, 3) indices, and n lengths in um: half of the steps to the neighbours on the centre-line; a voxel alone stands for
-        its shortest side. Where branches meet in a corner both steps count.
+        (n, 3) int64 voxel indices along x, y, z, and (n,) float64 lengths in um.
+
+    Raises:
+        InputError: When the array is not a mask.
     """
-    voxels = np.argwhere(centreline_of(mask))
+    voxels = np.argwhere(centreline_from_mask(mask))
     if not len(voxels):
         return voxels, np.zeros(0)
-    first, second = cKDTree(voxels).query_pairs(1.8, output_type="ndarray").T  # the 26 neighbours
+    first, second = cKDTree(voxels).query_pairs(1.8, output_type="ndarray").T  # 1.8 > sqrt(3): all 26 neighbours
     half = np.linalg.norm((voxels[first] - voxels[second]) * np.asarray(spacing_um), axis=1) / 2
     lengths = sum(np.bincount(ends, weights=half, minlength=len(voxels)) for ends in (first, second))
     return voxels, np.where(lengths > 0, lengths, min(spacing_um))
@@ -67,15 +75,15 @@ def centreline_lengths(
 def cldice(reference: NDArray[Any], prediction: NDArray[Any]) -> float:
     """Compute clDice, the harmonic mean of topology precision and topology sensitivity.
 
-    Topology precision is the share of the prediction's centre-line inside the reference; topology sensitivity is the
-    share of the reference's centre-line inside the prediction.
+    Topology precision is the fraction of the prediction's centre-line inside the reference. Topology sensitivity is the
+    fraction of the reference's centre-line inside the prediction.
 
     Args:
         reference: (x, y, z) mask.
         prediction: (x, y, z) mask.
 
     Returns:
-        A number in [0, 1]; 1 when both masks are empty, 0 when one is or when they do not touch.
+        A number in [0, 1]; 1 when both masks are empty, 0 when exactly one is empty or when they do not overlap.
 
     Raises:
         InputError: When the arrays are not two masks of one shape.
@@ -85,7 +93,7 @@ def cldice(reference: NDArray[Any], prediction: NDArray[Any]) -> float:
         return 1.0
     if not a.any() or not b.any():
         return 0.0
-    thin_a, thin_b = centreline_of(a), centreline_of(b)
+    thin_a, thin_b = centreline_from_mask(a), centreline_from_mask(b)
     sensitivity = np.count_nonzero(thin_a & b) / np.count_nonzero(thin_a)
     precision = np.count_nonzero(thin_b & a) / np.count_nonzero(thin_b)
     total = sensitivity + precision

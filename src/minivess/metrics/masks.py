@@ -1,4 +1,4 @@
-"""What every metric does first: take two masks as booleans, and look only where one of them is."""
+"""Convert arrays to boolean masks, and crop masks, before a metric is computed."""
 
 from __future__ import annotations
 
@@ -8,45 +8,65 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.errors import InputError
+from minivess.volume.box import Box
 
 Mask = NDArray[np.bool_]
 
 
 def as_mask(array: NDArray[Any], name: str) -> Mask:
-    """Read a mask: booleans, or numbers that take zero and at most one other value (0/1, 0/255).
+    """Convert an array to a boolean mask.
+
+    Args:
+        array: (x, y, z), boolean, or numeric with 0 and at most one other value (0/1, 0/255).
+        name: Name of the mask, for the message.
+
+    Returns:
+        (x, y, z) bool.
 
     Raises:
-        InputError: When it is not 3-D, not finite, or holds more values, since a label map is not one mask.
+        InputError: When the array is not 3-D, or has NaN or more than one value besides 0, as a label map has.
     """
     if array.ndim != 3:
-        raise InputError(f"The {name} has axes (x, y, z). Got shape {array.shape}.")
+        raise InputError(f"The {name} must have three axes (x, y, z). Got shape {array.shape}.")
     if array.dtype == bool:
         return array
     mask = array != 0
     inside = array[mask]
     if inside.size and (inside != inside[0]).any():
         values = np.unique(inside[:: max(1, inside.size // 10_000)])[:5].tolist()
-        raise InputError(f"The {name} is no mask: besides 0 it holds {values}. Choose one label: array == value.")
+        raise InputError(f"The {name} is not a mask: besides 0, it contains {values}. Select one label: array == value.")
     return np.asarray(mask)
 
 
 def as_pair(reference: NDArray[Any], prediction: NDArray[Any]) -> tuple[Mask, Mask]:
-    """Read two masks on one grid.
+    """Convert two arrays of the same shape to boolean masks.
+
+    Args:
+        reference: (x, y, z), boolean, or numeric with 0 and at most one other value.
+        prediction: Array of the same shape, boolean or numeric as above.
+
+    Returns:
+        Two (x, y, z) bool arrays.
 
     Raises:
-        InputError: When their shapes differ or one is no mask.
+        InputError: When the shapes differ or an array is not a mask.
     """
     if reference.shape != prediction.shape:
-        raise InputError(f"The masks differ in shape: reference {reference.shape}, prediction {prediction.shape}.")
+        raise InputError(
+            f"The masks differ in shape: reference {reference.shape}, prediction {prediction.shape}. Resample one to the other."
+        )
     return as_mask(reference, "reference"), as_mask(prediction, "prediction")
 
 
 def crop_to_union(reference: Mask, prediction: Mask) -> tuple[Mask, Mask]:
-    """Cut both masks to the box around their union; distances and topology inside do not change."""
-    union = reference | prediction
-    box = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        occupied = np.flatnonzero(union.any(axis=others))
-        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1) if occupied.size else slice(0, 0))
-    return reference[tuple(box)], prediction[tuple(box)]
+    """Crop both masks to the bounding box of their union; distances and topology do not change.
+
+    Args:
+        reference: (x, y, z) bool.
+        prediction: (x, y, z) bool of the same shape.
+
+    Returns:
+        Views of both masks; the masks themselves when both are empty.
+    """
+    box = Box.around(reference | prediction)
+    return (reference, prediction) if box is None else (reference[box.slices], prediction[box.slices])

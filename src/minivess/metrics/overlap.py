@@ -1,4 +1,4 @@
-"""Overlap of two masks."""
+"""Compute the overlap of two masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def dsc(reference: NDArray[Any], prediction: NDArray[Any]) -> float:
         prediction: (x, y, z) mask.
 
     Returns:
-        A number in [0, 1]; 1 when both masks are empty, 0 when one is.
+        A number in [0, 1]; 1 when both masks are empty, 0 when exactly one is empty.
 
     Raises:
         InputError: When the arrays are not two masks of one shape.

@@ -1,4 +1,4 @@
-"""All scores of one predicted mask, for a table."""
+"""Compute all scores of a predicted mask."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class MaskScores:
         nsd: Normalised surface distance at ``tolerance_um``, in [0, 1].
         hd95_um: 95th percentile Hausdorff distance in um; NaN when exactly one mask is empty.
         masd_um: Mean average surface distance in um; NaN when exactly one mask is empty.
-        b0_error: Difference in the number of components.
-        b1_error: Difference in the number of loops.
-        tolerance_um: The tolerance of ``nsd``.
+        b0_error: Absolute difference in the number of components.
+        b1_error: Absolute difference in the number of loops.
+        tolerance_um: Tolerance of ``nsd`` in um.
     """
 
     dsc: float
@@ -39,7 +39,7 @@ class MaskScores:
     tolerance_um: float
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain numbers; a distance that does not exist is None."""
+        """Return the scores as plain numbers; a NaN becomes None."""
         return {name: None if value != value else value for name, value in asdict(self).items()}
 
 
@@ -50,16 +50,26 @@ def compare_masks(
     *,
     tolerance_um: float | None = None,
 ) -> MaskScores:
-    """Score a predicted mask against a reference.
+    """Compute all scores of a predicted mask against a reference.
 
     Args:
         reference: (x, y, z) mask.
         prediction: (x, y, z) mask on the same grid.
         spacing_um: Voxel size along x, y, z in um.
-        tolerance_um: Tolerance of NSD; the largest voxel edge where not stated, the uncertainty of any drawn border.
+        tolerance_um: Tolerance of NSD in um; by default the largest voxel edge, the uncertainty of a manually drawn border.
 
     Raises:
         InputError: When the arrays are not two masks of one shape, or the spacing is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> reference = np.zeros((8, 8, 4), bool)
+        >>> reference[1:7, 3:5, 1:3] = True
+        >>> scores = compare_masks(reference, np.roll(reference, 1, axis=0), (1.0, 1.0, 5.0))
+        >>> scores.b0_error, scores.nsd
+        (0, 1.0)
+        >>> round(scores.dsc, 3)
+        0.833
     """
     a, b = as_pair(reference, prediction)
     tolerance = max(spacing_um) if tolerance_um is None else tolerance_um

@@ -1,4 +1,4 @@
-"""What does a made-up vessel volume with known truth look like: the embedded default that a user meets first."""
+"""Generate synthetic vessel volumes with known ground truth."""
 
 from minivess.synth.graph import VesselGraph
 from minivess.synth.sample import KINDS, Kind, SyntheticSample, make_sample

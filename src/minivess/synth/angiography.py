@@ -1,4 +1,4 @@
-"""Make a drawing of vessels look like a time-of-flight MR angiogram."""
+"""Simulate a time-of-flight MR angiogram of rasterised vessels."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from minivess.synth.microscope import _smooth_field
 def expose_tof(
     rng: np.random.Generator, brightness: NDArray[np.float32], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.uint16]:
-    """Image a drawing: textured tissue, inflow that saturates along z, slab edges, Rician noise.
+    """Simulate the image: textured tissue, inflow signal that saturates along z, slab boundaries, Rician noise.
 
     Args:
-        rng: Source of all randomness.
+        rng: Random number generator.
         brightness: (x, y, z) float32, relative brightness, 0 outside vessels; blood enters at z = 0.
-        spacing_mm: Voxel size along x, y, z.
+        spacing_mm: Voxel size along x, y, z in mm.
 
     Returns:
         (x, y, z) uint16 in [0, 1023].

@@ -1,4 +1,4 @@
-"""The truth behind a synthetic volume: points along vessels, their radii, and how they are joined."""
+"""The ground truth of a synthetic volume: points along vessels, their radii and their connections."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from scipy.sparse.csgraph import connected_components
 
 @dataclass(frozen=True, eq=False)
 class VesselGraph:
-    """Vessels as a graph of densely sampled points.
+    """A vessel network as a graph of densely sampled points.
 
     Attributes:
-        points: (n, 3) float64, position along x, y, z in the volume's unit, from the outer corner of voxel (0, 0, 0).
+        points: (n, 3) float64, position along x, y, z in the volume's unit, measured from the outer corner of voxel (0, 0, 0).
         radius: (n,) float64, in the volume's unit.
-        edges: (m, 2) int64, pairs of points that are neighbours along a vessel.
-        branch: (n,) int64, which branch a point belongs to.
-        parent: (branches,) int64, the branch that a branch grew from; -1 where there is none.
+        edges: (m, 2) int64, indices of two points that are neighbours along a vessel.
+        branch: (n,) int64, branch of each point.
+        parent: (branches,) int64, parent of each branch; -1 for a root.
     """
 
     points: NDArray[np.float64]
@@ -30,11 +30,11 @@ class VesselGraph:
     parent: NDArray[np.int64]
 
     def scaled(self, factor: float) -> VesselGraph:
-        """Make every vessel ``factor`` times as wide."""
+        """Return the graph with all radii multiplied by ``factor``."""
         return VesselGraph(self.points, self.radius * factor, self.edges, self.branch, self.parent)
 
     def joined(self, other: VesselGraph) -> VesselGraph:
-        """Put two graphs side by side; no new edge is made."""
+        """Return the union of two graphs, without new edges between them."""
         branches, points = len(self.parent), len(self.points)
         shifted = np.where(other.parent >= 0, other.parent + branches, -1)
         return VesselGraph(
@@ -55,11 +55,11 @@ class VesselGraph:
 
     @property
     def length(self) -> float:
-        """Summed length of all vessels, in the volume's unit."""
+        """Total length of all vessels, in the volume's unit."""
         return float(np.linalg.norm(self.points[self.edges[:, 0]] - self.points[self.edges[:, 1]], axis=1).sum())
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain lists, for a file that other tools can read."""
+        """Return the graph as lists, rounded to four decimals, for a JSON file."""
         return {
             "points": np.round(self.points, 4).tolist(),
             "radius": np.round(self.radius, 4).tolist(),

@@ -1,4 +1,4 @@
-"""A capillary bed: a network with loops, most of its junctions joining three vessels."""
+"""Generate a capillary bed: a network with loops, in which most junctions connect three vessels."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from minivess.synth.graph import VesselGraph
 
 def capillary_mesh(
     rng: np.random.Generator,
-    box: NDArray[np.float64],
+    extent: NDArray[np.float64],
     *,
     junction_distance: float,
     radius: tuple[float, float],
     tortuosity: float = 0.22,
 ) -> VesselGraph:
-    """Join scattered junctions to near neighbours by winding segments.
+    """Generate a capillary network by connecting random junctions to near neighbours with tortuous segments.
 
     Args:
-        rng: Source of all randomness.
-        box: (3,) size of the volume along x, y, z, in its unit.
-        junction_distance: Least distance of two junctions, in the same unit; it sets the length of a segment.
-        radius: Range of the segments' radii, in the same unit.
-        tortuosity: Sideways excursion of a segment as a share of its length.
+        rng: Random number generator.
+        extent: (3,) float64, size of the volume along x, y, z, in its unit.
+        junction_distance: Minimum distance between two junctions, in the same unit; it determines the segment length.
+        radius: Range of the segment radii, in the same unit.
+        tortuosity: Lateral deviation of a segment, as a fraction of its length.
 
     Returns:
-        A graph of mostly one component with loops, inside the box.
+        A graph with loops inside the volume, usually of one component.
     """
-    junctions = _scattered(rng, box, junction_distance)
-    pairs = _three_neighbours(junctions)
+    junctions = _scattered_points(rng, extent, junction_distance)
+    pairs = _connect_neighbours(junctions)
     points, radii, branch = [junctions], [np.full(len(junctions), np.mean(radius))], [np.zeros(len(junctions), np.int64)]
     edges: list[NDArray[np.int64]] = []
     count = len(junctions)
     for number, (a, b) in enumerate(pairs):
-        path = _winding(rng, junctions[a], junctions[b], tortuosity, step=radius[0])
-        inner = np.clip(path[1:-1], 0.0, box)
+        path = _tortuous_path(rng, junctions[a], junctions[b], tortuosity, step=radius[0])
+        inner = np.clip(path[1:-1], 0.0, extent)
         ids = np.concatenate([[a], np.arange(count, count + len(inner)), [b]])
         edges.append(np.stack([ids[:-1], ids[1:]], axis=1))
         width = rng.uniform(*radius)
@@ -53,22 +53,22 @@ def capillary_mesh(
     )
 
 
-def _scattered(rng: np.random.Generator, box: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
-    """Draw points that keep a least distance (dart throwing), up to the density of a random close packing."""
-    wanted = max(4, int(0.9 * np.prod(box) / distance**3))
-    kept = np.empty((0, 3))
+def _scattered_points(rng: np.random.Generator, extent: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+    """Sample points with a minimum distance (dart throwing), up to the density of a random close packing."""
+    count = max(4, int(0.9 * np.prod(extent) / distance**3))
+    accepted = np.empty((0, 3))
     for _ in range(6):
-        candidates = np.concatenate([kept, rng.uniform(0.0, 1.0, (wanted, 3)) * box])
+        candidates = np.concatenate([accepted, rng.uniform(0.0, 1.0, (count, 3)) * extent])
         alive = np.ones(len(candidates), bool)
         for i, j in sorted(cKDTree(candidates).query_pairs(distance)):
             if alive[i]:
                 alive[j] = False
-        kept = candidates[alive]
-    return kept[:wanted] if len(kept) >= 4 else candidates[:4]
+        accepted = candidates[alive]
+    return accepted[:count] if len(accepted) >= 4 else candidates[:4]
 
 
-def _three_neighbours(junctions: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Take the shortest links first, until a junction has three; four only to use up what is left."""
+def _connect_neighbours(junctions: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Return pairs of junctions to connect, the shortest first, with at most three connections per junction."""
     near = cKDTree(junctions).query(junctions, k=min(9, len(junctions)))
     links = {
         (min(i, int(j)), max(i, int(j))): float(d)
@@ -84,10 +84,10 @@ def _three_neighbours(junctions: NDArray[np.float64]) -> list[tuple[int, int]]:
     return chosen
 
 
-def _winding(
+def _tortuous_path(
     rng: np.random.Generator, a: NDArray[np.float64], b: NDArray[np.float64], tortuosity: float, *, step: float
 ) -> NDArray[np.float64]:
-    """Run from a to b along a straight line plus a few smooth sideways waves that vanish at both ends."""
+    """Return points from a to b along a straight line plus smooth lateral waves that are zero at both ends."""
     length = float(np.linalg.norm(b - a))
     t = np.linspace(0.0, 1.0, max(3, int(length / step)))[:, None]
     waves = sum(rng.normal(0.0, tortuosity * length / (k + 1), 3) * np.sin((k + 1) * np.pi * t) / 2 for k in range(3))

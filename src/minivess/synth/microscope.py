@@ -1,4 +1,4 @@
-"""Make a drawing of vessels look like a two-photon stack."""
+"""Simulate a two-photon stack of rasterised vessels."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from minivess.synth.graph import VesselGraph
 
 @dataclass(frozen=True)
 class TwoPhotonOptics:
-    """What the microscope and the tissue do to the signal.
+    """Parameters of the microscope and the tissue.
 
     Attributes:
         psf_um: Standard deviation of the point-spread function in plane and along z, in um.
-        photons: Detected photons from the median vessel; fewer is noisier.
+        photons: Detected photons of a voxel in the median vessel; fewer photons give more noise.
         detector_noise: Standard deviation of the read-out noise, in photons.
         attenuation_um: Depth at which the signal falls to 1/e, in um.
-        haze: Share of the light that comes from out of focus.
-        background: Light without any vessel, as a share of the median vessel.
-        speck_density: Bright specks (cells, debris) per 10^6 um^3.
-        denoised: Smoothing after detection, as a standard deviation in voxels in plane; published stacks are denoised.
+        haze: Fraction of the signal that comes from out-of-focus light.
+        background: Signal outside vessels, as a fraction of the median vessel.
+        speck_density: Number of bright specks (cells, debris) per 10^6 um^3.
+        denoised: Standard deviation of the smoothing after detection, in voxels in plane; published stacks are denoised.
     """
 
     psf_um: tuple[float, float]
@@ -38,7 +38,7 @@ class TwoPhotonOptics:
 
 
 def draw_optics(rng: np.random.Generator) -> TwoPhotonOptics:
-    """Draw an instrument and a preparation, within what the real stacks show."""
+    """Sample the parameters of a microscope and a preparation, in the ranges observed in real stacks."""
     return TwoPhotonOptics(
         psf_um=(rng.uniform(0.5, 1.1), rng.uniform(2.0, 4.5)),
         photons=rng.uniform(15.0, 90.0),
@@ -52,7 +52,16 @@ def draw_optics(rng: np.random.Generator) -> TwoPhotonOptics:
 
 
 def draw_brightness(rng: np.random.Generator, graph: VesselGraph, spread: float) -> NDArray[np.float64]:
-    """Draw the relative brightness of each branch; a child's differs little from its parent's."""
+    """Sample the relative brightness of each branch; a child branch is similar to its parent.
+
+    Args:
+        rng: Random number generator.
+        graph: Vessel network.
+        spread: Standard deviation of the logarithm of the brightness of root branches.
+
+    Returns:
+        (branches,) float64, positive; 1 is the median vessel.
+    """
     light = np.empty(len(graph.parent))
     for branch, parent in enumerate(graph.parent):
         own = rng.normal(0.0, spread if parent < 0 else 0.3 * spread)
@@ -66,16 +75,16 @@ def expose(
     spacing_um: tuple[float, float, float],
     optics: TwoPhotonOptics,
 ) -> NDArray[np.uint16]:
-    """Image a drawing: blur (worse along z), haze, specks, fall-off with depth, photon and detector noise.
+    """Simulate the image: blur (stronger along z), haze, specks, attenuation with depth, photon and detector noise.
 
     Args:
-        rng: Source of all randomness.
-        brightness: (x, y, z) float32, relative brightness, 0 outside vessels; z grows with depth.
-        spacing_um: Voxel size along x, y, z.
-        optics: The instrument.
+        rng: Random number generator.
+        brightness: (x, y, z) float32, relative brightness, 0 outside vessels; z increases with depth.
+        spacing_um: Voxel size along x, y, z in um.
+        optics: Parameters of the microscope and the tissue.
 
     Returns:
-        (x, y, z) uint16 in [0, 4095], as from a 12-bit detector.
+        (x, y, z) uint16 in [0, 4095], the range of a 12-bit detector.
     """
     size = np.asarray(spacing_um)
     sigma = np.array([optics.psf_um[0], optics.psf_um[0], optics.psf_um[1]]) / size
@@ -88,13 +97,13 @@ def expose(
     depth = np.arange(brightness.shape[2]) * size[2]
     light = np.maximum(light, 0.0) * np.exp(-depth / optics.attenuation_um)
     counts = rng.poisson(light * optics.photons) + rng.normal(0.0, optics.detector_noise, light.shape)
-    seen = ndimage.gaussian_filter(counts, (optics.denoised, optics.denoised, 0.3 * optics.denoised))
-    scale = 4095.0 / max(1e-6, float(np.percentile(seen, 99.95)))
-    return np.clip(np.round(seen * scale), 0, 4095).astype(np.uint16)
+    smoothed = ndimage.gaussian_filter(counts, (optics.denoised, optics.denoised, 0.3 * optics.denoised))
+    scale = 4095.0 / max(1e-6, float(np.percentile(smoothed, 99.95)))
+    return np.clip(np.round(smoothed * scale), 0, 4095).astype(np.uint16)
 
 
 def _smooth_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: NDArray[np.float64]) -> NDArray[Any]:
-    """Draw a smooth random field of unit variance, on a coarse grid where it is very smooth."""
+    """Sample a smooth random field of unit variance; a very smooth field is computed on a coarser grid."""
     coarse = np.maximum(1, (sigma / 2).astype(int))
     small = tuple(int(np.ceil(n / c)) + 1 for n, c in zip(shape, coarse, strict=True))
     field = ndimage.gaussian_filter(rng.normal(size=small).astype(np.float32), sigma / coarse, mode="wrap")
@@ -105,6 +114,7 @@ def _smooth_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: NDArr
 
 
 def _specks(rng: np.random.Generator, shape: tuple[int, ...], size: NDArray[np.float64], density: float) -> NDArray[np.float32]:
+    """Return an (x, y, z) float32 image of blurred random specks; ``density`` is their number per 10^6 um^3."""
     image = np.zeros(shape, np.float32)
     count = rng.poisson(density * float(np.prod(np.array(shape) * size)) / 1e6)
     if count == 0:

@@ -1,4 +1,4 @@
-"""Draw a vessel graph into voxels."""
+"""Rasterise a vessel graph."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _CHUNK = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """A graph in voxels; all arrays have axes (x, y, z).
+    """A rasterised vessel graph; all arrays have axes (x, y, z).
 
     Attributes:
         mask: bool, True inside a vessel.
-        centreline: bool, True where a centre-line passes.
-        radius: float32, radius of the vessel at centre-line voxels in the volume's unit, 0 elsewhere.
-        brightness: float32, relative brightness of the vessel a voxel belongs to, 0 outside.
+        centreline: bool, True in voxels that a centre-line passes through.
+        radius: float32, vessel radius at centre-line voxels in the volume's unit, 0 elsewhere.
+        brightness: float32, relative brightness of the vessel that contains the voxel, 0 outside vessels.
     """
 
     mask: NDArray[np.bool_]
@@ -37,32 +37,33 @@ def rasterise(
     *,
     brightness: NDArray[np.float64] | None = None,
 ) -> Raster:
-    """Draw every vessel as a tube.
+    """Rasterise every vessel as a tube.
 
-    A voxel belongs to a vessel when its centre lies within the radius of the centre-line, where the radius counts as at
-    least half a voxel along each axis: no vessel is lost between two slices.
+    A voxel belongs to a vessel when the distance of its centre from the centre-line is at most the radius. Along each axis
+    the radius is at least half a voxel, so that no vessel disappears between two slices.
 
     Args:
-        graph: What to draw.
-        shape: Voxels along x, y, z.
+        graph: Vessel network.
+        shape: Number of voxels along x, y, z.
         spacing: Voxel size along x, y, z, in the graph's unit.
-        brightness: (branches,) relative brightness of each branch; 1 where not stated. The brighter one wins.
+        brightness: (branches,) float64, relative brightness of each branch; 1 by default. Where vessels overlap, the largest
+            value is used.
     """
     size = np.asarray(spacing, dtype=np.float64)
-    points, radius, branch = _dense_points(graph, size.min() / 2, by_radius=True)
+    points, radius, branch = _sample_edges(graph, size.min() / 2, by_radius=True)
     light = np.ones(len(graph.parent)) if brightness is None else brightness
-    order = np.argsort(light[branch], kind="stable")  # later ones overwrite: the brightest last
+    order = np.argsort(light[branch], kind="stable")  # the brightest last
     points, radius, light_of_point = points[order], radius[order], light[branch][order]
 
     image = np.zeros(shape, np.float32)
-    centres = _voxels_of(points, size, shape)
+    centres = _voxels_from_points(points, size, shape)
     reach = np.ceil(np.maximum(radius[:, None], size / 2) / size).astype(np.int64)
-    for group in _by_reach(reach):
-        box = reach[group[0]]
-        for part in np.array_split(group, len(group) * int(np.prod(2 * box + 1)) // _CHUNK + 1):
-            _paint(image, points[part], radius[part], light_of_point[part], centres[part], box, size)
-    points, radius, branch = _dense_points(graph, size.min() / 2, by_radius=False)
-    on_line = tuple(_voxels_of(points, size, shape).T)
+    for group in _group_by_reach(reach):
+        extent = reach[group[0]]
+        for part in np.array_split(group, len(group) * int(np.prod(2 * extent + 1)) // _CHUNK + 1):
+            _paint(image, points[part], radius[part], light_of_point[part], centres[part], extent, size)
+    points, radius, branch = _sample_edges(graph, size.min() / 2, by_radius=False)
+    on_line = tuple(_voxels_from_points(points, size, shape).T)
     centreline = np.zeros(shape, bool)
     centreline[on_line] = True
     radius_map = np.zeros(shape, np.float32)
@@ -71,15 +72,19 @@ def rasterise(
     return Raster(image > 0, centreline, radius_map, image)
 
 
-def _voxels_of(points: NDArray[np.float64], size: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.int64]:
+def _voxels_from_points(points: NDArray[np.float64], size: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.int64]:
     return np.clip(np.floor(points / size).astype(np.int64), 0, np.array(shape) - 1)
 
 
-def _dense_points(graph: VesselGraph, step: float, *, by_radius: bool) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Sample every edge at least each ``step``; by radius, wide vessels are sampled less densely."""
+def _sample_edges(graph: VesselGraph, step: float, *, by_radius: bool) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Sample every edge at intervals of at most ``step``; with ``by_radius``, wide vessels are sampled less densely.
+
+    Returns:
+        (n, 3) points, (n,) radii and (n,) branches.
+    """
     a, b = graph.edges.T
     length = np.linalg.norm(graph.points[a] - graph.points[b], axis=1)
-    # Wide vessels need no sample at each half voxel: a quarter of the radius leaves no visible ripple.
+    # In wide vessels, intervals of a quarter of the radius give a surface without visible ripples.
     spaced = np.maximum(step, 0.25 * np.minimum(graph.radius[a], graph.radius[b])) if by_radius else step
     pieces = np.maximum(1, np.ceil(length / spaced).astype(np.int64))
     edge = np.repeat(np.arange(len(pieces)), pieces + 1)
@@ -90,7 +95,8 @@ def _dense_points(graph: VesselGraph, step: float, *, by_radius: bool) -> tuple[
     return points, radius, graph.branch[b[edge]]
 
 
-def _by_reach(reach: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def _group_by_reach(reach: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the indices of the points in groups of equal reach."""
     _, inverse = np.unique(reach, axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
     return [np.flatnonzero(inverse == k) for k in range(int(inverse.max()) + 1)]
@@ -105,7 +111,10 @@ def _paint(
     reach: NDArray[np.int64],
     size: NDArray[np.float64],
 ) -> None:
-    """Brighten the voxels of one ellipsoid a point; the squared distance is summed axis by axis, which is the fast way."""
+    """Set the voxels of one ellipsoid per point to at least its brightness, in place.
+
+    The squared distance is summed axis by axis, which is faster than computing it for every voxel.
+    """
     voxels, squared = [], []
     for axis in range(3):
         index = centres[:, axis, None] + np.arange(-reach[axis], reach[axis] + 1)

@@ -1,4 +1,4 @@
-"""One synthetic volume of a named kind, with everything that is true about it."""
+"""Generate one synthetic volume of a given kind, with its ground truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from minivess.synth.mesh import capillary_mesh
 from minivess.synth.microscope import draw_brightness, draw_optics, expose
 from minivess.synth.raster import Raster, rasterise
 from minivess.synth.tree import TreeStyle, grow_tree
-from minivess.volume.model import Unit, Volume, affine_of_spacing
+from minivess.volume.volume import Unit, Volume, affine_from_spacing
 
 Kind = Literal["capillary", "large", "tof"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -27,20 +27,20 @@ _SPACING: dict[Kind, tuple[float, float, float]] = {
     "tof": (0.6, 0.6, 0.6),
 }
 _UNIT: dict[Kind, Unit] = {"capillary": "um", "large": "um", "tof": "mm"}
-#: Share of voxels inside vessels.
+#: Range of the fraction of voxels inside vessels.
 _FOREGROUND: dict[Kind, tuple[float, float]] = {"capillary": (0.03, 0.04), "large": (0.10, 0.40), "tof": (0.006, 0.02)}
 
 
 @dataclass(frozen=True, eq=False)
 class SyntheticSample:
-    """A synthetic volume and its truth.
+    """A synthetic volume and its ground truth.
 
     Attributes:
-        image: What an instrument would show.
-        mask: uint8 volume, 1 inside a vessel.
-        centreline: uint8 volume, 1 where a centre-line passes.
-        radius: float32 volume, radius at centre-line voxels in the volume's unit, 0 elsewhere.
-        graph: The vessels themselves.
+        image: uint16 volume, the simulated image.
+        mask: uint8 volume, 1 inside vessels.
+        centreline: uint8 volume, 1 in voxels that a centre-line passes through.
+        radius: float32 volume, vessel radius at centre-line voxels in the volume's unit, 0 elsewhere.
+        graph: The vessel network.
     """
 
     image: Volume
@@ -57,62 +57,70 @@ def make_sample(
     shape: tuple[int, int, int] | None = None,
     spacing: tuple[float, float, float] | None = None,
 ) -> SyntheticSample:
-    """Make one synthetic volume; equal arguments give equal voxels.
+    """Generate one synthetic volume; equal arguments give equal voxels.
 
     Args:
-        kind: ``"capillary"`` (two-photon, 3 to 4 % vessel), ``"large"`` (two-photon, 10 to 40 %) or ``"tof"``.
+        kind: ``"capillary"`` (two-photon, 3 to 4 % vessel), ``"large"`` (two-photon, 10 to 40 % vessel) or ``"tof"``
+            (time-of-flight MR angiogram, 0.6 to 2 % vessel).
         seed: Any non-negative integer.
-        shape: Voxels along x, y, z; the kind's own where not stated.
-        spacing: Voxel size along x, y, z, in um (tof: mm).
+        shape: Number of voxels along x, y, z, each at least 8; the default depends on the kind.
+        spacing: Voxel size along x, y, z, in um (tof: mm); the default depends on the kind.
 
     Raises:
-        InputError: When the kind is unknown, the seed negative or the shape not that of a volume.
+        InputError: When the kind is unknown, the seed is negative, or the shape is not three numbers of at least 8.
+
+    Example:
+        >>> sample = make_sample("tof", 0, shape=(24, 24, 16))
+        >>> sample.image.shape, sample.image.spacing, sample.image.unit
+        ((24, 24, 16), (0.6, 0.6, 0.6), 'mm')
+        >>> sample.mask.same_grid(sample.image)
+        True
     """
     if kind not in KINDS:
         raise InputError(f"Unknown kind {kind!r}. Allowed: {', '.join(KINDS)}.")
     if seed < 0:
-        raise InputError(f"A seed is a non-negative integer. Got {seed}.")
+        raise InputError(f"The seed must be 0 or more. Got {seed}.")
     shape = shape or _SHAPE[kind]
     if len(shape) != 3 or min(shape) < 8:
-        raise InputError(f"A synthetic volume has at least 8 voxels along x, y and z. Got {shape}.")
+        raise InputError(f"A synthetic volume needs at least 8 voxels along x, y and z. Got shape {shape}.")
     spacing = spacing or _SPACING[kind]
-    # One stream for the anatomy and one for the picture: the same vessels can be imaged again.
-    anatomy, picture = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, KINDS.index(kind)]).spawn(2))
+    # Separate random streams for anatomy and imaging: the same vessels can be imaged again.
+    anatomy, imaging = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, KINDS.index(kind)]).spawn(2))
     graph = _ANATOMY[kind](anatomy, shape, spacing)
-    drawn = rasterise(graph, shape, spacing, brightness=draw_brightness(picture, graph, 0.6 if kind != "tof" else 0.15))
+    raster = rasterise(graph, shape, spacing, brightness=draw_brightness(imaging, graph, 0.6 if kind != "tof" else 0.15))
     if kind == "tof":
-        array = expose_tof(picture, drawn.brightness, spacing)
+        array = expose_tof(imaging, raster.brightness, spacing)
     else:
-        array = expose(picture, drawn.brightness, spacing, draw_optics(picture))
-    return _as_sample(array, drawn, graph, spacing, _UNIT[kind])
+        array = expose(imaging, raster.brightness, spacing, draw_optics(imaging))
+    return _as_sample(array, raster, graph, spacing, _UNIT[kind])
 
 
 def _as_sample(
-    array: NDArray[np.uint16], drawn: Raster, graph: VesselGraph, spacing: tuple[float, float, float], unit: Unit
+    array: NDArray[np.uint16], raster: Raster, graph: VesselGraph, spacing: tuple[float, float, float], unit: Unit
 ) -> SyntheticSample:
-    affine = affine_of_spacing(spacing)
-    layers = (array, drawn.mask.astype(np.uint8), drawn.centreline.astype(np.uint8), drawn.radius)
+    affine = affine_from_spacing(spacing)
+    layers = (array, raster.mask.astype(np.uint8), raster.centreline.astype(np.uint8), raster.radius)
     image, mask, centreline, radius = (Volume(layer, affine, unit) for layer in layers)
     return SyntheticSample(image, mask, centreline, radius, graph)
 
 
 def _capillaries(rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> VesselGraph:
-    box = np.array(shape) * np.array(spacing)
-    graph = capillary_mesh(rng, box, junction_distance=rng.uniform(32.0, 42.0), radius=(2.2, 3.6))
-    if rng.random() < 0.6:  # a penetrating vessel or two cross most fields of view
+    extent = np.array(shape) * np.array(spacing)
+    graph = capillary_mesh(rng, extent, junction_distance=rng.uniform(32.0, 42.0), radius=(2.2, 3.6))
+    if rng.random() < 0.6:  # a penetrating vessel crosses most fields of view
         style = TreeStyle(min_radius=3.0, flatness=1.0)
-        graph = graph.joined(grow_tree(rng, box, rng.uniform(5.0, 8.0), style))
+        graph = graph.joined(grow_tree(rng, extent, rng.uniform(5.0, 8.0), style))
     return _fit_width(graph, shape, spacing, rng.uniform(*_FOREGROUND["capillary"]))
 
 
 def _large_vessels(rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> VesselGraph:
-    box = np.array(shape) * np.array(spacing)
-    wanted = rng.uniform(0.13, 0.36)
-    widest = min(40.0, 0.3 * box[2], 0.1 * box[0])
-    graph = capillary_mesh(rng, box, junction_distance=rng.uniform(50.0, 80.0), radius=(2.2, 3.6))
+    extent = np.array(shape) * np.array(spacing)
+    target = rng.uniform(0.13, 0.36)
+    widest = min(40.0, 0.3 * extent[2], 0.1 * extent[0])
+    graph = capillary_mesh(rng, extent, junction_distance=rng.uniform(50.0, 80.0), radius=(2.2, 3.6))
     mask = rasterise(graph, shape, spacing).mask
     for _ in range(40):
-        if mask.mean() >= wanted:
+        if mask.mean() >= target:
             break
         stem = rng.uniform(0.3, 1.0) * widest
         style = TreeStyle(
@@ -122,30 +130,30 @@ def _large_vessels(rng: np.random.Generator, shape: tuple[int, int, int], spacin
             tortuosity=0.07,
             flatness=0.85,
         )
-        tree = grow_tree(rng, box, stem, style)
+        tree = grow_tree(rng, extent, stem, style)
         graph, mask = graph.joined(tree), mask | rasterise(tree, shape, spacing).mask
     low, high = _FOREGROUND["large"]
     return _fit_width(graph, shape, spacing, float(np.clip(mask.mean(), low, 0.95 * high)))
 
 
 def _arteries(rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> VesselGraph:
-    box = np.array(shape) * np.array(spacing)
+    extent = np.array(shape) * np.array(spacing)
     style = TreeStyle(min_radius=0.45, length_per_radius=(8.0, 22.0), flatness=1.0)
-    graph = grow_tree(rng, box, rng.uniform(1.6, 2.2), style)
+    graph = grow_tree(rng, extent, rng.uniform(1.6, 2.2), style)
     for _ in range(int(rng.integers(1, 4))):
-        graph = graph.joined(grow_tree(rng, box, rng.uniform(1.0, 1.9), style))
+        graph = graph.joined(grow_tree(rng, extent, rng.uniform(1.0, 1.9), style))
     return _fit_width(graph, shape, spacing, rng.uniform(*_FOREGROUND["tof"]))
 
 
 def _fit_width(
-    graph: VesselGraph, shape: tuple[int, int, int], spacing: tuple[float, float, float], wanted: float
+    graph: VesselGraph, shape: tuple[int, int, int], spacing: tuple[float, float, float], target: float
 ) -> VesselGraph:
-    """Widen or narrow all vessels alike until they fill the wanted share of the volume; Murray's law is kept."""
+    """Scale all radii by one factor until the vessels fill the target fraction of the volume; Murray's law stays valid."""
     for _ in range(4):
-        share = rasterise(graph, shape, spacing).mask.mean()
-        if abs(share - wanted) < 0.05 * wanted:
+        fraction = rasterise(graph, shape, spacing).mask.mean()
+        if abs(fraction - target) < 0.05 * target:
             break
-        graph = graph.scaled(float(np.clip(np.sqrt(wanted / share), 0.5, 2.0)))
+        graph = graph.scaled(float(np.clip(np.sqrt(target / fraction), 0.5, 2.0)))
     return graph
 
 

@@ -1,4 +1,4 @@
-"""Grow a vascular tree: at each fork the cubes of the radii add up (Murray 1926), and every branch stays inside."""
+"""Grow a vascular tree inside the volume; at each bifurcation the cubes of the radii add up (Murray 1926)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from minivess.synth.graph import VesselGraph
 
 @dataclass(frozen=True)
 class TreeStyle:
-    """How a tree grows.
+    """Parameters of a vascular tree.
 
     Attributes:
-        min_radius: Branches thinner than this are not grown, in the volume's unit.
-        length_per_radius: Range of a branch's length, in radii.
-        fork_ratio: Range of the thinner child's radius over the thicker one's.
-        tortuosity: Standard deviation of the turn at each step, in radians.
-        flatness: Share of the z component that a direction keeps at each step; 1 in a cube, less in a thin slab.
+        min_radius: Smallest radius of a branch, in the volume's unit.
+        length_per_radius: Range of the ratio of a branch's length to its radius.
+        fork_ratio: Range of the ratio of the thinner child's radius to the thicker child's.
+        tortuosity: Standard deviation of the change of direction at each step, in radians.
+        flatness: Factor on the z component of the direction at each step; 1 for a cube, less for a thin slab.
     """
 
     min_radius: float
@@ -38,24 +38,32 @@ class _Bud:
 
 
 def murray_children(radius: float, ratio: float) -> tuple[float, float]:
-    """Split a radius so that ``radius**3 == thick**3 + thin**3`` and ``thin / thick == ratio``."""
+    """Compute the radii of two child branches by Murray's law: ``radius**3 == thick**3 + thin**3``.
+
+    Args:
+        radius: Radius of the parent branch.
+        ratio: ``thin / thick``, in (0, 1].
+
+    Returns:
+        ``(thick, thin)``.
+    """
     thick = radius / (1.0 + ratio**3) ** (1.0 / 3.0)
     return thick, thick * ratio
 
 
-def grow_tree(rng: np.random.Generator, box: NDArray[np.float64], root_radius: float, style: TreeStyle) -> VesselGraph:
-    """Grow one tree from a random place on the side of a box.
+def grow_tree(rng: np.random.Generator, extent: NDArray[np.float64], root_radius: float, style: TreeStyle) -> VesselGraph:
+    """Grow one tree from a random position on a side of the volume.
 
     Args:
-        rng: Source of all randomness.
-        box: (3,) size of the volume along x, y, z, in its unit.
-        root_radius: Radius of the stem, in the same unit.
-        style: How branches run and fork.
+        rng: Random number generator.
+        extent: (3,) float64, size of the volume along x, y, z, in its unit.
+        root_radius: Radius of the root branch, in the same unit.
+        style: Parameters of the branches and bifurcations.
 
     Returns:
         A connected graph without loops.
     """
-    start, direction = _root(rng, box)
+    start, direction = _root(rng, extent)
     points, radii, branch = [start], [root_radius], [0]
     parents: list[int] = []
     edges: list[tuple[int, int]] = []
@@ -69,7 +77,7 @@ def grow_tree(rng: np.random.Generator, box: NDArray[np.float64], root_radius: f
         length = bud.radius * rng.uniform(*style.length_per_radius)
         for _ in range(max(2, int(length / step))):
             heading = _turn(rng, heading, style)
-            position, heading = _stay_inside(points[at] + step * heading, heading, box, bud.radius)
+            position, heading = _stay_inside(points[at] + step * heading, heading, extent, bud.radius)
             points.append(position)
             radii.append(bud.radius)
             branch.append(number)
@@ -86,10 +94,10 @@ def grow_tree(rng: np.random.Generator, box: NDArray[np.float64], root_radius: f
     )
 
 
-def _root(rng: np.random.Generator, box: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _root(rng: np.random.Generator, extent: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     side, far = int(rng.integers(2)), bool(rng.integers(2))
-    start = rng.uniform(0.15, 0.85, 3) * box
-    start[side] = box[side] if far else 0.0
+    start = rng.uniform(0.15, 0.85, 3) * extent
+    start[side] = extent[side] if far else 0.0
     direction = rng.normal(0.0, 0.35, 3) * np.array([1.0, 1.0, 0.3])
     direction[side] = -1.0 if far else 1.0
     return start, direction / np.linalg.norm(direction)
@@ -102,17 +110,17 @@ def _turn(rng: np.random.Generator, heading: NDArray[np.float64], style: TreeSty
 
 
 def _stay_inside(
-    position: NDArray[np.float64], heading: NDArray[np.float64], box: NDArray[np.float64], radius: float
+    position: NDArray[np.float64], heading: NDArray[np.float64], extent: NDArray[np.float64], radius: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    margin = np.minimum(radius, 0.4 * box)
-    low, high = position < margin, position > box - margin
+    margin = np.minimum(radius, 0.4 * extent)
+    low, high = position < margin, position > extent - margin
     heading = np.where(low, np.abs(heading), np.where(high, -np.abs(heading), heading))
-    return np.clip(position, np.minimum(margin, 0.25 * box), box - np.minimum(margin, 0.25 * box)), heading
+    return np.clip(position, np.minimum(margin, 0.25 * extent), extent - np.minimum(margin, 0.25 * extent)), heading
 
 
 def _fork(rng: np.random.Generator, radius: float, style: TreeStyle) -> list[tuple[float, float]]:
     thick, thin = murray_children(radius, rng.uniform(*style.fork_ratio))
-    # The thinner child turns away more, as in Murray's second paper.
+    # The thinner child has the larger angle, as in Murray's second paper.
     children = [(thick, rng.uniform(0.1, 0.5)), (thin, rng.uniform(0.4, 1.2))]
     return [(r, angle) for r, angle in children if r >= style.min_radius]
 

@@ -1,4 +1,4 @@
-"""What the server does, in numbers and traces, by OpenTelemetry; nothing leaves the machine unless an endpoint is configured."""
+"""Record metrics and traces of the server with OpenTelemetry; nothing is sent unless an endpoint is configured."""
 
 from minivess.telemetry.instruments import Telemetry
 

@@ -1,4 +1,4 @@
-"""Instruments of the server: requests, jobs and the steps of a model. No names of people, images or files are recorded."""
+"""Metrics and traces of requests, jobs and model steps. No names of users, images or files are recorded."""
 
 from __future__ import annotations
 
@@ -22,15 +22,19 @@ import minivess
 from minivess.jobs import Job
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
-_COLLECTOR_S = 3.0  # that a collector has to answer
+_COLLECTOR_S = 3.0  # time limit for a request to the collector
+#: Bucket boundaries of all histograms, in seconds.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 
 
 class Telemetry:
-    """Counts and times; shown to Prometheus, and sent to a collector where ``OTEL_EXPORTER_OTLP_ENDPOINT`` names one."""
+    """Counters and durations of the server.
+
+    They are readable by Prometheus, and are sent to an OpenTelemetry collector when ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set.
+    """
 
     def __init__(self) -> None:
-        """Make the instruments, and the exporters if an endpoint is configured."""
+        """Create the instruments, and the exporters when an endpoint is configured."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
@@ -41,11 +45,11 @@ class Telemetry:
             from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-            _say_once()
+            _log_once()
             readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(timeout=_COLLECTOR_S)))
             self._traces.add_span_processor(
                 BatchSpanProcessor(OTLPSpanExporter(timeout=_COLLECTOR_S))
-            )  # its queue has a limit; what is over is lost
+            )  # its queue is bounded: further spans are dropped
         self._metrics = MeterProvider(readers, resource)
         self._tracer = self._traces.get_tracer("minivess")
         meter = self._metrics.get_meter("minivess")
@@ -55,17 +59,17 @@ class Telemetry:
             histogram = meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=_SECONDS)
             return histogram.record
 
-        self._request_s = timer("http.server.request.duration", "Time to answer a request")
-        self._job_s = timer("minivess.job.duration", "Time from a job's request to its end, the wait included")
-        self._step_s = timer("minivess.step.duration", "Time of a step of a model: pre, infer, post, write")
+        self._request_s = timer("http.server.request.duration", "Duration of a request")
+        self._job_s = timer("minivess.job.duration", "Time from the request of a job to its end, including waiting")
+        self._step_s = timer("minivess.step.duration", "Duration of a model step: pre, infer, post, write")
 
     def watch(self, name: str, description: str, read: Callable[[], Mapping[tuple[tuple[str, str], ...], float]]) -> None:
-        """Show a number that is read when somebody asks.
+        """Register a gauge whose values are read when metrics are collected.
 
         Args:
-            name: Of the gauge.
-            description: What it counts.
-            read: Gives attributes, as pairs, and the value for each.
+            name: Name of the gauge.
+            description: Description of the gauge.
+            read: Function that returns the value for each tuple of attributes, given as (name, value) pairs.
         """
 
         def observe(_: CallbackOptions) -> Iterable[Observation]:
@@ -75,22 +79,22 @@ class Telemetry:
 
     @contextmanager
     def request_span(self, method: str) -> Iterator[Span]:
-        """Trace a request; jobs that it runs become its children."""
-        # The words of an exception may name a file, and so a patient.
-        quiet = {"record_exception": False, "set_status_on_exception": False}
-        with self._tracer.start_as_current_span(method, kind=SpanKind.SERVER, **quiet) as span:  # type: ignore[arg-type]
+        """Trace a request; the spans of its jobs become child spans."""
+        # The message of an exception may contain a file name, and thus a patient's name.
+        no_messages = {"record_exception": False, "set_status_on_exception": False}
+        with self._tracer.start_as_current_span(method, kind=SpanKind.SERVER, **no_messages) as span:  # type: ignore[arg-type]
             yield span
 
     def requested(self, span: Span, *, method: str, route: str, status: int, seconds: float, request_id: str) -> None:
-        """Record a request that was answered.
+        """Record a completed request.
 
         Args:
-            span: What :meth:`request_span` gave.
+            span: Span from :meth:`request_span`.
             method: HTTP method.
-            route: Template of the path, never the path itself, which may name an image.
-            status: HTTP status.
-            seconds: Time to answer it.
-            request_id: Its name in the log.
+            route: Template of the path, never the path itself, which may contain the name of an image.
+            status: HTTP status code.
+            seconds: Duration of the request.
+            request_id: Identifier of the request in the log.
         """
         attributes: dict[str, str | int] = {
             "http.request.method": method,
@@ -104,7 +108,7 @@ class Telemetry:
             span.set_status(StatusCode.ERROR)
 
     def job_ended(self, job: Job) -> None:
-        """Record a job that is over, with its steps."""
+        """Record a job that has ended, with its steps."""
         attributes = {"kind": job.kind, "subject": job.subject, "state": job.state}
         ended = job.ended or job.created
         self._job_s(ended - job.created, attributes)
@@ -117,29 +121,29 @@ class Telemetry:
         span.end(int(ended * 1e9))
 
     def exposition(self) -> bytes:
-        """Give the numbers in Prometheus' text format."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
     def close(self) -> None:
-        """Send what is left, for a moment at most."""
+        """Send the remaining data; the time is limited to a few seconds."""
         for provider in (self._traces, self._metrics):
             thread = threading.Thread(target=provider.shutdown, daemon=True)
             thread.start()
             thread.join(_COLLECTOR_S)
 
 
-def _say_once() -> None:
-    """Let a collector that does not answer be told of once, not with every batch."""
-    said: set[str] = set()
+def _log_once() -> None:
+    """Log the failure of a collector once, not with every batch."""
+    logged: set[str] = set()
 
-    def first(record: logging.LogRecord) -> bool:
+    def is_new(record: logging.LogRecord) -> bool:
         key = f"{record.name}:{record.msg}"
-        if key in said:
+        if key in logged:
             return False
-        said.add(key)
+        logged.add(key)
         return True
 
     for name in ("metric_exporter", "trace_exporter"):
-        logging.getLogger(f"opentelemetry.exporter.otlp.proto.http.{name}").addFilter(first)
+        logging.getLogger(f"opentelemetry.exporter.otlp.proto.http.{name}").addFilter(is_new)
     for name in ("opentelemetry.sdk.metrics._internal.export", "opentelemetry.sdk._shared_internal"):
-        logging.getLogger(name).addFilter(first)
+        logging.getLogger(name).addFilter(is_new)

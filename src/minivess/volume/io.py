@@ -1,4 +1,4 @@
-"""Which reader and which writer a path asks for."""
+"""Read and write volumes; the reader or writer is chosen by the suffix of the path."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from minivess.errors import InputError
 from minivess.volume.checks import LIMIT_BYTES, check_finite
-from minivess.volume.model import Unit, Volume
 from minivess.volume.nifti import read_nifti, write_nifti
 from minivess.volume.nrrd_file import read_nrrd, write_nrrd
 from minivess.volume.slices import read_slices
 from minivess.volume.tiff import read_tiff, write_tiff
+from minivess.volume.volume import Unit, Volume
 
 _WRITERS: dict[str, Callable[[Volume, Path], None]] = {
     ".nii.gz": write_nifti,
@@ -22,17 +22,18 @@ _WRITERS: dict[str, Callable[[Volume, Path], None]] = {
     ".tif": write_tiff,
     ".tiff": write_tiff,
 }
+#: Suffixes of the supported file formats.
 VOLUME_SUFFIXES = tuple(_WRITERS)
 
 
 def suffix_of(path: Path) -> str:
-    """Find the suffix that names the format, ``.nii.gz`` before ``.gz``; empty where it names none."""
+    """Return the suffix that names the file format, such as ``.nii.gz``; an empty string when it is not supported."""
     name = path.name.lower()
     return next((suffix for suffix in VOLUME_SUFFIXES if name.endswith(suffix)), "")
 
 
 def stem_of(path: Path) -> str:
-    """Take the name without the suffix that names the format; a folder's name as it is."""
+    """Return the file name without the suffix of its format; the whole name when it has none."""
     return path.name[: len(path.name) - len(suffix_of(path))]
 
 
@@ -47,18 +48,21 @@ def read_volume(
 
     Args:
         path: File or folder.
-        spacing: Voxel size along x, y, z, for formats that do not carry it (TIFF, slices).
-        unit: What the spacing means, ``"mm"`` or ``"um"``; it wins over what the file states.
-        limit_bytes: The largest decoded array; a header that claims more is refused before data is read.
+        spacing: Voxel size along x, y, z, for formats that do not store it (TIFF, slices).
+        unit: Unit of the spacing, ``"mm"`` or ``"um"``; it overrides the unit that the file states.
+        limit_bytes: Maximum size of the decoded array; a header that claims more is refused before the voxels are read.
+
+    Returns:
+        The volume with axes (x, y, z), in the dtype of the file (float32 where a NIfTI header scales the values).
 
     Raises:
-        InputError: When the file is missing, of another format, holds NaN, or does not say what is needed.
-        GeometryError: When its geometry is no regular volume.
-        UnsafeFileError: When it claims more than allowed, or names another file.
+        InputError: When the file is missing or damaged, has an unknown format, contains NaN, or lacks spacing or unit.
+        GeometryError: When its affine or its slices do not describe one regular volume.
+        UnsafeFileError: When its header claims more than the limit or the file can hold, or names another file.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"No such file or folder: {path}")
+        raise InputError(f"No such file or folder: {path}. Check the path.")
     suffix = suffix_of(path)
     if path.is_dir():
         volume = read_slices(path, spacing=spacing, unit=unit, limit_bytes=limit_bytes)
@@ -73,7 +77,7 @@ def read_volume(
     else:
         raise InputError(
             f"{path.name}: unknown format. Allowed: {', '.join(VOLUME_SUFFIXES)}, or a folder of slices. "
-            "For a DICOM series use `minivess map run` or `minivess.dicom.read_series`."
+            "For a DICOM series, use `minivess map run` or `minivess.dicom.read_series`."
         )
     check_finite(volume.array, source=path.name)
     return volume
@@ -81,16 +85,23 @@ def read_volume(
 
 def _refuse_spacing(spacing: tuple[float, ...] | None, path: Path) -> None:
     if spacing is not None:
-        raise InputError(f"{path.name}: this format carries its own spacing; leave out spacing={spacing}.")
+        raise InputError(f"{path.name}: this format stores the spacing in the file. Remove spacing={spacing}.")
 
 
 def write_volume(volume: Volume, path: Path | str) -> Path:
-    """Write a volume atomically as NIfTI, NRRD or OME-TIFF, by the suffix of ``path``.
+    """Write a volume atomically as NIfTI, NRRD or OME-TIFF, chosen by the suffix of ``path``.
+
+    Args:
+        volume: Volume to write; booleans are stored as uint8.
+        path: File to write; missing folders are created.
+
+    Returns:
+        The path.
 
     Raises:
-        InputError: When the suffix names no format that is written.
-        GeometryError: When the format cannot store the volume's axes.
-        OutputError: When the folder cannot be written.
+        InputError: When the suffix is not supported.
+        GeometryError: When the format cannot store the directions of the volume's axes.
+        OutputError: When the file cannot be written.
     """
     path = Path(path)
     suffix = suffix_of(path)

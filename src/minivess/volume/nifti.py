@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2: ``.nii`` and ``.nii.gz``."""
+"""Read and write NIfTI-1 and NIfTI-2: ``.nii`` and ``.nii.gz``."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ from numpy.typing import NDArray
 from minivess.errors import GeometryError, InputError
 from minivess.paths import atomic_file
 from minivess.volume.checks import check_affine, check_budget, check_enough_bytes, check_three_axes
-from minivess.volume.model import UM_PER, Unit, Volume
+from minivess.volume.volume import UM_PER_UNIT, Unit, Volume
 
-_UNIT_OF_CODE: dict[str, Unit] = {"mm": "mm", "micron": "um"}
-_CODE_OF_UNIT = {"mm": "mm", "um": "micron"}
+_UNIT_FROM_CODE: dict[str, Unit] = {"mm": "mm", "micron": "um"}
+_CODE_FROM_UNIT = {"mm": "mm", "um": "micron"}
 
 
 def read_nifti(path: Path, *, unit: Unit | None = None, limit_bytes: int) -> Volume:
     """Read a NIfTI volume.
 
     Args:
-        path: The file.
-        unit: What 1.0 in the affine means. It wins over the header's code, since data sets exist that write um in a
-            field meant for mm; without it, the header must state mm or micron.
-        limit_bytes: The largest decoded array.
+        path: File to read.
+        unit: Unit of the affine. It overrides the unit code of the header, because some data sets (MiniVess) are in um
+            with the code for mm. Without it, the header must state mm or micron.
+        limit_bytes: Maximum size of the decoded array.
 
     Raises:
-        InputError: When the file is no NIfTI, has not three axes, or states no unit and none was given.
-        GeometryError: When the affine is unusable, or sform and qform place the volume differently.
+        InputError: When the file is not NIfTI, is damaged, does not have three axes, or neither states a unit nor one is
+            passed.
+        GeometryError: When the affine is not usable, or sform and qform differ.
         UnsafeFileError: When the header claims more than the limit or than the file can hold.
     """
     source = path.name
     try:
         image = nib.load(path)
     except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
-        raise InputError(f"{source}: this is not a NIfTI file that can be read ({error}).") from error
+        raise InputError(f"{source}: the file cannot be read as NIfTI ({error}). It is damaged or has another format.") from error
     if not isinstance(image, nib.Nifti1Image):
-        raise InputError(f"{source}: this is not a single-file NIfTI image.")
+        raise InputError(f"{source}: only single-file NIfTI is read. Got {type(image).__name__}. Save it as .nii.gz.")
     header = image.header
     check_three_axes(image.shape, source=source)
     claimed = check_budget(image.shape, header.get_data_dtype().itemsize, limit_bytes=limit_bytes, source=source)
@@ -64,43 +65,51 @@ def _decode(image: nib.Nifti1Image) -> NDArray[Any]:
 
 def _stated_unit(header: nib.Nifti1Header, source: str) -> Unit:
     code = header.get_xyzt_units()[0]
-    if code not in _UNIT_OF_CODE:
+    if code not in _UNIT_FROM_CODE:
         raise InputError(
-            f"{source}: the header does not say what its spacing means (unit code {code!r}). "
-            "State it: unit='mm' or unit='um' (on the command line: --unit um)."
+            f"{source}: the header does not state the unit of the spacing (unit code {code!r}). "
+            "Pass unit='mm' or unit='um' (on the command line: --unit um)."
         )
-    return _UNIT_OF_CODE[code]
+    return _UNIT_FROM_CODE[code]
 
 
 def _agreed_affine(header: nib.Nifti1Header, unit: Unit, source: str) -> NDArray[np.float64]:
     pixdim = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     if not np.isfinite(pixdim).all() or (pixdim <= 0).any():
-        raise GeometryError(f"{source}: pixdim is the size of a voxel and must be positive. Got {pixdim.tolist()}.")
+        raise GeometryError(f"{source}: pixdim, the voxel size, must be positive. Got {pixdim.tolist()}.")
     sform, sform_code = header.get_sform(coded=True)
     try:
         qform, qform_code = header.get_qform(coded=True)
     except (ValueError, HeaderDataError) as error:
-        raise GeometryError(f"{source}: the qform is no rotation ({error}).") from error
+        raise GeometryError(f"{source}: the qform is not a rotation ({error}). Correct it, or set its code to 0.") from error
     if sform_code and sform is not None:
-        check_affine(np.asarray(sform, dtype=np.float64), um_per_unit=UM_PER[unit], source=f"{source}, sform")
+        check_affine(np.asarray(sform, dtype=np.float64), um_per_unit=UM_PER_UNIT[unit], source=f"{source}, sform")
     if sform_code and qform_code and sform is not None and qform is not None:
         corner = np.array([*(n - 1 for n in header.get_data_shape()[:3]), 1.0])
-        apart = max(np.abs((sform - qform)[:, 3]).max(), np.abs((sform - qform) @ corner).max())
-        if apart > 0.1 * pixdim.min():
+        distance = max(np.abs((sform - qform)[:, 3]).max(), np.abs((sform - qform) @ corner).max())
+        if distance > 0.1 * pixdim.min():
             raise GeometryError(
-                f"{source}: sform and qform place the volume differently, by up to {apart:.4g} {unit} "
-                f"(a voxel is {pixdim.min():.4g}). Keep the one that is right and clear the other's code."
+                f"{source}: sform and qform differ by up to {distance:.4g} {unit} (the smallest voxel edge is "
+                f"{pixdim.min():.4g}). Keep the correct one and set the code of the other one to 0."
             )
     return np.asarray(header.get_best_affine(), dtype=np.float64)
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
-    """Write a volume with sform, qform (where the affine is rigid) and the unit's code; booleans become uint8."""
+    """Write a volume as NIfTI, with sform, unit code and, where the affine has no shear, qform.
+
+    Args:
+        volume: Volume to write; booleans are stored as uint8, float16 as float32.
+        path: File to write, ``.nii`` or ``.nii.gz``.
+
+    Raises:
+        OutputError: When the file cannot be written.
+    """
     array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
     if array.dtype == np.float16:
         array = array.astype(np.float32)
-    image = nib.Nifti1Image(array, volume.affine, dtype=array.dtype)  # the dtype is stated: nibabel refuses int64 else
-    image.header.set_xyzt_units(_CODE_OF_UNIT[volume.unit])
+    image = nib.Nifti1Image(array, volume.affine, dtype=array.dtype)  # without dtype, nibabel refuses int64
+    image.header.set_xyzt_units(_CODE_FROM_UNIT[volume.unit])
     image.set_sform(volume.affine, code="scanner")
     image.set_qform(volume.affine, code="scanner" if _is_rigid(volume.affine) else "unknown")
     with atomic_file(path) as temporary:

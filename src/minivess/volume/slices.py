@@ -1,4 +1,4 @@
-"""A folder of slices: JPEG, PNG or TIFF, one file a slice, in the natural order of their names."""
+"""Read a folder of slices: one JPEG, PNG or TIFF file per slice, in the natural order of the file names."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from PIL import Image, UnidentifiedImageError
 
 from minivess.errors import GeometryError, InputError
 from minivess.volume.checks import check_budget, check_spacing
-from minivess.volume.model import Unit, Volume, affine_of_spacing
+from minivess.volume.volume import Unit, Volume, affine_from_spacing
 
 SLICE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 
 
 def read_slices(folder: Path, *, spacing: tuple[float, ...] | None = None, unit: Unit | None = None, limit_bytes: int) -> Volume:
-    """Read the images of a folder as slices along z.
+    """Read the images of a folder as slices along z; the rows are y, the columns are x.
 
     Args:
-        folder: Its images must have one suffix, one size and one dtype. Other files are refused, not skipped.
+        folder: Folder of images with the same suffix, size and dtype. Any other file is refused; none is skipped.
         spacing: Voxel size along x, y, z in ``unit``.
-        unit: What ``spacing`` means; um where it is not stated.
-        limit_bytes: The largest decoded array.
+        unit: Unit of ``spacing``; um when it is not passed.
+        limit_bytes: Maximum size of the decoded array.
 
     Raises:
-        InputError: When there is no image, the files are mixed, or the spacing is not stated.
+        InputError: When the folder is empty, contains files of several kinds, an image cannot be read or is not grey, or the
+            spacing is not passed.
         GeometryError: When the slices differ in size or dtype.
-        UnsafeFileError: When they are larger than allowed together.
+        UnsafeFileError: When all slices together exceed the limit.
     """
     files = sorted((f for f in folder.iterdir() if not f.name.startswith(".")), key=_natural)
     suffixes = {f.suffix.lower() for f in files}
     if len(suffixes) != 1 or not suffixes <= SLICE_SUFFIXES:
         raise InputError(
-            f"{folder.name}: a folder of slices holds one kind of image ({', '.join(sorted(SLICE_SUFFIXES))}). "
+            f"{folder.name}: a folder of slices must contain one kind of image ({', '.join(sorted(SLICE_SUFFIXES))}). "
             f"Got {sorted(suffixes) or 'an empty folder'}."
         )
     first = _read_slice(files[0])
@@ -46,11 +47,12 @@ def read_slices(folder: Path, *, spacing: tuple[float, ...] | None = None, unit:
         image = _read_slice(file)
         if image.shape != first.shape or image.dtype != first.dtype:
             raise GeometryError(
-                f"{folder.name}: slices differ: {files[0].name} is {first.shape} {first.dtype}, "
-                f"{file.name} is {image.shape} {image.dtype}."
+                f"{folder.name}: the slices differ: {files[0].name} is {first.shape} {first.dtype}, "
+                f"{file.name} is {image.shape} {image.dtype}. "
+                "Export all slices with the same size and dtype."
             )
         stack[index] = image
-    return Volume(stack.transpose(2, 1, 0), affine_of_spacing(check_spacing(spacing, source=folder.name)), unit or "um")
+    return Volume(stack.transpose(2, 1, 0), affine_from_spacing(check_spacing(spacing, source=folder.name)), unit or "um")
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -64,10 +66,10 @@ def _read_slice(path: Path) -> NDArray[Any]:
         else:
             with Image.open(path) as opened:
                 if opened.mode == "P":
-                    raise InputError(f"{path.name}: its values are colours of a palette, not intensities. Convert it to grey.")
+                    raise InputError(f"{path.name}: its values are indices of a colour palette. Convert it to grey.")
                 image = np.asarray(opened)
     except (UnidentifiedImageError, tifffile.TiffFileError, OSError, ValueError) as error:
-        raise InputError(f"{path.name}: this image cannot be read ({error}).") from error
+        raise InputError(f"{path.name}: the image cannot be read ({error}). It is damaged or has another format.") from error
     if image.ndim != 2:
-        raise InputError(f"{path.name}: a slice is one grey image. Got shape {image.shape}. Convert it to grey first.")
+        raise InputError(f"{path.name}: a slice must be one grey image. Got shape {image.shape}. Convert it to grey first.")
     return image

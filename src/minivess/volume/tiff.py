@@ -1,4 +1,4 @@
-"""Multi-page TIFF and OME-TIFF, as microscopes write them: pages are z, rows are y, columns are x."""
+"""Read and write multi-page TIFF and OME-TIFF, as microscopes do: pages are z, rows are y, columns are x."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import tifffile
 from minivess.errors import GeometryError, InputError
 from minivess.paths import atomic_file
 from minivess.volume.checks import check_budget, check_spacing
-from minivess.volume.model import Unit, Volume, affine_of_spacing
+from minivess.volume.volume import UM_PER_UNIT, Unit, Volume, affine_from_spacing
 
-_UM_OF_OME = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3}
+#: Length unit of OME metadata -> micrometres.
+_UM_PER_OME_UNIT = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, **UM_PER_UNIT}
 
 
 def read_tiff(path: Path, *, spacing: tuple[float, ...] | None = None, unit: Unit | None = None, limit_bytes: int) -> Volume:
-    """Read a stack of pages as one volume.
+    """Read the pages of a TIFF file as one volume.
 
     Args:
-        path: The file.
-        spacing: Voxel size along x, y, z in ``unit``; it wins over OME metadata. Needed where there is none.
-        unit: What ``spacing`` means; um where it is not stated.
-        limit_bytes: The largest decoded array.
+        path: File to read.
+        spacing: Voxel size along x, y, z in ``unit``; it overrides OME metadata and is required without them.
+        unit: Unit of ``spacing``; um when it is not passed.
+        limit_bytes: Maximum size of the decoded array.
 
     Raises:
-        InputError: When it is no TIFF, not one grey stack, or the spacing is nowhere stated.
-        UnsafeFileError: When the pages together are larger than allowed.
+        InputError: When the file is not TIFF, is damaged, is not one grey stack, or neither states a spacing nor one is passed.
+        UnsafeFileError: When all pages together exceed the limit.
     """
     source = path.name
     try:
@@ -35,23 +36,24 @@ def read_tiff(path: Path, *, spacing: tuple[float, ...] | None = None, unit: Uni
             series = file.series[0]
             if len(file.series) > 1 or series.keyframe.samplesperpixel != 1:
                 raise InputError(
-                    f"{source}: one grey stack is read; this file has {len(file.series)} series, axes {series.axes}."
+                    f"{source}: a TIFF file must contain one grey stack. Got {len(file.series)} series, axes {series.axes}. "
+                    "Save one channel of one series."
                 )
             lengths = {axis: n for axis, n in zip(series.axes, series.shape, strict=True) if n > 1 or axis in "YX"}
             extra = [axis for axis in lengths if axis not in "YX"]
             if len(extra) > 1 or set(extra) & {"C", "S", "T"}:
-                raise InputError(f"{source}: one channel and one time point are read; the axes are {lengths}.")
+                raise InputError(f"{source}: a TIFF file must contain one channel and one time point. Got axes {lengths}.")
             check_budget(series.shape, series.dtype.itemsize, limit_bytes=limit_bytes, source=source)
             ome = file.ome_metadata
             array = series.asarray()
     except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
-        raise InputError(f"{source}: this is not a TIFF file that can be read ({error}).") from error
+        raise InputError(f"{source}: the file cannot be read as TIFF ({error}). It is damaged or has another format.") from error
     stack = array.reshape(-1, *array.shape[-2:])
-    if spacing is None and ome is not None and (found := _ome_spacing_um(ome)) is not None:
+    if spacing is None and ome is not None and (stated_um := _ome_spacing_um(ome)) is not None:
         if unit not in (None, "um"):
-            raise InputError(f"{source}: its OME metadata is in um; leave out --unit {unit}, or state --spacing too.")
-        return Volume(stack.transpose(2, 1, 0), affine_of_spacing(found), "um")
-    return Volume(stack.transpose(2, 1, 0), affine_of_spacing(check_spacing(spacing, source=source)), unit or "um")
+            raise InputError(f"{source}: its OME metadata state the spacing in um. Remove --unit {unit}, or pass --spacing too.")
+        return Volume(stack.transpose(2, 1, 0), affine_from_spacing(stated_um), "um")
+    return Volume(stack.transpose(2, 1, 0), affine_from_spacing(check_spacing(spacing, source=source)), unit or "um")
 
 
 def _ome_spacing_um(ome_xml: str) -> tuple[float, float, float] | None:
@@ -61,20 +63,25 @@ def _ome_spacing_um(ome_xml: str) -> tuple[float, float, float] | None:
         return None
     if pixels is None or any(f"PhysicalSize{axis}" not in pixels.attrib for axis in "XYZ"):
         return None
-    if any(pixels.attrib.get(f"PhysicalSize{axis}Unit", "µm") not in _UM_OF_OME for axis in "XYZ"):
-        return None  # "pixel" is what an uncalibrated export says
+    if any(pixels.attrib.get(f"PhysicalSize{axis}Unit", "µm") not in _UM_PER_OME_UNIT for axis in "XYZ"):
+        return None  # an uncalibrated export has the unit "pixel"
     x, y, z = (
-        float(pixels.attrib[f"PhysicalSize{axis}"]) * _UM_OF_OME[pixels.attrib.get(f"PhysicalSize{axis}Unit", "µm")]
+        float(pixels.attrib[f"PhysicalSize{axis}"]) * _UM_PER_OME_UNIT[pixels.attrib.get(f"PhysicalSize{axis}Unit", "µm")]
         for axis in "XYZ"
     )
     return x, y, z
 
 
 def write_tiff(volume: Volume, path: Path) -> None:
-    """Write an OME-TIFF with the voxel size in its metadata; booleans become uint8.
+    """Write a volume as OME-TIFF with the voxel size in its metadata.
+
+    Args:
+        volume: Volume to write; booleans are stored as uint8.
+        path: File to write.
 
     Raises:
-        GeometryError: When the axes are rotated or flipped, which TIFF cannot say.
+        GeometryError: When the axes are rotated or flipped, which TIFF cannot store.
+        OutputError: When the file cannot be written.
     """
     if not np.allclose(volume.affine[:3, :3], np.diag(volume.spacing), atol=1e-6 * min(volume.spacing)):
         raise GeometryError(

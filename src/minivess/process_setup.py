@@ -1,4 +1,4 @@
-"""Prepare a process before MONAI is imported: libraries found at once, and no warnings that a user cannot act on."""
+"""Prepare a process before MONAI is imported: resource limits, shared libraries, and filters for known warnings."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import resource
 import warnings
 from pathlib import Path
 
-#: Holoscan, which comes with the MAP extra and which MONAI imports where it is installed, asks for this much.
+#: Stack size that Holoscan requires; MONAI imports Holoscan where the MAP extra is installed.
 _STACK_BYTES = 32 * 2**20
 
 
 def prepare_process() -> None:
-    """Raise the stack limit that Holoscan asks for, preload the CUDA runtime it links, and hush known noise."""
+    """Raise the stack limit, load the CUDA runtime that Holoscan links, and filter known warnings of other packages."""
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     if soft != resource.RLIM_INFINITY and soft < _STACK_BYTES and (hard == resource.RLIM_INFINITY or hard >= _STACK_BYTES):
         resource.setrlimit(resource.RLIMIT_STACK, (_STACK_BYTES, hard))
     preload_cuda_runtime()
-    os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "OFF")  # a refusal is told once, by the application itself
+    os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "OFF")  # the application itself prints its errors, once
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     warnings.filterwarnings("ignore", category=UserWarning, module="monai")
-    # Their warnings quote what they found, names of patients among it, and no log is to hold that.
+    # These warnings quote DICOM values, patient names among them, which must not reach a log.
     warnings.filterwarnings("ignore", category=UserWarning, module="highdicom|pydicom")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     logging.getLogger("monai").setLevel(logging.ERROR)
 
 
 def preload_cuda_runtime() -> None:
-    """Load libcudart, which Holoscan links also on a machine without a GPU, from its Python package."""
+    """Load libcudart from its Python package; Holoscan links it also on a machine without a GPU."""
     spec = importlib.util.find_spec("nvidia")
     for root in (spec.submodule_search_locations or []) if spec else []:
         for library in sorted(Path(root).glob("cu13/lib/libcudart.so.13")):

@@ -5,6 +5,7 @@ import pytest
 
 from minivess.errors import GeometryError, InputError
 from minivess.volume import Volume
+from minivess.volume.volume import parse_unit, to_um
 
 
 def test_spacing_and_axes_follow_from_the_affine() -> None:
@@ -20,6 +21,15 @@ def test_um_and_mm_state_the_same_places() -> None:
     assert um.spacing == (500.0, 500.0, 2000.0)
     assert um.same_grid(volume)
     assert volume.spacing_um == um.spacing
+
+
+def test_to_um_and_parse_unit() -> None:
+    assert to_um((0.5, 2), "mm").tolist() == [500.0, 2000.0]
+    assert to_um(3, "um") == 3.0
+    assert [parse_unit(text) for text in ("mm", "um")] == ["mm", "um"]
+    for text in ("", "MM", "nm"):
+        with pytest.raises(InputError, match="Allowed: mm, um"):
+            parse_unit(text)
 
 
 @pytest.mark.row(21)

@@ -1,33 +1,65 @@
-"""The noun itself: an array on a grid in space."""
+"""A volume: a 3-D array with an affine and a unit; conversion between mm and um."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from minivess.errors import GeometryError, InputError
 from minivess.volume.checks import check_affine
 
 Unit = Literal["mm", "um"]
-UM_PER = {"um": 1.0, "mm": 1000.0}
+#: Micrometres per unit: the only conversion factor between um and mm.
+UM_PER_UNIT = {"um": 1.0, "mm": 1000.0}
+
+
+def parse_unit(text: str) -> Unit:
+    """Return the unit that a text names.
+
+    Raises:
+        InputError: When the text is neither ``mm`` nor ``um``.
+    """
+    if text not in get_args(Unit):
+        raise InputError(f"Unknown unit {text!r}. Allowed: mm, um.")
+    return cast(Unit, text)
+
+
+def to_um(lengths: ArrayLike, unit: Unit) -> NDArray[np.float64]:
+    """Return lengths in micrometres.
+
+    Args:
+        lengths: Lengths in ``unit``, of any shape.
+        unit: ``"mm"`` or ``"um"``.
+
+    Returns:
+        Array of the same shape, float64, in um.
+    """
+    return np.asarray(lengths, dtype=np.float64) * UM_PER_UNIT[unit]
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A 3-D image and where its voxels lie.
+    """A 3-D image with the position of its voxels in space.
 
     Attributes:
         array: Axes (x, y, z), any real or boolean dtype, native byte order.
-        affine: 4x4 float64, voxel index to RAS, in ``unit``.
-        unit: What 1.0 in the affine means: ``"mm"`` or ``"um"``.
+        affine: (4, 4) float64, voxel index to RAS, in ``unit``.
+        unit: Unit of the affine: ``"mm"`` or ``"um"``.
 
     Raises:
         InputError: When the array is not 3-D, empty or not numeric, or the unit is unknown.
         GeometryError: When the affine is not finite and invertible, or its spacing is out of range.
+
+    Example:
+        >>> volume = Volume(np.zeros((4, 3, 2), np.uint8), np.diag([0.5, 0.5, 2.0, 1.0]), "um")
+        >>> volume.shape, volume.spacing, volume.axis_codes
+        ((4, 3, 2), (0.5, 0.5, 2.0), 'RAS')
+        >>> volume.in_unit("mm").spacing
+        (0.0005, 0.0005, 0.002)
     """
 
     array: NDArray[Any]
@@ -35,18 +67,17 @@ class Volume:
     unit: Unit
 
     def __post_init__(self) -> None:
-        """Check what was given, and take it in native byte order."""
-        if self.unit not in get_args(Unit):
-            raise InputError(f"Unknown unit {self.unit!r}. Allowed: mm, um.")
+        """Check the arguments and convert the array to native byte order."""
+        parse_unit(self.unit)
         array = np.asarray(self.array)
         if array.ndim != 3 or 0 in array.shape:
             raise InputError(f"A volume has three axes (x, y, z), each of at least one voxel. Got shape {array.shape}.")
         if array.dtype.kind not in "buif":
-            raise InputError(f"A volume holds numbers. Got dtype {array.dtype}.")
+            raise InputError(f"The voxels must be real numbers or booleans. Got dtype {array.dtype}.")
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         affine = np.array(self.affine, dtype=np.float64)
-        check_affine(affine, um_per_unit=UM_PER[self.unit])
+        check_affine(affine, um_per_unit=UM_PER_UNIT[self.unit])
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "affine", affine)
 
@@ -65,32 +96,37 @@ class Volume:
     @property
     def spacing_um(self) -> tuple[float, float, float]:
         """Distance between voxel centres along x, y, z, in micrometres."""
-        x, y, z = (s * UM_PER[self.unit] for s in self.spacing)
+        x, y, z = to_um(self.spacing, self.unit).tolist()
         return x, y, z
 
     @property
     def axis_codes(self) -> str:
-        """Where the axes point, for example ``"RAS"``."""
+        """Anatomical direction of each axis, for example ``"RAS"``."""
         return "".join(nib.orientations.aff2axcodes(self.affine))
 
     def with_array(self, array: NDArray[Any]) -> Volume:
-        """Put another array of the same shape on this grid.
+        """Return a volume with another array of the same shape, on the same grid.
 
         Raises:
             GeometryError: When the shapes differ.
         """
         if array.shape != self.array.shape:
-            raise GeometryError(f"The grid has {self.shape} voxels, the array {array.shape}.")
+            raise GeometryError(f"The array must have the shape of the grid, {self.shape}. Got {array.shape}.")
         return replace(self, array=array)
 
     def in_unit(self, unit: Unit) -> Volume:
-        """State the same places in another unit."""
+        """Return the same volume with its affine in another unit."""
         affine = self.affine.copy()
-        affine[:3] *= UM_PER[self.unit] / UM_PER[unit]
+        affine[:3] *= UM_PER_UNIT[self.unit] / UM_PER_UNIT[unit]
         return replace(self, affine=affine, unit=unit)
 
     def same_grid(self, other: Volume, *, tolerance: float = 1e-3) -> bool:
-        """Tell whether two volumes have equal shape and place every voxel within ``tolerance`` of a voxel's size."""
+        """Return whether two volumes have the same shape and the same voxel positions.
+
+        Args:
+            other: Volume to compare with, in any unit.
+            tolerance: Largest allowed distance between corresponding voxels, as a fraction of the smallest voxel edge.
+        """
         if self.shape != other.shape:
             return False
         difference = self.affine - other.in_unit(self.unit).affine
@@ -98,6 +134,6 @@ class Volume:
         return bool(np.abs(difference @ corners).max() <= tolerance * min(self.spacing))
 
 
-def affine_of_spacing(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Make the affine of an axis-aligned volume that starts at the origin."""
+def affine_from_spacing(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Return the (4, 4) affine of an axis-aligned volume whose first voxel is at the origin."""
     return np.diag([*spacing, 1.0]).astype(np.float64)
