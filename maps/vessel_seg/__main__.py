@@ -1,11 +1,11 @@
-"""Entry of the application, as ``python -m maps.vessel_seg`` and as ``python maps/vessel_seg``."""
+"""Entry point of the application: ``python -m maps.vessel_seg`` or ``python maps/vessel_seg``."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # a MAP's application is a folder, not a package
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 

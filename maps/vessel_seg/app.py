@@ -1,4 +1,4 @@
-"""Vessel segmentation as a MONAI Deploy application: a DICOM series in, a DICOM SEG and a report out."""
+"""Vessel segmentation as a MONAI Deploy application: reads a DICOM series, writes a DICOM SEG and a report."""
 
 from __future__ import annotations
 
@@ -17,10 +17,19 @@ from operators import ResultWriter, SeriesReader, VesselSegmenter
 
 
 class VesselSegApp(Application):
-    """Read a series, segment it, write the result."""
+    """Read a series, segment it, write the results."""
 
     def __init__(self, *, input_path: Path, output_path: Path, model_path: Path) -> None:
-        """Take the three folders; the model is loaded here, before the graph starts."""
+        """Load the model, before the graph starts.
+
+        Args:
+            input_path: Folder of one DICOM series.
+            output_path: Existing folder for the results.
+            model_path: A bundle, or a folder that contains one.
+
+        Raises:
+            MinivessError: When the model cannot be loaded.
+        """
         super().__init__(argv=[sys.executable, __file__])  # the arguments are parsed below, not by Holoscan
         self.input_path = input_path
         self.output_path = output_path
@@ -28,7 +37,7 @@ class VesselSegApp(Application):
 
     def compose(self) -> None:
         """Connect the operators."""
-        once = CountCondition(self, 1, name="once")  # the reader has no input: it runs a single time
+        once = CountCondition(self, 1, name="once")  # the reader has no input, so it needs a condition to run only once
         reader = SeriesReader(self, once, folder=self.input_path, name="series_reader")
         segmenter = VesselSegmenter(self, segmenter=self.segmenter, name="vessel_segmenter")
         modality = self.segmenter.capabilities.modality
@@ -38,22 +47,22 @@ class VesselSegApp(Application):
 
 
 def find_bundle(model_path: Path) -> Path:
-    """Take a bundle, or the only bundle in a folder of models, as MAPs lay them out.
+    """Return the path of a bundle, or of the only bundle in a folder of models, which is the layout of MAPs.
 
     Raises:
-        InputError: When there is none, or more than one.
+        InputError: When the folder contains no bundle, or more than one.
     """
     if (model_path / "configs").is_dir():
         return model_path
     bundles = sorted(f.parent for f in model_path.glob("*/configs") if f.is_dir())
     if len(bundles) != 1:
         names = ", ".join(b.name for b in bundles) or "none"
-        raise InputError(f"The model folder {model_path} must hold one bundle. Got {names}. Name one with -m.")
+        raise InputError(f"The model folder {model_path} must contain one bundle. Got {names}. Name one with -m.")
     return bundles[0]
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """Read -i, -o and -m; what is not named comes from the MAP's environment variables."""
+    """Parse -i, -o and -m; the defaults are the environment variables of the MAP."""
     environment = RuntimeEnv()
     parser = argparse.ArgumentParser(
         prog="vessel_seg",
@@ -68,10 +77,16 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def segment_series(source: Path, target: Path, model: Path) -> None:
-    """Run the application into a temporary folder that becomes the output when everything is there.
+    """Run the application in a temporary folder, which becomes the output when all results are written.
+
+    Args:
+        source: Folder of one DICOM series.
+        target: New or empty folder for the results.
+        model: A bundle, or a folder that contains one.
 
     Raises:
         MinivessError: When input, output or model are refused.
+        RuntimeError: When the application ends without a result.
     """
     if source.resolve() == target.resolve():
         raise InputError(f"Input and output are the same folder: {source}. Name another for -o.")
@@ -82,10 +97,10 @@ def segment_series(source: Path, target: Path, model: Path) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run the application; all of the output appears or none of it.
+    """Run the application; it writes all results or none.
 
     Returns:
-        0 done, 1 refused with a reason, 3 internal fault.
+        Exit code: 0 done, 1 refused with a reason, 3 internal fault.
     """
     arguments = parse_arguments(argv)
     try:
@@ -96,7 +111,7 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         print(f"OutputError: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
         return 1
-    except Exception:  # noqa: BLE001 (the outermost shell: a fault becomes exit code 3)
+    except Exception:  # noqa: BLE001 (the outermost level: a fault becomes exit code 3)
         traceback.print_exc()
         return 3
     print(f"Done: {arguments.output}")

@@ -1,4 +1,4 @@
-"""The three steps of the application: receive, one library call, emit."""
+"""The three operators of the application. Each receives, makes one library call, and emits."""
 
 from __future__ import annotations
 
@@ -13,19 +13,35 @@ from minivess.models import Segmenter
 
 
 class SeriesReader(Operator):
-    """Read the one DICOM series of the input folder."""
+    """Read the DICOM series of the input folder."""
 
     def __init__(self, fragment: Fragment, *args: Any, folder: Path, **kwargs: Any) -> None:
-        """Take the input folder."""
+        """Store the input folder.
+
+        Args:
+            fragment: The application.
+            *args: Conditions of the operator.
+            folder: Folder of one DICOM series.
+            **kwargs: Passed on to the SDK.
+        """
         self.folder = folder
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
-        """Give a series."""
+        """Declare the output: the series."""
         spec.output("series")
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        """Read it."""
+        """Read the series and emit it.
+
+        Args:
+            op_input: Inputs of the operator; it has none.
+            op_output: Receives the series.
+            context: Not used.
+
+        Raises:
+            InputError: When the folder does not contain one regular series.
+        """
         op_output.emit(read_series(self.folder), "series")
 
 
@@ -33,36 +49,63 @@ class VesselSegmenter(Operator):
     """Segment the vessels of a series."""
 
     def __init__(self, fragment: Fragment, *args: Any, segmenter: Segmenter, **kwargs: Any) -> None:
-        """Take the model."""
+        """Store the model.
+
+        Args:
+            fragment: The application.
+            *args: Conditions of the operator.
+            segmenter: The loaded model.
+            **kwargs: Passed on to the SDK.
+        """
         self.segmenter = segmenter
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
-        """Take a series, give it with its prediction."""
+        """Declare the input, a series, and the output: the series with its prediction."""
         spec.input("series")
         spec.output("result")
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        """Predict."""
+        """Predict the series and emit it with its prediction.
+
+        Args:
+            op_input: Holds the series.
+            op_output: Receives series and prediction.
+            context: Not used.
+        """
         series = op_input.receive("series")
         op_output.emit((series, self.segmenter.predict(series.volume)), "result")
 
 
 class ResultWriter(Operator):
-    """Write the SEG and the report."""
+    """Write the DICOM SEG and the report."""
 
     def __init__(self, fragment: Fragment, *args: Any, folder: Path, modality: str, **kwargs: Any) -> None:
-        """Take the output folder and what the model was made for."""
+        """Store the settings.
+
+        Args:
+            fragment: The application.
+            *args: Conditions of the operator.
+            folder: Existing folder for the results.
+            modality: Modality that the model was trained for, for the report.
+            **kwargs: Passed on to the SDK.
+        """
         self.folder = folder
         self.modality = modality
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
-        """Take a series with its prediction."""
+        """Declare the input: a series with its prediction."""
         spec.input("result")
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        """Write both."""
+        """Write both files.
+
+        Args:
+            op_input: Holds series and prediction.
+            op_output: Outputs of the operator; it has none.
+            context: Not used.
+        """
         series, prediction = op_input.receive("result")
         seg = write_seg(prediction.mask, series, prediction.model, self.folder / "vessels.seg.dcm")
         write_report(self.folder / "result.json", series, prediction, seg=seg, modality=self.modality)

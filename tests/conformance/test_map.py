@@ -46,7 +46,7 @@ def test_a_series_becomes_a_seg_and_a_report(series: Path, bundle: Path, tmp_pat
     assert expected.array.any()
     assert np.array_equal(resample_like(seg, expected, order=0).array, expected.array)
     assert report["vessel_voxels"] == int(expected.array.sum())
-    assert any("judge the result yourself" in note for note in report["notes"])
+    assert any("check the result" in note for note in report["notes"])
     assert "Segmentation fault" not in done.stderr
 
 
@@ -84,7 +84,7 @@ def refused(series: Path, bundle: Path, out: Path, word: str) -> None:
 def test_refusals_end_with_1_and_leave_nothing(series: Path, bundle: Path, segresnet: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     refused(tmp_path / "nothing", bundle, out, "No such folder")
-    refused(series, segresnet / "docs", out, "must hold one bundle")
+    refused(series, segresnet / "docs", out, "must contain one bundle")
     refused(series, bundle, series, "same folder")
     edit(series, lambda i, d: setattr(d, "ImagePositionPatient", [0, 0, float(i * i)]))
     refused(series, bundle, out, "not uniform")

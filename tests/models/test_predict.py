@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.special import entr
 
 from minivess.errors import InputError, WeightsError
-from minivess.models import MODALITIES, BundleSegmenter, binary_entropy, load_bundle, read_notes, weights_path
+from minivess.models import MODALITIES, BundleSegmenter, binary_entropy, load_bundle, read_metadata, weights_path
 from minivess.models.normalise import fit_scaling
+from minivess.models.segmenter import check_roi
 from minivess.models.sliding import sliding_probability
-from minivess.volume import Volume, read_volume
+from minivess.volume import Box, Volume, read_volume
 
 
 def stack(shape: tuple[int, int, int] = (64, 56, 7), dtype: str = "uint16") -> Volume:
@@ -66,8 +68,12 @@ def test_a_box_is_predicted_alone_and_swapped_ends_are_sorted(segmenter: BundleS
     assert not inside[40:].any()
     assert not inside[:, 32:].any()
     for roi in ((0, 65, 0, 8, 0, 7), (5, 5, 0, 8, 0, 7), (-1, 5, 0, 8, 0, 7)):
-        with pytest.raises(InputError, match="roi"):
+        with pytest.raises(InputError, match=r"roi .* not inside the volume"):
             segmenter.predict(volume, roi=roi)
+    for roi in ((0, 5, 0, 8), (0, 5, 0, 8, 0, "z")):
+        with pytest.raises(InputError, match="six integers"):
+            segmenter.predict(volume, roi=roi)
+    assert check_roi([40, 8, 0, 32, 0, 7], volume.shape) == Box(8, 40, 0, 32, 0, 7)
 
 
 def test_prompts_are_refused_by_a_model_that_takes_none(segmenter: BundleSegmenter) -> None:
@@ -130,10 +136,19 @@ def test_an_unknown_modality_is_refused() -> None:
         fit_scaling(np.zeros((2, 2, 2)), "x-ray")
 
 
-def test_entropy_by_hand() -> None:
+def test_binary_entropy__by_hand() -> None:
     p = np.array([[[0.0, 0.5, 1.0, 0.9]]], np.float32)
     expected = [0, np.log(2), 0, -(0.9 * np.log(0.9) + 0.1 * np.log(0.1))]
     assert binary_entropy(p)[0, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_binary_entropy__is_that_of_scipy() -> None:
+    p = np.random.default_rng(0).beta(0.3, 1.5, (40, 30, 20)).astype(np.float32)
+    p[0, 0, :2] = 0, 1
+    entropy = binary_entropy(p)
+    assert entropy.dtype == np.float32
+    np.testing.assert_allclose(entropy, entr(p) + entr(1 - p), atol=2e-7)
+    assert np.isfinite(binary_entropy(np.full((1, 1), np.nextafter(np.float32(1), np.float32(2))))).all()  # rounding of a mean
 
 
 def test_an_unknown_device_is_refused(bundle: Path) -> None:
@@ -185,8 +200,8 @@ def test_weights_with_nan_are_refused(bundle: Path, tmp_path: Path) -> None:
         load_bundle(copy)
 
 
-def test_notes_travel_with_the_weights(bundle: Path) -> None:
-    assert read_notes(weights_path(bundle)) == {"made_by": "conftest"}
+def test_read_metadata__is_what_was_saved_with_the_weights(bundle: Path) -> None:
+    assert read_metadata(weights_path(bundle)) == {"made_by": "conftest"}
 
 
 def test_real_angiograms_go_through(shared_data: Path, segmenter: BundleSegmenter) -> None:

@@ -17,9 +17,9 @@ from monai.data import MetaTensor
 
 from minivess.errors import BundleError, InputError
 from minivess.metrics import dsc
-from minivess.models import load_bundle, read_notes, weights_path
+from minivess.models import load_bundle, read_metadata, weights_path
 from minivess.synth import make_sample
-from minivess.train import Case, copy_bundle, presets, publish, read_dataset, train_bundle
+from minivess.train import TrainingCase, copy_bundle, presets, publish, read_dataset, train_bundle
 from minivess.train.dataset import UNREVIEWED
 from minivess.train.loss import VesselLoss
 from minivess.train.transforms import LeaveOutUnreviewedd, LoadPaird, VesselCentresd, VesselPatchesd
@@ -41,7 +41,7 @@ def test_a_training_gives_weights_that_predict(segresnet: Path, dataset: Path, t
     )
     assert result.held_out
     publish(result.weights, bundle)
-    notes = read_notes(weights_path(bundle))
+    notes = read_metadata(weights_path(bundle))
     assert notes["who"] == "test"
     case = sections["validation"][0]
     mask = load_bundle(bundle, device="cpu").predict(read_volume(case.image)).mask
@@ -222,7 +222,9 @@ def test_patches_and_scores_of_a_partly_reviewed_stack_keep_to_what_was_reviewed
     wrong = sample.mask.with_array(np.where(reviewed, sample.mask.array, 1 - sample.mask.array).astype(np.uint8))
     for name, volume in (("image", sample.image), ("label", wrong), ("reviewed", wrong.with_array(reviewed))):
         write_volume(volume, tmp_path / f"{name}.nii.gz")
-    case = Case(*(tmp_path / f"{n}.nii.gz" for n in ("image", "label")), "s", unit="um", reviewed=tmp_path / "reviewed.nii.gz")
+    case = TrainingCase(
+        *(tmp_path / f"{n}.nii.gz" for n in ("image", "label")), "s", unit="um", reviewed=tmp_path / "reviewed.nii.gz"
+    )
     item = LoadPaird()(case.to_item())
     known = item["label"][0].numpy() >= 0
     np.testing.assert_array_equal(known, reviewed > 0)

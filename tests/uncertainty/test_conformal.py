@@ -86,22 +86,22 @@ def test_what_cannot_be_calibrated_is_said() -> None:
     with pytest.raises(InputError, match="Leave it out"):
         voxel_curve(np.zeros((3, 3, 3), np.float32), np.zeros((3, 3, 3), bool), "a")
     nothing = [Curve(str(i), np.ones(LEVELS.size)) for i in range(30)]
-    with pytest.raises(InputError, match="Retrain it first"):
+    with pytest.raises(InputError, match="Retrain the model first"):
         control_risk(nothing, 0.1, upper=0.5)
     with pytest.raises(InputError, match="between 0 and 1"):
         control_risk(nothing, 1.0, upper=0.5)
 
 
-def test_zones_and_their_sentence() -> None:
+def test_zones__classify_and_statement() -> None:
     probabilities, masks = volumes(30, 0)
     curves = [voxel_curve(p, m, str(i)) for i, (p, m) in enumerate(zip(probabilities, masks, strict=True))]
     zones = control_risk(curves, 0.1, upper=0.6)
-    cut = zones.of(probabilities[0])
-    assert set(np.unique(cut)) == {0, 1, 2}
-    assert ((cut == 2) == (probabilities[0] >= 0.6)).all()
-    assert ((cut == 0) == ((probabilities[0] <= zones.lower) & (probabilities[0] < 0.6))).all()
-    assert "30 subjects" in zones.sentence()
-    assert "a single one may lose more" in zones.sentence()
+    classes = zones.classify(probabilities[0])
+    assert set(np.unique(classes)) == {0, 1, 2}
+    assert ((classes == 2) == (probabilities[0] >= 0.6)).all()
+    assert ((classes == 0) == ((probabilities[0] <= zones.lower) & (probabilities[0] < 0.6))).all()
+    assert "30 subjects" in zones.statement()
+    assert "a single one may lose more" in zones.statement()
 
 
 def test_lengths_are_those_of_the_line() -> None:

@@ -1,5 +1,17 @@
-"""How good is a model really: the sealed test set, which no model may learn from."""
+"""How good is a model really: splits by subject, the sealed test set, and the promotion gate."""
 
+from minivess.evaluate.promotion import Promotion, ReviewedCase, mean_dice, promote_if_not_worse
 from minivess.evaluate.sealed import SealedTestSet, fingerprint
+from minivess.evaluate.splits import SubjectHistory, split_by_subject, subjects_metadata
 
-__all__ = ["SealedTestSet", "fingerprint"]
+__all__ = [
+    "Promotion",
+    "ReviewedCase",
+    "SealedTestSet",
+    "SubjectHistory",
+    "fingerprint",
+    "mean_dice",
+    "promote_if_not_worse",
+    "split_by_subject",
+    "subjects_metadata",
+]

@@ -1,4 +1,4 @@
-"""The sealed test set: what a model is reported on, it has never learned from, under whatever name."""
+"""The sealed test set: cases for reporting only, recognised by content, so that no model is trained on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from minivess.errors import InputError, LockoutError
 from minivess.models.transforms import load_item
-from minivess.paths import sha256_of, write_json
+from minivess.paths import file_sha256, write_json
 from minivess.store import AuditChain
 from minivess.volume import Volume
 
@@ -21,14 +21,17 @@ _FILE = "sealed.json"
 
 
 class SealedTestSet:
-    """The fingerprints and subjects of cases that are only reported on, with an audit chain of their own."""
+    """The fingerprints and subjects of the cases of a test set, with their own audit chain."""
 
     def __init__(self, folder: Path) -> None:
         """Open a sealed test set.
 
+        Args:
+            folder: The folder that :meth:`seal` wrote.
+
         Raises:
-            InputError: When there is none in the folder.
-            LockoutError: When it is not as it was sealed.
+            InputError: When the folder contains no sealed test set.
+            LockoutError: When it was modified after it was sealed.
         """
         self.folder = Path(folder)
         file = self.folder / _FILE
@@ -36,23 +39,24 @@ class SealedTestSet:
             raise InputError(f"There is no sealed test set in {folder}. Seal one: minivess testset seal DATASET")
         self.chain = AuditChain(self.folder / "audit")
         sealed = [e for e in self.chain.entries() if e["action"] == "testset.seal"]
-        if not self.chain.verify().ok or not sealed or sealed[-1]["details"]["sha256"] != sha256_of(file):
-            raise LockoutError(f"The test set in {folder} is not as it was sealed. See: minivess testset verify {folder}")
+        if not self.chain.verify().ok or not sealed or sealed[-1]["details"]["sha256"] != file_sha256(file):
+            raise LockoutError(f"The test set in {folder} is not as it was sealed. For details: minivess testset verify {folder}")
         content = json.loads(file.read_text())
         self.subjects: frozenset[str] = frozenset(content["subjects"])
         self.fingerprints: frozenset[str] = frozenset(content["fingerprints"])
 
     @staticmethod
     def seal(folder: Path, items: Iterable[Mapping[str, Any]], *, actor: str) -> SealedTestSet:
-        """Seal cases: their contents and subjects are written down, signed, and refused from now on.
+        """Seal cases: write and sign their fingerprints and subjects, which training refuses from then on.
 
         Args:
-            folder: Where; a test set that is sealed there already can only grow.
-            items: Rows with ``image``, ``subject``, and ``spacing`` and ``unit`` where the files do not state them.
-            actor: Who does it.
+            folder: Folder of the test set; cases are added to an existing one.
+            items: Rows with ``image``, ``subject``, and ``spacing`` and ``unit`` if the files do not state them.
+            actor: User who seals, for the audit chain.
 
         Raises:
-            InputError: When there is no case, or one cannot be read.
+            InputError: When there is no case, or an image cannot be read.
+            LockoutError: When the existing test set was modified.
         """
         rows = [(str(item["subject"]), fingerprint(load_item(item, "image"))) for item in items]
         if not rows:
@@ -62,45 +66,48 @@ class SealedTestSet:
         fingerprints = {content for _, content in rows} | (before.fingerprints if before else set())
         chain = AuditChain(Path(folder) / "audit")
         write_json(Path(folder) / _FILE, {"subjects": sorted(subjects), "fingerprints": sorted(fingerprints)})
-        chain.append("testset.seal", actor=actor, details={"sha256": sha256_of(Path(folder) / _FILE), "cases": len(fingerprints)})
+        chain.append(
+            "testset.seal", actor=actor, details={"sha256": file_sha256(Path(folder) / _FILE), "cases": len(fingerprints)}
+        )
         chain.checkpoint()
         return SealedTestSet(folder)
 
     def refuse(self, items: Iterable[Mapping[str, Any]], *, purpose: str, actor: str) -> None:
-        """Let nothing pass that belongs to the test set; an attempt is entered in the audit chain.
+        """Refuse cases that belong to the test set; a refusal is written to the audit chain.
 
         Args:
             items: Rows as in :meth:`seal`.
-            purpose: What they are wanted for, for example ``training``.
-            actor: Who wants them.
+            purpose: Intended use, for example ``training``.
+            actor: User who requested it, for the audit chain.
 
         Raises:
             LockoutError: When one is a case of the test set, whatever its name, format, orientation or compression, or
                 another case of one of its subjects.
+            InputError: When an image cannot be read.
         """
-        caught = []
+        refused = []
         for item in items:
             if str(item["subject"]) in self.subjects:
-                caught.append((str(item["image"]), "its subject is in the test set"))
+                refused.append((str(item["image"]), "its subject is in the test set"))
             elif fingerprint(load_item(item, "image")) in self.fingerprints:
-                caught.append((str(item["image"]), "its voxels are those of a test case"))
-        if caught:
-            self.chain.append("testset.refuse", actor=actor, details={"purpose": purpose, "cases": len(caught)})
-            said = "; ".join(f"{Path(image).name}: {why}" for image, why in caught[:5])
+                refused.append((str(item["image"]), "its voxels are those of a test case"))
+        if refused:
+            self.chain.append("testset.refuse", actor=actor, details={"purpose": purpose, "cases": len(refused)})
+            reasons = "; ".join(f"{Path(image).name}: {why}" for image, why in refused[:5])
             raise LockoutError(
-                f"{len(caught)} cases for {purpose} belong to the sealed test set in {self.folder}. {said}. "
-                "Take them out; a score on what was learned from says nothing."
+                f"{len(refused)} cases for {purpose} belong to the sealed test set in {self.folder}. {reasons}. "
+                "Remove them: a score on training data is not a test."
             )
 
 
 def fingerprint(volume: Volume) -> str:
-    """Hash which values a volume holds, and how often each.
+    """Compute a hash of the shape and the histogram of a volume.
 
-    It is the same in every format, data type, orientation and compression that keeps the values; a crop or a rescaled copy
-    has another.
+    It does not depend on format, data type, orientation and compression while the values stay; a crop or a rescaled copy has
+    another hash.
 
     Args:
-        volume: Any volume; its affine does not count.
+        volume: Any volume; its affine is not used.
 
     Returns:
         SHA-256 in hexadecimal digits.

@@ -1,10 +1,11 @@
-"""Which segmenters are there, and how does one predict; bundles are loaded here, statically checked, with safe weights."""
+"""Load MONAI bundles, checked as text and with safe weights, and predict with them."""
 
 from minivess.models.bundle import BundleSegmenter, load_bundle, pick_device, weights_path
 from minivess.models.bundle_check import check_bundle, check_overrides
+from minivess.models.entropy import binary_entropy
 from minivess.models.normalise import MODALITIES
-from minivess.models.segmenter import Capabilities, ModelRef, Prediction, Progress, Roi, Segmenter, binary_entropy
-from minivess.models.weights import load_weights, read_notes, save_weights
+from minivess.models.segmenter import Capabilities, ModelRef, Prediction, Progress, Segmenter
+from minivess.models.weights import load_weights, read_metadata, save_weights
 
 __all__ = [
     "MODALITIES",
@@ -13,7 +14,6 @@ __all__ = [
     "ModelRef",
     "Prediction",
     "Progress",
-    "Roi",
     "Segmenter",
     "binary_entropy",
     "check_bundle",
@@ -21,7 +21,7 @@ __all__ = [
     "load_bundle",
     "load_weights",
     "pick_device",
-    "read_notes",
+    "read_metadata",
     "save_weights",
     "weights_path",
 ]

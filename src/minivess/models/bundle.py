@@ -1,8 +1,8 @@
-"""Open a MONAI bundle as a Segmenter: check it as text, build its network, fill it with safe weights."""
+"""Load a MONAI bundle as a Segmenter: check it as text, build its network, load safe weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,29 +14,27 @@ from monai.inferers import SlidingWindowInferer
 
 from minivess.errors import BundleError, InputError, WeightsError
 from minivess.models.bundle_check import check_bundle, read_config
-from minivess.models.decision import choose_threshold
+from minivess.models.entropy import binary_entropy
 from minivess.models.normalise import fit_scaling
-from minivess.models.segmenter import (
-    Capabilities,
-    ModelRef,
-    Prediction,
-    Progress,
-    Prompt,
-    Roi,
-    binary_entropy,
-    check_roi,
-)
+from minivess.models.segmenter import Capabilities, ModelRef, Prediction, Progress, PromptKind, check_roi
 from minivess.models.sliding import sliding_probability
+from minivess.models.threshold import check_threshold, choose_threshold
 from minivess.models.weights import FILE_NAME, load_weights
-from minivess.paths import sha256_of
-from minivess.volume import Volume
+from minivess.paths import file_sha256
+from minivess.volume import Box, Volume
+
+#: The classes of every bundle that :func:`minivess.models.check_bundle` accepts.
+LABELS = ("vessel",)
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """Choose where to compute: the named device, or the GPU where there is one, else the CPU.
+    """Return the named device; without a name the GPU if there is one, otherwise the CPU.
+
+    Args:
+        name: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, an empty string or None for the default.
 
     Raises:
-        InputError: When the named device does not exist here.
+        InputError: When this machine does not have the named device.
     """
     if name in (None, "", "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -44,12 +42,12 @@ def pick_device(name: str | None = None) -> torch.device:
     if name == "cuda" and len(allowed) > 1:
         return torch.device("cuda")
     if name not in allowed:
-        raise InputError(f"There is no device {name!r} here. Allowed: auto, {', '.join(allowed)}.")
+        raise InputError(f"There is no device {name!r} on this machine. Allowed: auto, {', '.join(allowed)}.")
     return torch.device(str(name))
 
 
 def weights_path(root: Path) -> Path:
-    """Say where a bundle keeps its weights."""
+    """Return the path of a bundle's weights file, which may not exist yet."""
     return Path(root) / "models" / FILE_NAME
 
 
@@ -66,35 +64,50 @@ class BundleSegmenter:
         threshold: float | str,
         device: torch.device,
     ) -> None:
-        """Take over what :func:`load_bundle` has built."""
+        """Store a network and its settings; :func:`load_bundle` builds them from a bundle.
+
+        Args:
+            network: Takes (batch, 1, x, y, z) normalised images, returns logits of vessel of the same shape.
+            inferer: Window size, overlap and blending.
+            capabilities: Accepted prompts, classes and modality.
+            model: The model that predictions name.
+            threshold: A number in (0, 1), or ``"expected_dice"``.
+            device: Where to compute; the network is moved there.
+
+        Raises:
+            BundleError: When the threshold is neither.
+        """
         self._network = network.to(device).eval()
         self._inferer = inferer
         self._capabilities = capabilities
         self._model = model
+        check_threshold(threshold)  # now, not after the first prediction
         self._threshold = threshold
-        choose_threshold(np.zeros((1, 1, 1), np.float32), threshold)  # a rule that is none is said now, not after the prediction
         self._device = device
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it takes."""
+        """The prompts that it accepts, its classes and its modality."""
         return self._capabilities
 
     @property
     def model(self) -> ModelRef:
-        """What it is."""
+        """The model that its predictions name."""
         return self._model
 
     @contextmanager
-    def dropping_out(self, seed: int) -> Iterator[None]:
-        """Leave the network's dropout on inside the context, so that each prediction is another answer (MC dropout).
+    def dropout_enabled(self, seed: int) -> Iterator[None]:
+        """Enable the network's dropout inside the context, so that predictions differ (Monte Carlo dropout).
+
+        Args:
+            seed: Seed of the dropout masks; torch's own random state is restored afterwards.
 
         Raises:
             InputError: When the network has no dropout.
         """
         layers = [m for m in self._network.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0]
         if not layers:
-            raise InputError(f"The network of {self._model.bundle} has no dropout. Ask it about mirrored views, or ask several.")
+            raise InputError(f"The network of {self._model.bundle} has no dropout. Use mirrored views or several models instead.")
         try:
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
@@ -108,30 +121,41 @@ class BundleSegmenter:
     def predict(
         self,
         volume: Volume,
-        prompts: Mapping[Prompt, Any] | None = None,
-        roi: Roi | None = None,
+        prompts: Mapping[PromptKind, Any] | None = None,
+        roi: Sequence[int] | None = None,
         progress: Progress | None = None,
     ) -> Prediction:
-        """Segment a volume, or only a box of it; see :class:`minivess.models.segmenter.Segmenter`."""
+        """Segment a volume, or only a box of it.
+
+        Args:
+            volume: The image, in its own unit and orientation.
+            prompts: Only kinds that :attr:`capabilities` names.
+            roi: Box in voxels, end excluded: x0 x1 y0 y1 z0 z1. Outside it, probability and uncertainty are 0.
+            progress: Called with the finished share of the work, in [0, 1].
+
+        Raises:
+            InputError: When a prompt is not accepted, or the box is empty or outside the volume.
+            BundleError: When the network does not have one input and one output channel, whatever its metadata state.
+        """
         unknown = set(prompts or {}) - self._capabilities.prompts
         if unknown:
-            raise InputError(f"{self._model.bundle} segments by itself and takes no prompts. Got {', '.join(sorted(unknown))}.")
-        box = check_roi(roi, volume.shape) if roi is not None else (slice(0, None),) * 3
+            raise InputError(f"{self._model.bundle} takes no prompts. Got {', '.join(sorted(unknown))}. Leave them out.")
+        box = Box.from_corners((0, 0, 0), volume.shape) if roi is None else check_roi(roi, volume.shape)
         scaling = fit_scaling(volume.array, self._capabilities.modality)
         inside = sliding_probability(
             self._network,
-            volume.array[box],
+            volume.array[box.slices],
             scaling,
             self._inferer,
             device=self._device,
-            at=(box[0].start, box[1].start, box[2].start),
+            at=box.low,
             progress=progress,
         )
         if roi is None:
             probability = inside
         else:
             probability = np.zeros(volume.shape, np.float32)
-            probability[box] = inside
+            probability[box.slices] = inside
         return Prediction(
             probability=volume.with_array(probability),
             uncertainty=volume.with_array(binary_entropy(probability)),
@@ -141,17 +165,17 @@ class BundleSegmenter:
 
 
 def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | None = None) -> BundleSegmenter:
-    """Open a bundle for prediction.
+    """Load a bundle for prediction.
 
     Args:
         root: The bundle's folder, with ``configs/inference.yaml`` and ``configs/metadata.json``.
-        weights: A safetensors file; ``models/model.safetensors`` in the bundle where not stated.
-        device: ``cpu``, ``cuda``, ``cuda:N``; the GPU where there is one when not stated.
+        weights: A safetensors file; default: ``models/model.safetensors`` in the bundle.
+        device: ``cpu``, ``cuda``, ``cuda:N``; default: the GPU if there is one.
 
     Raises:
-        BundleError: When the bundle is incomplete or its configuration asks for more than is allowed.
-        WeightsError: When the weights are missing, damaged or made for another network. Never random weights.
-        InputError: When there is no such device.
+        BundleError: When :func:`minivess.models.check_bundle` refuses the bundle, or its network cannot be built.
+        WeightsError: When the weights are missing, damaged or made for another network. Random weights are never used.
+        InputError: When this machine does not have the device.
     """
     root = Path(root)
     check_bundle(root)
@@ -160,32 +184,23 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
     parser.read_config(str(root / "configs" / "inference.yaml"))
     parser["bundle_root"] = str(root)
     file = Path(weights) if weights is not None else weights_path(root)
-    network = _built(parser, "network_def")
-    sha256 = sha256_of(file) if file.is_file() else ""
+    network = _build(parser, "network_def")
+    sha256 = file_sha256(file) if file.is_file() else ""
     load_weights(network, file)
-    if sha256_of(file) != sha256:
+    if file_sha256(file) != sha256:
         raise WeightsError(f"{file.name} was replaced while it was read. Try again.")
     return BundleSegmenter(
         network,
-        _built(parser, "inferer"),
-        capabilities=Capabilities(frozenset(), _labels(metadata, root), str(_built(parser, "modality"))),
+        _build(parser, "inferer"),
+        capabilities=Capabilities(frozenset(), LABELS, str(_build(parser, "modality"))),
         model=ModelRef(str(metadata["name"]), str(metadata["version"]), sha256),
-        threshold=_built(parser, "threshold"),
+        threshold=_build(parser, "threshold"),
         device=pick_device(device),
     )
 
 
-def _built(parser: ConfigParser, key: str) -> Any:
+def _build(parser: ConfigParser, key: str) -> Any:
     try:
         return parser.get_parsed_content(key)
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise BundleError(f"configs/inference.yaml: {key} cannot be built: {error}") from error
-
-
-def _labels(metadata: dict[str, Any], root: Path) -> tuple[str, ...]:
-    try:
-        channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-    except (KeyError, TypeError) as error:
-        raise BundleError(f"{root.name}: metadata.json lacks network_data_format.outputs.pred.channel_def.") from error
-    names = [str(name) for _, name in sorted(channels.items(), key=lambda item: int(item[0]))]
-    return tuple(name for name in names if name.lower() != "background")

@@ -1,7 +1,7 @@
-"""Is a bundle only data? Read its configuration as text, before MONAI resolves anything.
+"""Check that a bundle is only data, and that prediction does what it states, before MONAI evaluates anything.
 
 A MONAI configuration is a program: strings that begin with ``$`` are evaluated, ``_target_`` names anything importable.
-Here only a small grammar passes: references, attributes, constants and a few calls; and targets from a list of packages.
+Only a small grammar is allowed: references, attributes, constants and a few calls; and targets from a list of packages.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from minivess.errors import BundleError
+from minivess.models.pipeline_check import check_channels, check_pipeline
 
 ALLOWED_TARGETS = (
     "minivess.models.",
@@ -35,7 +36,7 @@ ALLOWED_TARGETS = (
     "torch.optim.",
     "torch.utils.data.",
 )
-#: Within the packages above, what would run code or open files that nothing has checked.
+#: Classes of the packages above that would run code or open files without a check.
 REFUSED_TARGETS = frozenset(
     {"Lambda", "Lambdad", "LambdaD", "LambdaDict", "PickleReader", "NumpyReader", "LoadImage", "LoadImaged"}
 )
@@ -43,7 +44,7 @@ ALLOWED_METHODS = frozenset({"to", "parameters", "state_dict", "eval", "train", 
 ALLOWED_FUNCTIONS = frozenset({"len", "int", "float", "str", "min", "max", "list", "tuple", "dict", "sum", "range"})
 ALLOWED_RUNS = re.compile(r"^\$@[\w#:]+\.run\(\)$")
 REQUIRED_METADATA = ("version", "changelog", "monai_version", "pytorch_version", "numpy_version", "name", "network_data_format")
-REQUIRED_INFERENCE = ("bundle_root", "network_def", "preprocessing", "inferer", "postprocessing")
+REQUIRED_INFERENCE = ("bundle_root", "modality", "threshold", "network_def", "preprocessing", "inferer", "postprocessing")
 
 _REFERENCE = re.compile(r"@[A-Za-z_][\w]*(?:(?:::|#)[\w]+)*")
 _ALLOWED_NODES = (
@@ -63,7 +64,8 @@ def check_bundle(root: Path) -> list[str]:
         Names of the files that were checked.
 
     Raises:
-        BundleError: When a file or key is missing, or a configuration asks for more than is allowed; it lists all findings.
+        BundleError: When a file or key is missing, a configuration contains more than is allowed, or it states a modality, a
+            threshold, a pipeline or channels that prediction does not support. The message lists all findings.
     """
     if not (root / "configs").is_dir():
         raise BundleError(f"{root} is no bundle: it has no folder configs/. Name a folder such as bundles/segresnet.")
@@ -73,9 +75,13 @@ def check_bundle(root: Path) -> list[str]:
     ]
     files = sorted(f for f in (root / "configs").iterdir() if f.suffix in (".json", ".yaml", ".yml"))
     contents = {f.name: read_config(f) for f in files}
-    findings += _missing(contents.get("metadata.json"), "configs/metadata.json", REQUIRED_METADATA)
-    inference = contents.get("inference.yaml")
+    metadata, inference = contents.get("metadata.json"), contents.get("inference.yaml")
+    findings += _missing(metadata, "configs/metadata.json", REQUIRED_METADATA)
     findings += _missing(inference, "configs/inference.yaml", REQUIRED_INFERENCE)
+    if isinstance(metadata, dict):
+        findings += [f"configs/metadata.json: {finding}" for finding in check_channels(metadata)]
+    if isinstance(inference, dict):
+        findings += [f"configs/inference.yaml: {finding}" for finding in check_pipeline(inference)]
     for name, content in contents.items():
         if name != "metadata.json":
             findings += [f"configs/{name}: {finding}" for finding in check_config(content)]
@@ -98,12 +104,15 @@ def read_config(path: Path) -> Any:
 
 
 def check_config(content: Any) -> list[str]:
-    """List what a configuration asks for beyond the allowed grammar, each finding with its path; empty when nothing."""
+    """List what a configuration contains beyond the allowed grammar, each finding with its path; empty when nothing."""
     return [f"{path}: {finding}" for path, key, value in _leaves(content, "", "") for finding in _check_leaf(key, value)]
 
 
 def check_overrides(overrides: dict[str, Any]) -> None:
-    """Refuse values from outside (a request, a command line) that MONAI would evaluate.
+    """Refuse values from a request or a command line that MONAI would evaluate.
+
+    Args:
+        overrides: Keys of a configuration, and their new values.
 
     Raises:
         BundleError: When a string, at any depth, begins with ``$``, ``@`` or ``%``.
@@ -147,19 +156,19 @@ def _check_leaf(key: str, value: Any) -> Iterator[str]:
 
 
 def _is_allowed_target(target: str) -> bool:
-    """Tell whether a target is a class or function that an allowed package itself defines.
+    """Return whether a target is a class or function that is defined in an allowed package.
 
     MONAI finds targets by walking attributes, so ``monai.data.utils.os.system`` would reach anything that a module has
-    imported. Here the name before the last dot must be a module, and what it holds must be defined in an allowed package.
+    imported. Here the name before the last dot must be a module, and the class must be defined in an allowed package.
     """
     module, _, name = target.rpartition(".")
     if not target.startswith(ALLOWED_TARGETS) or name in REFUSED_TARGETS or "._" in target:
         return False
     try:
-        found = getattr(importlib.import_module(module), name)
+        defined = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         return False
-    return callable(found) and f"{getattr(found, '__module__', '')}.".startswith(ALLOWED_TARGETS)
+    return callable(defined) and f"{getattr(defined, '__module__', '')}.".startswith(ALLOWED_TARGETS)
 
 
 def _check_expression(text: str) -> Iterator[str]:
@@ -182,7 +191,7 @@ def _check_expression(text: str) -> Iterator[str]:
             allowed = ", ".join(sorted(ALLOWED_FUNCTIONS))
             yield f"the expression {text!r} names {node.id!r}; allowed: references (@...) and {allowed}"
         elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
-            yield f"the expression {text!r} reaches for the private attribute {node.attr!r}"
+            yield f"the expression {text!r} uses the private attribute {node.attr!r}"
         elif isinstance(node, ast.Call) and not _is_allowed_call(node.func):
             yield f"the expression {text!r} calls {ast.unparse(node.func)}; allowed methods: {', '.join(sorted(ALLOWED_METHODS))}"
 

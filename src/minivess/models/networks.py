@@ -1,4 +1,4 @@
-"""Networks of our own: what MONAI's do not do by themselves."""
+"""Networks that MONAI does not have."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 class ContrastResidual(torch.nn.Module):
     """A network that corrects a threshold on local contrast: ``slope * (x - threshold) + network(x)``.
 
-    One threshold on local contrast is a strong segmenter by itself. A network that starts from it needs few steps, and where
-    its training animals taught it nothing it falls back on contrast rather than on chance.
+    One threshold on local contrast is a strong segmenter. A network that starts from it needs few steps, and where its
+    training data have no similar vessels it falls back on contrast rather than on chance.
     """
 
     def __init__(self, network: torch.nn.Module, slope: float = 4.0, threshold: float = 1.0) -> None:
-        """Take a network of one input and one output channel, whose last convolution is set to zero.
+        """Wrap a network, and set its last convolution to zero.
 
         Args:
             network: (batch, 1, x, y, z) to (batch, 1, x, y, z).
@@ -30,7 +30,14 @@ class ContrastResidual(torch.nn.Module):
             torch.nn.init.zeros_(last.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Give logits of (batch, 1, x, y, z) contrast."""
+        """Return the logits of vessel.
+
+        Args:
+            x: (batch, 1, x, y, z) float, local contrast.
+
+        Returns:
+            (batch, 1, x, y, z), of the dtype of the input.
+        """
         prior = self.slope * (x[:, :1] - self.threshold)
         corrected: torch.Tensor = prior + self.network(x)
         return corrected

@@ -1,4 +1,4 @@
-"""Scale intensities so that one network sees stacks of any microscope or scanner alike."""
+"""Normalise intensities so that one network can be used for images of different microscopes and scanners."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from minivess.errors import InputError
 
-#: Percentiles of large volumes are taken from about this many voxels, on a regular grid: the same ones each time.
+#: Percentiles of large volumes are computed from about this many voxels, on a regular grid: the same ones each time.
 _SAMPLED_VOXELS = 4_000_000
 
 
@@ -21,8 +21,8 @@ class Percentiles:
 
     Attributes:
         low: Percentile that maps to 0.
-        high: Percentile that maps to 1; brighter voxels are kept up to 1.5.
-        ignore_zero: Leave exact zeros out, for volumes whose background was set to zero.
+        high: Percentile that maps to 1; brighter voxels are clipped at 1.5.
+        ignore_zero: Exclude exact zeros, for volumes whose background was set to zero.
     """
 
     low: float
@@ -34,15 +34,15 @@ class Percentiles:
 class LocalContrast:
     """Logarithm of the intensity over the local background, for microscopy, where brightness differs by decades.
 
-    The background is a low percentile of each slice's neighbourhood. What is left is contrast: the same vessel gives the
-    same value near the surface and deep, in the middle and in a dim corner, at 8 and at 16 bits.
+    The background is a low percentile of the neighbourhood in each slice. The result is contrast: the same vessel has about
+    the same value near the surface and deep, in the centre and in a dim corner, at 8 and at 16 bits.
 
     Attributes:
-        block: Edge of the blocks that are averaged first, in voxels in plane.
+        block: In-plane edge of the blocks that are averaged first, in voxels.
         window: Edge of the neighbourhood, in blocks.
-        percentile: Of the block means; vessels fill less of a neighbourhood than the rest.
-        floor: Added to 8-bit counts before the logarithm, so that the noise of dark places is not stretched.
-        gain: Multiplies the logarithm, so that usual vessels lie between 1 and 4.
+        percentile: Of the block means; vessels fill less than half of a neighbourhood.
+        floor: Added to 8-bit counts before the logarithm, so that noise in dark regions is not amplified.
+        gain: Multiplies the logarithm, so that most vessels are between 1 and 4.
     """
 
     block: int = 8
@@ -62,12 +62,12 @@ MODALITIES: dict[str, Percentiles | LocalContrast] = {
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """A modality's rule with the numbers of one volume, so that each part of the volume is scaled alike.
+    """A modality's rule with the numbers of one volume, so that each part of the volume is scaled in the same way.
 
     Attributes:
         offset: Subtracted from the intensity first.
-        gain: Multiplies it then.
-        background: (x / block, y / block, z) local background of the logarithm; None for linear scaling.
+        gain: Multiplies the difference.
+        background: (x / block, y / block, z) float32, local background of the logarithm; None for linear scaling.
         rule: How the background was measured.
     """
 
@@ -80,11 +80,12 @@ class Scaling:
         """Scale a volume, or a box cut out of it.
 
         Args:
-            array: (x, y, z) intensities.
-            at: Where in the volume the box begins.
+            array: (x, y, z) intensities, any real dtype.
+            at: First voxel (x, y, z) of the box in the volume.
 
         Returns:
-            (x, y, z) float32; background lies around 0, vessels from 1 upwards.
+            (x, y, z) float32. Local contrast: background about 0, most vessels between 1 and 4, without fixed bounds.
+            Percentiles: [0, 1.5].
         """
         scaled = (array.astype(np.float32) - np.float32(self.offset)) * np.float32(self.gain)
         if self.background is None:
@@ -100,14 +101,14 @@ class Scaling:
 
 
 def fit_scaling(array: NDArray[Any], modality: str) -> Scaling:
-    """Measure a volume's intensities.
+    """Measure the intensities of a volume.
 
     Args:
-        array: (x, y, z), any real dtype.
+        array: (x, y, z) intensities, any real dtype.
         modality: Key of :data:`MODALITIES`.
 
     Returns:
-        How to scale it. A constant volume scales to a constant.
+        The scaling of this volume. A constant volume is scaled to a constant.
 
     Raises:
         InputError: When the modality is unknown.
@@ -121,15 +122,15 @@ def fit_scaling(array: NDArray[Any], modality: str) -> Scaling:
     if rule.ignore_zero and values.any():
         values = values[values != 0]
     low, high = (float(v) for v in np.percentile(values, (rule.low, rule.high)))
-    if high <= low:  # nearly all voxels alike
+    if high <= low:  # nearly all voxels are equal
         low, high = float(array.min()), float(array.max())
     return Scaling(low, 1.0 / (high - low) if high > low else 1.0)
 
 
 def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast) -> Scaling:
-    offset, high = (float(v) for v in np.percentile(_sampled(array), (0.1, 99.99)))  # a detector's pedestal goes first
-    # What the floor is worth depends on what one count means, so that every volume is stretched to 8-bit counts. Not by dtype:
-    # training reads all volumes as floats, and a network must see in use what it has seen then.
+    offset, high = (float(v) for v in np.percentile(_sampled(array), (0.1, 99.99)))  # subtract the detector's pedestal
+    # The floor is in counts, so every volume is stretched to 8-bit counts. The dtype must not matter: training reads all
+    # volumes as floats, and prediction must give a network the same values as training.
     span = high - offset
     gain = 255.0 / span if span > 0 else 1.0
     blocks = _block_means(array, Scaling(offset, gain), rule)
@@ -141,7 +142,7 @@ def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast) -> Scaling:
 
 
 def _block_means(array: NDArray[Any], scaling: Scaling, rule: LocalContrast) -> NDArray[np.float32]:
-    """Average the logarithm over in-plane blocks, one row of blocks at a time so that memory stays small."""
+    """Average the logarithm over in-plane blocks, one row of blocks at a time to bound memory."""
     x, y, _ = array.shape
     columns = np.arange(0, y, rule.block)
     widths = np.diff([*columns, y])[:, None]
@@ -154,7 +155,7 @@ def _block_means(array: NDArray[Any], scaling: Scaling, rule: LocalContrast) -> 
 
 
 def _log_counts(counts: NDArray[np.float32], floor: float) -> NDArray[np.float32]:
-    """Take the logarithm of counts above a floor, in place."""
+    """Compute the logarithm of counts plus a floor, in place."""
     np.maximum(counts, 0.0, out=counts)
     counts += np.float32(floor)
     return np.log(counts, out=counts)

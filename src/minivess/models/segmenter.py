@@ -1,32 +1,29 @@
-"""What a segmenter is, and what it gives back. The label app and the MAPs know this, never networks."""
+"""The interface of a segmenter and its result. The label app and the MAPs use this, never networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minivess.errors import InputError
-from minivess.volume import Volume
+from minivess.volume import Box, Volume
 
-Prompt = Literal["class", "text", "point", "box", "mask"]
-#: Bounds of a box in voxels, end excluded: (x0, x1, y0, y1, z0, z1).
-Roi = tuple[int, int, int, int, int, int]
-#: Called with the share done, in [0, 1]; an exception raised in it cancels the prediction.
+PromptKind = Literal["class", "text", "point", "box", "mask"]
+#: Called with the finished share of the work, in [0, 1]; an exception raised in it cancels the prediction.
 Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Which model made a prediction.
+    """The model that made a prediction.
 
     Attributes:
         bundle: Name in the bundle's metadata.
         version: Version in the bundle's metadata.
-        weights_sha256: Hash of the weights' file.
+        weights_sha256: SHA-256 of the weights file, hexadecimal.
     """
 
     bundle: str
@@ -34,33 +31,33 @@ class ModelRef:
     weights_sha256: str
 
     def to_json(self) -> dict[str, str]:
-        """Give plain strings."""
+        """Return the three strings by name."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a segmenter takes.
+    """The inputs that a segmenter accepts, and the classes that it returns.
 
     Attributes:
-        prompts: Kinds of prompts; empty where it segments by itself.
+        prompts: Kinds of prompts; empty for a segmenter that needs none.
         labels: Names of the classes, in the order of their label values 1, 2, ...
-        modality: Key of :data:`minivess.models.normalise.MODALITIES`: how intensities are scaled first.
+        modality: Key of :data:`minivess.models.normalise.MODALITIES`: how intensities are normalised.
     """
 
-    prompts: frozenset[Prompt]
+    prompts: frozenset[PromptKind]
     labels: tuple[str, ...]
     modality: str
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a segmenter thinks of a volume, on the volume's own grid.
+    """The result of a segmenter, on the grid of the input volume.
 
     Attributes:
         probability: float32 volume in [0, 1], probability of vessel.
         uncertainty: float32 volume in nats, binary entropy of the probability, in [0, ln 2].
-        model: Which model it came from.
+        model: The model that made it.
         threshold: Probability from which a voxel counts as vessel.
     """
 
@@ -76,68 +73,57 @@ class Prediction:
 
 
 class Segmenter(Protocol):
-    """Anything that turns a volume into a prediction: a bundle, an ensemble, a foreign network."""
+    """A model that turns a volume into a prediction: a bundle, an ensemble, a foreign network."""
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it takes."""
+        """The inputs that it accepts."""
         ...
 
     @property
     def model(self) -> ModelRef:
-        """What it is."""
+        """The model that its predictions name."""
         ...
 
     def predict(
         self,
         volume: Volume,
-        prompts: Mapping[Prompt, Any] | None = None,
-        roi: Roi | None = None,
+        prompts: Mapping[PromptKind, Any] | None = None,
+        roi: Sequence[int] | None = None,
         progress: Progress | None = None,
     ) -> Prediction:
         """Segment a volume, or only a box of it.
 
         Args:
-            volume: What to segment, in its own unit and orientation.
+            volume: The image, in its own unit and orientation.
             prompts: Only kinds that :attr:`capabilities` names.
-            roi: Where to look; outside, probability and uncertainty are 0.
-            progress: Told about the share done.
+            roi: Box in voxels, end excluded: x0 x1 y0 y1 z0 z1. Outside it, probability and uncertainty are 0.
+            progress: Called with the finished share of the work, in [0, 1].
 
         Raises:
-            InputError: When a prompt is not one it takes, or the box is empty or outside the volume.
+            InputError: When a prompt is not accepted, or the box is empty or outside the volume.
         """
         ...
 
 
-def binary_entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute the entropy of a two-class probability in nats, slice by slice so that memory stays bounded.
+def check_roi(values: Sequence[int], shape: tuple[int, int, int]) -> Box:
+    """Check the bounds of a box. Each pair is sorted first, since a viewer that flips an axis sends it swapped.
 
     Args:
-        probability: Any shape, float32 in [0, 1].
+        values: Voxel bounds x0 x1 y0 y1 z0 z1, end excluded.
+        shape: Number of voxels (x, y, z) of the volume.
 
     Returns:
-        The same shape, float32 in [0, ln 2].
-    """
-    entropy = np.empty_like(probability, dtype=np.float32)
-    tiny = np.float32(np.finfo(np.float32).tiny)
-    for row, out in zip(probability, entropy, strict=True):
-        rest = 1.0 - row
-        np.negative(row * np.log(np.maximum(row, tiny)) + rest * np.log(np.maximum(rest, tiny)), out=out)
-    return entropy
-
-
-def check_roi(roi: Roi, shape: tuple[int, int, int]) -> tuple[slice, slice, slice]:
-    """Turn a box into slices; each pair is sorted first, since a viewer that flips an axis sends them swapped.
+        The box, with sorted bounds.
 
     Raises:
-        InputError: When the box is empty or not inside the volume.
+        InputError: When there are not six integers, or the box is empty or not inside the volume.
     """
-    if len(roi) != 6:
-        raise InputError(f"A roi is six integers, x0 x1 y0 y1 z0 z1. Got {roi}.")
-    box = []
-    for axis, n in enumerate(shape):
-        low, high = sorted((int(roi[2 * axis]), int(roi[2 * axis + 1])))
-        if low < 0 or high > n or low == high:
-            raise InputError(f"The roi {tuple(roi)} does not lie in the volume of {shape} voxels, or is empty along an axis.")
-        box.append(slice(low, high))
-    return box[0], box[1], box[2]
+    try:
+        x0, x1, y0, y1, z0, z1 = (int(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"A roi is six integers, x0 x1 y0 y1 z0 z1. Got {values!r}.") from error
+    box = Box(*sorted((x0, x1)), *sorted((y0, y1)), *sorted((z0, z1)))
+    if not box.fits(shape):
+        raise InputError(f"The roi {tuple(values)} is empty along an axis, or not inside the volume of {shape} voxels.")
+    return box

@@ -1,4 +1,4 @@
-"""The steps around a network as MONAI dictionary transforms, for configurations that stock ``monai.bundle`` runs."""
+"""Pre- and postprocessing as MONAI dictionary transforms, for configurations that stock ``monai.bundle`` runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from minivess.errors import InputError
-from minivess.models.decision import choose_threshold
 from minivess.models.normalise import fit_scaling
+from minivess.models.threshold import choose_threshold
 from minivess.volume import Volume, read_volume, write_volume
 from minivess.volume.io import VOLUME_SUFFIXES, stem_of, suffix_of
 
@@ -26,7 +26,7 @@ class LoadVolumed(MapTransform):
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each path by its volume."""
+        """Replace each path by its image, (1, x, y, z) float32."""
         d = dict(data)
         for key in self.key_iterator(d):
             volume = load_item(d, key)
@@ -35,15 +35,21 @@ class LoadVolumed(MapTransform):
 
 
 class NormaliseIntensityd(MapTransform):
-    """Scale intensities by a modality's rule, :mod:`minivess.models.normalise`."""
+    """Normalise intensities by the rule of a modality, :mod:`minivess.models.normalise`."""
 
     def __init__(self, keys: KeysCollection, modality: str, allow_missing_keys: bool = False) -> None:
-        """Take the keys of (1, x, y, z) images and the name of a modality."""
+        """Store the settings.
+
+        Args:
+            keys: Images, (1, x, y, z) each, any real dtype.
+            modality: Key of :data:`minivess.models.MODALITIES`.
+            allow_missing_keys: Whether an item may lack a key.
+        """
         super().__init__(keys, allow_missing_keys)
         self.modality = modality
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Scale each image."""
+        """Replace each image by its normalised image, (1, x, y, z) float32."""
         d = dict(data)
         for key in self.key_iterator(d):
             array = np.asarray(d[key][0])
@@ -53,15 +59,21 @@ class NormaliseIntensityd(MapTransform):
 
 
 class AsMaskd(MapTransform):
-    """Turn (1, x, y, z) probabilities into 0 and 1 by the rule of :func:`minivess.models.decision.choose_threshold`."""
+    """Apply the threshold of :func:`minivess.models.threshold.choose_threshold` to probabilities."""
 
     def __init__(self, keys: KeysCollection, threshold: float | str, allow_missing_keys: bool = False) -> None:
-        """Take the keys, and a number or the name of a rule."""
+        """Store the settings.
+
+        Args:
+            keys: Probabilities, (1, x, y, z) float in [0, 1] each.
+            threshold: A number in (0, 1), or ``"expected_dice"``.
+            allow_missing_keys: Whether an item may lack a key.
+        """
         super().__init__(keys, allow_missing_keys)
         self.threshold = threshold
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Cut each of them at its own threshold."""
+        """Replace each probability by its mask, (1, x, y, z) float32 of 0 and 1."""
         d = dict(data)
         for key in self.key_iterator(d):
             probability = d[key][0].cpu().numpy()
@@ -70,16 +82,22 @@ class AsMaskd(MapTransform):
 
 
 class SaveVolumed(MapTransform):
-    """Write (1, x, y, z) results as ``<output_dir>/<image name>_<key>.nii.gz`` on the input's grid."""
+    """Write results as ``<output_dir>/<image name>_<key>.nii.gz`` on the grid of the input."""
 
     def __init__(self, keys: KeysCollection, output_dir: str, source_key: str = "image") -> None:
-        """Take the keys to write, where to, and the key of the image that states grid and name."""
+        """Store the settings.
+
+        Args:
+            keys: Results, (1, x, y, z) each; ``pred`` is written as uint8.
+            output_dir: Folder of the files.
+            source_key: Key of the image whose grid and file name are used.
+        """
         super().__init__(keys)
         self.output_dir = Path(output_dir)
         self.source_key = source_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write each result and leave the data as it is."""
+        """Write each result; the data are returned unchanged."""
         d = dict(data)
         meta = d[self.source_key].meta
         name = stem_of(Path(str(meta["filename_or_obj"])))
@@ -94,22 +112,39 @@ def image_items(folder: str) -> list[dict[str, str]]:
     """List the volumes of a folder as ``{"image": path}``.
 
     Raises:
-        InputError: When there is none.
+        InputError: When the folder does not exist or contains no volume.
     """
-    found = sorted(str(f) for f in Path(folder).iterdir() if suffix_of(f)) if Path(folder).is_dir() else []
-    if not found:
+    volumes = sorted(str(f) for f in Path(folder).iterdir() if suffix_of(f)) if Path(folder).is_dir() else []
+    if not volumes:
         raise InputError(f"No volumes in {folder}. Allowed: {', '.join(VOLUME_SUFFIXES)}.")
-    return [{"image": path} for path in found]
+    return [{"image": path} for path in volumes]
 
 
 def load_item(item: Mapping[Any, Any], key: Hashable) -> Volume:
-    """Read the volume that an item names under ``key``; NIfTI and NRRD keep the spacing that they state."""
+    """Read the volume of an item. The item's spacing is used for TIFF files and folders of slices only.
+
+    Args:
+        item: Paths by key, and ``spacing`` (x, y, z) and ``unit`` if the files do not state them.
+        key: Key of the path.
+
+    Raises:
+        InputError: When the file cannot be read, or its spacing or unit is unknown.
+    """
     path = Path(str(item[key]))
     needs_spacing = path.is_dir() or path.suffix.lower() in (".tif", ".tiff")
     return read_volume(path, spacing=item.get("spacing") if needs_spacing else None, unit=item.get("unit"))
 
 
 def as_tensor(volume: Volume, array: np.ndarray[Any, Any], source: str) -> MetaTensor:
-    """Wrap an array on a volume's grid as a (1, x, y, z) MetaTensor that remembers affine, unit and file."""
+    """Return an array on a volume's grid as a MetaTensor with affine, unit and file name.
+
+    Args:
+        volume: The grid.
+        array: (x, y, z), any dtype of torch.
+        source: Path of the file, for the names of results.
+
+    Returns:
+        (1, x, y, z), of the dtype of the array.
+    """
     meta = {"affine": torch.from_numpy(volume.affine), "unit": volume.unit, "filename_or_obj": source}
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(array))[None], meta=meta)

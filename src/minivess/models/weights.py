@@ -1,4 +1,4 @@
-"""Weights as safetensors: plain numbers that run nothing when they are read."""
+"""Read and write weights as safetensors: numbers only, nothing that could run code when it is read."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from minivess.paths import atomic_file
 FILE_NAME = "model.safetensors"
 
 
-def save_weights(network: torch.nn.Module, path: Path, notes: dict[str, str]) -> None:
-    """Write a network's parameters and buffers atomically, with notes that travel in the same file.
+def save_weights(network: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    """Write a network's parameters and buffers atomically, with metadata in the same file.
 
     Args:
         network: Any module.
-        path: Where to, usually ending in ``model.safetensors``.
-        notes: What made them: data, seed, score; strings only.
+        path: The file to write, usually ``model.safetensors``.
+        metadata: How the weights were made: data, seed, score; strings only.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata=notes)
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> dict[str, str]:
-    """Fill a network with weights that fit it exactly.
+    """Load weights into a network that they fit exactly.
 
     Args:
         network: The module to fill.
         path: A safetensors file.
 
     Returns:
-        The notes written with the weights.
+        The metadata that were written with the weights.
 
     Raises:
         WeightsError: When the file is missing or damaged, its names or shapes differ from the network's, or a value is
             not finite. The network is then unchanged.
     """
-    tensors, notes = _read(path)
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    tensors, metadata = _read(path)
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     got = {name: tuple(value.shape) for name, value in tensors.items()}
     differences = [
-        f"{name}: the network has {wanted.get(name, 'none')}, the file {got.get(name, 'none')}"
-        for name in sorted(set(wanted) | set(got))
-        if wanted.get(name) != got.get(name)
+        f"{name}: the network has {expected.get(name, 'none')}, the file {got.get(name, 'none')}"
+        for name in sorted(set(expected) | set(got))
+        if expected.get(name) != got.get(name)
     ]
     if differences:
         raise WeightsError(
@@ -56,29 +56,29 @@ def load_weights(network: torch.nn.Module, path: Path) -> dict[str, str]:
         )
     bad = [name for name, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if bad:
-        raise WeightsError(f"{path.name} holds NaN or infinity in {', '.join(bad[:3])}. The training diverged: train again.")
+        raise WeightsError(f"{path.name} contains NaN or infinity in {', '.join(bad[:3])}. The training diverged: train again.")
     network.load_state_dict(tensors, strict=True)
-    return notes
+    return metadata
 
 
-def read_notes(path: Path) -> dict[str, str]:
-    """Read the notes of a weights' file without its tensors.
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a weights file without its tensors.
 
     Raises:
         WeightsError: When the file is missing or damaged.
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         return dict(file.metadata() or {})
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    with _opened(path) as file:
+    with _open(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
 
-def _opened(path: Path) -> safe_open:
+def _open(path: Path) -> safe_open:
     if not path.is_file():
-        raise WeightsError(f"No weights at {path}. Train the bundle first (`minivess train --help`), or name one that has them.")
+        raise WeightsError(f"No weights at {path}. Train the bundle first (`minivess train --help`), or name a trained bundle.")
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:

@@ -1,10 +1,10 @@
-"""How is a bundle trained: data set, patches, loss, checkpoints, publishing."""
+"""Train bundles: data sets, patches, loss, checkpoints, publishing of weights."""
 
-from minivess.train.dataset import Case, check_dataset, load_pair, load_reviewed, make_dataset, read_dataset
+from minivess.train.dataset import TrainingCase, check_dataset, load_pair, load_reviewed, make_dataset, read_dataset
 from minivess.train.run import TrainingResult, copy_bundle, presets, publish, read_stats, set_modality, train_bundle
 
 __all__ = [
-    "Case",
+    "TrainingCase",
     "TrainingResult",
     "check_dataset",
     "copy_bundle",

@@ -1,4 +1,4 @@
-"""A data set: a folder with ``dataset.json``, in the form of the Medical Segmentation Decathlon, split by subject."""
+"""Read and write data sets: a folder with ``dataset.json``, in the format of the Medical Segmentation Decathlon."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.errors import GeometryError, InputError
+from minivess.metrics.masks import as_mask
 from minivess.models.transforms import load_item
 from minivess.paths import write_json
 from minivess.volume import Unit, Volume, reorient
@@ -20,21 +21,21 @@ from minivess.volume.slices import SLICE_SUFFIXES
 
 FILE_NAME = "dataset.json"
 SECTIONS = ("training", "validation", "test")
-#: What a label holds in training where nobody has looked; such voxels count in no loss and no score.
+#: Value of unreviewed voxels of a label in training; they count in no loss and no score.
 UNREVIEWED = -1.0
 
 
 @dataclass(frozen=True)
-class Case:
+class TrainingCase:
     """One image with its label.
 
     Attributes:
         image: File or folder.
         label: File or folder on the same grid.
-        subject: The animal or patient it belongs to; cases of one subject never meet across a split.
-        spacing: Voxel size x, y, z for files that do not state it.
-        unit: Unit of the spacing, ``"mm"`` or ``"um"``; it wins over what the file states.
-        reviewed: Mask, on the same grid, of the voxels whose label somebody has looked at; None where that is all of them.
+        subject: The animal or patient; all cases of one subject are in the same section.
+        spacing: Voxel size (x, y, z) in ``unit``, for files that do not state it.
+        unit: Unit of the spacing, ``"mm"`` or ``"um"``; it overrides what the file states.
+        reviewed: Mask, on the same grid, of the voxels whose label was reviewed; None when all were.
     """
 
     image: Path
@@ -50,7 +51,7 @@ class Case:
         return stem_of(self.image)
 
     def to_item(self) -> dict[str, Any]:
-        """Give the row that MONAI's transforms read."""
+        """Return the row that MONAI's transforms read."""
         item: dict[str, Any] = {"image": str(self.image), "label": str(self.label), "subject": self.subject}
         if self.spacing is not None:
             item["spacing"] = list(self.spacing)
@@ -73,26 +74,26 @@ def make_dataset(
     """Pair ``images/`` with ``labels/`` by name, split them by subject, and write ``dataset.json``.
 
     Args:
-        folder: Holds ``images/`` and ``labels/``, with equal names up to the suffix.
-        subjects: Image name -> subject; an image that is not named is a subject of its own.
-        validation: Subjects that choose the best checkpoint.
+        folder: Contains ``images/`` and ``labels/``, with equal names up to the suffix.
+        subjects: Image name -> subject; an image that is not named is its own subject.
+        validation: Subjects that select the best checkpoint.
         test: Subjects that are only reported on.
-        spacing: Voxel size for files that do not state it.
+        spacing: Voxel size (x, y, z) for files that do not state it.
         unit: Unit of the spacing.
 
     Returns:
         Path of the written file.
 
     Raises:
-        InputError: When an image has no label or the other way round, or a subject named for a split does not exist.
+        InputError: When an image has no label or a label no image, or a subject is unknown or in both splits.
     """
     images, labels = (_by_stem(folder / name) for name in ("images", "labels"))
     unpaired = sorted(set(images) ^ set(labels))
     if unpaired or not images:
         raise InputError(
-            f"{folder}: images/ and labels/ must hold the same names. Without a partner: {', '.join(unpaired[:5]) or 'all'}."
+            f"{folder}: images/ and labels/ must contain the same names. Without a partner: {', '.join(unpaired[:5]) or 'all'}."
         )
-    cases = [Case(images[stem], labels[stem], (subjects or {}).get(stem, stem), spacing, unit) for stem in sorted(images)]
+    cases = [TrainingCase(images[stem], labels[stem], (subjects or {}).get(stem, stem), spacing, unit) for stem in sorted(images)]
     known = {case.subject for case in cases}
     unknown = sorted((set(validation) | set(test)) - known)
     if unknown or set(validation) & set(test):
@@ -112,19 +113,19 @@ def make_dataset(
     return folder / FILE_NAME
 
 
-def read_dataset(path: Path) -> dict[str, list[Case]]:
-    """Read ``dataset.json`` (or the folder that holds it).
+def read_dataset(path: Path) -> dict[str, list[TrainingCase]]:
+    """Read ``dataset.json``, or the folder that contains it.
 
     Returns:
         Section (training, validation, test) -> cases, with absolute paths.
 
     Raises:
-        InputError: When the file is missing, a row is incomplete, or a subject stands in two sections.
+        InputError: When the file is missing, a row is incomplete, or a subject is in two sections.
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
     if not path.is_file():
-        raise InputError(f"No data set at {path}. Make one: minivess data make {path.parent}")
+        raise InputError(f"There is no data set at {path}. Create one: minivess data make {path.parent}")
     try:
         content = json.loads(path.read_text())
         sections = {s: [_as_case(row, path.parent) for row in content.get(s, [])] for s in SECTIONS}
@@ -137,8 +138,12 @@ def read_dataset(path: Path) -> dict[str, list[Case]]:
 def items(dataset_dir: str, section: str) -> list[dict[str, Any]]:
     """List a section of a data set as the rows that MONAI's transforms read.
 
+    Args:
+        dataset_dir: Folder of ``dataset.json``.
+        section: ``"training"``, ``"validation"`` or ``"test"``.
+
     Raises:
-        InputError: When the section is empty.
+        InputError: When the section is empty, or the data set cannot be read.
     """
     cases = read_dataset(Path(dataset_dir))[section]
     if not cases:
@@ -147,20 +152,20 @@ def items(dataset_dir: str, section: str) -> list[dict[str, Any]]:
 
 
 def load_pair(item: Mapping[Any, Any]) -> tuple[Volume, Volume]:
-    """Read an image and its label, and lay the label on the image's grid.
+    """Read an image and its label, and reorient the label to the image's grid.
 
-    A label whose axes are only turned or flipped, as viewers write them, is turned back exactly; any other difference is
-    refused, since an array that merely has the right shape would teach the wrong places.
+    A label whose axes are only permuted or flipped, as viewers write them, is reoriented exactly. Any other difference is
+    refused, since an array that only has the right shape would label the wrong voxels.
 
     Args:
-        item: ``image`` and ``label`` paths, and ``spacing`` and ``unit`` where the files do not state them.
+        item: ``image`` and ``label`` paths, and ``spacing`` and ``unit`` if the files do not state them.
 
     Returns:
-        The image, and a uint8 mask of 0 and 1.
+        The image, and a uint8 mask of 0 and 1 on its grid.
 
     Raises:
-        GeometryError: When the label lies on another grid.
-        InputError: When a file cannot be read, or the label holds more than 0 and one other value.
+        GeometryError: When the label is on another grid.
+        InputError: When a file cannot be read, or the label contains more than 0 and one other value.
     """
     image = load_item(item, "image")
     label = _load_mask(item, "label", image)
@@ -168,11 +173,18 @@ def load_pair(item: Mapping[Any, Any]) -> tuple[Volume, Volume]:
 
 
 def load_reviewed(item: Mapping[Any, Any], image: Volume) -> NDArray[np.bool_]:
-    """Read which voxels of a label somebody has looked at; all where the item does not say.
+    """Read the mask of reviewed voxels.
+
+    Args:
+        item: The path ``reviewed``; without it, all voxels were reviewed.
+        image: The image of the item.
+
+    Returns:
+        (x, y, z) bool on the image's grid.
 
     Raises:
-        GeometryError: When the mask lies on another grid than the image.
-        InputError: When it cannot be read, or is no mask.
+        GeometryError: When the mask is on another grid than the image.
+        InputError: When it cannot be read, or is not a mask.
     """
     return _load_mask(item, "reviewed", image) if item.get("reviewed") else np.ones(image.shape, bool)
 
@@ -187,23 +199,20 @@ def _load_mask(item: Mapping[Any, Any], key: str, image: Volume) -> NDArray[np.b
             f"{name}: the label is not on the image's grid. Image {image.shape}, spacing {image.spacing}, axes "
             f"{image.axis_codes}; label {label.shape}, spacing {label.spacing}. Save it again with the image as reference."
         )
-    inside = label.array[label.array != 0]
-    if inside.size and (inside != inside[0]).any():
-        raise InputError(
-            f"{name}: a mask holds 0 and one other value. Got {np.unique(inside)[:6].tolist()}. "
-            "Export the segment of the vessels alone."
-        )
-    return np.asarray(label.array != 0)
+    try:
+        return as_mask(label.array, "label")
+    except InputError as error:
+        raise InputError(f"{name}: {error} Export the segment of the vessels alone.") from error
 
 
 def check_dataset(path: Path) -> list[dict[str, Any]]:
     """Read every pair of a data set and check that it fits.
 
     Returns:
-        One row a case: section, name, subject, shape, spacing in um, share of vessel voxels.
+        One row for each case: section, name, subject, shape (x, y, z), spacing in um, share of vessel voxels.
 
     Raises:
-        InputError: When a file cannot be read or a label is no mask.
+        InputError: When a file cannot be read or a label is not a mask.
         GeometryError: When a label is not on its image's grid.
     """
     rows = []
@@ -225,17 +234,17 @@ def check_dataset(path: Path) -> list[dict[str, Any]]:
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}. A data set holds images/ and labels/.")
-    found = [f for f in folder.iterdir() if not f.name.startswith(".") and (f.is_dir() or suffix_of(f))]
+        raise InputError(f"There is no folder {folder}. A data set contains images/ and labels/.")
+    entries = [f for f in folder.iterdir() if not f.name.startswith(".") and (f.is_dir() or suffix_of(f))]
     if any(f.suffix.lower() in SLICE_SUFFIXES - {".tif", ".tiff"} for f in folder.iterdir()):
-        raise InputError(f"{folder} holds single slices. Put the slices of each volume into a folder of their own.")
-    return {stem_of(f) if f.is_file() else f.name: f for f in found}
+        raise InputError(f"{folder} contains single slices. Move the slices of each volume to their own folder.")
+    return {stem_of(f) if f.is_file() else f.name: f for f in entries}
 
 
-def _as_case(row: dict[str, Any], base: Path) -> Case:
+def _as_case(row: dict[str, Any], base: Path) -> TrainingCase:
     spacing = row.get("spacing")
     image = base / row["image"]
-    return Case(
+    return TrainingCase(
         image=image,
         label=base / row["label"],
         subject=str(row.get("subject", stem_of(image))),
@@ -245,12 +254,12 @@ def _as_case(row: dict[str, Any], base: Path) -> Case:
     )
 
 
-def _refuse_leaks(sections: dict[str, list[Case]], path: Path) -> None:
-    seen: dict[str, str] = {}
+def _refuse_leaks(sections: dict[str, list[TrainingCase]], path: Path) -> None:
+    section_of: dict[str, str] = {}
     for section, cases in sections.items():
         for case in cases:
-            if seen.setdefault(case.subject, section) != section:
+            if section_of.setdefault(case.subject, section) != section:
                 raise InputError(
-                    f"{path}: subject {case.subject} stands in {seen[case.subject]} and in {section}. Split by subject, "
-                    "else the score says nothing about new animals."
+                    f"{path}: subject {case.subject} is in {section_of[case.subject]} and in {section}. Split by subject, "
+                    "otherwise the score is not that of new subjects."
                 )

@@ -1,4 +1,4 @@
-"""What happens around a training: progress, a log, the best weights, and going on after a kill."""
+"""Handlers of a training: progress, logs, the best weights, and resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from tqdm import tqdm
 
 from minivess.errors import WeightsError
 from minivess.metrics import compare_masks
-from minivess.models.weights import load_weights, read_notes, save_weights
+from minivess.models.weights import load_weights, read_metadata, save_weights
 from minivess.paths import atomic_file
+from minivess.volume import Volume
 
-#: Environment variable: a line an epoch in place of a bar, as log files and servers want it.
+#: Environment variable: print one line for each epoch instead of a bar, for log files and servers.
 PLAIN_PROGRESS = "MINIVESS_PLAIN_PROGRESS"
 
 
 class ProgressBar:
-    """Show a bar with the loss, the best score and the time left; a line an epoch where nobody looks at a terminal."""
+    """Show a bar with the loss, the best score and the time left; one line for each epoch without a terminal."""
 
     def __init__(self, evaluator: Engine | None = None) -> None:
-        """Take the engine that validates, whose best score is shown."""
+        """Store the engine that validates, whose best score is shown."""
         self.evaluator = evaluator
 
     def attach(self, engine: Engine) -> None:
-        """Listen to a trainer."""
+        """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
@@ -69,18 +70,24 @@ class ProgressBar:
 
 
 class CsvLog:
-    """Write a row an epoch to a CSV file; a resumed training goes on below the rows that are there."""
+    """Write one row for each epoch to a CSV file; a resumed training appends to the existing rows."""
 
     COLUMNS = ("epoch", "iteration", "loss", "validation_dice", "learning_rate", "seconds", "epochs")
 
     def __init__(self, path: str, optimizer: torch.optim.Optimizer, evaluator: Engine | None = None) -> None:
-        """Take the file, and the engines that state the numbers."""
+        """Store the file and the sources of the numbers.
+
+        Args:
+            path: The CSV file.
+            optimizer: Its learning rate is logged.
+            evaluator: Engine that validates, whose ``val_dice`` is logged.
+        """
         self.path = Path(path)
         self.optimizer = optimizer
         self.evaluator = evaluator
 
     def attach(self, engine: Engine) -> None:
-        """Listen to a trainer."""
+        """Attach to a trainer."""
         self._start = time.monotonic()
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
 
@@ -95,7 +102,7 @@ class CsvLog:
             f"{time.monotonic() - self._start:.1f}",
             engine.state.max_epochs,
         )
-        rows = [r for r in self._rows() if int(r[0]) < engine.state.epoch]  # an epoch that is run again is logged once
+        rows = [r for r in self._rows() if int(r[0]) < engine.state.epoch]  # a repeated epoch is logged once
         with atomic_file(self.path) as temporary, temporary.open("w", newline="") as stream:
             csv.writer(stream).writerows([self.COLUMNS, *rows, row])
 
@@ -107,16 +114,22 @@ class CsvLog:
 
 
 class SaveBest:
-    """Write the weights whenever the validation score rises; attached to the evaluator."""
+    """Write the weights whenever the validation score improves; attached to the evaluator."""
 
     def __init__(self, network: torch.nn.Module, path: str, notes: Mapping[str, Any] | None = None) -> None:
-        """Take the network, the safetensors file, and notes that go in it."""
+        """Store the settings.
+
+        Args:
+            network: The network whose weights are written.
+            path: The safetensors file.
+            notes: Metadata to write with the weights, besides score and epoch.
+        """
         self.network = network
         self.path = Path(path)
-        self.notes = {key: str(value) for key, value in (notes or {}).items()}
+        self.metadata = {key: str(value) for key, value in (notes or {}).items()}
 
     def attach(self, engine: Engine) -> None:
-        """Listen to an evaluator."""
+        """Attach to an evaluator."""
         self.best = self._best_so_far()
         engine.add_event_handler(Events.COMPLETED, self._validated)
 
@@ -124,38 +137,44 @@ class SaveBest:
         score = float(engine.state.metrics["val_dice"])
         if math.isfinite(score) and score > self.best:
             self.best = score
-            save_weights(self.network, self.path, {**self.notes, "val_dice": f"{score:.6f}", "epoch": str(engine.state.epoch)})
+            metadata = {**self.metadata, "val_dice": f"{score:.6f}", "epoch": str(engine.state.epoch)}
+            save_weights(self.network, self.path, metadata)
 
     def _best_so_far(self) -> float:
         try:
-            return float(read_notes(self.path).get("val_dice", -1.0))
+            return float(read_metadata(self.path).get("val_dice", -1.0))
         except WeightsError:
             return -1.0
 
 
 class Resume:
-    """Keep the state of a training after each epoch, and go on from it when there is one.
+    """Save the state of a training after each epoch, and resume from it when the file exists."""
 
-    The file is replaced atomically, which MONAI's CheckpointSaver does not do: a kill while it writes costs one epoch, not
-    the training.
-    """
+    # Not ignite.handlers.Checkpoint, which MONAI's CheckpointSaver wraps: with one file of a fixed name it deletes the old file
+    # before it writes the new one, so a kill in between loses the training; and its DiskSaver(atomic=True) does not fsync, so a
+    # power cut can leave an empty file.
 
     def __init__(self, path: str, objects: Mapping[str, Any]) -> None:
-        """Take the file and what has a state: network, optimizer, scheduler. The trainer's own place is kept too."""
+        """Store the settings.
+
+        Args:
+            path: The file; it is replaced atomically.
+            objects: Name -> object with a state: network, optimizer, scheduler. Epoch and iteration are saved too.
+        """
         self.path = Path(path)
         self.objects = dict(objects)
 
     def attach(self, engine: Engine) -> None:
-        """Listen to a trainer."""
+        """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._load)
-        # Added late, so that it runs after validation and log: what is saved as done has been validated and logged.
+        # Added at the start, to run after the handlers of validation and log: a saved epoch was validated and logged.
         engine.add_event_handler(Events.STARTED, lambda e: e.add_event_handler(Events.EPOCH_COMPLETED, self._save))
 
     def _save(self, engine: Engine) -> None:
         state = {name: item.state_dict() for name, item in self.objects.items()}
-        place = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
+        progress = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
         with atomic_file(self.path) as temporary:
-            torch.save({"place": place, **state}, temporary)
+            torch.save({"place": progress, **state}, temporary)
 
     def _load(self, engine: Engine) -> None:
         if not self.path.exists():
@@ -168,22 +187,27 @@ class Resume:
 
 
 def loss_of(engine: Engine) -> float:
-    """Read the loss of the last iteration from a MONAI trainer."""
+    """Return the loss of the last iteration of a MONAI trainer; NaN when it has none."""
     output = engine.state.output
     first = output[0] if isinstance(output, list) and output else output
     return float(torch.as_tensor(first["loss"]).detach()) if isinstance(first, Mapping) and "loss" in first else math.nan
 
 
 class InitialWeights:
-    """Fill the network with weights before the engine starts; an empty path leaves it as it is."""
+    """Load weights into the network before the engine starts; with an empty path the network stays unchanged."""
 
     def __init__(self, network: torch.nn.Module, path: str) -> None:
-        """Take the network and a safetensors file."""
+        """Store the settings.
+
+        Args:
+            network: The network to fill.
+            path: A safetensors file, or an empty string.
+        """
         self.network = network
         self.path = path
 
     def attach(self, engine: Engine) -> None:
-        """Listen to a trainer or an evaluator."""
+        """Attach to a trainer or an evaluator."""
         if self.path:
             engine.add_event_handler(Events.STARTED, self._load)
 
@@ -194,13 +218,21 @@ class InitialWeights:
 class TensorBoardLog:
     """Write the loss of each iteration and the validation score of each epoch for TensorBoard."""
 
+    # Not monai.handlers.TensorBoardStatsHandler: it opens its files in the constructor, and building a configuration must not
+    # write any. It also logs only one engine, so that validation would need a second handler.
+
     def __init__(self, log_dir: str, evaluator: Engine | None = None) -> None:
-        """Take the folder and the engine that validates."""
+        """Store the settings.
+
+        Args:
+            log_dir: Folder of the TensorBoard files.
+            evaluator: Engine that validates, whose metrics are logged.
+        """
         self.log_dir = log_dir
         self.evaluator = evaluator
 
     def attach(self, engine: Engine) -> None:
-        """Listen to a trainer; the files are opened when it starts, so that building a configuration writes nothing."""
+        """Attach to a trainer; the files are opened when it starts."""
         engine.add_event_handler(Events.STARTED, self._started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
@@ -222,14 +254,14 @@ class TensorBoardLog:
 
 
 class ScoreTable:
-    """Write a row of scores for each case that an evaluator sees, and print the table."""
+    """Write one row of scores for each case of an evaluator, and print the table."""
 
     def __init__(self, path: str) -> None:
-        """Take the CSV file."""
+        """Store the path of the CSV file."""
         self.path = Path(path)
 
     def attach(self, engine: Engine) -> None:
-        """Listen to an evaluator."""
+        """Attach to an evaluator."""
         self.rows: list[dict[str, Any]] = []
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._case)
         engine.add_event_handler(Events.COMPLETED, self._ended)
@@ -238,8 +270,8 @@ class ScoreTable:
         for item in engine.state.output:
             reference, prediction = (np.asarray(item[key][0].cpu()) > 0 for key in ("label", "pred"))
             meta = item["image"].meta
-            spacing = np.linalg.norm(np.asarray(meta["affine"])[:3, :3], axis=0) * (1000.0 if meta["unit"] == "mm" else 1.0)
-            scores = compare_masks(reference, prediction, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
+            spacing_um = Volume(reference, np.asarray(meta["affine"]), meta["unit"]).spacing_um
+            scores = compare_masks(reference, prediction, spacing_um)
             self.rows.append({"case": Path(meta["filename_or_obj"]).name, **scores.to_json()})
 
     def _ended(self, _: Engine) -> None:
@@ -251,5 +283,5 @@ class ScoreTable:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch, so that a training can be repeated on the same machine."""
+    """Seed Python, NumPy and torch, so that a training is reproducible on the same machine."""
     set_determinism(seed=seed, use_deterministic_algorithms=None)

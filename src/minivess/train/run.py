@@ -1,11 +1,10 @@
-"""Run a bundle's training configuration on a list of cases, and publish what is better."""
+"""Run a bundle's training configuration on a list of cases, and publish weights."""
 
 from __future__ import annotations
 
 import csv
 import json
 import logging
-import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -13,27 +12,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from monai.bundle import ConfigWorkflow
 
 from minivess.errors import BundleError, InputError
-from minivess.evaluate import SealedTestSet
-from minivess.models import MODALITIES, check_bundle, check_overrides, read_notes, weights_path
+from minivess.evaluate import SealedTestSet, subjects_metadata
+from minivess.models import MODALITIES, check_bundle, check_overrides, read_metadata, weights_path
+from minivess.models.bundle_check import read_config
 from minivess.paths import atomic_file
 from minivess.store import current_actor, system_user
-from minivess.train.dataset import Case
+from minivess.train.dataset import TrainingCase
 
-# It warns that bundles may bring a logging.conf; ours may not.
+# It warns that bundles may contain a logging.conf; check_bundle refuses those.
 logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training gave.
+    """The result of a training.
 
     Attributes:
         weights: The best checkpoint, a safetensors file in the output folder.
-        validation_dice: Its mean Dice on the validation cases.
-        held_out: Whether those cases were kept out of the training.
+        validation_dice: Its mean Dice on the validation cases, in [0, 1].
+        held_out: Whether those cases were excluded from the training.
         seconds: Wall time.
     """
 
@@ -43,12 +44,12 @@ class TrainingResult:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain values."""
+        """Return JSON values."""
         return {**asdict(self), "weights": str(self.weights)}
 
 
 def presets(bundle: Path) -> list[str]:
-    """List the presets of a bundle: ``full`` and every overlay beside ``train.yaml`` that is no other workflow."""
+    """List the presets of a bundle: ``full``, and every overlay beside ``train.yaml`` that is not another workflow."""
     overlays = {f.stem for f in (bundle / "configs").glob("*.yaml")} - {"train", "evaluate", "inference"}
     return ["full", *sorted(overlays)]
 
@@ -56,30 +57,30 @@ def presets(bundle: Path) -> list[str]:
 def train_bundle(
     bundle: Path,
     *,
-    training: Sequence[Case],
-    validation: Sequence[Case],
+    training: Sequence[TrainingCase],
+    validation: Sequence[TrainingCase],
     output: Path,
     preset: str = "full",
     init_weights: Path | None = None,
     overrides: dict[str, Any] | None = None,
     sealed: Path | None = None,
 ) -> TrainingResult:
-    """Train a bundle; a run that was cut off goes on when it is called again with the same output folder.
+    """Train a bundle. An interrupted run is resumed when this is called again with the same output folder.
 
     Args:
         bundle: The bundle's folder.
-        training: Cases to learn from; at least one.
-        validation: Cases that choose the best checkpoint. With none, the training cases do, and the result says so.
-        output: Folder of this run: weights, log, TensorBoard files, state for going on.
+        training: Cases to train on; at least one.
+        validation: Cases that select the best checkpoint. If empty, the training cases do, and ``held_out`` is False.
+        output: Folder of this run: weights, log, TensorBoard files, state for resuming.
         preset: One of :func:`presets`.
         init_weights: Weights to start from.
         overrides: Further values for keys of the configuration, plain data only.
-        sealed: Folder of a sealed test set, none of whose cases and subjects may be among the cases.
+        sealed: Folder of a sealed test set; none of its cases and subjects may be among the cases.
 
     Raises:
-        LockoutError: When one is.
-        InputError: When there is no case or the preset is unknown.
-        BundleError: When the bundle or an override is refused, or the training gave no weights.
+        LockoutError: When a case belongs to the sealed test set.
+        InputError: When there is no training case, or the preset is unknown.
+        BundleError: When the bundle or an override is refused, or the training produced no weights.
     """
     check_bundle(bundle)
     if not training:
@@ -91,7 +92,7 @@ def train_bundle(
         SealedTestSet(sealed).refuse(cases, purpose="training", actor=current_actor.get() or system_user())
     values: dict[str, Any] = {
         **(overrides or {}),
-        "notes": {**(overrides or {}).get("notes", {}), **_subjects(training, validation)},
+        "notes": {**(overrides or {}).get("notes", {}), **subjects_metadata(training, validation)},
         "bundle_root": str(bundle),
         "output_dir": str(output),
         "init_weights": str(init_weights or ""),
@@ -99,28 +100,33 @@ def train_bundle(
         "validate#dataset#data": [case.to_item() for case in (validation or training)],
     }
     check_overrides(values)
-    configs = [str(bundle / "configs" / "train.yaml")]
-    if preset != "full":
-        configs.append(str(bundle / "configs" / f"{preset}.yaml"))
     start = time.monotonic()
+    _run_workflow(["train"] if preset == "full" else ["train", preset], bundle, values)
+    best = output / weights_path(output).name
+    if not best.is_file():
+        raise BundleError(f"The training in {output} produced no weights: its validation Dice was never a number. See log.csv.")
+    return TrainingResult(best, float(read_metadata(best)["val_dice"]), bool(validation), time.monotonic() - start)
+
+
+def _run_workflow(names: list[str], bundle: Path, values: dict[str, Any]) -> None:
+    """Run configurations of a bundle, the later ones on top of the earlier ones, with some values replaced."""
+    configs = [str(bundle / "configs" / f"{name}.yaml") for name in names]
     workflow = ConfigWorkflow(configs, workflow_type="train", logging_file=False, **values)
     workflow.initialize()
     workflow.run()
     workflow.finalize()
-    best = output / weights_path(output).name
-    if not best.is_file():
-        raise BundleError(f"The training in {output} gave no weights: its validation Dice was never a number. See log.csv there.")
-    return TrainingResult(best, float(read_notes(best)["val_dice"]), bool(validation), time.monotonic() - start)
-
-
-def _subjects(training: Sequence[Case], validation: Sequence[Case]) -> dict[str, str]:
-    """Note in the weights' file who was learned from and who was held out, so that nobody is scored on what was seen."""
-    sections = {"training_subjects": training, "held_out_subjects": validation}
-    return {key: json.dumps(sorted({case.subject for case in cases})) for key, cases in sections.items()}
 
 
 def publish(weights: Path, bundle: Path) -> Path:
-    """Put weights in a bundle, atomically: a reader sees the old or the new file."""
+    """Copy weights into a bundle, atomically: a reader sees the old or the new file.
+
+    Args:
+        weights: A safetensors file.
+        bundle: The bundle's folder.
+
+    Returns:
+        Path of the weights in the bundle.
+    """
     target = weights_path(bundle)
     with atomic_file(target) as temporary:
         shutil.copyfile(weights, temporary)
@@ -128,7 +134,15 @@ def publish(weights: Path, bundle: Path) -> Path:
 
 
 def copy_bundle(source: Path, target: Path) -> Path:
-    """Copy a bundle's configuration, documents and licence, without weights and runs."""
+    """Copy a bundle's configuration, documents and licence, without weights and runs.
+
+    Args:
+        source: Folder of the bundle.
+        target: Folder of the copy; may be the same.
+
+    Returns:
+        The target.
+    """
     if source.resolve() == target.resolve():
         return target
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("models", "runs", "__pycache__"))
@@ -136,25 +150,56 @@ def copy_bundle(source: Path, target: Path) -> Path:
 
 
 def set_modality(bundle: Path, modality: str) -> None:
-    """Write into a bundle's configurations how intensities are scaled, for training and prediction alike.
+    """Write the modality into a bundle's configurations, for training and prediction alike; comments stay.
+
+    Args:
+        bundle: The bundle's folder; ``train.yaml`` and ``inference.yaml`` are changed, or neither.
+        modality: Key of :data:`minivess.models.MODALITIES`.
 
     Raises:
-        InputError: When the modality is unknown.
+        InputError: When the modality is unknown, or a configuration has no key ``modality`` that can be replaced.
+        BundleError: When a configuration cannot be read.
     """
     if modality not in MODALITIES:
         raise InputError(f"Unknown modality {modality!r}. Allowed: {', '.join(MODALITIES)}.")
-    for name in ("train.yaml", "inference.yaml"):
-        file = bundle / "configs" / name
-        text = re.sub(r"^modality: \w+", f"modality: {modality}", file.read_text(), flags=re.MULTILINE)
+    files = [bundle / "configs" / name for name in ("train.yaml", "inference.yaml")]
+    texts = [_with_modality(file, modality) for file in files]
+    for file, text in zip(files, texts, strict=True):
         with atomic_file(file) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _with_modality(file: Path, modality: str) -> str:
+    """Return the text of a configuration with another value of the top-level key ``modality``."""
+    content = read_config(file)
+    if not isinstance(content, dict) or "modality" not in content:
+        raise InputError(
+            f"{file} has no top-level key modality, so it cannot be set to {modality}. Add the line `modality: {modality}`, and "
+            'refer to it in NormaliseIntensityd: `modality: "@modality"`.'
+        )
+    text = file.read_text(encoding="utf-8")
+    nodes = [value for key, value in yaml.compose(text, yaml.SafeLoader).value if key.value == "modality"]
+    changed = text
+    if nodes:
+        start, end = nodes[-1].start_mark.index, nodes[-1].end_mark.index
+        changed = f"{text[:start]}{' ' if text[start - 1] == ':' else ''}{modality}{text[end:]}"
+    try:
+        replaced = yaml.safe_load(changed) == {**content, "modality": modality}
+    except yaml.YAMLError:
+        replaced = False
+    if not replaced:
+        raise InputError(f"{file}: the value of modality cannot be replaced. Write it on one line: `modality: {modality}`.")
+    return changed
 
 
 def read_stats(path: Path) -> dict[str, Any]:
-    """Read how far a training is: what was noted at its start and end, and the last row of its log.
+    """Read the progress of a training: its statistics file, and the last row of its log.
 
     Args:
-        path: JSON file that names the ``run``, a folder under ``runs/`` beside it; empty where there is none.
+        path: JSON file that names the ``run``, a folder under ``runs/`` beside it.
+
+    Returns:
+        JSON values; empty when the file does not exist.
     """
     if not path.is_file():
         return {}

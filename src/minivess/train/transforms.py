@@ -1,4 +1,4 @@
-"""What training adds to the steps of prediction: masks, and patches around vessels at many calibres."""
+"""MONAI transforms of training: labels, and patches around vessels of all calibres."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from minivess.metrics import centreline_of
+from minivess.metrics import centreline_from_mask
 from minivess.models.normalise import LocalContrast
 from minivess.models.transforms import as_tensor
 from minivess.train.dataset import UNREVIEWED, load_pair, load_reviewed
@@ -26,11 +26,11 @@ _MAX_CENTRES = 20_000
 class LoadPaird(Transform):
     """Read ``image`` and ``label`` by :func:`minivess.train.dataset.load_pair` into (1, x, y, z) float32 MetaTensors.
 
-    Where the item names a mask of what was ``reviewed``, the label is UNREVIEWED outside it.
+    If the item names a mask of ``reviewed`` voxels, the label is UNREVIEWED (-1) outside it.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace both paths by what is in the files."""
+        """Replace both paths by the image and its label: 0 background, 1 vessel, -1 not reviewed."""
         image, label = load_pair(data)
         d = dict(data)
         d["image"] = as_tensor(image, image.array.astype(np.float32), str(data["image"]))
@@ -40,19 +40,20 @@ class LoadPaird(Transform):
 
 
 class VesselCentresd(MapTransform):
-    """Remember where centre-lines run, so that patches can be drawn by vessel length: a capillary counts like a vein."""
+    """Find the voxels of centre-lines, so that patches are drawn by vessel length: a capillary counts like a vein."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add ``<key>_centres``, an (n, 4) float array: voxel on a centre-line, and in-plane radius there in voxels.
+        """Add two arrays for each label.
 
-        And ``<key>_reviewed``, an (n, 3) array of voxels that somebody has looked at; empty where that is all of them.
+        ``<key>_centres`` is (n, 4) float64: voxel (x, y, z) of a centre-line, and its in-plane radius in voxels.
+        ``<key>_reviewed`` is (n, 3) int64: reviewed voxels (x, y, z); empty when all were reviewed.
         """
         d = dict(data)
         for key in self.key_iterator(d):
             mask = np.asarray(d[key][0]) > 0
-            centres = np.argwhere(centreline_of(mask))
+            centres = np.argwhere(centreline_from_mask(mask))
             centres = centres[:: max(1, len(centres) // _MAX_CENTRES)]
-            # The huge step along z makes the distance one within the slice.
+            # The large spacing along z makes it the distance within the slice.
             radius = edt.edt(mask, anisotropy=(1.0, 1.0, 1e6), parallel=1)[tuple(centres.T)]
             d[f"{key}_centres"] = np.column_stack([centres, radius])
             known = np.asarray(d[key][0]) >= 0
@@ -62,11 +63,11 @@ class VesselCentresd(MapTransform):
 
 
 class VesselPatchesd(MapTransform, Randomizable):
-    """Cut random patches, most of them around a vessel, each at a random in-plane scale.
+    """Crop random patches, most of them around a vessel, each at a random in-plane scale.
 
-    Only x and y are scaled: slices of a stack are few and far apart, so a patch keeps them as they are. A scale below 1
-    shows large vessels as small ones, which is how a network learns calibres that its stacks lack; no vessel is shrunk
-    below ``min_radius``, where its label would say more than its picture.
+    Only x and y are scaled: slices of a stack are few and far apart, so a patch keeps them. A scale below 1 shows large
+    vessels as small ones, so that a network learns calibres that its stacks lack. No vessel is shrunk below ``min_radius``,
+    where its label would have more detail than its image.
     """
 
     def __init__(
@@ -79,16 +80,16 @@ class VesselPatchesd(MapTransform, Randomizable):
         scale_range: tuple[float, float] = (0.25, 1.2),
         min_radius: float = 1.5,
     ) -> None:
-        """Choose the patches.
+        """Store the settings.
 
         Args:
             keys: Images and label, (1, x, y, z) each.
-            label_key: Which of them is the mask; it stays 0 and 1.
+            label_key: Key of the label; it keeps the values 0, 1 and -1.
             patch_size: Voxels along x, y, z.
-            num_samples: Patches an item.
+            num_samples: Patches for each item.
             vessel_share: Share of patches centred on a vessel; the others are anywhere.
-            scale_range: Range of in-plane magnification, drawn evenly in its logarithm.
-            min_radius: Least in-plane radius, in voxels of the patch, that a vessel is shrunk to.
+            scale_range: Range of the in-plane magnification, uniform in its logarithm.
+            min_radius: Smallest in-plane radius, in voxels of the patch, that a vessel is shrunk to.
         """
         super().__init__(keys)
         self.label_key = label_key
@@ -101,7 +102,16 @@ class VesselPatchesd(MapTransform, Randomizable):
     def randomize(
         self, centres: NDArray[np.float64], reviewed: NDArray[np.int64], shape: tuple[int, ...]
     ) -> tuple[NDArray[np.int64], float]:
-        """Draw a centre and a scale."""
+        """Draw a centre and a scale.
+
+        Args:
+            centres: (n, 4) voxel (x, y, z) of a centre-line, and its in-plane radius in voxels.
+            reviewed: (n, 3) reviewed voxels (x, y, z); empty when all were reviewed.
+            shape: Number of voxels (x, y, z) of the volume.
+
+        Returns:
+            Voxel (x, y, z) int64 of the patch's centre, and the in-plane magnification.
+        """
         anywhere = np.array([self.R.randint(n) for n in shape])
         if len(reviewed):
             anywhere = reviewed[self.R.randint(len(reviewed))]
@@ -113,11 +123,11 @@ class VesselPatchesd(MapTransform, Randomizable):
         scale = float(np.exp(self.R.uniform(np.log(smallest), np.log(high))))
         if self.R.uniform() >= self.vessel_share:
             return anywhere, scale
-        aside = np.array([self.R.randint(-n // 4, n // 4 + 1) for n in self.patch_size])
-        return chosen[:3].astype(np.int64) + np.round(aside / (scale, scale, 1.0)).astype(np.int64), scale
+        offset = np.array([self.R.randint(-n // 4, n // 4 + 1) for n in self.patch_size])
+        return chosen[:3].astype(np.int64) + np.round(offset / (scale, scale, 1.0)).astype(np.int64), scale
 
     def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:
-        """Give ``num_samples`` dictionaries of patches."""
+        """Return ``num_samples`` dictionaries of patches, (1, x, y, z) of ``patch_size`` each."""
         shape = tuple(data[self.label_key].shape[1:])
         patches = []
         for _ in range(self.num_samples):
@@ -143,15 +153,20 @@ class VesselPatchesd(MapTransform, Randomizable):
 
 
 class LeaveOutUnreviewedd(MapTransform):
-    """Make masks background where nobody has looked, so that no score counts what is there."""
+    """Set unreviewed voxels of masks to background, so that no score counts them."""
 
     def __init__(self, keys: KeysCollection, label_key: str) -> None:
-        """Take the keys of (1, x, y, z) masks, the label last, and which of them is the label."""
+        """Store the settings.
+
+        Args:
+            keys: Masks, (1, x, y, z) each, the label last.
+            label_key: Key of the label: 0 background, 1 vessel, -1 not reviewed.
+        """
         super().__init__(keys)
         self.label_key = label_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Blank each of them."""
+        """Set unreviewed voxels of each mask to 0."""
         d = dict(data)
         reviewed = d[self.label_key] >= 0
         for key in self.key_iterator(d):
@@ -160,7 +175,7 @@ class LeaveOutUnreviewedd(MapTransform):
 
 
 def _mirrored(start: int, length: int, n: int) -> torch.Tensor:
-    """Index a window that may stick out of an axis: outside, the inside is mirrored."""
+    """Return the indices of a window that may extend past the ends of an axis of n voxels; there they are mirrored."""
     if n == 1:
         return torch.zeros(length, dtype=torch.long)
     period = 2 * (n - 1)
@@ -169,20 +184,26 @@ def _mirrored(start: int, length: int, n: int) -> torch.Tensor:
 
 
 class RandHalod(RandomizableTransform, MapTransform):
-    """Add out-of-focus glow and leakage clouds, which are bright and no vessel, to images of local contrast.
+    """Add out-of-focus glow and leakage clouds, which are bright but not vessels, to images of local contrast.
 
-    Light adds up before the logarithm: the contrast is turned back into light, the glow is added, and the contrast is taken
-    again against the raised background.
+    Light is additive before the logarithm: the contrast is converted to light, the glow is added, and the contrast is computed
+    again over the brighter background.
     """
 
     def __init__(self, keys: KeysCollection, prob: float = 0.6, gain: float = LocalContrast.gain) -> None:
-        """Take the keys of (1, x, y, z) images, how often, and the gain of the normalisation."""
+        """Store the settings.
+
+        Args:
+            keys: Images of local contrast, (1, x, y, z) float each.
+            prob: Probability of changing an item.
+            gain: Gain of the normalisation.
+        """
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob)
         self.gain = gain
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Change some images."""
+        """Change the images of an item with probability ``prob``; the result is (1, x, y, z) float32."""
         d = dict(data)
         self.randomize(None)
         if self._do_transform:
@@ -205,11 +226,11 @@ class RandHalod(RandomizableTransform, MapTransform):
         if self.R.uniform() > 0.6:
             return np.zeros_like(light)
         clouds = np.zeros_like(light)
-        bright = np.argwhere(light >= np.quantile(light, 0.97))  # a leak starts at a vessel, dirt lies anywhere
+        bright = np.argwhere(light >= np.quantile(light, 0.97))  # leaks are at vessels, dirt is anywhere
         at_vessel = self.R.uniform() < 0.5
         for _ in range(self.R.randint(1, 4)):
-            place = bright[self.R.randint(len(bright))] if at_vessel else [self.R.randint(n) for n in light.shape]
-            clouds[tuple(place)] = self.R.uniform(0.3, 1.0)
+            voxel = bright[self.R.randint(len(bright))] if at_vessel else [self.R.randint(n) for n in light.shape]
+            clouds[tuple(voxel)] = self.R.uniform(0.3, 1.0)
         width = self.R.uniform(4, 18)
         clouds = ndimage.gaussian_filter(clouds, (width, width, self.R.uniform(0.5, 2.0)), mode="nearest")
         return np.asarray(clouds / max(float(clouds.max()), 1e-9) * np.exp(self.R.uniform(-0.5, 2.3)), dtype=np.float32)

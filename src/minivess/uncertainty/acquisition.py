@@ -1,8 +1,8 @@
-"""What should be labelled next for training? Patches of a volume, or one of several volumes.
+"""Active learning: choose what to label next for training, patches of a volume or one of several volumes.
 
-Not the same question as what should be reviewed: the places with most errors are often the ones that teach least. The strong
-baseline is random choice that knows of the foreground (nnActive, TMLR 2025); ``"power"`` follows ClaSP PE (TMLR 2026): predictive
-entropy, two thirds of it stratified by predicted class, with noise on the logarithm that fades with the rounds.
+This is not the choice of regions to review: regions with most errors are often the least useful for training. The strong
+baseline is random choice with a share of foreground (nnActive, TMLR 2025). ``"power"`` follows ClaSP PE (TMLR 2026): predictive
+entropy, two thirds of it stratified by predicted class, with noise on the logarithm that decreases over the rounds.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from numpy.typing import NDArray
 from minivess.errors import InputError
 from minivess.models import binary_entropy
 
-#: ``"random"``: any. ``"foreground"``: two thirds where vessel is predicted. ``"errors"``: most expected errors per predicted
+#: ``"random"``: uniform. ``"foreground"``: two thirds by predicted vessel. ``"errors"``: most expected errors per predicted
 #: voxel. ``"power"``: entropy with noise, two thirds of it in one predicted class.
 Strategy = Literal["random", "foreground", "errors", "power"]
-#: Share of a choice that looks at a class, as in nnActive and ClaSP PE.
+#: Share of the choices that are stratified by class, as in nnActive and ClaSP PE.
 STRATIFIED = 2 / 3
 _TINY = 1e-9
 
 
 def patch_scores(probability: NDArray[np.float32], patch: tuple[int, int, int], *, threshold: float = 0.5) -> NDArray[np.float64]:
-    """Sum up, for each patch of a regular grid, what the strategies choose by.
+    """Compute the scores that the strategies use, for each patch of a regular grid.
 
     Args:
         probability: (x, y, z) float32 in [0, 1].
-        patch: Voxels of a patch along x, y, z; what does not fill one at the far ends is left out.
-        threshold: From which probability on a voxel is predicted to be vessel.
+        patch: Voxels of a patch along x, y, z; incomplete patches at the far ends are left out.
+        threshold: Probability from which a voxel counts as vessel.
 
     Returns:
-        (grid x, grid y, grid z, 4): per patch the share of predicted vessel, the expected errors per predicted voxel, and the
-        mean entropy in nats of predicted vessel and of predicted background.
+        (grid x, grid y, grid z, 4) float64: for each patch the share of predicted vessel, the expected errors per predicted
+        voxel, and the mean entropy in nats of predicted vessel and of predicted background.
 
     Raises:
         InputError: When the volume is smaller than a patch.
@@ -71,18 +71,18 @@ def choose(
     taken: Sequence[int] = (),
     sharpness: float = 1.0,
 ) -> list[int]:
-    """Choose what to label next, each once.
+    """Choose what to label next, each row at most once.
 
     Args:
-        scores: (n, 4) rows of :func:`patch_scores`, of patches or of whole volumes.
+        scores: (n, 4) float64, rows of :func:`patch_scores`, of patches or of whole volumes.
         strategy: See :data:`Strategy`.
-        count: How many; fewer are given where there are no more.
-        rng: Where chance comes from.
-        taken: Rows that are labelled already.
-        sharpness: Of ``"power"``: the greater, the less noise; let it grow with the rounds.
+        count: Number of rows to choose; fewer are returned when fewer are left.
+        rng: Random generator.
+        taken: Rows that are already labelled.
+        sharpness: Of ``"power"``: the greater, the less noise; increase it over the rounds.
 
     Returns:
-        Rows, in the order of choice.
+        Indices of rows, in the order of choice.
 
     Raises:
         InputError: When the strategy is unknown.
@@ -93,25 +93,25 @@ def choose(
     left[list(taken)] = False
     chosen: list[int] = []
     while len(chosen) < count and left.any():
-        looks_at_a_class = len(chosen) < round(STRATIFIED * count) if count > 1 else rng.random() < STRATIFIED
-        worth = _worth(scores, strategy, looks_at_a_class, len(chosen) % 2, rng, sharpness)
-        chosen.append(int(np.where(left, worth, -np.inf).argmax()))
+        by_class = len(chosen) < round(STRATIFIED * count) if count > 1 else rng.random() < STRATIFIED
+        score = _row_scores(scores, strategy, by_class, len(chosen) % 2, rng, sharpness)
+        chosen.append(int(np.where(left, score, -np.inf).argmax()))
         left[chosen[-1]] = False
     return chosen
 
 
-def _worth(
-    scores: NDArray[np.float64], strategy: Strategy, looks_at_a_class: bool, turn: int, rng: np.random.Generator, sharpness: float
+def _row_scores(
+    scores: NDArray[np.float64], strategy: Strategy, by_class: bool, turn: int, rng: np.random.Generator, sharpness: float
 ) -> NDArray[np.float64]:
-    """Score the rows for one choice; the greatest is chosen."""
-    noise = rng.gumbel(size=len(scores))  # the greatest of logarithm and Gumbel noise is a draw by weight
+    """Score the rows for one choice; the row with the highest score is chosen."""
+    noise = rng.gumbel(size=len(scores))  # the maximum of logarithm plus Gumbel noise is a draw by weight
     vessel, errors, in_vessel, in_background = scores.T
     if strategy == "errors":
         return errors + _TINY * noise
-    if strategy == "foreground" and looks_at_a_class:
+    if strategy == "foreground" and by_class:
         return np.log(vessel + _TINY) + noise
     if strategy == "power":
         mean = vessel * in_vessel + (1 - vessel) * in_background
-        of_class = (in_vessel, in_background)[turn] if looks_at_a_class else mean
+        of_class = (in_vessel, in_background)[turn] if by_class else mean
         return np.log(of_class + _TINY) + noise / sharpness
     return noise

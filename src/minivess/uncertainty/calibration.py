@@ -1,4 +1,4 @@
-"""Zones beside the weights that they were calibrated for; with other weights they mean nothing."""
+"""Calibrate zones, and store them in the bundle with the hash of their weights; they are invalid for other weights."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LOSSES = ("voxels", "length")
 
 
 def calibrate(cases: Iterable[tuple[Prediction, NDArray[np.bool_], str]], alpha: float, *, loss: str = "voxels") -> Zones:
-    """Calibrate zones on cases that the model has not learned from.
+    """Calibrate zones on cases that the model was not trained on.
 
     Args:
-        cases: Prediction, true mask (x, y, z) on its grid, and subject; each is let go before the next is asked for.
+        cases: Prediction, true mask (x, y, z) bool on its grid, and subject; one case is in memory at a time.
         alpha: Share of vessel that may be lost in the background zone, in (0, 1).
         loss: ``"voxels"``, or ``"length"`` of the centre-line.
 
@@ -31,7 +31,7 @@ def calibrate(cases: Iterable[tuple[Prediction, NDArray[np.bool_], str]], alpha:
         InputError: When there are too few subjects for that share, a reference is empty, or the loss is unknown.
     """
     if loss not in LOSSES:
-        raise InputError(f"A loss is one of {', '.join(LOSSES)}. Got {loss!r}.")
+        raise InputError(f"Unknown loss {loss!r}. Allowed: one of {', '.join(LOSSES)}.")
     curves: list[Curve] = []
     thresholds: list[float] = []
     for prediction, reference, subject in cases:
@@ -44,14 +44,30 @@ def calibrate(cases: Iterable[tuple[Prediction, NDArray[np.bool_], str]], alpha:
 
 
 def write_zones(bundle: Path, zones: Zones, weights_sha256: str) -> Path:
-    """Keep zones in a bundle, for the weights that they were calibrated with."""
+    """Write zones into a bundle, with the hash of the weights that they were calibrated for.
+
+    Args:
+        bundle: The bundle's folder.
+        zones: The calibrated zones.
+        weights_sha256: SHA-256 of the weights, hexadecimal.
+
+    Returns:
+        Path of the written file.
+    """
     path = bundle / "models" / FILE_NAME
     write_json(path, {"weights_sha256": weights_sha256, **asdict(zones)})
     return path
 
 
 def read_zones(bundle: Path, weights_sha256: str) -> Zones | None:
-    """Read the zones of a bundle; None where there are none for these weights.
+    """Read the zones of a bundle.
+
+    Args:
+        bundle: The bundle's folder.
+        weights_sha256: SHA-256 of the weights in use, hexadecimal.
+
+    Returns:
+        The zones; None when there are none for these weights.
 
     Raises:
         BundleError: When the file is damaged.
@@ -65,4 +81,4 @@ def read_zones(bundle: Path, weights_sha256: str) -> Zones | None:
             return None
         return Zones(**content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{path} holds no zones ({error!r}). Calibrate again: minivess calibrate --help.") from error
+        raise BundleError(f"{path} does not contain zones ({error!r}). Calibrate again: minivess calibrate --help.") from error

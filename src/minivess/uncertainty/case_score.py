@@ -1,4 +1,4 @@
-"""One number for a whole case: how bad is its prediction likely to be."""
+"""Scores of a whole case: the expected quality of its prediction, without a label."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 
 def expected_errors_per_predicted_voxel(probability: NDArray[Any], threshold: float = 0.5) -> float:
-    """Divide the number of voxels expected wrong by the number of voxels predicted as vessel.
+    """Compute the expected number of wrong voxels, divided by the number of voxels predicted as vessel.
 
     A voxel predicted as vessel is wrong with probability 1 - p, any other with probability p. On two-photon stacks this
-    ranks cases as their true error does (Spearman +0.78 measured), where the mean entropy over the volume ranks by vessel
-    density and so the wrong way (-0.50).
+    score correlates with the true error (measured: Spearman +0.78). The mean entropy over the volume depends on the vessel
+    density instead, and correlates negatively (-0.50).
 
     Args:
-        probability: (x, y, z), in [0, 1].
+        probability: (x, y, z) float in [0, 1].
         threshold: Probability from which a voxel counts as vessel.
 
     Returns:
-        A number from 0 (sure) upwards. Where nothing is predicted as vessel, the expected number of missed voxels plus one:
-        a case in which the model sees nothing comes before one in which it sees something.
+        A number from 0 (certain) upwards. For an empty mask, the expected number of missed voxels plus one, so that a case
+        without any predicted vessel is ranked before others.
     """
     p = probability.astype(np.float32, copy=False)
     vessel = p >= threshold
@@ -31,14 +31,14 @@ def expected_errors_per_predicted_voxel(probability: NDArray[Any], threshold: fl
 
 
 def soft_dice_confidence(probability: NDArray[Any], threshold: float = 0.5) -> float:
-    """Compute the Dice between a mask and the probabilities that it was cut from (arXiv 2402.10665).
+    """Compute the soft Dice between a thresholded mask and its probabilities (arXiv 2402.10665).
 
     Args:
-        probability: (x, y, z), in [0, 1].
+        probability: (x, y, z) float in [0, 1].
         threshold: Probability from which a voxel counts as vessel.
 
     Returns:
-        A number in [0, 1]: 1 for a sure model, 0 where nothing is predicted as vessel.
+        A number in [0, 1]: 1 for a certain model, 0 for an empty mask.
     """
     p = probability.astype(np.float32, copy=False)
     vessel = p >= threshold

@@ -1,7 +1,7 @@
-"""Conformal risk control: a probability below which, on average over new subjects, at most a stated share of vessel is lost.
+"""Conformal risk control: find a probability below which at most a given share of vessel is lost, on average over subjects.
 
 The unit is the subject (an animal, a patient), never the voxel: voxels of one volume are not exchangeable. Of each
-calibration volume only its curve is kept, about 33 KB. Angelopoulos et al., Conformal Risk Control, arXiv 2208.02814.
+calibration volume only its curve stays in memory, about 33 KB. Angelopoulos et al., Conformal Risk Control, arXiv 2208.02814.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from minivess.errors import InputError
 from minivess.metrics.centreline import centreline_lengths
 
-#: Probabilities that may become a threshold: MAPIE's grid of hundredths, and 4096 levels between.
+#: Candidate thresholds: MAPIE's grid of hundredths, and 4096 evenly spaced levels.
 LEVELS: NDArray[np.float64] = np.unique(np.concatenate([np.arange(0, 1, 0.01), np.arange(4096) / 4096]))
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What is kept of a calibration volume.
+    """Loss of a calibration volume at every level.
 
     Attributes:
-        subject: Whom it is from.
-        losses: float64, one for each of :data:`LEVELS`: share of the vessel whose probability does not exceed the level.
+        subject: The animal or patient.
+        losses: float64, one for each of :data:`LEVELS`, in [0, 1]: share of the vessel whose probability is at most the level.
     """
 
     subject: str
@@ -36,14 +36,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Zones:
-    """A calibrated cut of probabilities in background, ambiguous and vessel.
+    """Calibrated limits between background, ambiguous and vessel.
 
     Attributes:
         lower: Up to this probability a voxel is background.
         upper: From this probability it is vessel, as in the mask; between both it is ambiguous.
-        alpha: The share of vessel that may be lost below ``lower``, on average over new subjects.
-        subjects: How many were calibrated on.
-        loss: ``"voxels"`` or ``"length"``: what the share is of.
+        alpha: The share of vessel that may be lost in the background zone, on average over new subjects.
+        subjects: Number of calibration subjects.
+        loss: ``"voxels"`` or ``"length"``: share of vessel voxels, or of centre-line length.
     """
 
     lower: float
@@ -52,31 +52,38 @@ class Zones:
     subjects: int
     loss: str
 
-    def of(self, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Cut a volume: 0 background, 1 ambiguous, 2 vessel; the same shape as the probability."""
+    def classify(self, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return the zone of each voxel.
+
+        Args:
+            probability: (x, y, z) float32 in [0, 1].
+
+        Returns:
+            (x, y, z) uint8: 0 background, 1 ambiguous, 2 vessel.
+        """
         zones = (probability > self.lower).astype(np.uint8)
         zones[probability >= self.upper] = 2
         return zones
 
-    def sentence(self) -> str:
-        """Say what it promises, and what not."""
+    def statement(self) -> str:
+        """Return the guarantee and its limit in one sentence, for users."""
         share = "of the vessel voxels" if self.loss == "voxels" else "of the centre-line length"
         return (
             f"Calibrated on {self.subjects} subjects: in a new one of the same kind at most {100 * self.alpha:g} % {share} "
-            f"lie in the background zone, on average over subjects; a single one may lose more."
+            f"are in the background zone, on average over subjects; a single one may lose more."
         )
 
 
 def voxel_curve(probability: NDArray[np.float32], reference: NDArray[np.bool_], subject: str) -> Curve:
-    """Measure the false-negative rate of a volume at every level.
+    """Compute the false-negative rate of a volume at every level.
 
     Args:
-        probability: (x, y, z) in [0, 1].
-        reference: The true mask on the same grid.
-        subject: Whom the volume is from.
+        probability: (x, y, z) float32 in [0, 1].
+        reference: (x, y, z) bool, the true mask on the same grid.
+        subject: The animal or patient.
 
     Raises:
-        InputError: When the reference is empty: such a volume says nothing about what is lost.
+        InputError: When the reference is empty, so that nothing can be lost.
     """
     return _curve(probability[reference], None, subject)
 
@@ -84,13 +91,13 @@ def voxel_curve(probability: NDArray[np.float32], reference: NDArray[np.bool_], 
 def length_curve(
     probability: NDArray[np.float32], reference: NDArray[np.bool_], subject: str, *, spacing_um: tuple[float, float, float]
 ) -> Curve:
-    """Measure, at every level, the share of the reference's centre-line length that is lost.
+    """Compute the lost share of the reference's centre-line length at every level.
 
     Args:
-        probability: (x, y, z) in [0, 1].
-        reference: The true mask on the same grid; its centre-line is fixed, so the loss only grows with the level.
-        subject: Whom the volume is from.
-        spacing_um: Voxel size.
+        probability: (x, y, z) float32 in [0, 1].
+        reference: (x, y, z) bool, the true mask on the same grid; its centre-line is fixed, so the loss grows with the level.
+        subject: The animal or patient.
+        spacing_um: Voxel size (x, y, z) in um.
 
     Raises:
         InputError: When the reference has no centre-line.
@@ -100,19 +107,19 @@ def length_curve(
 
 
 def control_risk(curves: Sequence[Curve], alpha: float, *, upper: float, loss: str = "voxels") -> Zones:
-    """Choose the highest level whose expected loss stays below ``alpha``.
+    """Return zones with the highest level whose expected loss stays below ``alpha``.
 
     Args:
-        curves: Of the calibration volumes; those of one subject count as one, by their mean.
+        curves: Curves of the calibration volumes; those of one subject are averaged.
         alpha: Share that may be lost, in (0, 1).
-        upper: Probability from which the mask says vessel.
-        loss: What the curves measured, ``"voxels"`` or ``"length"``.
+        upper: Threshold of the mask.
+        loss: Loss of the curves, ``"voxels"`` or ``"length"``.
 
     Raises:
-        InputError: When there are too few subjects for that share: then only "everything is vessel" would hold.
+        InputError: When alpha is not in (0, 1), there are too few subjects for it, or even the lowest level loses more.
     """
     if not 0.0 < alpha < 1.0:
-        raise InputError(f"alpha is a share between 0 and 1. Got {alpha}.")
+        raise InputError(f"alpha must be a share between 0 and 1. Got {alpha}.")
     groups: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     for curve in curves:
         groups[curve.subject].append(curve.losses)
@@ -120,7 +127,7 @@ def control_risk(curves: Sequence[Curve], alpha: float, *, upper: float, loss: s
     if count < needed:
         raise InputError(
             f"Not enough volumes: need {needed} subjects for a loss of {100 * alpha:g} %. Got {count}. "
-            f"Annotate more of them, or ask for {100 / (count + 1):.3g} % or more."
+            f"Annotate more of them, or choose {100 / (count + 1):.3g} % or more."
         )
     risk = np.mean([np.mean(losses, axis=0) for losses in groups.values()], axis=0)
     bound = count / (count + 1) * risk + 1 / (count + 1)
@@ -128,7 +135,7 @@ def control_risk(curves: Sequence[Curve], alpha: float, *, upper: float, loss: s
     first = int(beyond[0]) if beyond.size else LEVELS.size
     if first == 0:
         raise InputError(
-            f"Not even the lowest level loses less than {100 * alpha:g} %: vessel has a probability of 0. Retrain it first."
+            f"Even the lowest level loses {100 * alpha:g} % or more: vessel has a probability of 0. Retrain the model first."
         )
     return Zones(float(LEVELS[first - 1]), upper, alpha, count, loss)
 
@@ -136,6 +143,6 @@ def control_risk(curves: Sequence[Curve], alpha: float, *, upper: float, loss: s
 def _curve(scores: NDArray[np.float32], weights: NDArray[np.float64] | None, subject: str) -> Curve:
     if not scores.size:
         raise InputError(f"A calibration volume of {subject} has no vessel in its reference. Leave it out.")
-    at = np.searchsorted(LEVELS, scores.astype(np.float64), side="left")
-    lost = np.bincount(at, weights=weights, minlength=LEVELS.size + 1)[: LEVELS.size].cumsum()
+    level = np.searchsorted(LEVELS, scores.astype(np.float64), side="left")
+    lost = np.bincount(level, weights=weights, minlength=LEVELS.size + 1)[: LEVELS.size].cumsum()
     return Curve(subject, lost / (scores.size if weights is None else weights.sum()))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from minivess.errors import BundleError
 from minivess.metrics import dsc
-from minivess.models.decision import EXPECTED_DICE, choose_threshold
+from minivess.models.threshold import EXPECTED_DICE, choose_threshold
 from minivess.models.transforms import AsMaskd
 
 

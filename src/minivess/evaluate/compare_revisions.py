@@ -1,0 +1,24 @@
+"""Compare two revisions of a label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minivess.metrics import dsc
+from minivess.store import Revision
+from minivess.volume import read_volume
+
+
+def compare_revisions(revision: Revision, other: Revision) -> dict[str, Any]:
+    """Count the voxels by which a revision differs from another one of the same image.
+
+    Args:
+        revision: The revision.
+        other: The revision to compare with.
+
+    Returns:
+        ``added_voxels`` and ``removed_voxels`` from the other to this one, and their ``dice`` (DSC).
+    """
+    label, before = (read_volume(r.path).array > 0 for r in (revision, other))
+    added, removed = int((label & ~before).sum()), int((before & ~label).sum())
+    return {"added_voxels": added, "removed_voxels": removed, "dice": dsc(before, label)}
