@@ -1,4 +1,4 @@
-"""The chain shows every change to it."""
+"""The audit chain: every change of an entry is found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from minivess.store import AuditChain
 def chain(tmp_path: Path) -> AuditChain:
     chain = AuditChain(tmp_path / "audit")
     for number in range(12):
-        assert chain.append("label.entered", actor="ann", case=f"case{number}", details={"number": number}) == number + 1
+        assert chain.append("label.entered", actor="ann", image_id=f"case{number}", details={"number": number}) == number + 1
     return chain
 
 
@@ -28,7 +28,7 @@ def edit(chain: AuditChain, change: object) -> None:
     chain.path.write_text("".join(lines))
 
 
-def test_a_whole_chain_verifies_and_names_no_case(chain: AuditChain) -> None:
+def test_verify__accepts_an_intact_chain_which_contains_no_image_id(chain: AuditChain) -> None:
     chain.checkpoint()
     verdict = chain.verify()
     assert (verdict.ok, verdict.entries, verdict.checkpoints) == (True, 12, 1)
@@ -47,7 +47,7 @@ def test_a_whole_chain_verifies_and_names_no_case(chain: AuditChain) -> None:
         (lambda lines: lines.__setitem__(3, "rubbish\n"), 4),
     ],
 )
-def test_the_first_bad_entry_is_named(chain: AuditChain, change: object, seq: int) -> None:
+def test_verify__returns_the_first_bad_entry(chain: AuditChain, change: object, seq: int) -> None:
     edit(chain, change)
     verdict = chain.verify()
     assert not verdict.ok
@@ -55,11 +55,11 @@ def test_the_first_bad_entry_is_named(chain: AuditChain, change: object, seq: in
 
 
 @pytest.mark.row(50)
-def test_a_cut_tail_and_a_chain_written_anew_are_found_by_the_signed_checkpoint(chain: AuditChain, tmp_path: Path) -> None:
+def test_verify__finds_a_cut_end_and_a_rewritten_chain_by_the_signed_checkpoint(chain: AuditChain, tmp_path: Path) -> None:
     chain.checkpoint()
-    kept, key = shutil.copy(chain.checkpoints, tmp_path / "kept.jsonl"), shutil.copy(chain.public_key, tmp_path / "kept.pem")
+    copy, key = shutil.copy(chain.checkpoints, tmp_path / "copy.jsonl"), shutil.copy(chain.public_key, tmp_path / "copy.pem")
     edit(chain, lambda lines: lines.__delitem__(slice(9, None)))
-    verdict = chain.verify(checkpoints=kept, public_key=key)
+    verdict = chain.verify(checkpoints=copy, public_key=key)
     assert (verdict.ok, verdict.first_bad_seq) == (False, 10)
     assert "cut off" in verdict.reason
     shutil.rmtree(chain.folder)
@@ -68,32 +68,32 @@ def test_a_cut_tail_and_a_chain_written_anew_are_found_by_the_signed_checkpoint(
         forged.append("label.entered", actor="eve")
     forged.checkpoint()
     assert forged.verify().ok  # whoever has the key beside it can make a chain that agrees with itself
-    assert "written anew" in forged.verify(checkpoints=kept, public_key=key).reason
+    assert "rewritten" in forged.verify(checkpoints=copy, public_key=key).reason
     assert "not signed" in forged.verify(public_key=key).reason
 
 
 @pytest.mark.row(50)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_changed_byte_is_found(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_verify__finds_any_changed_byte(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     chain = AuditChain(tmp_path_factory.mktemp("audit"))
     for number in range(3):
         chain.append("label.entered", actor="ann", details={"number": number})
     content = bytearray(chain.path.read_bytes())
-    at = data.draw(st.integers(0, len(content) - 2))  # the last line break is the end of the last entry: see the torn line
+    at = data.draw(st.integers(0, len(content) - 2))  # not the last line break: see test_append__removes_an_unfinished_line
     content[at] = data.draw(st.integers(0, 255).filter(lambda b: b != content[at]))
     chain.path.write_bytes(bytes(content))
     assert not chain.verify().ok
 
 
-def test_a_torn_last_line_was_never_acknowledged_and_the_chain_goes_on(chain: AuditChain) -> None:
+def test_append__removes_an_unfinished_line_which_was_never_acknowledged(chain: AuditChain) -> None:
     with chain.path.open("a") as stream:
         stream.write('{"seq": 13, "time')
     assert chain.append("label.entered", actor="bob") == 13
     assert chain.verify().entries == 13
 
 
-def test_the_head_is_signed_now_and_then(tmp_path: Path) -> None:
+def test_append__signs_the_head_every_100_entries(tmp_path: Path) -> None:
     chain = AuditChain(tmp_path)
     for _ in range(205):
         chain.append("label.entered", actor="ann")
@@ -102,7 +102,7 @@ def test_the_head_is_signed_now_and_then(tmp_path: Path) -> None:
     assert chain.folder.joinpath("signing_key.pem").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_chain_that_cannot_be_written_says_so(chain: AuditChain, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_append__that_cannot_be_written_leaves_the_chain_unchanged(chain: AuditChain, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     def full(fd: int) -> None:
@@ -113,3 +113,10 @@ def test_a_chain_that_cannot_be_written_says_so(chain: AuditChain, monkeypatch: 
     with pytest.raises(StoreError, match=r"No space left.*refused"):
         chain.append("label.entered", actor="ann")
     assert chain.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_audit_chain__with_a_damaged_signing_key_is_refused(chain: AuditChain, content: bytes) -> None:
+    (chain.folder / "signing_key.pem").write_bytes(content)
+    with pytest.raises(StoreError, match="not an Ed25519 key"):
+        AuditChain(chain.folder)

@@ -1,4 +1,4 @@
-"""A studies folder that MONAI Label has worked in is taken over, and written back; nothing is deleted."""
+"""Import from and export to a studies folder of MONAI Label's own datastore; nothing is deleted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def opened(studies: Path) -> LabelStore:
     return store
 
 
-def test_labels_are_taken_over_once_by_name_and_the_folder_stays_as_it_is(worked_in: Path) -> None:
+def test_import_once__maps_labels_by_name_and_leaves_the_folder_unchanged(worked_in: Path) -> None:
     before, store = files(worked_in), opened(worked_in)
     report = import_once(store)
     assert report is not None
@@ -57,17 +57,17 @@ def test_labels_are_taken_over_once_by_name_and_the_folder_stays_as_it_is(worked
     assert store.counts() == {"final": 2, "original": 1}
 
 
-def test_what_was_there_before_overrules_nobody(worked_in: Path, upload: Path) -> None:
+def test_import_once__imported_labels_conflict_with_no_submission(worked_in: Path, upload: Path) -> None:
     store = opened(worked_in)
     import_once(store)
-    assert store.submit(upload, case_id="a", actor="ann").base is not None
-    assert store.rivals() == []
+    assert store.submit(upload, image_id="a", actor="ann").base is not None
+    assert store.conflicting() == []
 
 
 @pytest.mark.parametrize(
     "content", ["", '{"objects": {"a"', "[]", '{"objects": 7}', '{"objects": {"a": 7}}', '{"objects": {"a": {"labels": 7}}}']
 )
-def test_a_damaged_index_loses_no_label(worked_in: Path, content: str) -> None:
+def test_import_once__a_damaged_index_loses_no_label(worked_in: Path, content: str) -> None:
     (worked_in / "datastore_v2.json").write_text(content)
     report = import_once(opened(worked_in))
     assert report is not None
@@ -75,10 +75,10 @@ def test_a_damaged_index_loses_no_label(worked_in: Path, content: str) -> None:
     assert "value 3" in report["refused"]["final/c.nii.gz"]
 
 
-def test_labels_go_back_and_a_file_that_differs_is_put_aside(worked_in: Path, upload: Path, tmp_path: Path) -> None:
+def test_export__renames_existing_files_with_other_content(worked_in: Path, upload: Path, tmp_path: Path) -> None:
     store = opened(worked_in)
     import_once(store)
-    store.submit(upload, case_id="a", actor="ann")
+    store.submit(upload, image_id="a", actor="ann")
     before = files(worked_in)
     assert export(store, worked_in)["left_out"] == 1
     assert opened(worked_in).images.scan() == []  # no copy of an image became a second case

@@ -1,9 +1,9 @@
-"""Jobs: work that takes a while and has an urgency, progress, a deadline and a way to stop it.
+"""Jobs: long-running work with an urgency, progress, a time limit and cancellation.
 
-The server starts them and shows them; the label app's work tells its progress to :func:`current_job`, wherever it runs.
+The server starts and lists jobs; code of the label app reports its progress to :func:`current_job`.
 """
 
-from minivess.jobs.job import Job, State, Step, Urgency, current_job
+from minivess.jobs.job import Job, JobState, JobStep, Urgency, current_job
 from minivess.jobs.registry import Jobs
 
-__all__ = ["Job", "Jobs", "State", "Step", "Urgency", "current_job"]
+__all__ = ["Job", "JobState", "JobStep", "Jobs", "Urgency", "current_job"]

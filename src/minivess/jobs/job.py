@@ -1,4 +1,4 @@
-"""One job: what it is, how far it is, and whether it is to stop."""
+"""A job: what it does, its progress, and whether it must stop."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from enum import IntEnum
 from typing import Any, Literal, TypeVar
 
 from minivess.errors import CancelledError, DeadlineError, UsageError
-from minivess.jobs.turns import turns_of
+from minivess.jobs.priority_lock import priority_lock
 
 Item = TypeVar("Item")
-State = Literal["queued", "running", "done", "failed", "cancelled"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
 class Urgency(IntEnum):
-    """What goes first where only one can go: somebody waits for a click, nobody for a batch."""
+    """Order in which waiting jobs get a priority lock: a user waits for a click, nobody waits for a batch."""
 
     CLICK = 0
     BATCH = 1
 
 
 @dataclass(frozen=True)
-class Step:
-    """A part of a job that was timed.
+class JobStep:
+    """A timed part of a job.
 
     Attributes:
         name: For example ``infer``.
-        start_ns: When it began, in nanoseconds since 1970.
-        seconds: How long it took, without the wait for other jobs.
+        start_ns: Start, in nanoseconds since 1970-01-01 UTC.
+        seconds: Duration without the time spent waiting for priority locks.
     """
 
     name: str
@@ -43,24 +43,35 @@ class Step:
 
 @dataclass(eq=False)
 class Job:
-    """Work under way. The thread that does it reports to it; any other may read it, or ask it to stop.
+    """One piece of work. The thread that does the work reports to it; other threads may read it or cancel it.
 
     Attributes:
         kind: ``infer``, ``batch_infer``, ``scoring`` or ``train``.
-        subject: The model, or the method of scoring.
-        urgency: Who goes first.
-        actor: Who asked for it.
-        timeout_s: Seconds from its making until it is given up; None is no limit.
-        request: What was asked for.
-        id: Its name.
-        state: Where it is in its life.
-        share: Share done, in [0, 1].
-        message: What happens now, or why it ended.
-        created: When it was made, and so on, in seconds since 1970.
+        subject: Name of the model or of the scoring method.
+        urgency: Urgency of the job.
+        actor: Who requested it.
+        timeout_s: Time limit in seconds from its creation, waiting included; None for no limit.
+        request: Parameters of the request.
+        id: Identifier.
+        state: See :data:`JobState`.
+        share: Completed share, in [0, 1].
+        message: What it does now, or why it ended.
+        created: Time of creation, in seconds since 1970-01-01 UTC; ``started`` and ``ended`` likewise, None when not reached.
         details: Last lines of its output.
-        result: What came out, where that is a few numbers.
-        steps: Parts that were timed.
-        changes: Grows with every change that others see.
+        result: A small result as plain values, for example scores.
+        steps: Timed parts.
+        changes: Counter that increases with every visible change.
+
+    Example:
+        >>> job = Job("scoring")
+        >>> job.progress(0.25, "case 1 of 4")
+        >>> job.to_json()["progress"], job.message
+        (0.25, 'case 1 of 4')
+        >>> job.cancel("ann")
+        >>> job.progress(0.5)
+        Traceback (most recent call last):
+        ...
+        minivess.errors.CancelledError: This scoring job was cancelled by ann.
     """
 
     kind: str
@@ -70,7 +81,7 @@ class Job:
     timeout_s: float | None = None
     request: dict[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    state: State = "queued"
+    state: JobState = "queued"
     share: float = 0.0
     message: str = ""
     created: float = field(default_factory=time.time)
@@ -78,67 +89,96 @@ class Job:
     ended: float | None = None
     details: list[str] = field(default_factory=list)
     result: Any = None
-    steps: list[Step] = field(default_factory=list)
+    steps: list[JobStep] = field(default_factory=list)
     changes: int = 0
-    _stopped_by: str = ""
-    _born: float = field(default_factory=time.monotonic)
-    _waited: float = 0.0
-    _held: str = ""
-    _span: tuple[float, float] = (0.0, 1.0)
+    _cancelled_by: str = ""
+    _created_monotonic: float = field(default_factory=time.monotonic)
+    _waited_s: float = 0.0
+    _lock_name: str = ""  # of the priority lock that the job has; empty for none
+    _span: tuple[float, float] = (0.0, 1.0)  # start and width of the current part within [0, 1]
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @staticmethod
-    def asked(kind: str, subject: str, request: Mapping[str, Any], *, urgency: Urgency, actor: str, id: str = "") -> Job:
-        """Make a job out of a client's request, whose ``timeout`` is in seconds, as MONAI Label's.
+    def from_request(kind: str, subject: str, request: Mapping[str, Any], *, urgency: Urgency, actor: str, id: str = "") -> Job:
+        """Create a job from a client's request.
+
+        Args:
+            kind: ``infer``, ``batch_infer``, ``scoring`` or ``train``.
+            subject: Name of the model or of the scoring method.
+            request: Parameters of the request; ``timeout`` is the time limit in seconds, as in MONAI Label.
+            urgency: Urgency of the job.
+            actor: Who requested it.
+            id: Identifier; a random one when empty.
 
         Raises:
-            UsageError: When the timeout is no number above 0.
+            UsageError: When ``timeout`` is not a number above 0.
         """
         timeout_s = request.get("timeout")
         if timeout_s is not None and not (isinstance(timeout_s, (int, float)) and 0 < timeout_s < 1e7):
-            raise UsageError(f"timeout: seconds above 0 are wanted. Got {str(timeout_s)[:40]!r}.")
+            raise UsageError(f"timeout must be a number of seconds above 0. Got {str(timeout_s)[:40]!r}.")
         return Job(kind, subject, urgency, actor, timeout_s, dict(request), id or uuid.uuid4().hex)
 
     @property
     def over(self) -> bool:
-        """It has ended, one way or another."""
+        """Whether the job has ended: done, failed or cancelled."""
         return self.state in ("done", "failed", "cancelled")
 
     def cancel(self, by: str) -> None:
-        """Ask it to stop; it does so at its next :meth:`check`."""
-        self._stopped_by = self._stopped_by or by or "somebody"
+        """Request the job to stop, on behalf of the user ``by``; it stops at its next :meth:`check`."""
+        self._cancelled_by = self._cancelled_by or by or "a user"
 
     def check(self) -> None:
-        """Stop here if it is to stop, and let a more urgent job go first if one waits.
+        """Raise if the job must stop, and yield its priority lock to a more urgent job that waits for it.
 
         Raises:
-            CancelledError: When somebody has cancelled it.
-            DeadlineError: When its time is over.
+            CancelledError: When the job was cancelled.
+            DeadlineError: When its time limit is exceeded.
         """
         self.stop_if_asked()
-        if self._held:
-            self._waited += turns_of(self._held).give_way(self, self.urgency, self.stop_if_asked)
+        if self._lock_name:
+            self._waited_s += priority_lock(self._lock_name).yield_to_more_urgent(self, self.urgency, self.stop_if_asked)
 
     def stop_if_asked(self) -> None:
-        """Stop here if it is to stop; see :meth:`check`."""
-        if self._stopped_by:
-            raise CancelledError(f"This {self.kind} job was cancelled by {self._stopped_by}.")
-        if self.timeout_s is not None and time.monotonic() - self._born > self.timeout_s:
-            raise DeadlineError(f"This {self.kind} job took longer than the {self.timeout_s:g} s that it was given.")
+        """Raise if the job must stop.
+
+        Raises:
+            CancelledError: When the job was cancelled.
+            DeadlineError: When its time limit is exceeded.
+        """
+        if self._cancelled_by:
+            raise CancelledError(f"This {self.kind} job was cancelled by {self._cancelled_by}.")
+        if self.timeout_s is not None and time.monotonic() - self._created_monotonic > self.timeout_s:
+            raise DeadlineError(f"This {self.kind} job took longer than its time limit of {self.timeout_s:g} s.")
 
     def progress(self, share: float, message: str = "") -> None:
-        """Tell how far it is; may raise what :meth:`check` raises.
+        """Report the progress; the reported share never decreases.
 
         Args:
-            share: Share done, in [0, 1].
-            message: What happens now, without names of images.
+            share: Completed share of the job, or of the current part of :meth:`parts`; in [0, 1].
+            message: What the job does now, without names of images; empty to keep the last message.
+
+        Raises:
+            CancelledError: When the job was cancelled.
+            DeadlineError: When its time limit is exceeded.
         """
         self.check()
         start, width = self._span
         self.change(share=max(self.share, start + width * min(1.0, float(share))), message=message or self.message)
 
     def parts(self, items: Collection[Item], message: str = "part") -> Iterator[Item]:
-        """Go through several parts alike; the progress told within one counts for that part."""
+        """Iterate over equal parts of the job; progress reported during an iteration counts for that part.
+
+        Args:
+            items: The parts.
+            message: Word for a part, for the message ``part 1 of 3``.
+
+        Yields:
+            The items.
+
+        Raises:
+            CancelledError: When the job was cancelled.
+            DeadlineError: When its time limit is exceeded.
+        """
         outer, width = self._span, self._span[1] / max(1, len(items))
         try:
             for index, item in enumerate(items):
@@ -149,37 +189,49 @@ class Job:
             self._span = outer
 
     def change(self, **values: Any) -> None:
-        """Set attributes, so that whoever watches sees it."""
+        """Set attributes, and increase ``changes``.
+
+        Args:
+            values: Attribute name -> new value.
+        """
         with self._lock:
             for name, value in values.items():
                 setattr(self, name, value)
             self.changes += 1
 
     @contextmanager
-    def turn(self, place: str) -> Iterator[None]:
-        """Hold a place where one job works at a time, such as a device; may raise what :meth:`check` raises."""
-        turns = turns_of(place)
+    def hold_lock(self, name: str) -> Iterator[None]:
+        """Run the block with a priority lock, for example that of a device; the state is ``queued`` during the wait.
+
+        Args:
+            name: Name of the lock, see :func:`~minivess.jobs.priority_lock.priority_lock`.
+
+        Raises:
+            CancelledError: When the job was cancelled during the wait.
+            DeadlineError: When its time limit was exceeded during the wait.
+        """
+        lock = priority_lock(name)
         self.change(state="queued")
-        self._waited += turns.take(self, self.urgency, self.stop_if_asked)
-        outer, self._held = self._held, place
+        self._waited_s += lock.acquire(self, self.urgency, self.stop_if_asked)
+        outer, self._lock_name = self._lock_name, name
         self.change(state="running")
         try:
             yield
         finally:
-            self._held = outer
-            turns.leave(self)
+            self._lock_name = outer
+            lock.release(self)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time a part of it."""
-        start_ns, start, waited = time.time_ns(), time.monotonic(), self._waited
+        """Time the block, and add it to ``steps`` under a name."""
+        start_ns, start, waited_s = time.time_ns(), time.monotonic(), self._waited_s
         try:
             yield
         finally:
-            self.steps.append(Step(name, start_ns, max(0.0, time.monotonic() - start - (self._waited - waited))))
+            self.steps.append(JobStep(name, start_ns, max(0.0, time.monotonic() - start - (self._waited_s - waited_s))))
 
     def to_json(self) -> dict[str, Any]:
-        """Tell what others may know."""
+        """Return the fields that clients may see, as plain values; the request is not among them."""
         return {
             "id": self.id,
             "kind": self.kind,
@@ -202,13 +254,13 @@ _current: ContextVar[Job | None] = ContextVar("current_job", default=None)
 
 
 def current_job() -> Job:
-    """Give the job that this code runs for; outside of any, one that nobody watches."""
+    """Return the job that the calling code runs for; a new, unlisted job outside of any."""
     return _current.get() or Job("call")
 
 
 @contextmanager
 def working_for(job: Job) -> Iterator[None]:
-    """Let the code within run for a job."""
+    """Set :func:`current_job` to a job during the block."""
     token = _current.set(job)
     try:
         yield

@@ -1,22 +1,29 @@
-"""Where cases, label revisions and answers are kept, and the audit chain over them."""
+"""The store: cases (images), label revisions, the review queue with its verdicts, and the audit chain over them.
+
+The public classes are exported here. :class:`LabelStore` opens the store of a studies folder.
+"""
 
 from minivess.store.actor import current_actor, system_user
-from minivess.store.audit import AuditChain, Verdict
-from minivess.store.model import Case, Revision
+from minivess.store.audit import AuditChain, VerificationResult
 from minivess.store.names import FINAL, ORIGINAL
-from minivess.store.places import Place, Places
+from minivess.store.queue import Answer, QueueItem, ReviewQueue
+from minivess.store.records import Case, Revision, RevisionInfo
+from minivess.store.region import Region
 from minivess.store.store import LabelStore
 
 __all__ = [
     "FINAL",
     "ORIGINAL",
+    "Answer",
     "AuditChain",
     "Case",
     "LabelStore",
-    "Place",
-    "Places",
+    "QueueItem",
+    "Region",
+    "ReviewQueue",
     "Revision",
-    "Verdict",
+    "RevisionInfo",
+    "VerificationResult",
     "current_actor",
     "system_user",
 ]

@@ -1,4 +1,4 @@
-"""Who acts now: set by whoever knows them (the server's guard, the command line), read where something is entered."""
+"""The current actor: set by the server's guard or the command line, and recorded with each event."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ current_actor: ContextVar[str] = ContextVar("current_actor", default="")
 
 
 def system_user() -> str:
-    """Name the user of this machine, for what is done on the command line."""
+    """Return the name of the user of this machine; it is the actor on the command line."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # a user id without a name, as in containers
         return "unknown"

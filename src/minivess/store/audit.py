@@ -1,8 +1,8 @@
-"""Who did what, in a chain that shows when an entry was changed, removed or put in between.
+"""The audit chain: who did what, in a hash chain that shows when an entry was changed, removed or inserted.
 
-``chain.jsonl`` holds one entry a line; each carries the hash of the one before. A chain alone cannot show that its end was
-cut off or that all of it was written anew: for that its head is signed now and then (``checkpoints.jsonl``), and a copy of
-the checkpoints and of the public key belongs to another place. No entry names a case: it carries a keyed hash of the name.
+``chain.jsonl`` has one entry per line; each contains the hash of the previous one. A hash chain alone cannot show that its end
+was cut off or that all of it was rewritten: for that, its head is signed at intervals (``checkpoints.jsonl``), and a copy of
+the checkpoints and of the public key must be stored in another place. Image ids are written as keyed hashes (HMAC-SHA-256).
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, load_pem_private_key
 from filelock import FileLock
 
 from minivess.errors import InputError, StoreError
 from minivess.paths import atomic_file, fsync_folder
 
 GENESIS = "0" * 64
-#: The head is signed after this many entries, and when asked.
+#: The head is signed after this many entries, and on request.
 CHECKPOINT_EVERY = 100
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What reading the whole chain showed.
+class VerificationResult:
+    """The result of a verification of the whole chain.
 
     Attributes:
-        ok: The chain holds, and every checkpoint agrees with it.
-        entries: How many entries hold.
-        first_bad_seq: The first entry that does not, or is missing.
-        reason: What is wrong, in a sentence.
-        checkpoints: How many signed checkpoints were compared.
+        ok: Whether the chain is intact and every checkpoint agrees with it.
+        entries: Number of intact entries.
+        first_bad_seq: Number of the first entry that is missing or not intact; None when unknown or when all are intact.
+        reason: What is wrong, in a sentence; empty when nothing is.
+        checkpoints: Number of signed checkpoints that were compared.
     """
 
     ok: bool
@@ -51,13 +51,13 @@ class Verdict:
 
 
 class AuditChain:
-    """The chain in a folder; any number of processes may append to it."""
+    """The audit chain in a folder; any number of threads and processes may append to it."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the folder, and make it with its keys where there is none.
+        """Open the folder; create it and its keys when they are missing.
 
         Raises:
-            StoreError: When it cannot be written.
+            StoreError: When the folder cannot be written, or its signing key is damaged.
         """
         self.folder = Path(folder)
         self.path = self.folder / "chain.jsonl"
@@ -67,24 +67,26 @@ class AuditChain:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.folder / ".lock")
             with self._lock:
-                self._key, self._secret = self._make_keys()
+                self._key, self._secret = self._load_keys()
         except OSError as error:
-            raise StoreError(f"The audit chain in {folder} cannot be opened: {error.strerror}. Nothing was changed.") from error
+            raise StoreError(
+                f"The audit chain in {folder} cannot be opened: {error.strerror or error}. Nothing was changed."
+            ) from error
 
-    def append(self, action: str, *, actor: str, case: str = "", details: Mapping[str, Any] | None = None) -> int:
-        """Add an entry; it is on the disk when this returns.
+    def append(self, action: str, *, actor: str, image_id: str = "", details: Mapping[str, Any] | None = None) -> int:
+        """Append an entry; it is on the disk when this returns. The chain is unchanged when the entry cannot be written.
 
         Args:
-            action: What was done, for example ``label.submit``.
-            actor: Who did it, as the server knows them.
-            case: The case it was done to; only its keyed hash is written.
+            action: What was done, for example ``label.entered``.
+            actor: Who did it.
+            image_id: The image; only its keyed hash is written. Empty when the action concerns no image.
             details: Numbers and hashes that identify what was done; no patient data.
 
         Returns:
-            The number of the entry.
+            The number of the entry, from 1.
 
         Raises:
-            StoreError: When it cannot be written; the chain is as it was.
+            StoreError: When the entry or a checkpoint that is due cannot be written, or the last entry is damaged.
         """
         try:
             with self._lock:
@@ -94,7 +96,7 @@ class AuditChain:
                     "time_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
                     "actor": actor,
                     "action": action,
-                    "case_hmac": self.case_hmac(case) if case else "",
+                    "case_hmac": self.case_hmac(image_id) if image_id else "",
                     "details": dict(details or {}),
                     "prev_hash": previous,
                 }
@@ -105,72 +107,74 @@ class AuditChain:
                 return int(entry["seq"])
         except OSError as error:
             raise StoreError(
-                f"The audit chain cannot be written: {error.strerror}. The action was refused and nothing was changed. "
-                "Free space on the disk or mend its permissions, and try again."
+                f"The audit chain cannot be written: {error.strerror or error}. The action was refused and nothing was changed. "
+                "Free space on the disk or correct its permissions, and try again."
             ) from error
 
-    def case_hmac(self, case: str) -> str:
-        """Hash a case's name with the store's secret: a name cannot be guessed from it."""
-        return hmac.new(self._secret, case.encode(), hashlib.sha256).hexdigest()
+    def case_hmac(self, name: str) -> str:
+        """Compute the HMAC-SHA-256 of an image id or another name with the store's secret, so that nobody can guess the name."""
+        return hmac.new(self._secret, name.encode(), hashlib.sha256).hexdigest()
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """Read the entries in order; an unfinished last line, which nobody was told of, is left out."""
+        """Read the entries in order; an unfinished last line, which was never acknowledged, is left out."""
         for line in self._lines():
             yield json.loads(line)
 
     def checkpoint(self) -> dict[str, Any]:
-        """Sign the head now.
+        """Sign the head of the chain now.
 
         Returns:
-            The checkpoint: ``seq``, ``hash``, ``time_utc``, ``signature``. Keep a copy in another place.
+            The checkpoint: ``seq``, ``hash``, ``time_utc``, ``signature``. Store a copy in another place.
+
+        Raises:
+            StoreError: When the last entry is damaged.
+            OSError: When the checkpoint cannot be written.
         """
         with self._lock:
             seq, head = self._head()
             return self._sign(seq, head)
 
-    def verify(self, *, checkpoints: Path | None = None, public_key: Path | None = None) -> Verdict:
+    def verify(self, *, checkpoints: Path | None = None, public_key: Path | None = None) -> VerificationResult:
         """Read the whole chain and compare it with the signed checkpoints.
 
         Args:
-            checkpoints: A copy of the checkpoints that was kept elsewhere; by default the one beside the chain.
-            public_key: The public key that was kept elsewhere; by default the one beside the chain.
+            checkpoints: A copy of the checkpoints from another place; the file beside the chain by default.
+            public_key: A copy of the public key from another place; the file beside the chain by default.
 
         Raises:
-            InputError: When a file that was named is missing or is no key.
+            InputError: When ``checkpoints`` is given and missing, or the public key cannot be read.
         """
         hashes: dict[int, str] = {0: GENESIS}
         previous, seq = GENESIS, 0
         for seq, line in enumerate(self._lines(), start=1):
-            reason = _fault(line, seq, previous)
+            reason = _find_fault(line, seq, previous)
             if reason:
-                return Verdict(False, seq - 1, seq, reason, 0)
+                return VerificationResult(False, seq - 1, seq, reason, 0)
             previous = hashes[seq] = json.loads(line)["hash"]
         key = _read_public_key(public_key or self.public_key)
         count = 0
-        for signed in _read_checkpoints(checkpoints or self.checkpoints, stated=checkpoints is not None):
-            count += 1
+        rows = _read_checkpoints(checkpoints or self.checkpoints, required=checkpoints is not None)
+        for count, signed in enumerate(rows, start=1):
             try:
                 key.verify(bytes.fromhex(signed["signature"]), _signed_bytes(signed))
             except (InvalidSignature, KeyError, ValueError):
-                return Verdict(False, seq, None, f"Checkpoint {count} is not signed by this key.", count)
+                return VerificationResult(False, seq, None, f"Checkpoint {count} is not signed by this key.", count)
             at = int(signed["seq"])
             if at not in hashes:
-                return Verdict(
-                    False, seq, seq + 1, f"The chain ends at {seq}, but entry {at} was signed: its end was cut off.", count
-                )
+                reason = f"The chain ends at {seq}, but entry {at} was signed: its end was cut off."
+                return VerificationResult(False, seq, seq + 1, reason, count)
             if hashes[at] != signed["hash"]:
-                return Verdict(False, seq, at, f"Entry {at} is not the one that was signed: the chain was written anew.", count)
-        return Verdict(True, seq, None, "", count)
+                reason = f"Entry {at} is not the one that was signed: the chain was rewritten."
+                return VerificationResult(False, seq, at, reason, count)
+        return VerificationResult(True, seq, None, "", count)
 
     def _lines(self) -> Iterator[str]:
         if self.path.exists():
             with self.path.open(encoding="utf-8", errors="replace") as stream:
-                for line in stream:
-                    if line.endswith("\n"):
-                        yield line
+                yield from (line for line in stream if line.endswith("\n"))
 
     def _head(self) -> tuple[int, str]:
-        """Find the last entry, and cut off an unfinished line behind it: its writer was never answered."""
+        """Return number and hash of the last entry; remove an unfinished line after it, which was never acknowledged."""
         if not self.path.exists() or self.path.stat().st_size == 0:
             return 0, GENESIS
         with self.path.open("r+b") as stream:
@@ -180,17 +184,17 @@ class AuditChain:
                 start = max(0, start - 8192)
                 stream.seek(start)
                 tail = stream.read(size - start)
-            whole, _, torn = tail.rpartition(b"\n")
-            if torn:
-                stream.truncate(size - len(torn))
-            if not whole:
+            complete, _, unfinished = tail.rpartition(b"\n")
+            if unfinished:
+                stream.truncate(size - len(unfinished))
+            if not complete:
                 return 0, GENESIS
         try:
-            last = json.loads(whole.rpartition(b"\n")[2])
+            last = json.loads(complete.rpartition(b"\n")[2])
             return int(last["seq"]), str(last["hash"])
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"The last entry of {self.path} is damaged, so nothing is added. Put back a copy; see `minivess audit verify`."
+                f"The last entry of {self.path} is damaged, so nothing is appended. Restore a copy; see `minivess audit verify`."
             ) from error
 
     def _sign(self, seq: int, head: str) -> dict[str, Any]:
@@ -199,19 +203,23 @@ class AuditChain:
         _append_line(self.checkpoints, signed)
         return signed
 
-    def _make_keys(self) -> tuple[Ed25519PrivateKey, bytes]:
+    def _load_keys(self) -> tuple[Ed25519PrivateKey, bytes]:
+        """Load the signing key and the HMAC secret; create the ones that are missing."""
         private, secret = self.folder / "signing_key.pem", self.folder / "case_secret"
         if not private.exists():
             key = Ed25519PrivateKey.generate()
-            _write_private(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            _write_private(private, key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption()))
         if not secret.exists():
             _write_private(secret, secrets.token_bytes(32))
-        loaded = load_pem_private_key(private.read_bytes(), password=None)
+        try:
+            loaded = pem.load_pem_private_key(private.read_bytes(), password=None)
+        except ValueError:
+            loaded = None
         if not isinstance(loaded, Ed25519PrivateKey):
-            raise StoreError(f"{private} is no Ed25519 key. Put back the one that was there.")
+            raise StoreError(f"{private} is not an Ed25519 key. Restore the original file.")
         if not self.public_key.exists():
             with atomic_file(self.public_key) as temporary:
-                temporary.write_bytes(loaded.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+                temporary.write_bytes(loaded.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
         return loaded, secret.read_bytes()
 
 
@@ -223,18 +231,19 @@ def _hash(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(_canonical(body)).hexdigest()
 
 
-def _fault(line: str, seq: int, previous: str) -> str:
+def _find_fault(line: str, seq: int, previous: str) -> str:
+    """Return what is wrong with a line of the chain, in a sentence; empty when nothing is."""
     try:
         entry = json.loads(line)
         body = {k: v for k, v in entry.items() if k != "hash"}
         if entry["seq"] != seq:
-            return f"Entry {seq} is missing: number {entry['seq']} stands in its place."
+            return f"Entry {seq} is missing: entry {entry['seq']} is in its place."
         if entry["prev_hash"] != previous:
             return f"Entry {seq} does not follow the entry before it."
         if entry["hash"] != _hash(body):
             return f"Entry {seq} was changed after it was written."
     except (ValueError, KeyError, TypeError):
-        return f"Entry {seq} is no entry."
+        return f"Entry {seq} is not a valid entry."
     return ""
 
 
@@ -243,7 +252,7 @@ def _signed_bytes(signed: Mapping[str, Any]) -> bytes:
 
 
 def _append_line(path: Path, content: Mapping[str, Any]) -> None:
-    """Append one line and wait for the disk; where that fails, the file gets its old length back."""
+    """Append one line of JSON and flush it to the disk; when that fails, truncate the file to its old length."""
     new = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
@@ -270,23 +279,19 @@ def _write_private(path: Path, content: bytes) -> None:
 
 
 def _read_public_key(path: Path) -> Ed25519PublicKey:
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
     try:
-        key = load_pem_public_key(path.read_bytes())
+        key = pem.load_pem_public_key(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no public key in PEM form ({error}).") from error
+        raise InputError(f"{path} is not a public key in PEM form ({error}).") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise InputError(f"{path} is no Ed25519 key.")
+        raise InputError(f"{path} is not an Ed25519 key.")
     return key
 
 
-def _read_checkpoints(path: Path, *, stated: bool) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        if stated:
-            raise InputError(f"No checkpoints at {path}.")
-        return
-    for line in path.read_text().splitlines():
+def _read_checkpoints(path: Path, *, required: bool) -> Iterator[dict[str, Any]]:
+    if required and not path.exists():
+        raise InputError(f"There is no checkpoint file {path}.")
+    for line in path.read_text().splitlines() if path.exists() else ():
         try:
             yield json.loads(line)
         except ValueError:

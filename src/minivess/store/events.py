@@ -1,13 +1,13 @@
-"""What happened to a case, one small JSON file an event, beside the labels: the truth of the store, readable by any tool.
+"""The events of a case, one small JSON file per event beside the labels. They are the source of truth of the store.
 
-    cases/<case>/000001-case.json                 the image was found, or uploaded
+    cases/<case>/000001-case.json                 the image was found or uploaded
     cases/<case>/000002-label.json                a revision was submitted ...
     cases/<case>/000002-3f9a1c5b7d20.nii.gz       ... and this is its label
-    cases/<case>/000003-review.json
-    cases/<case>/000004-queue.json                a model asks about places ...
-    cases/<case>/000005-answer.json               ... and a person answers one
+    cases/<case>/000003-review.json               a reviewer's opinion of a revision
+    cases/<case>/000004-queue.json                a model proposed regions ...
+    cases/<case>/000005-answer.json               ... and an annotator answered one
 
-An event is never changed. The index (``index.sqlite``) is made from them and can be made again.
+An event is never changed. The index (``index.sqlite``) is derived from the events and can be rebuilt.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from minivess.errors import StoreError
-from minivess.paths import sha256_of, write_json
+from minivess.paths import file_sha256, write_json
 
-Kind = Literal["case", "info", "label", "withdraw", "settle", "review", "queue", "answer", "remove"]
+EventKind = Literal["case", "info", "label", "withdraw", "settle", "review", "queue", "answer", "remove"]
 FOLDER = "cases"
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened to a case.
+    """One change of a case.
 
     Attributes:
-        case: Id of the case.
-        number: Place in the history of the case, from 1; the number of a label revision is that of its event.
-        kind: What happened.
+        image_id: The image.
+        number: Position in the history of the case, from 1; the number of a label revision is the number of its event.
+        kind: What was done.
         actor: Who did it.
-        time_utc: When, by the clock of the server; the order is that of the numbers.
-        body: What belongs to the kind.
+        body: Values of this kind of event, as JSON.
+        time_utc: When, by the clock of the server; events are ordered by number, not by time.
     """
 
-    case: str
+    image_id: str
     number: int
-    kind: Kind
+    kind: EventKind
     actor: str
     body: dict[str, Any] = field(default_factory=dict)
     time_utc: str = field(default_factory=lambda: _now())
@@ -51,29 +51,58 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def path_of(root: Path, event: Event) -> Path:
-    """Name the file of an event."""
-    return root / FOLDER / event.case / f"{event.number:06d}-{event.kind}.json"
+def event_path(root: Path, event: Event) -> Path:
+    """Return the path of an event's file.
+
+    Args:
+        root: Folder of the store.
+        event: The event.
+    """
+    return root / FOLDER / event.image_id / f"{event.number:06d}-{event.kind}.json"
 
 
-def label_path(root: Path, case: str, number: int, sha256: str) -> Path:
-    """Name the label file of a revision."""
-    return root / FOLDER / case / f"{number:06d}-{sha256[:12]}.nii.gz"
+def label_path(root: Path, image_id: str, number: int, sha256: str) -> Path:
+    """Return the path of the label file of a revision.
+
+    Args:
+        root: Folder of the store.
+        image_id: The image.
+        number: Number of the revision.
+        sha256: Hash of the label file; its first 12 digits are in the name.
+    """
+    return root / FOLDER / image_id / f"{number:06d}-{sha256[:12]}.nii.gz"
 
 
 def write_event(root: Path, event: Event) -> Path:
-    """Write an event; it is on the disk when this returns."""
-    path = path_of(root, event)
-    content = {"case": event.case, "number": event.number, "kind": event.kind, "actor": event.actor, "time_utc": event.time_utc}
+    """Write the file of an event; it is on the disk when this returns.
+
+    Args:
+        root: Folder of the store.
+        event: The event.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        OutputError: When the file cannot be written.
+    """
+    path = event_path(root, event)
+    content = {
+        "case": event.image_id,
+        "number": event.number,
+        "kind": event.kind,
+        "actor": event.actor,
+        "time_utc": event.time_utc,
+    }
     write_json(path, {**content, "body": event.body})
     return path
 
 
 def read_event(path: Path) -> Event:
-    """Read an event.
+    """Read the file of an event.
 
     Raises:
-        StoreError: When the file is damaged.
+        StoreError: When the file is damaged, or contains another event than its name states.
     """
     try:
         content = json.loads(path.read_text())
@@ -87,28 +116,48 @@ def read_event(path: Path) -> Event:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{path} is damaged ({error!r}). Put back a copy of it, or move it away and run `minivess store repair`."
+            f"{path} is damaged ({error!r}). Restore a copy of it, or move it away and run `minivess store repair`."
         ) from error
-    if event.kind not in get_args(Kind) or path.name != f"{event.number:06d}-{event.kind}.json" or event.case != path.parent.name:
-        raise StoreError(f"{path} does not hold the event that its name says. Put back a copy of it.")
+    if (
+        event.kind not in get_args(EventKind)
+        or path.name != f"{event.number:06d}-{event.kind}.json"
+        or event.image_id != path.parent.name
+    ):
+        raise StoreError(f"{path} does not contain the event that its name states. Restore a copy of it.")
     return event
 
 
 def numbers(folder: Path) -> list[int]:
-    """List the numbers of the events in a case's folder, in order."""
+    """List the numbers of the events in the folder of a case, in order."""
     return sorted(int(f.name[:6]) for f in folder.glob("[0-9]*-*.json") if f.name[:6].isdigit())
 
 
 def events_of(folder: Path, *, after: int = 0) -> Iterator[Event]:
-    """Read the events of a case in order, from a number on."""
+    """Read the events of a case in order.
+
+    Args:
+        folder: Folder of the case.
+        after: Only events with a higher number.
+
+    Raises:
+        StoreError: When the file of an event is damaged.
+    """
     for path in sorted(folder.glob("[0-9]*-*.json")):
         if int(path.name[:6]) > after:
             yield read_event(path)
 
 
 def label_fault(root: Path, event: Event) -> str:
-    """Compare the label of a revision with its hash; empty where it is whole."""
-    path = label_path(root, event.case, event.number, event.body["sha256"])
+    """Check the label file of a revision against its recorded hash.
+
+    Args:
+        root: Folder of the store.
+        event: The event of the revision.
+
+    Returns:
+        What is wrong, in words; empty when the file is intact.
+    """
+    path = label_path(root, event.image_id, event.number, event.body["sha256"])
     if not path.is_file():
         return f"{path} is missing"
-    return "" if sha256_of(path) == event.body["sha256"] else f"{path} is not the file that was submitted"
+    return "" if file_sha256(path) == event.body["sha256"] else f"{path} is not the file that was submitted"

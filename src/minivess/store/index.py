@@ -1,4 +1,4 @@
-"""The index over the events: SQLite in WAL mode, made from the files and made again where it is lost."""
+"""The index of the events: an SQLite database in WAL mode, built from the event files and rebuilt when it is lost."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from minivess.errors import StoreError
 from minivess.store.events import FOLDER, Event, events_of
 
 SCHEMA_VERSION = 2
+#: Names are part of the file format: ``case_id`` is an image id, a ``rival`` is a revision in conflict, ``places`` are queue
+#: items, ``worth`` is the expected number of errors, ``seen`` is the revision that was last served to a user.
 _SCHEMA = """
 CREATE TABLE cases (
     id TEXT PRIMARY KEY, folded TEXT NOT NULL UNIQUE, path TEXT NOT NULL, info TEXT NOT NULL, removed INTEGER NOT NULL DEFAULT 0,
@@ -48,10 +50,18 @@ _logger = logging.getLogger(__name__)
 
 
 class Index:
-    """Connections to the index, one a thread, and its making."""
+    """The index of a store, with one connection per thread.
+
+    Attributes:
+        rebuilt: Why the index was rebuilt when it was opened; empty when it was not, or when there were no events.
+    """
 
     def __init__(self, root: Path) -> None:
-        """Open the index of a store; where it is missing, damaged or of another version it is made from the files."""
+        """Open the index of a store; build it from the event files when it is missing, damaged or of another version.
+
+        Raises:
+            StoreError: When the folder cannot be written, or the file of an event is damaged.
+        """
         self.root = root
         self.path = root / "index.sqlite"
         self._local = threading.local()
@@ -59,11 +69,11 @@ class Index:
         self.rebuilt = ""
         try:
             with self._lock:
-                reason = self._fault()
+                reason = self._find_fault()
                 if reason:
                     self.rebuild(reason)
         except OSError as error:
-            raise StoreError(f"The store in {root} cannot be written: {error.strerror}. Nothing was changed.") from error
+            raise StoreError(f"The store in {root} cannot be written: {error.strerror or error}. Nothing was changed.") from error
         except sqlite3.Error as error:
             raise _as_store_error(error) from error
 
@@ -74,20 +84,23 @@ class Index:
         Raises:
             StoreError: When the index cannot be opened, for example on a disk that has become read-only.
         """
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
             try:
-                found = self._local.connection = _connect(self.path)
+                connection = self._local.connection = _connect(self.path)
             except sqlite3.Error as error:
                 raise _as_store_error(error) from error
-        return found
+        return connection
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the one write lock of the store; all or nothing of what is done inside remains.
+        """Open a transaction with the one write lock of the store: all changes of the block are committed, or none.
+
+        Yields:
+            The connection of this thread.
 
         Raises:
-            StoreError: When the disk is full, read-only or damaged, or another writer holds the lock for half a minute.
+            StoreError: When the disk is full, read-only or damaged, or another writer has the lock for 30 seconds.
         """
         connection = self.connection
         try:
@@ -105,15 +118,22 @@ class Index:
             raise
 
     def rebuild(self, reason: str) -> int:
-        """Make the index from the files; the old one is kept under another name.
+        """Build the index from the event files; an existing index is renamed to ``index.TIME.damaged``.
+
+        Args:
+            reason: Why it is rebuilt, for the log.
 
         Returns:
-            How many events it was made from.
+            Number of events.
+
+        Raises:
+            StoreError: When the file of an event is damaged.
+            OSError: When the index cannot be written.
         """
         self.close()
-        fresh = self.path.with_name("index.new.sqlite")
-        fresh.unlink(missing_ok=True)
-        connection = sqlite3.connect(fresh, isolation_level=None)
+        new = self.path.with_name("index.new.sqlite")
+        new.unlink(missing_ok=True)
+        connection = sqlite3.connect(new, isolation_level=None)
         count = 0
         try:
             connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};")
@@ -128,10 +148,10 @@ class Index:
             self.path.rename(self.path.with_name(f"index.{time.strftime('%Y%m%d-%H%M%S')}.damaged"))
         for suffix in ("-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-        fresh.replace(self.path)
+        new.replace(self.path)
         if count:
             self.rebuilt = reason
-            _logger.warning("the index of the store was made again from %d events: %s", count, reason)
+            _logger.warning("the index of the store was rebuilt from %d events: %s", count, reason)
         return count
 
     def close(self) -> None:
@@ -141,44 +161,50 @@ class Index:
             connection.close()
             self._local.connection = None
 
-    def _fault(self) -> str:
+    def _find_fault(self) -> str:
+        """Return why the index must be rebuilt; empty when it is usable."""
         if not self.path.exists() or self.path.stat().st_size == 0:
             return "it was missing"
         try:
             connection = _connect(self.path)
             try:
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
-                sound = connection.execute("PRAGMA quick_check").fetchone()[0]
+                check = connection.execute("PRAGMA quick_check").fetchone()[0]
             finally:
                 connection.close()
         except sqlite3.DatabaseError as error:
             return f"it was damaged ({error})"
         if version != SCHEMA_VERSION:
-            return f"it was of version {version}, this program's is {SCHEMA_VERSION}"
-        return "" if sound == "ok" else f"it was damaged ({sound})"
+            return f"it had version {version}, this program uses {SCHEMA_VERSION}"
+        return "" if check == "ok" else f"it was damaged ({check})"
 
 
 def apply(connection: sqlite3.Connection, event: Event) -> None:
-    """Enter one event into the index."""
+    """Apply one event to the index.
+
+    Args:
+        connection: Connection with an open transaction.
+        event: The event.
+    """
     _APPLY[event.kind](connection, event)
-    connection.execute("UPDATE cases SET last = ? WHERE id = ?", (event.number, event.case))
+    connection.execute("UPDATE cases SET last = ? WHERE id = ?", (event.number, event.image_id))
 
 
 def _case(connection: sqlite3.Connection, event: Event) -> None:
     connection.execute(
         "INSERT INTO cases (id, folded, path, info, last) VALUES (?, ?, ?, ?, ?) "
         "ON CONFLICT (id) DO UPDATE SET path = excluded.path, info = excluded.info, removed = 0",
-        (event.case, event.case.casefold(), event.body["path"], json.dumps(event.body.get("info", {})), event.number),
+        (event.image_id, event.image_id.casefold(), event.body["path"], json.dumps(event.body.get("info", {})), event.number),
     )
 
 
 def _info(connection: sqlite3.Connection, event: Event) -> None:
     if event.body.get("revision"):
-        where, key = "UPDATE revisions SET info = json_patch(info, ?) WHERE case_id = ? AND number = ?", event.body["revision"]
-        connection.execute(where, (json.dumps(event.body["info"]), event.case, key))
+        statement = "UPDATE revisions SET info = json_patch(info, ?) WHERE case_id = ? AND number = ?"
+        connection.execute(statement, (json.dumps(event.body["info"]), event.image_id, event.body["revision"]))
     else:
         connection.execute(
-            "UPDATE cases SET info = json_patch(info, ?) WHERE id = ?", (json.dumps(event.body["info"]), event.case)
+            "UPDATE cases SET info = json_patch(info, ?) WHERE id = ?", (json.dumps(event.body["info"]), event.image_id)
         )
 
 
@@ -188,12 +214,12 @@ def _label(connection: sqlite3.Connection, event: Event) -> None:
     if state == "current":
         connection.execute(
             "UPDATE revisions SET state = 'superseded' WHERE case_id = ? AND tag = ? AND state = 'current'",
-            (event.case, body["tag"]),
+            (event.image_id, body["tag"]),
         )
     connection.execute(
         "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            event.case, event.number, body["tag"], body["sha256"], body.get("base"), event.actor, event.time_utc, state,
+            event.image_id, event.number, body["tag"], body["sha256"], body.get("base"), event.actor, event.time_utc, state,
             body.get("key", ""), body.get("upload", ""), json.dumps(body.get("info", {})),
         ),
     )  # fmt: skip
@@ -202,30 +228,30 @@ def _label(connection: sqlite3.Connection, event: Event) -> None:
 def _withdraw(connection: sqlite3.Connection, event: Event) -> None:
     connection.execute(
         "UPDATE revisions SET state = 'withdrawn' WHERE case_id = ? AND tag = ? AND state = 'current'",
-        (event.case, event.body["tag"]),
+        (event.image_id, event.body["tag"]),
     )
 
 
 def _settle(connection: sqlite3.Connection, event: Event) -> None:
     connection.execute(
         "UPDATE revisions SET state = 'settled' WHERE case_id = ? AND tag = ? AND state = 'rival'",
-        (event.case, event.body["tag"]),
+        (event.image_id, event.body["tag"]),
     )
 
 
 def _review(connection: sqlite3.Connection, event: Event) -> None:
     connection.execute(
         "INSERT INTO reviews VALUES (?, ?, ?, ?, ?, ?)",
-        (event.case, event.number, event.body["revision"], event.actor, event.time_utc, json.dumps(event.body["review"])),
+        (event.image_id, event.number, event.body["revision"], event.actor, event.time_utc, json.dumps(event.body["review"])),
     )
 
 
 def _queue(connection: sqlite3.Connection, event: Event) -> None:
-    connection.execute("UPDATE places SET state = 'obsolete' WHERE case_id = ? AND state = 'pending'", (event.case,))
+    connection.execute("UPDATE places SET state = 'obsolete' WHERE case_id = ? AND state = 'pending'", (event.image_id,))
     connection.executemany(
         "INSERT INTO places VALUES (?, ?, ?, ?, ?, 'pending', '', 0, '{}')",
         [
-            (event.case, event.number, rank, float(region.get("expected_errors", 0.0)), json.dumps(region))
+            (event.image_id, event.number, rank, float(region.get("expected_errors", 0.0)), json.dumps(region))
             for rank, region in enumerate(event.body["regions"])
         ],
     )
@@ -234,21 +260,15 @@ def _queue(connection: sqlite3.Connection, event: Event) -> None:
 def _answer(connection: sqlite3.Connection, event: Event) -> None:
     body = event.body
     holder = "" if body["verdict"] == "pending" else event.actor
+    answer = json.dumps({**body["details"], "number": event.number})
     connection.execute(
         "UPDATE places SET state = ?, holder = ?, until = 0, answer = ? WHERE case_id = ? AND queue = ? AND rank = ?",
-        (
-            body["verdict"],
-            holder,
-            json.dumps({**body["details"], "number": event.number}),
-            event.case,
-            body["queue"],
-            body["rank"],
-        ),
+        (body["verdict"], holder, answer, event.image_id, body["queue"], body["rank"]),
     )
 
 
 def _remove(connection: sqlite3.Connection, event: Event) -> None:
-    connection.execute("UPDATE cases SET removed = 1 WHERE id = ?", (event.case,))
+    connection.execute("UPDATE cases SET removed = 1 WHERE id = ?", (event.image_id,))
 
 
 _APPLY = {

@@ -1,6 +1,6 @@
-"""Who is working on what: a case is reserved for one person, and given back when they submit or go away.
+"""Leases: a case is reserved for one user at a time, until the user submits or the lease expires.
 
-Leases live in the index alone: when it is made anew, they are gone, and nothing else.
+Leases are in the index only: a rebuild of the index removes them, and nothing else.
 """
 
 from __future__ import annotations
@@ -11,40 +11,69 @@ from minivess.store.index import Index
 
 
 class Leases:
-    """Reservations of cases, and which revision each person was shown."""
+    """Leases of cases, and the revision that was last served to each user."""
 
     def __init__(self, index: Index) -> None:
-        """Take the index that keeps them."""
+        """Use the index of a store."""
         self._index = index
 
-    def take(self, case_id: str, holder: str, *, seconds: float) -> bool:
-        """Reserve a case for somebody; it tells whether it is theirs now. The lease of a holder who went away runs out."""
+    def take(self, image_id: str, holder: str, *, seconds: float) -> bool:
+        """Try to lease a case, or renew a lease.
+
+        Args:
+            image_id: The case.
+            holder: For whom.
+            seconds: Duration of the lease.
+
+        Returns:
+            Whether ``holder`` has the lease now; False when another user has it.
+
+        Raises:
+            StoreError: When the index cannot be written.
+        """
         now = time.time()
         with self._index.transaction() as connection:
             connection.execute("DELETE FROM leases WHERE until < ?", (now,))
-            row = connection.execute("SELECT holder FROM leases WHERE case_id = ?", (case_id,)).fetchone()
+            row = connection.execute("SELECT holder FROM leases WHERE case_id = ?", (image_id,)).fetchone()
             if row is not None and row["holder"] != holder:
                 return False
-            connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (case_id, holder, now + seconds))
+            connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (image_id, holder, now + seconds))
             return True
 
-    def release(self, case_id: str, holder: str) -> None:
-        """Give a case back."""
+    def release(self, image_id: str, holder: str) -> None:
+        """End the lease of a case; no effect when ``holder`` does not have it.
+
+        Args:
+            image_id: The case.
+            holder: Who has the lease.
+
+        Raises:
+            StoreError: When the index cannot be written.
+        """
         with self._index.transaction() as connection:
-            connection.execute("DELETE FROM leases WHERE case_id = ? AND holder = ?", (case_id, holder))
+            connection.execute("DELETE FROM leases WHERE case_id = ? AND holder = ?", (image_id, holder))
 
     def held(self, *, by_others_than: str = "") -> set[str]:
-        """Name the cases that are reserved now."""
+        """Return the image ids of the cases that are leased now, except those leased by the user ``by_others_than``."""
         rows = self._index.connection.execute(
             "SELECT case_id FROM leases WHERE until >= ? AND holder != ?", (time.time(), by_others_than)
         )
         return {row["case_id"] for row in rows}
 
-    def saw(self, case_id: str, tag: str, holder: str) -> None:
-        """Remember which revision somebody is shown: what they submit next is made from it."""
+    def record_served(self, image_id: str, tag: str, holder: str) -> None:
+        """Record the current revision as served to a user; it is the default base of the user's next submission.
+
+        Args:
+            image_id: The case.
+            tag: Tag of the label.
+            holder: The user.
+
+        Raises:
+            StoreError: When the index cannot be written.
+        """
         with self._index.transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO seen SELECT ?, ?, ?, COALESCE(MAX(number), 0) FROM revisions "
                 "WHERE case_id = ? AND tag = ? AND state = 'current'",
-                (case_id, tag, holder, case_id, tag),
+                (image_id, tag, holder, image_id, tag),
             )

@@ -1,4 +1,4 @@
-"""A MONAI Label studies folder: its labels are taken over on first start, and written back on request. Nothing is deleted."""
+"""Exchange labels with MONAI Label's own datastore: import once at the first start, export on request. Nothing is deleted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from minivess.errors import ConflictError, InputError, MinivessError
-from minivess.paths import atomic_file, sha256_of, write_json
-from minivess.store.model import Case
+from minivess.paths import atomic_file, file_sha256, write_json
+from minivess.store.label_check import LABEL_SUFFIXES
+from minivess.store.records import Case, RevisionInfo
 from minivess.store.store import LabelStore
-from minivess.store.submission import LABEL_SUFFIXES
 from minivess.volume.io import stem_of, suffix_of
 
 INDEX_NAME = "datastore_v2.json"
@@ -23,18 +23,22 @@ _logger = logging.getLogger(__name__)
 
 
 def import_once(store: LabelStore) -> dict[str, Any] | None:
-    """Take over the labels that MONAI Label has left beside the images, the first time the store is opened.
+    """Import the labels that MONAI Label has stored in ``labels/``, when the store is opened for the first time.
 
-    Its index is used for what it says of them; where it is damaged, the files alone are enough.
+    Facts about images and labels are read from MONAI Label's index; when it is damaged, the label files are imported without.
 
     Returns:
-        What was imported and what was refused, and why; None where it was done before, or there is nothing.
+        Number of imported labels, refused files with the reason, and whether the index was readable; also written to
+        ``import.json``. None when the import was done before, or there is no ``labels`` folder.
+
+    Raises:
+        OutputError: When ``import.json`` cannot be written.
     """
     report_path = store.root / REPORT
     folder = store.studies / LABELS
     if report_path.exists() or not folder.is_dir():
         return None
-    known = _index(store.studies / INDEX_NAME)
+    known = _read_index(store.studies / INDEX_NAME)
     report: dict[str, Any] = {"imported": 0, "refused": {}, "index": known is not None}
     cases = {stem_of(case.image): case for case in store.images.all() if case.image.parent == store.studies}
     _import_infos(store, cases, known or {})
@@ -42,11 +46,11 @@ def import_once(store: LabelStore) -> dict[str, Any] | None:
         tag, case = file.parent.name, cases.get(stem_of(file))
         try:
             if case is None:
-                raise InputError("there is no image of this name in the studies")
-            info = _info(known or {}, stem_of(file), tag)
+                raise InputError("there is no image with this name in the studies")
+            info = _label_info(known or {}, stem_of(file), tag)
             store.submit(
-                file, case_id=case.id, actor=ACTOR, tag=tag, label_info=info.get("label_info"), may_be_empty=True,
-                info={"imported": True, "params": info},
+                file, image_id=case.id, actor=ACTOR, tag=tag, label_info=info.get("label_info"), may_be_empty=True,
+                info=RevisionInfo(imported=True, params=info),
             )  # fmt: skip
             report["imported"] += 1
         except ConflictError:
@@ -56,20 +60,24 @@ def import_once(store: LabelStore) -> dict[str, Any] | None:
             _logger.warning("label %s of tag %s was not imported: %s", file.name, tag, error)
     write_json(report_path, report)
     refused = len(report["refused"])
-    _logger.info("%d labels were taken over from MONAI Label, %d refused; see %s", report["imported"], refused, report_path)
+    _logger.info("%d labels were imported from MONAI Label, %d refused; see %s", report["imported"], refused, report_path)
     return report
 
 
 def export(store: LabelStore, folder: Path) -> dict[str, int]:
-    """Write the labels that count now as MONAI Label keeps them: ``labels/<tag>/<image>.nii.gz`` and ``datastore_v2.json``.
+    """Write the current labels in MONAI Label's layout: ``labels/<tag>/<image>.nii.gz`` and ``datastore_v2.json``.
 
     Args:
         store: The store.
-        folder: The studies themselves, or another folder, which gets copies of the images.
+        folder: The studies folder, or another folder, into which the images are copied too.
 
     Returns:
-        How many images and labels were written, and how many files that differed were put aside as ``*.replaced-N``. Left out
-        are, when writing to the studies themselves, images that MONAI Label does not find there: those in sub-folders.
+        ``images`` and ``labels``: number of files written. ``put_aside``: number of existing files with other content, which
+        were renamed to ``*.replaced-N``. ``left_out``: number of images in sub-folders of the studies, which MONAI Label does
+        not find there; 0 for another folder.
+
+    Raises:
+        OutputError: When a file cannot be written.
     """
     counts = {"images": 0, "labels": 0, "put_aside": 0, "left_out": 0}
     objects = {}
@@ -77,31 +85,31 @@ def export(store: LabelStore, folder: Path) -> dict[str, int]:
     for case in store.images.all():
         suffix = suffix_of(case.image)
         if in_place and case.image != store.studies / f"{case.id}{suffix}":
-            counts["left_out"] += 1  # a copy of the image at the top would be a second case
+            counts["left_out"] += 1  # a copy at the top of the studies would become a second case
             continue
         if not (folder / f"{case.id}{suffix}").exists():
             counts["images"] += _copy(case.image, folder / f"{case.id}{suffix}")[0]
         labels = {}
         for tag, revision in store.heads(case.id).items():
             target = folder / LABELS / tag / f"{case.id}.nii.gz"
-            written, aside = _copy(revision.path, target)
+            written, renamed = _copy(revision.path, target)
             counts["labels"] += written
-            counts["put_aside"] += aside
-            labels[tag] = {"ext": ".nii.gz", "info": {**revision.info.get("params", {}), "name": target.name}}
+            counts["put_aside"] += renamed
+            labels[tag] = {"ext": ".nii.gz", "info": {**revision.info.params, "name": target.name}}
         objects[case.id] = {"image": {"ext": suffix, "info": case.info}, "labels": labels}
     index = folder / INDEX_NAME
     content = {"name": "minivess", "description": "", "images_dir": ".", "labels_dir": LABELS, "objects": objects}
-    counts["put_aside"] += _put_aside(index)
+    counts["put_aside"] += _rename_existing(index)
     write_json(index, content)
     return counts
 
 
-def _index(path: Path) -> dict[str, Any] | None:
+def _read_index(path: Path) -> dict[str, Any] | None:
     try:
         rows = dict(json.loads(path.read_text())["objects"])
         return {name: {**row, "labels": dict(row.get("labels") or {})} for name, row in rows.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        _logger.warning("%s cannot be read (%r); the label files are taken over without it", path.name, error)
+        _logger.warning("%s cannot be read (%r); the label files are imported without it", path.name, error)
         return None
 
 
@@ -113,7 +121,7 @@ def _import_infos(store: LabelStore, cases: dict[str, Case], known: dict[str, An
             store.images.update_info(case.id, info, actor=ACTOR)
 
 
-def _info(known: dict[str, Any], name: str, tag: str) -> dict[str, Any]:
+def _label_info(known: dict[str, Any], name: str, tag: str) -> dict[str, Any]:
     return _as_dict(_as_dict((known.get(name) or {}).get("labels", {}).get(tag)).get("info"))
 
 
@@ -122,16 +130,16 @@ def _as_dict(value: Any) -> dict[str, Any]:
 
 
 def _copy(source: Path, target: Path) -> tuple[int, int]:
-    """Copy a file; the one that was there is kept under another name where it differs."""
-    if target.exists() and sha256_of(target) == sha256_of(source):
+    """Copy a file unless the target has the same content; rename a target with other content. Return both counts, 0 or 1."""
+    if target.exists() and file_sha256(target) == file_sha256(source):
         return 0, 0
-    aside = _put_aside(target)
+    renamed = _rename_existing(target)
     with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
-    return 1, aside
+    return 1, renamed
 
 
-def _put_aside(path: Path) -> int:
+def _rename_existing(path: Path) -> int:
     if not path.exists():
         return 0
     number = 1

@@ -1,4 +1,4 @@
-"""Make the index again from the files, and look whether each label is still the one that was submitted."""
+"""Rebuild the index from the event files, and check every label against its recorded hash."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from minivess.store.store import LabelStore
 
 
 def repair_store(store: LabelStore) -> dict[str, Any]:
-    """Repair a store that nobody else uses at this moment, and take away what killed processes left half done.
+    """Repair a store that no other process uses at this moment; remove temporary files that killed processes left.
 
     Returns:
-        ``events``: how many events the index was made from; ``faults``: labels that are missing or changed, in words.
+        ``events``: number of events that the index was built from. ``faults``: labels that are missing or changed, in words.
 
     Raises:
-        StoreError: When an event's file is damaged; it names the file.
+        StoreError: When the file of an event is damaged; the message names the file.
+        OSError: When the index cannot be written.
     """
-    count = store.journal.index.rebuild("asked for")
+    count = store.journal.index.rebuild("a repair was requested")
     for leftover in [*store.root.glob(f"{FOLDER}/*/.*"), *store.studies.glob(".upload.*")]:
         shutil.rmtree(leftover, ignore_errors=True)
     faults = []

@@ -1,0 +1,340 @@
+"""The review queue: regions proposed by a model, reserved for one annotator at a time, answered. Every answer is an event."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from minivess.errors import ConflictError, InputError, NotFoundError
+from minivess.store.events import Event
+from minivess.store.journal import Journal, on_disk
+from minivess.store.region import Region
+
+#: ``accepted``: the mask is right. ``fixed``: it was corrected. ``skipped``: another annotator should look.
+Verdict = Literal["accepted", "fixed", "skipped"]
+#: ``leased``: pending, and reserved for an annotator. ``obsolete``: replaced by the queue of a newer model.
+QueueState = Literal["pending", "leased", "accepted", "fixed", "skipped", "obsolete"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A verdict of an annotator on a queue item.
+
+    Attributes:
+        number: Number of its event in the history of the image; later answers have higher numbers.
+        mask: Accepted voxels of the region's box, see :func:`minivess.review.mask_codec.pack_mask`; empty when skipped.
+        seconds: How long the annotator needed; None when not measured.
+    """
+
+    number: int
+    mask: str = ""
+    seconds: float | None = None
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Answer | None:
+        """Read the values of :meth:`to_json`; None where there is no answer."""
+        if not values.get("number"):
+            return None
+        seconds = values.get("seconds")
+        return Answer(int(values["number"]), str(values.get("mask", "")), None if seconds is None else float(seconds))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer as plain values."""
+        optional = {"mask": self.mask or None, "seconds": self.seconds}
+        return {"number": self.number, **{name: value for name, value in optional.items() if value is not None}}
+
+
+@dataclass(frozen=True)
+class QueueItem:
+    """A region in the review queue.
+
+    Attributes:
+        id: ``IMAGE:QUEUE.RANK``.
+        image_id: Image that the region is part of.
+        region: The region.
+        model: SHA-256 of the weights whose prediction it was proposed from; empty when unknown.
+        state: See :data:`QueueState`.
+        holder: Name of the user who has reserved or answered it; empty when pending.
+        answer: The answer; None until there is one.
+    """
+
+    id: str
+    image_id: str
+    region: Region
+    model: str
+    state: QueueState
+    holder: str
+    answer: Answer | None
+
+    @property
+    def queue(self) -> str:
+        """``IMAGE:QUEUE``, the same for all items that were proposed together."""
+        return self.id.rpartition(".")[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the item as plain values."""
+        return {
+            **self.region.to_json(),
+            "model": self.model,
+            "id": self.id,
+            "case": self.image_id,
+            "state": self.state,
+            "by": self.holder,
+            "answer": self.answer.to_json() if self.answer else {},
+        }
+
+
+class ReviewQueue:
+    """The queue items of all images of a store. Reservations are in the index only; proposals and answers are events."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Use the journal of a store."""
+        self._journal = journal
+
+    def propose(
+        self, image_id: str, regions: Sequence[Region], *, model: str, actor: str, about: Mapping[str, Any] | None = None
+    ) -> int:
+        """Add a new queue for an image; pending items of older queues become obsolete.
+
+        Args:
+            image_id: The image.
+            regions: Regions, the one with most expected errors first.
+            model: SHA-256 of the weights whose prediction they were proposed from.
+            actor: Who requested the queue.
+            about: More facts to record with it, for example how the regions were ranked.
+
+        Returns:
+            Number of the queue.
+
+        Raises:
+            NotFoundError: When there is no such image.
+            StoreError: When the queue cannot be written; nothing was changed.
+        """
+        known = self._journal.index.connection.execute("SELECT 1 FROM cases WHERE id = ? AND removed = 0", (image_id,)).fetchone()
+        if known is None:
+            raise NotFoundError(f"There is no image {image_id!r}.")
+        rows = [{**region.to_json(), "model": model} for region in regions]
+        body = {"about": {"model": model, **(about or {})}, "regions": rows, "places": len(rows)}
+        return self._journal.enter(image_id, "queue", actor, body).number
+
+    def next(self, holder: str, *, seconds: float, image_id: str = "") -> QueueItem | None:
+        """Reserve the pending item with most expected errors.
+
+        An item that the holder has already reserved is returned first, so that a lost reply has no effect.
+
+        Args:
+            holder: For whom.
+            seconds: How long the reservation lasts.
+            image_id: Only items of this image; empty for all images.
+
+        Returns:
+            The item; None when none is left.
+        """
+        now = time.time()
+        with self._journal.index.transaction() as connection:
+            row = connection.execute(
+                "SELECT * FROM places WHERE state = 'pending' AND (? = '' OR case_id = ?) AND (until < ? OR holder = ?) "
+                "AND case_id IN (SELECT id FROM cases WHERE removed = 0) "
+                "ORDER BY (until >= ? AND holder = ?) DESC, worth DESC, case_id, queue, rank LIMIT 1",
+                (image_id, image_id, now, holder, now, holder),
+            ).fetchone()
+            if row is None:
+                return None
+            connection.execute(
+                "UPDATE places SET holder = ?, until = ? WHERE case_id = ? AND queue = ? AND rank = ?",
+                (holder, now + seconds, row["case_id"], row["queue"], row["rank"]),
+            )
+        return self.get(f"{row['case_id']}:{row['queue']}.{row['rank']}")
+
+    def take(self, item_id: str, holder: str, *, seconds: float) -> QueueItem:
+        """Reserve a certain item, which the annotator has chosen from the list.
+
+        Args:
+            item_id: The item.
+            holder: For whom.
+            seconds: How long the reservation lasts.
+
+        Raises:
+            ConflictError: When it was answered, is reserved for another user, or is obsolete.
+            NotFoundError: When there is no such item.
+        """
+        image_id, queue, rank = _parse_id(item_id)
+        with self._journal.index.transaction() as connection:
+            _check_transition(self.get(item_id), "leased", holder)
+            connection.execute(
+                "UPDATE places SET holder = ?, until = ? WHERE case_id = ? AND queue = ? AND rank = ?",
+                (holder, time.time() + seconds, image_id, queue, rank),
+            )
+        return self.get(item_id)
+
+    def release(self, item_id: str, holder: str) -> None:
+        """End the reservation of an item; no effect when ``holder`` has not reserved it.
+
+        Args:
+            item_id: The item.
+            holder: Who has reserved it.
+        """
+        image_id, queue, rank = _parse_id(item_id)
+        with self._journal.index.transaction() as connection:
+            connection.execute(
+                "UPDATE places SET holder = '', until = 0 WHERE case_id = ? AND queue = ? AND rank = ? AND state = 'pending' "
+                "AND holder = ?",
+                (image_id, queue, rank, holder),
+            )
+
+    def answer(self, item_id: str, verdict: str, *, actor: str, mask: str = "", seconds: float | None = None) -> QueueItem:
+        """Record an answer; the same answer of the same user once more changes nothing.
+
+        Args:
+            item_id: The item.
+            verdict: One of :data:`VERDICTS`.
+            actor: Who answers.
+            mask: Accepted voxels of the region's box, packed.
+            seconds: How long it took.
+
+        Raises:
+            InputError: When the verdict is unknown.
+            ConflictError: When the item was answered by or is reserved for another user, or is obsolete.
+            NotFoundError: When there is no such item.
+        """
+        if verdict not in VERDICTS:
+            raise InputError(f"A verdict is one of {', '.join(VERDICTS)}. Got {verdict!r}.")
+        details: dict[str, Any] = {} if seconds is None else {"seconds": round(seconds, 1)}
+        return self._record(item_id, verdict, actor, {**details, **({"mask": mask} if mask else {})})
+
+    def is_answered_as(self, item_id: str, verdict: str, *, actor: str) -> bool:
+        """Return whether a user has already given this very answer: a repeated request.
+
+        Args:
+            item_id: The item.
+            verdict: The verdict of the request.
+            actor: Who asks.
+
+        Raises:
+            ConflictError: As :meth:`answer`.
+            NotFoundError: When there is no such item.
+        """
+        item = self.get(item_id)
+        if (item.state, item.holder) == (verdict, actor):
+            return True
+        _check_transition(item, verdict, actor)
+        return False
+
+    def reopen(self, item_id: str, *, actor: str) -> QueueItem:
+        """Withdraw an answer; the item becomes pending again.
+
+        Args:
+            item_id: The item.
+            actor: Who withdraws it.
+
+        Raises:
+            ConflictError: When it was not answered.
+            NotFoundError: When there is no such item.
+        """
+        return self._record(item_id, "pending", actor, {})
+
+    def get(self, item_id: str) -> QueueItem:
+        """Return an item.
+
+        Raises:
+            NotFoundError: When there is no such item.
+        """
+        image_id, queue, rank = _parse_id(item_id)
+        row = self._journal.index.connection.execute(
+            "SELECT * FROM places WHERE case_id = ? AND queue = ? AND rank = ?", (image_id, queue, rank)
+        ).fetchone()
+        if row is None:
+            raise NotFoundError(f"There is no queue item {item_id!r}. A newer queue may have replaced it: read the list again.")
+        return _from_row(row)
+
+    def all(
+        self, image_id: str = "", *, states: Sequence[QueueState] = (), offset: int = 0, limit: int = 100
+    ) -> tuple[list[QueueItem], int]:
+        """List items, most expected errors first.
+
+        Args:
+            image_id: Only items of this image; empty for all images.
+            states: Only items in these states; empty for all states.
+            offset: How many to skip.
+            limit: How many to return at most; -1 for all.
+
+        Returns:
+            The items, and their number without ``offset`` and ``limit``.
+        """
+        now = time.time()
+        state = "CASE WHEN state = 'pending' AND until >= ? THEN 'leased' ELSE state END"
+        wanted = list(states) or list(get_args(QueueState))
+        where = f"WHERE (? = '' OR case_id = ?) AND {state} IN ({', '.join('?' * len(wanted))})"
+        values = (image_id, image_id, now, *wanted)
+        connection = self._journal.index.connection
+        total = connection.execute(f"SELECT COUNT(*) FROM places {where}", values).fetchone()[0]  # noqa: S608 (only placeholders)
+        rows = connection.execute(
+            f"SELECT * FROM places {where} ORDER BY worth DESC, case_id, queue, rank LIMIT ? OFFSET ?",  # noqa: S608
+            (*values, limit, offset),
+        )
+        return [_from_row(row) for row in rows], int(total)
+
+    def answered(self, image_id: str = "") -> list[QueueItem]:
+        """List the answered items of an image, or of all images; the oldest answer first."""
+        items = self.all(image_id, states=VERDICTS, limit=-1)[0]
+        return sorted(items, key=lambda item: item.answer.number if item.answer else 0)
+
+    def count_answers(self) -> dict[str, int]:
+        """Return image id -> number of answered items, for images that have any."""
+        rows = self._journal.index.connection.execute(
+            "SELECT case_id, COUNT(*) AS answers FROM places WHERE state IN ('accepted', 'fixed', 'skipped') GROUP BY case_id"
+        )
+        return {str(row["case_id"]): int(row["answers"]) for row in rows}
+
+    def _record(self, item_id: str, state: str, actor: str, details: Mapping[str, Any]) -> QueueItem:
+        image_id, queue, rank = _parse_id(item_id)
+        with on_disk(), self._journal.index.transaction() as connection:
+            number = self._journal.next_number(connection, image_id)
+            item = self.get(item_id)
+            if (item.state, item.holder) == (state, actor) and state != "pending":
+                return item
+            _check_transition(item, state, actor)
+            body = {"queue": queue, "rank": rank, "verdict": state, "details": dict(details)}
+            self._journal.write(connection, Event(image_id, number, "answer", actor, body))
+        return self.get(item_id)
+
+
+def _check_transition(item: QueueItem, state: str, actor: str) -> None:
+    answered = item.state in VERDICTS
+    if state == "pending" and not answered:
+        raise ConflictError(f"{item.id} has no answer that could be withdrawn.")
+    if state != "pending" and answered:
+        raise ConflictError(
+            f"{item.id} was answered by {item.holder}: {item.state}. Withdraw that answer first, or ask for the next item."
+        )
+    if item.state == "leased" and item.holder != actor:
+        raise ConflictError(f"{item.id} is reserved for {item.holder}. Ask for the next item.")
+    if item.state == "obsolete" and item.holder != actor:  # whoever had reserved it when the model changed may still answer
+        raise ConflictError(f"{item.id} is obsolete: a newer model has another queue. Ask for the next item.")
+
+
+def _parse_id(item_id: str) -> tuple[str, int, int]:
+    image_id, _, numbers = item_id.rpartition(":")
+    queue, _, rank = numbers.partition(".")
+    if not image_id or not queue.isdecimal() or not rank.isdecimal() or len(numbers) > 18:
+        raise NotFoundError(f"There is no queue item {item_id[:80]!r}. An id looks like IMAGE:12.3.")
+    return image_id, int(queue), int(rank)
+
+
+def _from_row(row: sqlite3.Row) -> QueueItem:
+    state: QueueState = "leased" if row["state"] == "pending" and row["until"] >= time.time() else row["state"]
+    content = json.loads(row["region"])
+    return QueueItem(
+        id=f"{row['case_id']}:{row['queue']}.{row['rank']}",
+        image_id=row["case_id"],
+        region=Region.from_json(content),
+        model=str(content.get("model", "")),
+        state=state,
+        holder="" if state == "pending" else row["holder"],
+        answer=Answer.from_json(json.loads(row["answer"])) if row["state"] in VERDICTS else None,
+    )
