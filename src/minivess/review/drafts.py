@@ -1,210 +1,257 @@
-"""What people are at: one draft for each person and image, kept on disk after every step, laid anew over each new model."""
+"""Per-user drafts: one edit history per (user, image), saved after each step and applied again to each new prediction."""
 
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import RLock
-from typing import Any
+from threading import Lock, RLock
+from weakref import WeakValueDictionary
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from minivess.errors import InputError, StoreError
 from minivess.paths import write_json
-from minivess.review.desk import ReviewDesk
-from minivess.review.edits import Edits, Mode, Step
-from minivess.review.prompts import Point, Scene
-from minivess.review.region import Box, slices_of
-from minivess.review.tools import TOOLS, use
-from minivess.volume import Volume
+from minivess.review.edits import Edits, EditStep, Mode
+from minivess.review.prompts import Point, PromptContext
+from minivess.review.service import ReviewService
+from minivess.review.tools import TOOLS, run_tool
+from minivess.volume import Box, Volume
 
-#: Steps of one draft; who needs more hands in the places that are done first.
-MOST_STEPS = 500
-_HELD = 4
+#: Maximum steps per draft. Answer finished regions to free steps.
+MAX_STEPS = 500
+_MAX_DRAFTS = 4
+_Key = tuple[str, str]  # image and user
 
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """How a draft stands after something was done.
+    """The state of a draft after a request.
 
     Attributes:
-        step: What was done; None where nothing changed.
-        undo: How many steps can be undone.
-        redo: How many can be redone.
-        voxels: (x, y, z) what the step's box holds now.
+        step: The step that was done, undone or redone; None when nothing changed.
+        undo: Number of steps that can be undone.
+        redo: Number of steps that can be redone.
+        voxels: (x, y, z) bool, the mask inside the step's box now.
     """
 
-    step: Step | None
+    step: EditStep | None
     undo: int
     redo: int
     voxels: NDArray[np.bool_]
 
 
 class Drafts:
-    """The drafts of all people; any number of threads may use one."""
+    """The drafts of all users. Requests for one draft run one after the other; those for different drafts at the same time."""
 
-    def __init__(self, desk: ReviewDesk, folder: Path) -> None:
-        """Take the desk that they lie on, and where they are kept."""
-        self._desk, self._folder = desk, folder
-        self._held: OrderedDict[tuple[str, str], tuple[object, Edits]] = OrderedDict()
-        self._lock = RLock()
+    def __init__(self, service: ReviewService, folder: Path) -> None:
+        """Open the drafts.
+
+        Args:
+            service: The review that they belong to.
+            folder: Where they are saved.
+        """
+        self._service, self._folder = service, folder
+        self._cache: LRUCache[_Key, tuple[object, Edits]] = LRUCache(_MAX_DRAFTS)
+        self._locks: WeakValueDictionary[_Key, RLock] = WeakValueDictionary()  # a lock that nobody uses is not kept
+        self._lock = Lock()  # of the two dictionaries
 
     def prompt(
-        self, image_id: str, person: str, tool: str, points: Sequence[Point], *, mode: Mode | None = None, box: Box | None = None
+        self, image_id: str, user: str, tool: str, points: Sequence[Point], *, mode: Mode | None = None, box: Box | None = None
     ) -> Draft:
-        """Do what a prompt says; locked and hand-drawn voxels stay.
+        """Run a tool; locked and hand-drawn voxels stay.
 
         Args:
             image_id: The image.
-            person: Whose draft.
+            user: Whose draft.
             tool: Key of :data:`minivess.review.tools.TOOLS`.
-            points: Voxels that were clicked on, in order.
-            mode: What to do with its voxels; the tool's own mode unless said.
-            box: Nothing outside changes.
+            points: Voxels that were clicked, in order.
+            mode: What to do with the tool's voxels; the tool's own mode by default.
+            box: No voxel outside changes.
 
         Raises:
-            InputError: When the tool or mode is unknown, or the clicks mean nothing there.
-            NotFoundError: When there is no such image, or no prediction of it.
+            InputError: When the tool or mode is unknown, the clicks do not fit the tool, or the draft has too many steps.
+            NotFoundError: When there is no such image, or no prediction for it.
         """
-        with self._lock:
-            edits = self._open(image_id, person)
-            _refuse_too_many(edits)
-            change = use(tool, self._scene(image_id, edits), points, box)
-            return self._keep(
-                image_id, person, edits, edits.apply(change.voxels, change.at, mode or TOOLS[tool].mode, tool, within=box)
-            )
+        with self._opened(image_id, user) as edits:
+            _make_room(edits)
+            change = run_tool(tool, self._prompt_context(image_id, edits), points, box)
+            step = edits.apply(change.voxels, change.start, mode or TOOLS[tool].mode, tool, within=box)
+            return self._save(image_id, user, edits, step)
 
-    def draw(self, image_id: str, person: str, box: Box, voxels: NDArray[np.bool_]) -> Draft:
-        """Take what a person drew: what a box is to hold; prompts no longer change these voxels.
+    def draw(self, image_id: str, user: str, box: Box, voxels: NDArray[np.bool_]) -> Draft:
+        """Set the voxels of a box as the annotator drew them; prompts no longer change these voxels.
+
+        Args:
+            image_id: The image.
+            user: Whose draft.
+            box: Where.
+            voxels: (x, y, z) bool, the mask inside the box.
 
         Raises:
-            InputError: When the box does not lie in the image.
-            NotFoundError: When there is no such image, or no prediction of it.
+            InputError: When the box is not inside the image, or the draft has too many steps.
+            NotFoundError: When there is no such image, or no prediction for it.
         """
-        with self._lock:
-            edits = self._open(image_id, person)
-            _refuse_too_many(edits)
-            at = (box[0], box[2], box[4])
-            return self._keep(image_id, person, edits, edits.apply(voxels, at, "replace", "draw", by_hand=True))
+        with self._opened(image_id, user) as edits:
+            _make_room(edits)
+            return self._save(image_id, user, edits, edits.apply(voxels, box.low, "replace", "draw", by_hand=True))
 
-    def undo(self, image_id: str, person: str) -> Draft:
-        """Take back a person's last step."""
-        with self._lock:
-            edits = self._open(image_id, person)
-            return self._keep(image_id, person, edits, edits.undo())
+    def undo(self, image_id: str, user: str) -> Draft:
+        """Undo the last step of a draft.
 
-    def redo(self, image_id: str, person: str) -> Draft:
-        """Do again what was taken back last."""
-        with self._lock:
-            edits = self._open(image_id, person)
-            return self._keep(image_id, person, edits, edits.redo())
+        Args:
+            image_id: The image.
+            user: Whose draft.
+        """
+        with self._opened(image_id, user) as edits:
+            return self._save(image_id, user, edits, edits.undo())
 
-    def steps(self, image_id: str, person: str) -> Draft:
-        """Tell how a draft stands; the last step that shows is its ``step``."""
-        with self._lock:
-            edits = self._open(image_id, person)
-            return _draft(edits, next((step for step in reversed(edits.done) if step.voxels), None))
+    def redo(self, image_id: str, user: str) -> Draft:
+        """Apply the step that was undone last again.
 
-    def mask(self, image_id: str, person: str) -> Volume:
-        """Give what counts as vessel for a person: the prediction, under what was accepted, under the own draft."""
-        with self._lock:
-            mask = self._open(image_id, person).mask
-            return self._desk.sights.get(image_id).image.with_array(mask.astype(np.uint8))
+        Args:
+            image_id: The image.
+            user: Whose draft.
+        """
+        with self._opened(image_id, user) as edits:
+            return self._save(image_id, user, edits, edits.redo())
 
-    def inside(self, image_id: str, person: str, box: Box) -> NDArray[np.bool_]:
-        """Give what a draft holds in a box."""
-        with self._lock:
-            return self._open(image_id, person).mask[slices_of(box)].copy()
+    def state(self, image_id: str, user: str) -> Draft:
+        """Return the state of a draft; its ``step`` is the last visible one.
 
-    def mended(self, image_id: str, person: str, box: Box) -> NDArray[np.bool_]:
-        """Give what a draft has made of a box.
+        Args:
+            image_id: The image.
+            user: Whose draft.
+        """
+        with self._opened(image_id, user) as edits:
+            return _state(edits, next((step for step in reversed(edits.done) if step.voxels), None))
+
+    def mask(self, image_id: str, user: str) -> Volume:
+        """Return the mask of a user, uint8: prediction, accepted regions, then the user's draft.
+
+        Args:
+            image_id: The image.
+            user: Whose draft.
+        """
+        with self._opened(image_id, user) as edits:
+            return self._service.contexts.get(image_id).image.with_array(edits.mask.astype(np.uint8))
+
+    def corrected_in(self, image_id: str, user: str, box: Box) -> NDArray[np.bool_]:
+        """Return the mask of a user inside a box, which the draft must have changed.
+
+        Args:
+            image_id: The image.
+            user: Whose draft.
+            box: The box.
+
+        Returns:
+            (x, y, z) bool.
 
         Raises:
-            InputError: When it has changed nothing there.
-            NotFoundError: When there is no such image, or no prediction of it.
+            InputError: When the draft changes nothing in the box.
+            NotFoundError: When there is no such image, or no prediction for it.
         """
-        inside = self.inside(image_id, person, box)
-        if (inside == (self._desk.mask(image_id)[0].array[slices_of(box)] > 0)).all():
-            raise InputError("Your draft changes nothing in this place. Accept the place, or send the mended label along.")
+        with self._opened(image_id, user) as edits:
+            inside = edits.mask[box.slices].copy()
+        if (inside == (self._service.mask(image_id)[0].array[box.slices] > 0)).all():
+            raise InputError("Your draft changes nothing in this region. Accept the region, or send the corrected label with it.")
         return inside
 
-    def discard(self, image_id: str, person: str) -> None:
-        """Throw a draft away.
+    def discard(self, image_id: str, user: str) -> None:
+        """Delete a draft.
+
+        Args:
+            image_id: The image.
+            user: Whose draft.
 
         Raises:
             NotFoundError: When there is no such image.
         """
-        with self._lock:
-            self._desk.store.images.get(image_id)
-            self._held.pop((image_id, person), None)
-            self._path(image_id, person).unlink(missing_ok=True)
+        with self._lock_of(image_id, user):
+            self._service.store.images.get(image_id)
+            self._forget(image_id, user)
+            self._path(image_id, user).unlink(missing_ok=True)
 
-    def preview(self, image_id: str, person: str, prompts: Sequence[tuple[str, Sequence[Point]]]) -> Volume:
-        """Give the mask that prompts, each a tool and its clicks, would make of a person's draft, which stays as it is."""
-        with self._lock:
-            edits = self._open(image_id, person)
-            tried = Edits(edits.mask, edits.locked)
-            tried.done = list(edits.done)
+    def preview(self, image_id: str, user: str, prompts: Sequence[tuple[str, Sequence[Point]]]) -> Volume:
+        """Return the mask, uint8, that prompts would make of a draft, which is not changed.
+
+        Args:
+            image_id: The image.
+            user: Whose draft.
+            prompts: Tools with their clicks.
+        """
+        with self._opened(image_id, user) as edits:
+            preview = Edits(edits.mask, edits.locked)
+            preview.done = list(edits.done)
             for tool, points in prompts:
-                change = use(tool, self._scene(image_id, tried), points)
-                tried.apply(change.voxels, change.at, TOOLS[tool].mode, tool)
-            return self._desk.sights.get(image_id).image.with_array(tried.mask.astype(np.uint8))
+                change = run_tool(tool, self._prompt_context(image_id, preview), points)
+                preview.apply(change.voxels, change.start, TOOLS[tool].mode, tool)
+            return self._service.contexts.get(image_id).image.with_array(preview.mask.astype(np.uint8))
 
-    def _scene(self, image_id: str, edits: Edits) -> Scene:
-        sight = self._desk.sights.get(image_id)
-        return Scene(edits.mask, sight.probability, sight.image.array, sight.scaling, sight.image.spacing_um)
+    def _prompt_context(self, image_id: str, edits: Edits) -> PromptContext:
+        context = self._service.contexts.get(image_id)
+        image = context.image
+        return PromptContext(edits.mask, context.probability, image.array, context.scaling, image.spacing_um)
 
-    def _open(self, image_id: str, person: str) -> Edits:
-        """Give a draft, laid anew over the prediction and the accepted places where these have changed."""
-        key, ground = (image_id, person), self._desk.ground(image_id)
-        if key not in self._held or self._held[key][0] != ground:
-            mask, locked = self._desk.mask(image_id)
-            done, undone = self._read(image_id, person)
-            edits = Edits(mask.array > 0, locked, done)
-            edits.undone = undone
-            self._held[key] = (ground, edits)
-            while len(self._held) > _HELD:
-                self._held.popitem(last=False)
-        self._held.move_to_end(key)
-        return self._held[key][1]
+    def _lock_of(self, image_id: str, user: str) -> RLock:
+        with self._lock:
+            return self._locks.setdefault((image_id, user), RLock())
 
-    def _keep(self, image_id: str, person: str, edits: Edits, step: Step | None) -> Draft:
-        path = self._path(image_id, person)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        steps: dict[str, Any] = {"done": edits.done, "undone": edits.undone}
+    @contextmanager
+    def _opened(self, image_id: str, user: str) -> Iterator[Edits]:
+        """Lock a draft and yield its edits, applied again when the prediction or an accepted region has changed."""
+        with self._lock_of(image_id, user):
+            version = self._service.mask_version(image_id)
+            with self._lock:
+                cached = self._cache.get((image_id, user))
+            if cached is None or cached[0] != version:
+                mask, locked = self._service.mask(image_id)
+                done, undone = self._read(image_id, user)
+                cached = (version, Edits(mask.array > 0, locked, done))
+                cached[1].undone = undone
+                with self._lock:
+                    self._cache[image_id, user] = cached
+            yield cached[1]
+
+    def _forget(self, image_id: str, user: str) -> None:
+        with self._lock:
+            self._cache.pop((image_id, user), None)
+
+    def _save(self, image_id: str, user: str, edits: Edits, step: EditStep | None) -> Draft:
+        rows = {name: [s.to_json() for s in steps] for name, steps in (("done", edits.done), ("undone", edits.undone))}
         try:
-            write_json(path, {name: [step.to_json() for step in rows] for name, rows in steps.items()})
+            write_json(self._path(image_id, user), rows)
         except OSError:
-            self._held.pop((image_id, person))  # what was not kept was not done
+            self._forget(image_id, user)  # a step that was not saved was not done
             raise
-        return _draft(edits, step)
+        return _state(edits, step)
 
-    def _read(self, image_id: str, person: str) -> tuple[list[Step], list[Step]]:
-        path = self._path(image_id, person)
+    def _read(self, image_id: str, user: str) -> tuple[list[EditStep], list[EditStep]]:
+        path = self._path(image_id, user)
         if not path.is_file():
             return [], []
         try:
             content = json.loads(path.read_text())
-            done, undone = ([Step.of_json(row) for row in content[name]] for name in ("done", "undone"))
+            done, undone = ([EditStep.from_json(row) for row in content[name]] for name in ("done", "undone"))
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"The draft of {image_id} by {person} is damaged ({error!r}). Discard it.") from error
+            raise StoreError(f"The draft of {user} for {image_id} is damaged ({error!r}). Discard it.") from error
         return done, undone
 
-    def _path(self, image_id: str, person: str) -> Path:
-        return self._folder / image_id / f"{person}.json"
+    def _path(self, image_id: str, user: str) -> Path:
+        return self._folder / image_id / f"{user}.json"
 
 
-def _draft(edits: Edits, step: Step | None) -> Draft:
-    voxels = edits.mask[slices_of(step.box)].copy() if step else np.zeros((0, 0, 0), bool)
+def _state(edits: Edits, step: EditStep | None) -> Draft:
+    voxels = edits.mask[step.box.slices].copy() if step else np.zeros((0, 0, 0), bool)
     return Draft(step, len(edits.done), len(edits.undone), voxels)
 
 
-def _refuse_too_many(edits: Edits) -> None:
-    if len(edits.done) >= MOST_STEPS:  # what lies in answered places is in their answers too
-        edits.done = [step for step in edits.done if edits.shows(step)]
-    if len(edits.done) >= MOST_STEPS:
-        raise InputError(f"A draft holds {MOST_STEPS} steps. Answer the places that are done, and discard the draft.")
+def _make_room(edits: Edits) -> None:
+    if len(edits.done) >= MAX_STEPS:  # steps inside answered regions are in the answers, too
+        edits.done = [step for step in edits.done if edits.is_visible(step)]
+    if len(edits.done) >= MAX_STEPS:
+        raise InputError(f"A draft has at most {MAX_STEPS} steps. Answer the regions that are finished, and discard the draft.")

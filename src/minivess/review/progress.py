@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from minivess.store import Place
+from minivess.store import QueueItem
 
-#: From so many timed answers on, their pace counts instead of the fixed estimate.
-PACE_FROM = 5
+#: From so many timed answers on, their pace replaces the fixed estimate.
+MIN_TIMED_ANSWERS = 5
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a review is.
+class ReviewProgress:
+    """Progress of a review.
 
     Attributes:
-        places: How many are asked about, answered ones included.
-        answered: How many were answered.
-        errors_handled: Share of the expected errors that lie in accepted or mended places, in [0, 1].
-        seconds_left: How long the others will take, at the pace of the answers so far.
+        items: Number of queue items, answered ones included.
+        answered: Number of answered items.
+        errors_handled: Share of the expected errors that are in accepted or corrected regions, in [0, 1].
+        seconds_left: Estimated time for the other items, at the pace of the answers so far.
     """
 
-    places: int
+    items: int
     answered: int
     errors_handled: float
     seconds_left: float
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the progress as plain values; over HTTP the number of items is called ``places``."""
+        values = asdict(self)
+        return {"places": values.pop("items"), **values}
 
-def progress_of(places: Sequence[Place]) -> Progress:
-    """Sum up the places of an image; obsolete ones do not count."""
-    asked = [place for place in places if place.state != "obsolete"]
-    open_places = [place for place in asked if place.state in ("pending", "leased")]
-    total = sum(place.region["expected_errors"] for place in asked)
-    handled = sum(place.region["expected_errors"] for place in asked if place.state in ("accepted", "fixed"))
-    estimate = sum(place.region["cost_s"] for place in open_places)
-    timed = [place for place in asked if place not in open_places and "seconds" in place.answer]
+
+def review_progress(items: Sequence[QueueItem]) -> ReviewProgress:
+    """Compute the progress from all items of an image; obsolete ones do not count."""
+    counted = [item for item in items if item.state != "obsolete"]
+    pending = [item for item in counted if item.state in ("pending", "leased")]
+    total = sum(item.region.expected_errors for item in counted)
+    handled = sum(item.region.expected_errors for item in counted if item.state in ("accepted", "fixed"))
+    estimate_s = sum(item.region.cost_s for item in pending)
+    timed = [(item.answer.seconds, item.region.cost_s) for item in counted if item.answer and item.answer.seconds is not None]
     pace = 1.0
-    if len(timed) >= PACE_FROM:
-        pace = sum(place.answer["seconds"] for place in timed) / sum(place.region["cost_s"] for place in timed)
-    return Progress(len(asked), len(asked) - len(open_places), handled / total if total else 1.0, estimate * pace)
+    if len(timed) >= MIN_TIMED_ANSWERS:
+        pace = sum(seconds for seconds, _ in timed) / sum(cost_s for _, cost_s in timed)
+    return ReviewProgress(len(counted), len(counted) - len(pending), handled / total if total else 1.0, estimate_s * pace)

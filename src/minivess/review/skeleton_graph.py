@@ -1,4 +1,8 @@
-"""The vessel graph of a mask: its centre-line cut into branches, each with its length, its radius and the voxels it owns."""
+"""The skeleton graph of a mask: its centre-line divided into branches, each with length, radius and voxels.
+
+As ``skan.Skeleton`` does, but kinks of the line are not junctions, long branches are divided, and each voxel of the mask
+belongs to its nearest branch.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +16,21 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.spatial import cKDTree
 
-from minivess.metrics.centreline import centreline_of
+from minivess.metrics.centreline import centreline_from_mask
 
 _NEIGHBOUR = 1.8  # index distance that holds the 26 neighbours
 
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """A stretch of vessel between two ends, each of which is free or meets others.
+    """A part of a vessel between two ends, each of which is free or a junction.
 
     Attributes:
         points: (n, 3) voxel indices along the centre-line, in order.
-        length_um: Along the centre-line.
-        radius_um: Median distance from the centre-line to the mask's surface.
-        free_ends: Of the two ends, how many lead nowhere.
-        component: Which connected piece of the graph it belongs to.
+        length_um: Length along the centre-line.
+        radius_um: Median distance from the centre-line to the surface of the mask.
+        free_ends: How many of its two ends are free.
+        component: Index of its connected component.
         neighbours: Indices of the branches that it meets.
     """
 
@@ -39,30 +43,30 @@ class Branch:
 
 
 @dataclass(frozen=True, eq=False)
-class VesselGraph:
+class SkeletonGraph:
     """All branches of a mask.
 
     Attributes:
-        branches: In no order.
-        owner: (x, y, z) int32; 1 + index of the branch that a voxel of the mask is nearest to, 0 outside the mask.
+        branches: The branches, in no order.
+        owner: (x, y, z) int32; 1 + index of the nearest branch of each voxel of the mask, 0 outside the mask.
     """
 
     branches: tuple[Branch, ...]
     owner: NDArray[np.int32]
 
 
-def vessel_graph(mask: NDArray[Any], spacing_um: tuple[float, float, float], *, longest_um: float = 40.0) -> VesselGraph:
-    """Thin a mask, and cut its centre-line where vessels meet and where a branch gets longer than ``longest_um``.
+def skeleton_graph(mask: NDArray[Any], spacing_um: tuple[float, float, float], *, longest_um: float = 40.0) -> SkeletonGraph:
+    """Thin a mask, and divide its centre-line at junctions and where a branch is longer than ``longest_um``.
 
     Args:
         mask: (x, y, z) mask.
         spacing_um: Voxel size along x, y, z.
-        longest_um: A place to look at should fit a screen.
+        longest_um: Longest branch; one region should fit on a screen.
     """
-    points = np.argwhere(centreline_of(mask))
+    points = np.argwhere(centreline_from_mask(mask))
     owner = np.zeros(mask.shape, np.int32)
     if not len(points):
-        return VesselGraph((), owner)
+        return SkeletonGraph((), owner)
     radius_um = edt.edt(np.ascontiguousarray(mask > 0), anisotropy=spacing_um, black_border=False)[tuple(points.T)]
     edges = cKDTree(points).query_pairs(_NEIGHBOUR, output_type="ndarray")
     component = connected_components(_graph(edges, len(points)), directed=False)[1]
@@ -86,13 +90,13 @@ def vessel_graph(mask: NDArray[Any], spacing_um: tuple[float, float, float], *, 
     known = np.flatnonzero(branch_of >= 0)
     nearest = cKDTree(points[known] * np.asarray(spacing_um)).query(inside * np.asarray(spacing_um))[1]
     owner[tuple(inside.T)] = branch_of[known[nearest]] + 1
-    return VesselGraph(branches, owner)
+    return SkeletonGraph(branches, owner)
 
 
 def _stretches(
     points: NDArray[np.int64], edges: NDArray[np.int64], spacing_um: tuple[float, float, float], longest_um: float
 ) -> tuple[list[NDArray[np.int64]], list[int]]:
-    """Cut a centre-line into stretches, each in order; and say how many of the ends of each lead nowhere."""
+    """Divide a centre-line into stretches of ordered points; also return how many ends of each are free."""
     meets = _junctions(edges, len(points))
     inner = edges[~meets[edges].any(axis=1)]
     links = _graph(inner, len(points))
@@ -108,7 +112,7 @@ def _stretches(
 
 
 def _neighbours(edges: NDArray[np.int64], branch_of: NDArray[np.int64], count: int) -> list[tuple[int, ...]]:
-    """List the branches that each branch meets, at a junction or where a long one was cut."""
+    """List the branches that each branch meets, at a junction or where a long one was divided."""
     knots = edges[(branch_of[edges] < 0).all(axis=1)]
     knot = connected_components(_graph(knots, len(branch_of)), directed=False)[1]
     node = np.where(branch_of >= 0, branch_of, knot + count)
@@ -124,7 +128,7 @@ def _graph(edges: NDArray[np.int64], count: int) -> Any:
 
 
 def _junctions(edges: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
-    """Find the points where three or more branches meet; a mere kink of the line is none."""
+    """Find the points where three or more branches meet; a kink of the line is not a junction."""
     meets = np.bincount(edges.ravel(), minlength=count) > 2
     inner = edges[~meets[edges].any(axis=1)]
     part = connected_components(_graph(inner, count), directed=False)[1]
@@ -153,7 +157,7 @@ def _groups(part: NDArray[np.int32], meets: NDArray[np.bool_]) -> list[NDArray[n
 
 
 def _walk(links: Any, members: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Order the points of a part from one end to the other."""
+    """Objective the points of a part from one end to the other."""
     first = breadth_first_order(links, members[0], directed=False, return_predecessors=False)[-1]
     return np.asarray(breadth_first_order(links, first, directed=False, return_predecessors=False), np.int64)
 
@@ -165,7 +169,7 @@ def _cut(
     longest_um: float,
     free: int,
 ) -> list[tuple[NDArray[np.int64], int]]:
-    """Cut a branch into equal stretches; each with how many of its ends are free."""
+    """Divide a branch into equal stretches; each with its number of free ends."""
     count = max(1, round(_length_um(points[ordered], spacing_um) / longest_um))
     stretches = [s for s in np.array_split(ordered, count) if s.size]
     if len(stretches) == 1:

@@ -1,0 +1,136 @@
+"""Cache the last prediction of each image on disk. It can be lost: the model computes it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minivess.errors import NotFoundError
+from minivess.models import ModelRef, Prediction
+from minivess.paths import atomic_file
+from minivess.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class CachedPrediction:
+    """A prediction as it is cached.
+
+    Attributes:
+        probability: (x, y, z) float16 in [0, 1], on the image's grid.
+        threshold: Lowest probability that counts as vessel.
+        model: The model that predicted it.
+    """
+
+    probability: NDArray[np.float16]
+    threshold: float
+    model: ModelRef
+
+    @staticmethod
+    def from_prediction(prediction: Prediction) -> CachedPrediction:
+        """Round a prediction to half precision; its mask stays the same."""
+        probability = to_float16_keeping_mask(prediction.probability.array, prediction.threshold)
+        return CachedPrediction(probability, prediction.threshold, prediction.model)
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """(x, y, z) bool, predicted vessel."""
+        return np.asarray(self.probability.astype(np.float32) >= np.float32(self.threshold))
+
+
+class PredictionCache:
+    """A folder with one file an image."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use a folder; it is created with the first prediction."""
+        self.folder = folder
+
+    def put(self, image_id: str, image: Volume, prediction: CachedPrediction) -> None:
+        """Write a prediction in place of an older one.
+
+        Args:
+            image_id: The image.
+            image: Its content.
+            prediction: What the model predicted for it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        about = json.dumps({"image": _sha256(image), "model": prediction.model.to_json(), "threshold": prediction.threshold})
+        with atomic_file(self._path(image_id)) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, probability=prediction.probability, about=np.array(about))
+
+    def weights_sha256(self, image_id: str) -> str:
+        """Return the SHA-256 of the weights that the cached prediction was made with; empty when there is none."""
+        return str(self._about(image_id)["model"]["weights_sha256"]) if self._path(image_id).is_file() else ""
+
+    def version(self, image_id: str) -> int:
+        """Return a number that changes with the prediction; 0 when there is none."""
+        path = self._path(image_id)
+        return path.stat().st_mtime_ns if path.is_file() else 0
+
+    def is_current(self, image_id: str, image: Volume, model: ModelRef) -> bool:
+        """Return whether the cached prediction is that of a model for this very image.
+
+        Args:
+            image_id: The image.
+            image: Its content.
+            model: The model.
+        """
+        return self.weights_sha256(image_id) == model.weights_sha256 and self._about(image_id)["image"] == _sha256(image)
+
+    def get(self, image_id: str, image: Volume) -> CachedPrediction:
+        """Read a prediction.
+
+        Args:
+            image_id: The image.
+            image: Its content; the prediction of an image that was replaced is not returned.
+
+        Raises:
+            NotFoundError: When there is no prediction, or it is that of another content.
+        """
+        path = self._path(image_id)
+        if not path.is_file():
+            raise NotFoundError(f"There is no prediction for {image_id} yet. Run the model first: POST /infer/.")
+        with np.load(path, allow_pickle=False) as content:
+            about, probability = json.loads(str(content["about"])), content["probability"]
+        if about["image"] != _sha256(image):
+            raise NotFoundError(f"The prediction for {image_id} is of an older image. Run the model again: POST /infer/.")
+        return CachedPrediction(probability, float(about["threshold"]), ModelRef(**about["model"]))
+
+    def _about(self, image_id: str) -> dict[str, Any]:
+        with np.load(self._path(image_id), allow_pickle=False) as content:
+            about: dict[str, Any] = json.loads(str(content["about"]))
+            return about
+
+    def _path(self, image_id: str) -> Path:
+        return self.folder / f"{image_id}.npz"
+
+
+def _sha256(image: Volume) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(image.array).data)
+    digest.update(image.affine.tobytes())
+    return digest.hexdigest()
+
+
+def to_float16_keeping_mask(probability: NDArray[np.float32], threshold: float) -> NDArray[np.float16]:
+    """Round a probability to half precision, but never across the threshold: the mask that annotators have seen stays the same.
+
+    Args:
+        probability: (x, y, z) float32 in [0, 1].
+        threshold: Lowest probability that counts as vessel.
+
+    Returns:
+        (x, y, z) float16 in [0, 1].
+    """
+    half = probability.astype(np.float16)
+    above = np.float16(threshold)
+    if np.float32(above) < np.float32(threshold):
+        above = np.nextafter(above, np.float16(1))
+    vessel = probability >= np.float32(threshold)
+    half[vessel] = np.maximum(half[vessel], above)
+    half[~vessel] = np.minimum(half[~vessel], np.nextafter(above, np.float16(0)))
+    return half

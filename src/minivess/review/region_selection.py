@@ -1,0 +1,128 @@
+"""Select review regions: greedily place boxes where most errors are expected and nothing was reviewed yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from minivess.review.analysis import PredictionAnalysis
+from minivess.review.blocks import BlockFeatures
+from minivess.store.region import Region, RegionKind
+from minivess.volume import Box
+
+#: ``"mass"`` maximises expected errors per decision, ``"density"`` expected errors per reviewed volume.
+Objective = Literal["mass", "density"]
+#: Size of a region (x, y, z) in um, for each objective.
+REGION_SIZE_UM = {"mass": (64.0, 64.0, 20.0), "density": (32.0, 32.0, 10.0)}
+#: Seconds to look at a region, and to correct one error in it: estimates, not measured on people.
+LOOK_S, CORRECT_S = 4.0, 8.0
+#: A region with fewer expected errors is not proposed.
+MIN_EXPECTED_ERRORS = 0.02
+
+
+def select_boxes(
+    blocks: BlockFeatures,
+    score: NDArray[np.float64],
+    spacing_um: tuple[float, float, float],
+    *,
+    count: int,
+    objective: Objective = "mass",
+    reviewed: NDArray[np.bool_] | None = None,
+) -> list[tuple[Box, float]]:
+    """Place boxes one after the other where the sum of the remaining scores is highest.
+
+    Args:
+        blocks: Blocks of the volume.
+        score: (blocks,) float64, expected errors of each.
+        spacing_um: Voxel size along x, y, z.
+        count: Number of boxes at most.
+        objective: Determines the size of the boxes, see :data:`REGION_SIZE_UM`.
+        reviewed: (grid x, grid y, grid z) bool, blocks that were reviewed already.
+
+    Returns:
+        Boxes in blocks with their expected errors, the highest first. At least half of each box is new.
+    """
+    seen = np.zeros(blocks.grid, bool) if reviewed is None else reviewed.copy()
+    left = np.where(seen, 0.0, blocks.to_grid(np.maximum(score, 0)))
+    edges_um = np.asarray(blocks.block_shape) * np.asarray(spacing_um)
+    size = [max(1, min(n, round(g / e))) for g, e, n in zip(REGION_SIZE_UM[objective], edges_um, blocks.grid, strict=True)]
+    boxes: list[tuple[Box, float]] = []
+    while len(boxes) < count:
+        sums = _window_sums(left, size)
+        start = [int(i) for i in np.unravel_index(int(sums.argmax()), sums.shape)]
+        expected = float(sums[tuple(start)])
+        if expected < MIN_EXPECTED_ERRORS:
+            break
+        window = Box.from_corners(start, np.add(start, size))
+        new = ~seen[window.slices]
+        part = Box.around(new)
+        if part is not None and float(new[part.slices].mean()) >= 0.5:
+            boxes.append((part.shifted(window.low), expected))
+            seen[window.slices] = True
+        left[window.slices] = 0
+    return boxes
+
+
+def blocks_to_voxels(box: Box, blocks: BlockFeatures, shape: tuple[int, int, int]) -> Box:
+    """Convert a box of blocks to a box of voxels.
+
+    Args:
+        box: In blocks.
+        blocks: The blocks.
+        shape: Shape (x, y, z) of the volume in voxels.
+    """
+    return Box.from_corners(
+        np.multiply(box.low, blocks.block_shape), np.minimum(np.multiply(box.high, blocks.block_shape), shape)
+    )
+
+
+def describe_region(box: Box, errors: float, analysis: PredictionAnalysis) -> Region:
+    """Build the region of a box: its most likely error, its centre and its cost.
+
+    Args:
+        box: In voxels.
+        errors: Expected errors inside.
+        analysis: Analysis of the prediction for the whole volume.
+    """
+    low, high = np.array(box.low), np.array(box.high)
+    inside = np.flatnonzero(((analysis.points >= low) & (analysis.points < high)).all(axis=1))
+    indices, first, count = np.unique(analysis.candidate_index[inside], return_index=True, return_counts=True)
+    candidates = [analysis.candidates[index] for index in indices]
+    weights = np.array([c.expected_voxels * n / len(c.branch.points) for c, n in zip(candidates, count, strict=True)])
+    kind: RegionKind = "boundary"
+    centre, reason = (low + high - 1) / 2, "the model is uncertain here"
+    if candidates:
+        worst = int(weights.argmax())
+        kind, reason = candidates[worst].kind, candidates[worst].description
+        centre = analysis.points[inside[first[worst] + count[worst] // 2]]
+        others = int((np.delete(weights, worst) > 1.0).sum())
+        reason += f"; and {others} more" if others else ""
+    affine = analysis.volume.affine
+    corners = np.concatenate([(affine @ [*corner, 1.0])[:3] for corner in (low - 0.5, high - 0.5)])
+    return Region(
+        centre_ras=_as_point((affine @ [*centre, 1.0])[:3]),
+        box=box,
+        box_ras=(*_as_point(corners[:3]), *_as_point(corners[3:])),
+        kind=kind,
+        expected_errors=errors,
+        expected_voxels=float(analysis.error_probability[box.slices].sum(dtype=np.float64)),
+        cost_s=LOOK_S + CORRECT_S * errors,
+        reason=reason,
+    )
+
+
+def _as_point(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
+def _window_sums(values: NDArray[np.float64], size: Sequence[int]) -> NDArray[np.float64]:
+    """Return the sums of all windows of a size; (grid - size + 1) of them along each axis."""
+    sums = values
+    for axis, n in enumerate(size):  # one axis at a time: n additions a window instead of the product of the sizes
+        sums = sliding_window_view(sums, n, axis=axis).sum(axis=-1)
+    return sums

@@ -1,0 +1,186 @@
+"""The review service: the current mask of an image, its uncertainty, and the answers of annotators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minivess.errors import ConflictError, InputError
+from minivess.models import Prediction, binary_entropy
+from minivess.review.accepted_regions import apply_accepted
+from minivess.review.context import ContextCache
+from minivess.review.mask_codec import pack_mask
+from minivess.review.prediction_cache import PredictionCache
+from minivess.review.proposal import Proposal, retrain_advice
+from minivess.review.queue_builder import QueueBuilder
+from minivess.review.region_selection import Objective
+from minivess.review.training_samples import SampleFolder, samples_from_answer
+from minivess.review.zones import ZonesOf, candidate_threshold_for, statement_for
+from minivess.store import LabelStore, QueueItem
+from minivess.volume import Volume
+
+
+class ReviewService:
+    """What the server and the label app do with a review; any number of threads may use it."""
+
+    def __init__(
+        self,
+        store: LabelStore,
+        folder: Path,
+        read: Callable[[str], Volume],
+        *,
+        modality: str,
+        zones_of: ZonesOf = lambda _: None,
+    ) -> None:
+        """Open the review of a store.
+
+        Args:
+            store: Store with images, queue and answers.
+            folder: Folder for what can be computed again: predictions, and training samples of the ranker.
+            read: Reads the image of an id.
+            modality: Key of :data:`minivess.models.normalise.MODALITIES`.
+            zones_of: Returns the zones that were calibrated for weights, by their SHA-256; None when there are none.
+        """
+        self.store = store
+        self.zones_of = zones_of
+        self.predictions = PredictionCache(folder / "predictions")
+        self.contexts = ContextCache(store, self.predictions, read, modality, partial(candidate_threshold_for, zones_of))
+        self._samples = SampleFolder(folder / "lessons")
+        self._builder = QueueBuilder(store, self.predictions, self.contexts, self._samples, zones_of)
+
+    def read(self, image_id: str) -> Volume:
+        """Read an image.
+
+        Raises:
+            NotFoundError: When there is no such image.
+        """
+        return self.contexts.read(image_id)
+
+    def add_prediction(
+        self, image_id: str, prediction: Prediction, *, actor: str, count: int = 100, objective: Objective = "mass"
+    ) -> bool:
+        """Cache a prediction and build its queue, see :meth:`QueueBuilder.add_prediction`.
+
+        Args:
+            image_id: The image.
+            prediction: Its prediction.
+            actor: Who asked for it.
+            count: Number of regions at most.
+            objective: Determines the size of the regions.
+        """
+        return self._builder.add_prediction(image_id, prediction, actor=actor, count=count, objective=objective)
+
+    def rebuild_queue(self, image_id: str, *, actor: str, count: int = 100, objective: Objective = "mass") -> Proposal:
+        """Rank the regions of an image again, see :meth:`QueueBuilder.rebuild`.
+
+        Args:
+            image_id: The image.
+            actor: Who asks for it.
+            count: Number of regions at most.
+            objective: Determines the size of the regions.
+        """
+        return self._builder.rebuild(image_id, actor=actor, count=count, objective=objective)
+
+    def should_rerank(self, item: QueueItem) -> bool:
+        """Return whether ranking again may change something after an answer, see :meth:`QueueBuilder.should_rerank`."""
+        return self._builder.should_rerank(item)
+
+    def mask(self, image_id: str) -> tuple[Volume, NDArray[np.bool_]]:
+        """Return the current mask of an image, uint8: the prediction with the accepted regions applied.
+
+        Returns:
+            The mask, and (x, y, z) bool which voxels are accepted.
+
+        Raises:
+            NotFoundError: When there is no such image, or no prediction for it.
+        """
+        context = self.contexts.get(image_id)
+        mask, locked = apply_accepted(context.mask, self.store.queue.answered(image_id))
+        return context.image.with_array(mask.astype(np.uint8)), locked
+
+    def mask_version(self, image_id: str) -> object:
+        """Return a token that changes whenever :meth:`mask` would."""
+        answers = [(item.id, item.answer.number) for item in self.store.queue.answered(image_id) if item.answer]
+        return self.predictions.version(image_id), self.store.images.get(image_id).image, answers
+
+    def entropy(self, image_id: str) -> Volume:
+        """Compute the uncertainty of the model: binary entropy in nats, float32 in [0, ln 2].
+
+        Raises:
+            NotFoundError: When there is no such image, or no prediction for it.
+        """
+        context = self.contexts.get(image_id)
+        return context.image.with_array(binary_entropy(context.probability.astype(np.float32)))
+
+    def advice(self, image_id: str) -> dict[str, str]:
+        """Return why the queue of an image does not help (``retrain_first``) and what its zones guarantee (``zones``).
+
+        Raises:
+            NotFoundError: When there is no such image, or no prediction for it.
+        """
+        context = self.contexts.get(image_id)
+        return {
+            "retrain_first": retrain_advice(context.errors_per_predicted_voxel),
+            "zones": statement_for(self.zones_of, context.weights_sha256),
+        }
+
+    def answer(
+        self,
+        item_id: str,
+        verdict: str,
+        *,
+        actor: str,
+        corrected: NDArray[np.bool_] | None = None,
+        seconds: float | None = None,
+        run_later: Callable[[Callable[[], None]], None] = lambda work: work(),
+    ) -> QueueItem:
+        """Record an answer: the accepted voxels of a region are those that were shown, or the corrected ones.
+
+        Args:
+            item_id: The queue item.
+            verdict: ``accepted``, ``fixed`` or ``skipped``.
+            actor: Who answers.
+            corrected: (x, y, z) bool, the voxels of the region's box, for ``fixed``.
+            seconds: How long it took.
+            run_later: Called with a function that extracts training samples (seconds on first use); default: run it now.
+
+        Raises:
+            InputError: When ``fixed`` comes without voxels, another verdict with voxels, or they do not fill the box.
+            ConflictError: When another user has answered or reserved the item, or the model changed after the region was
+                shown: nobody accepts what they have not seen.
+            NotFoundError: When there is no such item.
+        """
+        item = self.store.queue.get(item_id)
+        box = item.region.box
+        if (verdict == "fixed") != (corrected is not None):
+            raise InputError(f"The verdict 'fixed' comes with the voxels of the region, other verdicts without. Got {verdict!r}.")
+        if corrected is not None and corrected.shape != box.shape:
+            raise InputError(f"The region has {box.shape} voxels. Got {corrected.shape}.")
+        if verdict == "skipped":
+            return self.store.queue.answer(item_id, verdict, actor=actor, seconds=seconds)
+        if verdict == "accepted":
+            self.refuse_outdated(item)
+        shown = self.mask(item.image_id)[0].array[box.slices] > 0
+        accepted = shown if corrected is None else corrected
+        answered = self.store.queue.answer(item_id, verdict, actor=actor, mask=pack_mask(accepted), seconds=seconds)
+        run_later(lambda: self._write_samples(answered, shown, accepted))
+        return answered
+
+    def refuse_outdated(self, item: QueueItem) -> None:
+        """Check that the region was shown with the prediction of the newest model.
+
+        Raises:
+            ConflictError: When a newer model has predicted the image.
+        """
+        if item.model != self.predictions.weights_sha256(item.image_id):
+            raise ConflictError(f"A newer model has predicted {item.id}. Look at it again: ask for the next item.")
+
+    def _write_samples(self, item: QueueItem, shown: NDArray[np.bool_], accepted: NDArray[np.bool_]) -> None:
+        context = self.contexts.get(item.image_id)
+        spacing_um = context.image.spacing_um
+        samples = samples_from_answer(context.analysis.blocks, item.region.box, shown, accepted, spacing_um)
+        self._samples.write(item, samples)
