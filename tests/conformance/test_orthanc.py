@@ -123,7 +123,7 @@ def test_list_fetch_infer_and_the_accepted_label_comes_back_as_seg(orthanc: Orth
         assert len(orthanc.segs()) == 3
         np.testing.assert_array_equal(on_series(segs[second], sources[second], tmp_path), other.array)
         log = server.log.read_text()
-        assert log.count("did not answer as it should") == 1
+        assert log.count("did not respond as expected") == 1
         assert "SECRET" not in log + json.dumps(list(site.server.launch.command))
 
 
@@ -150,15 +150,14 @@ def test_without_its_dicom_server_the_label_server_starts_and_says_so(bundle: Pa
     nobody = type("Nobody", (), {"url": f"http://127.0.0.1:{free_port()}/dicom-web"})()
     with serve(nobody, tmp_path / "work", bundle) as server:
         assert Site(server).ask("GET", "/datastore/").json()["total"] == 0
-    assert "did not answer as it should" in (tmp_path / "work" / "server.log").read_text()
+    assert "did not respond as expected" in (tmp_path / "work" / "server.log").read_text()
 
 
 def datastore_of(url: str, folder: Path) -> Any:
-    sys.path.append(str(Path(__file__).resolve().parents[2] / "monailabel_app"))
-    from pacs import PacsDatastore
+    from minivess.label_app.dicomweb_datastore import DicomWebDatastore
 
     folder.mkdir()
-    return PacsDatastore(LabelStore(folder, labels={"vessel": 1}), DicomWeb(url))
+    return DicomWebDatastore(LabelStore(folder, labels={"vessel": 1}), DicomWeb(url))
 
 
 def test_a_series_that_grows_is_fetched_again_unless_it_has_a_label(orthanc: Orthanc, tmp_path: Path) -> None:
@@ -167,25 +166,25 @@ def test_a_series_that_grows_is_fetched_again_unless_it_has_a_label(orthanc: Ort
     store = datastore_of(orthanc.url, tmp_path / "work")
     assert read_volume(Path(store.get_image_uri(uid))).shape == (24, 20, 6)
     orthanc.add(folder, slice(7, None))  # one is still missing
-    store.look()
-    assert not store.is_here(uid)
+    store.sync.update_list()
+    assert not store.is_local(uid)
     with pytest.raises(HTTPException, match="GeometryError"):
         store.get_image_uri(uid)
     assert store.get_unlabeled_images() == []
     orthanc.add(folder, slice(6, 7))
-    store.look()
+    store.sync.update_list()
     assert store.get_unlabeled_images() == [uid]
     image = read_volume(Path(store.get_image_uri(uid)))
     assert image.shape == (24, 20, 9)
     store.save_label(uid, str(write_volume(a_mask(image), tmp_path / "m.nii.gz")), "final", {})
-    store.send_waiting()
+    store.sync.send_labels()
     assert len(orthanc.segs()) == 1
-    store.send_waiting()
+    store.sync.send_labels()
     assert len(orthanc.segs()) == 1  # once
     more = write_series(volume_of(ORIENTATIONS["oblique"], (24, 20, 10)), tmp_path / "t", name="grows")
     orthanc.add(more, slice(9, None))
-    store.look()
-    assert store.is_here(uid)  # the label keeps the image that it was made on
+    store.sync.update_list()
+    assert store.is_local(uid)  # the label keeps the image that it was made on
     assert store.get_image_info(uid)["changed"] is True
 
 

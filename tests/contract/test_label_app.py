@@ -136,7 +136,7 @@ print(json.dumps(answers))
     kept = answers[0]["minivess"]
     assert kept["revision"] > 1  # numbers of events: places may have been asked about in between
     assert kept["voxels"] == {"vessel": int(good.array.sum())}
-    assert "turned to the image's" in kept["changes"][0]
+    assert "reordered to the image's" in kept["changes"][0]
     for answer, words in zip(answers[1:], ("not on the image", "the value 2, unknown", "0 bytes"), strict=True):
         assert "422" in answer
         assert words in answer
@@ -264,12 +264,12 @@ def test_without_weights_the_app_starts_and_the_model_is_hidden(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("conf", "word"),
     [
-        ({"prelaod": "true"}, "there is no such setting"),
-        ({"preload": "maybe"}, "not a switch"),
+        ({"prelaod": "true"}, "unknown setting"),
+        ({"preload": "maybe"}, "not a boolean"),
         ({"models": "unet"}, "unknown model"),
         ({"unit": "inch"}, "unknown unit"),
         ({"preset": "huge"}, "unknown preset"),
-        ({"epistemic_max_samples": "-1"}, "not a count"),
+        ({"epistemic_max_samples": "-1"}, "not a number"),
     ],
 )
 def test_a_bad_setting_stops_the_start_with_a_sentence(tmp_path: Path, conf: dict[str, str], word: str) -> None:

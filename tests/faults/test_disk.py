@@ -27,7 +27,7 @@ told = {}
 
 def submit(seed):
     try:
-        return store.submit(files / f"{seed}.nii.gz", case_id="a", actor="ann").number
+        return store.submit(files / f"{seed}.nii.gz", image_id="a", actor="ann").number
     except MinivessError as error:
         return f"{type(error).__name__} {error.http_status}: {error}"
 

@@ -18,7 +18,7 @@ from faults.killing import killed_at
 from store.conftest import image_volume, label_volume
 
 from minivess.models import weights_path
-from minivess.paths import sha256_of
+from minivess.paths import file_sha256
 from minivess.server import LabelServer, Launch, prepare_server
 from minivess.server.serve import free_port
 from minivess.store import LabelStore
@@ -41,7 +41,7 @@ def test_no_acknowledged_label_is_lost_and_none_is_half_written(tmp_path: Path) 
             store = LabelStore(studies)
             store.images.scan()
             for index, upload in enumerate(uploads):
-                kept = store.submit(upload, case_id="a", actor="ann", tag="final" if index else f"t{turn}")
+                kept = store.submit(upload, image_id="a", actor="ann", tag="final" if index else f"t{turn}")
                 say(f"{kept.number} {kept.sha256}")
 
         killed, said = killed_at(choose.randint(1, 160), work)
@@ -68,7 +68,7 @@ def test_a_published_model_is_the_old_one_or_the_new_one(tmp_path: Path, bundle:
     for path, tail in zip(versions, (b"", b"two"), strict=True):
         shutil.copyfile(weights_path(bundle), path)
         path.write_bytes(path.read_bytes() + tail)
-    hashes = [sha256_of(path) for path in versions]
+    hashes = [file_sha256(path) for path in versions]
     publish(versions[0], target)
     now, kills, choose = 0, 0, random.Random(1)
     for turn in range(ROUNDS):
@@ -79,7 +79,7 @@ def test_a_published_model_is_the_old_one_or_the_new_one(tmp_path: Path, bundle:
 
         killed, said = killed_at(choose.randint(1, 16), work)
         kills += killed
-        found = sha256_of(weights_path(target))
+        found = file_sha256(weights_path(target))
         assert found in hashes, f"round {turn}"
         assert not said or found == hashes[1 - now], f"round {turn}"
         now = hashes.index(found)

@@ -15,7 +15,7 @@ from store.conftest import image_volume, label_volume
 
 from minivess.dicom import write_series
 from minivess.models import weights_path
-from minivess.server import LabelServer, People, prepare_server
+from minivess.server import Accounts, LabelServer, prepare_server
 from minivess.server.serve import free_port
 from minivess.store import LabelStore
 from minivess.train import copy_bundle, publish
@@ -25,7 +25,7 @@ from minivess.volume import write_volume
 class Server:
     """A running server, its people and its store."""
 
-    def __init__(self, running: LabelServer, studies: Path, people: People) -> None:
+    def __init__(self, running: LabelServer, studies: Path, people: Accounts) -> None:
         self.running = running
         self.studies = studies
         self.tokens = {role: people.add(f"a-{role}", role) for role in ("reader", "annotator", "reviewer", "admin")}
@@ -68,7 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[S
         folder / "studies", workspace=folder / "server", port=free_port(), conf={"preset": "tiny", "skip_scoring": "true"}
     )
     with LabelServer(launch, log=folder / "server" / "server.log") as running:
-        yield Server(running, folder / "studies", People(folder / "server" / "accounts.json"))
+        yield Server(running, folder / "studies", Accounts(folder / "server" / "accounts.json"))
 
 
 @pytest.mark.row(1, 3)
@@ -95,7 +95,7 @@ def test_row_2_content_decides_not_the_name(server: Server, name: str) -> None:
 def test_a_file_name_that_no_disk_takes(server: Server, tmp_path: Path) -> None:
     image = write_volume(image_volume(9), tmp_path / "x.nii.gz").read_bytes()
     for name in (f"x.{'y' * 300}.nii.gz", "x.\x01.nii.gz"):
-        server.refused(400, "Rename it", "PUT", "/datastore/image", params={"image": "new"}, files={"file": (name, image)})
+        server.refused(400, "Rename the file", "PUT", "/datastore/image", params={"image": "new"}, files={"file": (name, image)})
 
 
 @pytest.mark.row(3)
@@ -137,7 +137,7 @@ def test_row_6_devices_models_and_paths_that_are_not_there(server: Server) -> No
 
     infer(422, "no device 'cuda:99'", device="cuda:99")
     infer(404, "no model 'nope'", model="nope")
-    infer(400, "set by the address", image="/etc/passwd")
+    infer(400, "set by the path", image="/etc/passwd")
     server.refused(404, "no strategy", "POST", "/activelearning/nope", json={})
     server.refused(404, "no trainer", "POST", "/train/nope", json={}, role="admin")
 
@@ -180,7 +180,7 @@ def test_rows_13_to_16_labels(server: Server, tmp_path: Path) -> None:
     write_volume(label_volume(value=7), tmp_path / "class.nii.gz")
     write_volume(label_volume(value=0), tmp_path / "zero.nii.gz")
     before = server.state()
-    for name, words in (("empty", "0 bytes"), ("cut", "cut off"), ("shape", "grid"), ("class", "value 7"), ("zero", "empty")):
+    for name, words in (("empty", "0 bytes"), ("cut", "truncated"), ("shape", "grid"), ("class", "value 7"), ("zero", "empty")):
         answer = server.send_label(tmp_path / f"{name}.nii.gz")
         assert answer.status_code == 422, answer.text
         assert words in answer.json()["detail"]
@@ -207,7 +207,7 @@ def test_rows_46_to_48_retries_rivals_and_leases(server: Server, tmp_path: Path)
         )
     assert answer.status_code == 409
     assert "a-annotator" in answer.json()["detail"]
-    assert [r.actor for r in LabelStore(server.studies).rivals()] == ["a-reviewer"]
+    assert [r.actor for r in LabelStore(server.studies).conflicting()] == ["a-reviewer"]
 
 
 def test_a_prediction_never_becomes_a_final_label(server: Server) -> None:
@@ -237,7 +237,7 @@ def test_row_20_archives(server: Server, tmp_path: Path) -> None:
         archive.writestr("../evil", b"x")
     with (tmp_path / "evil.zip").open("rb") as stream:
         server.refused(
-            400, "reaches elsewhere", "PUT", "/session/", params={"uncompress": "true"}, files={"files": ("a.zip", stream)}
+            400, "leaves its folder", "PUT", "/session/", params={"uncompress": "true"}, files={"files": ("a.zip", stream)}
         )
     write_series(volume_of(ORIENTATIONS["oblique"], (24, 20, 6)), tmp_path / "dicom", name="oblique")
     packed = Path(shutil.make_archive(str(tmp_path / "series"), "zip", tmp_path / "dicom"))

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from minivess.models import weights_path
-from minivess.server import LabelServer, People, prepare_server
+from minivess.server import Accounts, LabelServer, prepare_server
 from minivess.server.serve import free_port
 from minivess.train import copy_bundle, publish
 from minivess.volume import Volume, write_volume
@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[L
         write_volume(Volume(array, np.diag([1.0, 1.0, 2.0, 1.0]), "um"), folder / "studies" / f"{name}.nii.gz")
     target = copy_bundle(bundle, folder / "server" / "model" / "segresnet")
     publish(weights_path(bundle), target)
-    people = People(folder / "server" / "accounts.json")
+    people = Accounts(folder / "server" / "accounts.json")
     tokens = {role: people.add(f"a-{role}", role) for role in ("reader", "annotator", "reviewer")}
     launch = prepare_server(
         folder / "studies", workspace=folder / "server", port=free_port(),
@@ -115,7 +115,7 @@ def test_an_inference_whose_client_goes_away_is_stopped(server: LabelServer) -> 
     with pytest.raises(requests.exceptions.ReadTimeout):
         ask(server, "POST", "/infer/segresnet", params={"image": "large-a"}, headers={"X-Request-ID": "gone-away-1"}, timeout=2)
     until(lambda: state(server, "gone-away-1")["state"] == "cancelled", 20)
-    assert "gone away" in state(server, "gone-away-1")["message"]
+    assert "disconnected" in state(server, "gone-away-1")["message"]
 
 
 def test_a_deadline_is_kept_and_a_silly_one_refused(server: LabelServer) -> None:

@@ -11,7 +11,7 @@ import requests
 from server.lab import Lab
 from store.conftest import image_volume, label_volume
 
-from minivess.server import LabelServer, People, accounts_path, prepare_server
+from minivess.server import Accounts, LabelServer, accounts_path, prepare_server
 from minivess.server.serve import free_port
 from minivess.volume import read_volume, write_volume
 
@@ -29,7 +29,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("labels")
     for image in "abc":
         write_volume(image_volume(), folder / "studies" / f"{image}.nii.gz")
-    people = People(accounts_path(folder))
+    people = Accounts(accounts_path(folder))
     tokens = {name: people.add(name, role) for name, role in (("ann", "annotator"), ("bob", "annotator"), ("rita", "reviewer"))}
     (folder / "tmp").mkdir()
     launch = prepare_server(folder / "studies", workspace=folder, port=free_port())

@@ -17,8 +17,8 @@ from minivess.server.params import read_params
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "no JSON.*character 1"),
-        ("[1]", "object is wanted"),
+        ("{", "not JSON.*character 1"),
+        ("[1]", "must be a JSON object"),
         ('{"a": NaN}', "NaN"),
         ('{"a": 1e999}', "finite"),
         ("[" * 10_000 + "]" * 10_000, "deep"),
@@ -26,8 +26,8 @@ from minivess.server.params import read_params
         ('{"device": "$__import__(\'os\')"}', "may not begin"),
         ('{"a": [{"b": ["@x"]}]}', r"params.a\[0\].b\[0\]"),
         ('{"a": {"%c": 1}}', "may not begin"),
-        ('{"image": "/etc/passwd"}', "set by the address"),
-        ('{"model_filename": "../x"}', "set by the address"),
+        ('{"image": "/etc/passwd"}', "set by the path"),
+        ('{"model_filename": "../x"}', "set by the path"),
         ("x" * 1_000_001, "allowed 1000000"),
     ],
 )

@@ -16,10 +16,10 @@ from PIL import Image
 from server.lab import Lab
 
 from minivess.models import load_bundle, save_weights, weights_path
-from minivess.review.accepted import pack, unpack
-from minivess.review.region import Region
-from minivess.server import LabelServer, People, accounts_path, prepare_server
+from minivess.review.mask_codec import pack_mask, unpack_mask
+from minivess.server import Accounts, LabelServer, accounts_path, prepare_server
 from minivess.server.serve import free_port
+from minivess.store.region import Region
 from minivess.synth import make_sample
 from minivess.train import copy_bundle, publish
 from minivess.volume import read_volume, write_volume
@@ -32,9 +32,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]
         image = make_sample("capillary", index, shape=(160, 144, 12)).image
         write_volume(image, folder / "studies" / f"stack{index}.nii.gz")
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
-    people = People(accounts_path(folder))
+    accounts = Accounts(accounts_path(folder))
     roles = {"ann": "annotator", "bob": "annotator", "rita": "reviewer", "eve": "reader"}
-    tokens = {name: people.add(name, role) for name, role in roles.items()}
+    tokens = {name: accounts.add(name, role) for name, role in roles.items()}
     conf = {"model_dir": str(folder / "model"), "unit": "um", "epistemic_enabled": "false"}
     launch = prepare_server(folder / "studies", workspace=folder, port=free_port(), conf=conf)
     with LabelServer(launch, log=folder / "log") as server:
@@ -118,7 +118,7 @@ def test_a_mended_place_stays_mended_under_a_new_model(lab: Lab) -> None:
     with truth_file.open("rb") as stream:
         answer = lab.ask("POST", path, "ann", data={"verdict": "fixed"}, files={"label": ("truth.nii.gz", stream)})
     assert answer.status_code == 200, answer.text
-    window = Region.of_json(place).slices
+    window = Region.from_json(place).box.slices
     np.testing.assert_array_equal(mask_of(lab, "stack2")[window] > 0, truth[window])
 
     model = lab.folder / "model" / "segresnet"
@@ -163,7 +163,7 @@ def test_what_cannot_be_done_is_said(lab: Lab) -> None:
     assert place is not None
     path = f"/review/places/{place['id']}/answer"
     assert lab.ask("POST", path, "eve", data={"verdict": "accepted"}).status_code == 403
-    assert "changes nothing in this place" in lab.ask("POST", path, "ann", data={"verdict": "fixed"}).text
+    assert "changes nothing in this region" in lab.ask("POST", path, "ann", data={"verdict": "fixed"}).text
     wrong = lab.ask("POST", path, "ann", data={"verdict": "fixed"}, files={"label": ("x.nii.gz", b"no label")})
     assert wrong.status_code == 422
     assert lab.ask("POST", path, "ann", data={"verdict": "perhaps"}).status_code == 422
@@ -188,12 +188,12 @@ def test_a_draft_over_http_survives_a_new_model_and_answers_a_place(lab: Lab) ->
     a0, a1, b0, b1, c0, c1 = box = traced.json()["step"]["box"]
     assert x0 <= a0 < a1 <= x1
     assert z0 <= c0 < c1 <= z1
-    held = unpack(traced.json()["holds"], (a1 - a0, b1 - b0, c1 - c0))
+    held = unpack_mask(traced.json()["holds"], (a1 - a0, b1 - b0, c1 - c0))
     mine = volume_of(lab, f"{draft}/mask", "ann")
     np.testing.assert_array_equal(mine[a0:a1, b0:b1, c0:c1] > 0, held)
     assert (volume_of(lab, f"{draft}/mask", "bob") == mask_of(lab, "stack3")).all()
     stroke = np.zeros((4, 4, 1), bool) if mine[x0, y0, z0] else np.ones((4, 4, 1), bool)
-    drawn = {"box": [x0, x0 + 4, y0, y0 + 4, z0, z0 + 1], "voxels": pack(stroke)}
+    drawn = {"box": [x0, x0 + 4, y0, y0 + 4, z0, z0 + 1], "voxels": pack_mask(stroke)}
     assert lab.ask("POST", f"{draft}/draw", "ann", json=drawn).json()["undo"] == 2
     for turn, counts in (("undo", (1, 1)), ("undo", (0, 2)), ("redo", (1, 1)), ("redo", (2, 0))):
         told = lab.ask("POST", f"{draft}/{turn}", "ann").json()
@@ -213,12 +213,12 @@ def test_a_draft_over_http_survives_a_new_model_and_answers_a_place(lab: Lab) ->
     [
         ("prompt", {"tool": "paint", "points": [[1, 1, 1]]}, 422, "path"),
         ("prompt", {"tool": "path", "points": [[1, 1, 1]]}, 422, "needs 2 clicks"),
-        ("prompt", {"tool": "grow", "points": [[1, 1, 9999]]}, 422, "lies in the volume"),
+        ("prompt", {"tool": "grow", "points": [[1, 1, 9999]]}, 422, "must be inside the volume"),
         ("prompt", {"tool": "grow", "points": [[-1, 1, 1]]}, 422, "greater than or equal to 0"),
-        ("prompt", {"tool": "grow", "points": [[1, 1, 1]], "place": "stack3:1.999"}, 404, "no place"),
-        ("draw", {"box": [0, 999, 0, 4, 0, 1], "voxels": ""}, 422, "lies in the image"),
-        ("draw", {"box": [0, 4, 0, 4, 0, 1], "voxels": "####"}, 422, "Packed voxels"),
-        ("draw", {"box": [0, 4, 0, 4, 0, 1], "voxels": pack(np.ones((9, 9, 9), bool))}, 422, "fill their box"),
+        ("prompt", {"tool": "grow", "points": [[1, 1, 1]], "place": "stack3:1.999"}, 404, "no queue item"),
+        ("draw", {"box": [0, 999, 0, 4, 0, 1], "voxels": ""}, 422, "must be inside the image"),
+        ("draw", {"box": [0, 4, 0, 4, 0, 1], "voxels": "####"}, 422, "packed mask"),
+        ("draw", {"box": [0, 4, 0, 4, 0, 1], "voxels": pack_mask(np.ones((9, 9, 9), bool))}, 422, "fills its box"),
     ],
 )
 def test_a_prompt_that_cannot_be_is_refused_in_words(lab: Lab, path: str, body: dict[str, Any], status: int, words: str) -> None:
@@ -303,7 +303,7 @@ def test_a_mended_place_that_is_answered_again_or_by_somebody_else_meanwhile(lab
         assert place
         x0, x1, y0, y1, z0, z1 = box = place["box"]
         drawn = ~(volume_of(lab, f"{draft}/mask", "ann")[x0:x1, y0:y1, z0:z1] > 0)
-        assert lab.ask("POST", f"{draft}/draw", "ann", json={"box": box, "voxels": pack(drawn)}).status_code == 200
+        assert lab.ask("POST", f"{draft}/draw", "ann", json={"box": box, "voxels": pack_mask(drawn)}).status_code == 200
         return str(place["id"])
 
     place = mend()

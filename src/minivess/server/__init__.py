@@ -1,6 +1,6 @@
-"""The label server: MONAI Label's REST interface behind our guard, with its handlers off the event loop."""
+"""The label server: MONAI Label's REST interface and the review endpoints, with authentication, jobs and a web page."""
 
-from minivess.server.people import People, Person
+from minivess.server.accounts import Account, Accounts
 from minivess.server.serve import LabelServer, Launch, accounts_path, prepare_server
 
-__all__ = ["LabelServer", "Launch", "People", "Person", "accounts_path", "prepare_server"]
+__all__ = ["Account", "Accounts", "LabelServer", "Launch", "accounts_path", "prepare_server"]

@@ -1,4 +1,4 @@
-"""Who may come in, and how much may they bring: the first thing that every request meets."""
+"""ASGI middleware: authentication, roles, host and origin checks, name validation, body size and time limits."""
 
 from __future__ import annotations
 
@@ -16,52 +16,32 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from minivess.errors import MinivessError, UnsafeFileError
-from minivess.server.answers import error_answer
+from minivess.server.accounts import Account, Accounts
+from minivess.server.dependencies import ACCOUNT_KEY, REQUEST_ID_KEY
+from minivess.server.error_responses import error_response
 from minivess.server.logs import request_id
 from minivess.server.loopback import is_loopback
-from minivess.server.people import People, Person, Role
+from minivess.server.roles import RoleTable
 from minivess.store.actor import current_actor
 from minivess.store.names import check_name
 
-#: Paths that hold no data and need no token.
+#: Paths without data, which need no token.
 OPEN = ("/healthz", "/readyz", "/auth/", "/auth/token", "/", "/openapi.json", "/favicon.ico", "/app")
-#: The page in the browser: files that are the same for everybody.
+#: The page in the browser: files that are the same for all users.
 PAGE = "/app/"
-#: Query parameters that become names of cases, labels and tags.
+#: Query parameters that are ids or tags.
 NAMES = {"image": "The image id", "id": "The id", "label": "The label id", "tag": "The tag", "session_id": "The session id"}
-#: Where MONAI Label asks for less than it should; the first that fits decides.
-NEEDED: tuple[tuple[str, str, Role], ...] = (
-    ("PUT", "/model/", "admin"),
-    ("DELETE", "/model/", "admin"),
-    ("GET", "/logs", "admin"),
-    ("DELETE", "/datastore", "admin"),
-    ("POST", "/activelearning/", "annotator"),
-    ("POST", "/infer/", "annotator"),
-    ("PUT", "/session/", "annotator"),
-    ("POST", "/labels/", "reviewer"),
-    ("POST", "/review/", "annotator"),
-    ("DELETE", "/review/", "annotator"),
-    ("POST", "/train/", "admin"),
-    ("DELETE", "/train/", "admin"),
-    ("POST", "/scoring/", "annotator"),
-    ("DELETE", "/scoring/", "annotator"),
-    ("POST", "/batch/", "admin"),
-    ("DELETE", "/batch/", "admin"),
-    ("PUT", "/datastore/image/info", "reviewer"),  # whom an image belongs to decides what is held out
-    ("PUT", "/datastore/label/info", "reviewer"),  # where MONAI Label's reviewer says approved or flagged
-    ("PUT", "/datastore/updatelabelinfo", "reviewer"),
-)
 _CHANGING = ("POST", "PUT", "DELETE", "PATCH")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one request may bring.
+    """Limits of one request.
 
     Attributes:
         body_bytes: Size of its body.
-        idle_s: Silence in the middle of a body.
-        body_s: Time for all of it.
+        idle_s: Time between two parts of its body.
+        body_s: Time for the whole body.
     """
 
     body_bytes: int = 2 * 2**30
@@ -70,63 +50,72 @@ class Limits:
 
 
 class Guard:
-    """ASGI middleware: token, role, names, origin, size and time; sets who acts for all that comes after."""
+    """The outermost check of each request; it also sets the current actor for everything that runs later."""
 
     def __init__(
         self,
         app: ASGIApp,
-        people: People,
+        accounts: Accounts,
+        roles: RoleTable,
         *,
         limits: Limits | None = None,
         loopback_only: bool = True,
-        on_refusal: Callable[[Person, str], Awaitable[None]] | None = None,
+        on_refusal: Callable[[Account, str], Awaitable[None]] | None = None,
     ) -> None:
-        """Stand before an application.
+        """Protect an application.
 
         Args:
             app: The application.
-            people: Who is known.
-            limits: How much a request may bring.
-            loopback_only: The server listens on a loopback address, and is called by no other name.
-            on_refusal: Told when somebody who is known asks for what their role may not do.
+            accounts: The accounts.
+            roles: Roles that the routes of the application declare.
+            limits: Limits of a request.
+            loopback_only: Whether the server listens on a loopback address; other host names are refused then.
+            on_refusal: Called when the role of a known user does not allow a request.
         """
         self.app = app
-        self.people = people
+        self.accounts = accounts
+        self.roles = roles
         self.limits = limits or Limits()
         self.loopback_only = loopback_only
         self.on_refusal = on_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or answer it."""
+        """Pass a request to the application, or answer it.
+
+        Args:
+            scope: ASGI scope.
+            receive: ASGI receive.
+            send: ASGI send.
+        """
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        scope["minivess.request_id"] = _request_id(scope)
-        send = _with_headers(send, scope["minivess.request_id"])
+        scope[REQUEST_ID_KEY] = _request_id(scope)
+        send = _with_headers(send, scope[REQUEST_ID_KEY])
         try:
-            person = await self._admit(scope)
+            account = await self._admit(scope)
         except HTTPException as error:
-            await error_answer(error.status_code, "HTTPError", error.detail, scope["minivess.request_id"])(scope, receive, send)
+            await error_response(error.status_code, "HTTPError", error.detail, scope[REQUEST_ID_KEY])(scope, receive, send)
             return
         except MinivessError as error:
-            answer = error_answer(error.http_status, type(error).__name__, str(error), scope["minivess.request_id"])
+            answer = error_response(error.http_status, type(error).__name__, str(error), scope[REQUEST_ID_KEY])
             await answer(scope, receive, send)
             return
-        scope["minivess.person"] = person
+        scope[ACCOUNT_KEY] = account
         limits = replace(self.limits, body_bytes=min(self.limits.body_bytes, _body_bytes(scope)))
-        actor, name = current_actor.set(person.name if person else ""), request_id.set(scope["minivess.request_id"])
+        actor, name = current_actor.set(account.name if account else ""), request_id.set(scope[REQUEST_ID_KEY])
         try:
             await self.app(scope, _limited(receive, limits), send)
-        except HTTPException as error:  # raised before an application had a chance to answer it
-            await error_answer(error.status_code, "HTTPError", error.detail, scope["minivess.request_id"])(scope, receive, send)
+        except HTTPException as error:  # raised outside of the application's own error handlers
+            await error_response(error.status_code, "HTTPError", error.detail, scope[REQUEST_ID_KEY])(scope, receive, send)
         finally:
             current_actor.reset(actor)
             request_id.reset(name)
 
-    async def _admit(self, scope: Scope) -> Person | None:
+    async def _admit(self, scope: Scope) -> Account | None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
         self._check_host(headers)
         _check_origin(headers, method)
@@ -134,48 +123,49 @@ class Guard:
         self._check_length(headers)
         if path in OPEN or (path.startswith(PAGE) and method in ("GET", "HEAD")):
             return None
-        person = self._person(headers.get("authorization", ""))
-        if person is None:
-            raise HTTPException(401, "A token is needed: Authorization: Bearer TOKEN. Whoever runs the server gives you one.")
-        needed: Role = next((role for verb, prefix, role in NEEDED if method == verb and path.startswith(prefix)), "reader")
-        if not person.may(needed):
-            if self.on_refusal is not None:
-                await self.on_refusal(person, f"{method} {path.split('/')[1]}")
+        account = self._account(headers.get("authorization", ""))
+        if account is None:
             raise HTTPException(
-                403, f"{method} {path} needs the role {needed}; yours is {person.role}. Ask whoever runs the server."
+                401, "A token is needed: Authorization: Bearer TOKEN. The administrator of the server has one for you."
             )
-        return person
+        required = self.roles.required(scope)
+        if required is None or not account.has_role(required):
+            if self.on_refusal is not None:
+                await self.on_refusal(account, f"{method} {path.split('/')[1]}")
+            needs = f"needs the role {required}; yours is {account.role}" if required else "is not allowed to any role"
+            raise HTTPException(403, f"{method} {path} {needs}. Ask the administrator of the server.")
+        return account
 
-    def _person(self, authorization: str) -> Person | None:
-        """Find who it is by a token, alone or as the password to their name, as ``curl -u`` and ``~/.netrc`` send it."""
+    def _account(self, authorization: str) -> Account | None:
+        """Find the account of a token, sent alone or as a password, as ``curl -u`` and ``~/.netrc`` send it."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() == "bearer":
-            return self.people.of_token(token.strip())
+            return self.accounts.find_by_token(token.strip())
         if scheme.lower() != "basic":
             return None
         try:
             name, _, token = base64.b64decode(token, validate=True).decode().partition(":")
         except ValueError:
             return None
-        person = self.people.of_token(token)
-        return person if person is not None and person.name == name else None
+        account = self.accounts.find_by_token(token)
+        return account if account is not None and account.name == name else None
 
     def _check_host(self, headers: Headers) -> None:
-        """Refuse to be called by a strange name: a web page could else point its own name at this address."""
+        """Refuse unknown host names: otherwise a web page could let its own name point to this address (DNS rebinding)."""
         name = (urlsplit(f"//{headers.get('host', '')}").hostname or "").lower()
         if self.loopback_only and not is_loopback(name):
-            raise HTTPException(421, f"This server is not called {name[:80]!r}. Call it by its address, such as 127.0.0.1.")
+            raise HTTPException(421, f"{name[:80]!r} is not the name of this server. Use its address, for example 127.0.0.1.")
 
     def _check_length(self, headers: Headers) -> None:
         stated = headers.get("content-length", "0")
         if not stated.isdigit():
-            raise HTTPException(400, "Content-Length is no number.")
+            raise HTTPException(400, "Content-Length is not a number.")
         if int(stated) > self.limits.body_bytes:
-            raise HTTPException(413, f"The request brings {int(stated)} bytes; allowed {self.limits.body_bytes}.")
+            raise HTTPException(413, f"The body has {int(stated)} bytes; allowed are {self.limits.body_bytes}.")
 
 
 def _body_bytes(scope: Scope) -> int:
-    """Say how large a body may be: only some addresses take files, and some take anything from anybody."""
+    """Return the size limit of a body: only some routes accept files, and some are open to everybody."""
     path = scope["path"]
     if path in OPEN:
         return 2**16
@@ -183,16 +173,16 @@ def _body_bytes(scope: Scope) -> int:
 
 
 def _request_id(scope: Scope) -> str:
-    """Take the client's name for its request, if it is one, or make one."""
+    """Return the client's id for its request if it is valid, or a new one."""
     stated = Headers(scope=scope).get("x-request-id", "")
     return stated if re.fullmatch(r"[0-9A-Za-z-]{8,64}", stated) else uuid.uuid4().hex
 
 
 def _check_origin(headers: Headers, method: str) -> None:
-    """Refuse changes asked for by a page of another origin; no page of another origin may read answers either: no CORS."""
+    """Refuse changes that a web page of another origin asks for; without CORS headers, it cannot read answers either."""
     origin = headers.get("origin")
     if origin and method in _CHANGING and origin.split("://")[-1] != headers.get("host"):
-        raise HTTPException(403, "Requests from web pages of another origin are not taken.")
+        raise HTTPException(403, "Requests from web pages of another origin are not allowed.")
 
 
 def _check_names(scope: Scope) -> None:
@@ -202,7 +192,7 @@ def _check_names(scope: Scope) -> None:
             check_name(value, NAMES[key])
     parts = [part for part in scope["path"].split("/") if part]
     if ".." in parts or "\0" in scope["path"] or len(scope["path"]) > 400:
-        raise UnsafeFileError("The address holds '..' or is too long.")
+        raise UnsafeFileError("The path contains '..' or is too long.")
     if len(parts) >= 2 and parts[0] == "labels":
         check_name(parts[1], "The image id")
     if len(parts) == 2 and parts[0] in ("infer", "train", "scoring", "activelearning", "model", "session"):
@@ -210,7 +200,7 @@ def _check_names(scope: Scope) -> None:
 
 
 def _limited(receive: Receive, limits: Limits) -> Receive:
-    """Count what comes, and wait only so long for it."""
+    """Limit the size of a body, and the time to wait for it."""
     got, started = 0, time.monotonic()
 
     async def next_message() -> Message:
@@ -218,15 +208,15 @@ def _limited(receive: Receive, limits: Limits) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), limits.idle_s) if got >= 0 else await receive()
         except TimeoutError as error:
-            raise HTTPException(408, f"Nothing came for {limits.idle_s:.0f} s. Send the request again.") from error
+            raise HTTPException(408, f"No data was received for {limits.idle_s:.0f} s. Send the request again.") from error
         if message["type"] == "http.request":
             got += len(message.get("body", b""))
             if got > limits.body_bytes:
-                raise HTTPException(413, f"The request brings more than {limits.body_bytes} bytes.")
+                raise HTTPException(413, f"The body has more than {limits.body_bytes} bytes.")
             if time.monotonic() - started > limits.body_s:
                 raise HTTPException(408, f"The body took longer than {limits.body_s:.0f} s.")
             if not message.get("more_body", False):
-                got = -1  # from now on only a disconnect is waited for, which may take as long as the answer
+                got = -1  # from now on only a disconnect can follow, which may take as long as the response
         return message
 
     return next_message

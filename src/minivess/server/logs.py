@@ -1,4 +1,4 @@
-"""What the server logs: a line a thing, JSON where no person looks at a terminal, with the request's id, no patient data."""
+"""The log of the server: one line an event, JSON unless it goes to a terminal, with the request's id and without patient data."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
-#: Their lines quote requests, addresses and paths, which name images and so, often, patients.
+#: Loggers whose lines quote requests, addresses and paths, which often contain names of patients.
 _QUOTING = ("monailabel", "uvicorn.access", "urllib3", "dicomweb_client", "pydicom", "highdicom")
 
 
 class JsonFormatter(logging.Formatter):
-    """A JSON object a line."""
+    """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write time, level, logger, message, request id, and what was given as ``extra={"fields": {...}}``."""
+        """Return time, level, logger, message, request id and the fields of ``extra={"fields": {...}}`` as JSON."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -31,13 +31,13 @@ class JsonFormatter(logging.Formatter):
             line["request_id"] = request_id.get()
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[0]:
-            line["exception"] = record.exc_info[0].__name__  # its words may name a file, and so a patient
+            line["exception"] = record.exc_info[0].__name__  # its message may contain the name of a file, and so of a patient
             line["traceback"] = "".join(traceback.format_tb(record.exc_info[2]))
         return json.dumps(line, default=str)
 
 
 def set_up_logs() -> None:
-    """Send everything to stderr in our form, and let those be quiet who quote what they were asked."""
+    """Send all log lines to stderr in this form, and silence the loggers that quote requests."""
     handler = logging.StreamHandler()
     plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     handler.setFormatter(plain if sys.stderr.isatty() else JsonFormatter())

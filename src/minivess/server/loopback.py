@@ -1,4 +1,4 @@
-"""Is this address one that only this machine can reach?"""
+"""Check whether an address can be reached from this machine only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 
 
 def is_loopback(name: str) -> bool:
-    """Tell whether a host name or address is loopback."""
+    """Return whether a host name or address is loopback."""
     if name == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""The page in the browser: static files at ``/app/``, which talk to this server and to no other host."""
+"""The page in the browser: static files at ``/app/``, which send requests to this server only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
-#: No other host; niivue compiles its decoders (wasm), starts workers from memory and keeps its font in a data URL.
+#: Content Security Policy: no other host. niivue compiles decoders (wasm), starts workers from blobs, and has a font as data URL.
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; "
@@ -16,14 +16,20 @@ POLICY = (
 
 
 class Page(StaticFiles):
-    """The files of the page, with the rule that it loads nothing from elsewhere."""
+    """The files of the page, with a policy that allows no other host."""
 
     def __init__(self) -> None:
-        """Serve what lies beside this file."""
+        """Serve the folder ``page`` beside this file."""
         super().__init__(directory=Path(__file__).with_name("page"), html=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with a file."""
+        """Respond with a file.
+
+        Args:
+            scope: ASGI scope.
+            receive: ASGI receive.
+            send: ASGI send.
+        """
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":

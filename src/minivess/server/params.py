@@ -1,4 +1,4 @@
-"""What a client may send as parameters: plain JSON of bounded size, no expressions, nothing that names a file of the server."""
+"""Check the parameters of a client: plain JSON of limited size, without expressions and without names of server files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from minivess.errors import UsageError
 
 MAX_DEPTH = 16
 MAX_CHARACTERS = 1_000_000
-#: MONAI's configurations evaluate or follow strings that begin with these.
+#: MONAI evaluates or resolves strings in configurations that begin with these.
 _EXPRESSIONS = ("$", "@", "%")
-#: These would replace what the address of the request says, or name a file or a process of the server.
+#: These would override the path of the request, or name a file or a process of the server.
 _RESERVED = frozenset(
     {"image", "model", "method", "strategy", "studies", "bundle_path", "model_filename", "session", "local_rank"}
 )
@@ -22,7 +22,7 @@ def read_params(text: str) -> dict[str, Any]:
     """Parse the ``params`` field of a form.
 
     Raises:
-        UsageError: When it is no JSON object, too large or too deep, or holds what :func:`check_params` refuses.
+        UsageError: When it is not a JSON object, too large or nested too deeply, or :func:`check_params` refuses it.
     """
     if len(text) > MAX_CHARACTERS:
         raise UsageError(f"params: {len(text)} characters; allowed {MAX_CHARACTERS}.")
@@ -31,40 +31,40 @@ def read_params(text: str) -> dict[str, Any]:
     except RecursionError as error:
         raise UsageError(f"params: nested too deeply; allowed {MAX_DEPTH} levels.") from error
     except json.JSONDecodeError as error:
-        raise UsageError(f"params: no JSON, {error.msg} at character {error.pos}.") from error
+        raise UsageError(f"params: not JSON, {error.msg} at character {error.pos}.") from error
     if not isinstance(content, dict):
-        raise UsageError(f"params: a JSON object is wanted. Got {type(content).__name__}.")
+        raise UsageError(f"params: must be a JSON object. Got {type(content).__name__}.")
     check_params(content)
     return content
 
 
 def check_params(content: dict[str, Any]) -> None:
-    """Refuse parameters that would be evaluated, or reach beyond what was asked for.
+    """Refuse parameters that would be evaluated, or override the request.
 
     Raises:
-        UsageError: When there are any; it names the place.
+        UsageError: When there is one; the message names it.
     """
     reserved = sorted(_RESERVED & set(content))
     if reserved:
-        raise UsageError(f"params: {reserved[0]!r} is set by the address of the request, not by a parameter. Leave it out.")
+        raise UsageError(f"params: {reserved[0]!r} is set by the path of the request, not by a parameter. Leave it out.")
     _check(content, "params", 1)
 
 
-def _check(value: Any, place: str, depth: int) -> None:
+def _check(value: Any, path: str, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise UsageError(f"params: nested too deeply; allowed {MAX_DEPTH} levels.")
     if isinstance(value, str) and value.lstrip().startswith(_EXPRESSIONS):
-        raise UsageError(f"{place}: a value may not begin with $, @ or %. Got {value[:40]!r}.")
+        raise UsageError(f"{path}: a value may not begin with $, @ or %. Got {value[:40]!r}.")
     if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{place}: a number that is not finite.")
+        raise UsageError(f"{path}: the number is not finite.")
     if isinstance(value, dict):
         for key, inner in value.items():
-            _check(key, place, depth)
-            _check(inner, f"{place}.{key[:40]}", depth + 1)
+            _check(key, path, depth)
+            _check(inner, f"{path}.{key[:40]}", depth + 1)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            _check(inner, f"{place}[{index}]", depth + 1)
+            _check(inner, f"{path}[{index}]", depth + 1)
 
 
 def _refuse_constant(name: str) -> float:
-    raise UsageError(f"params: {name} is no JSON number.")
+    raise UsageError(f"params: {name} is not a JSON number.")

@@ -1,4 +1,4 @@
-"""Start the label server: which command, in which folder, and when is it ready."""
+"""Start the label server: the command, its workspace, and when it is ready."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from urllib.request import Request, urlopen
 
 from minivess.errors import InputError, MinivessError, MissingExtraError, UsageError
 from minivess.extras import missing_modules
-from minivess.paths import door
+from minivess.paths import resource_path
+from minivess.server.accounts import Accounts
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST
 from minivess.server.loopback import is_loopback
-from minivess.server.people import People
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Launch:
 
     Attributes:
         command: The command.
-        environment: What it must find in its environment besides.
-        url: Where it will answer.
-        token: The token of whoever starts it: role admin, good until the server stops.
+        environment: Environment variables to add.
+        url: Address of the server.
+        token: Token of the user who starts it: role admin, valid until the server stops.
     """
 
     command: list[str]
@@ -45,7 +45,7 @@ class Launch:
 
 
 def accounts_path(workspace: Path) -> Path:
-    """Say where a workspace keeps the accounts of its server."""
+    """Return the file of the accounts in a workspace."""
     return workspace / "accounts.json"
 
 
@@ -58,21 +58,21 @@ def prepare_server(
     conf: Mapping[str, str] | None = None,
     tls: tuple[Path, Path] | None = None,
 ) -> Launch:
-    """Prepare the app in a workspace and say how to serve it.
+    """Prepare the app in a workspace.
 
-    The app is copied, since MONAI Label writes folders into it; the model and its runs lie in ``workspace/model``.
+    The app is copied, since MONAI Label creates folders in it; the model and its runs are in ``workspace/model``.
 
     Args:
         studies: Folder with the images, or the address of a DICOMweb server.
         workspace: Folder that the server may write to.
-        host: Address to listen on; one that is not loopback needs accounts.
+        host: Address to listen on; an address that is not loopback needs accounts.
         port: TCP port.
-        conf: Settings of the app, as ``--conf`` takes them.
-        tls: Certificate and private key, PEM files: the server then speaks HTTPS.
+        conf: Settings of the app, see ``--conf``.
+        tls: Certificate and private key, PEM files, for HTTPS.
 
     Raises:
-        UsageError: When the address is not loopback and nobody has an account.
-        InputError: When the studies do not exist, or the port is taken.
+        UsageError: When the address is not loopback and there is no account.
+        InputError: When the studies or a PEM file do not exist, or the port is in use.
         MissingExtraError: When MONAI Label is not installed.
     """
     missing = missing_modules("label")
@@ -83,23 +83,23 @@ def prepare_server(
     if is_address(studies):
         from minivess.dicom.web import DicomWeb  # of the same extra
 
-        DicomWeb(str(studies))  # one that is none is said now, and a password in it is not logged
+        DicomWeb(str(studies))  # refuse a wrong address now, before a password in it is logged
     elif not Path(studies).is_dir():
-        raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes into a folder and name it.")
+        raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes in a folder and give its path.")
     accounts = accounts_path(workspace)
-    if not is_loopback(host) and not People(accounts).all():
+    if not is_loopback(host) and not Accounts(accounts).all():
         raise UsageError(
-            f"--host {host} shows the studies to the network, and nobody has an account. Without: 127.0.0.1, ::1. "
-            f"Make accounts first: minivess user add NAME --role annotator --studies {studies}"
+            f"--host {host} opens the studies to the network, and there is no account. Without accounts: 127.0.0.1, ::1. "
+            f"Add an account first: minivess user add NAME --role annotator --studies {studies}"
         )
     if _is_taken(host, port):
-        raise InputError(f"Port {port} on {host} is taken. Stop the other server, or choose another: --port {port + 1}.")
+        raise InputError(f"Port {port} on {host} is in use. Stop the other server, or choose another port: --port {port + 1}.")
     for file in tls or ():
         if not file.is_file():
-            raise InputError(f"No such file: {file}. TLS needs a certificate and its private key, both as PEM files.")
+            raise InputError(f"No such file: {file}. HTTPS needs a certificate and its private key, both as PEM files.")
     app = workspace / "app"
     shutil.copytree(
-        door("monailabel_app"), app, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model", "logs", "__pycache__")
+        resource_path("monailabel_app"), app, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model", "logs", "__pycache__")
     )
     settings = {"model_dir": str(workspace.resolve() / "model"), **(conf or {})}
     flags = [word for key, value in settings.items() for word in ("--conf", key, value)]
@@ -116,15 +116,21 @@ def prepare_server(
 
 
 def is_address(studies: Path | str) -> bool:
-    """Tell whether studies lie on a DICOMweb server."""
+    """Return whether the studies are on a DICOMweb server."""
     return str(studies).startswith(("http://", "https://"))
 
 
 class LabelServer:
-    """A label server as a child process: started, waited for, and stopped with everything it started."""
+    """A label server as a child process, with all processes that it starts."""
 
     def __init__(self, launch: Launch, *, log: Path, timeout_s: float = 120.0) -> None:
-        """Take what :func:`prepare_server` gave, and a file for its output."""
+        """Prepare the process.
+
+        Args:
+            launch: Result of :func:`prepare_server`.
+            log: File for its output.
+            timeout_s: Seconds to wait for its first response.
+        """
         self.launch = launch
         self.url = launch.url
         self.log = log
@@ -133,7 +139,7 @@ class LabelServer:
         self._stream: IO[bytes] | None = None
 
     def __enter__(self) -> LabelServer:
-        """Start it and wait until it answers."""
+        """Start the process and wait until it responds."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._stream = self.log.open("wb")
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.launch.environment}
@@ -148,7 +154,13 @@ class LabelServer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop it."""
+        """Stop the process.
+
+        Args:
+            kind: Class of the exception that ended the block.
+            error: The exception.
+            trace: Its traceback.
+        """
         self.stop()
 
     def stop(self) -> None:
@@ -168,7 +180,12 @@ class LabelServer:
             self._stream.close()
 
     def get(self, path: str, *, timeout_s: float = 30.0) -> HTTPResponse:
-        """Ask the server for something, as whoever started it."""
+        """Send a GET request as the user who started the server.
+
+        Args:
+            path: Path of the request.
+            timeout_s: Seconds to wait.
+        """
         request = Request(f"{self.url}{path}", headers={"Authorization": f"Bearer {self.launch.token}"})  # noqa: S310 (our own server)
         response: HTTPResponse = urlopen(request, timeout=timeout_s)  # noqa: S310
         return response
@@ -177,14 +194,14 @@ class LabelServer:
         deadline = time.monotonic() + self.timeout_s
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
-                raise MinivessError(f"The label server stopped while starting. The end of {self.log}:\n{self._tail()}")
+                raise MinivessError(f"The label server ended during its start. The end of {self.log}:\n{self._tail()}")
             try:
                 with self.get("/info/", timeout_s=5):
                     return
             except (URLError, TimeoutError, ConnectionError):
                 time.sleep(0.3)
         raise MinivessError(
-            f"The label server did not answer within {self.timeout_s:.0f} s. The end of {self.log}:\n{self._tail()}"
+            f"The label server did not respond within {self.timeout_s:.0f} s. The end of {self.log}:\n{self._tail()}"
         )
 
     def _tail(self) -> str:
@@ -192,7 +209,7 @@ class LabelServer:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Ask the system for a port that nobody uses."""
+    """Return a TCP port that is not in use."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Training as a job: a process of its own, as MONAI Label's contract wants it, watched, and ended when it is to stop."""
+"""Run a training as a job, in a process of its own as MONAI Label does; it is followed, paused and stopped."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from typing import Any
 from minivess.errors import InputError, MinivessError
 from minivess.jobs import Job, current_job
 
-_LOOK_S = 0.25
-_PATIENCE_S = 20.0  # that it may stand still more than it has run
-#: Let the system end the process when the thread that started it ends, as it does when the server is killed (Linux).
-_DIES_WITH_US = (
+_POLL_S = 0.25
+_MAX_PAUSE_S = 20.0  # that it may be paused longer than it has run
+#: The system ends the process when the thread that started it ends, for example when the server is killed (Linux).
+_END_WITH_PARENT = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
-_LINES = 20  # of its output that are kept, as many as MONAI Label keeps
+_LINES = 20  # last lines of its output, as many as MONAI Label returns
 
 
 def train_in_process(
-    request: dict[str, Any], stats: Callable[[], dict[str, Any]], *, somebody_waits: Callable[[], bool] = lambda: False
+    request: dict[str, Any], stats: Callable[[], dict[str, Any]], *, should_pause: Callable[[], bool] = lambda: False
 ) -> dict[str, Any]:
     """Run MONAI Label's training command for a request and wait for its end; one at a time.
 
-    The process is nice to others, and stands still while somebody waits for a click, up to half of its time.
+    The process has a low priority, and is paused while an inference is running, up to half of its time.
 
     Args:
-        request: What the trainer gets, ``model`` among it.
-        stats: Tells how far the training is, as in ``train_stats`` of ``/info/``.
-        somebody_waits: Tells whether an inference is under way.
+        request: Request of the trainer, with ``model``.
+        stats: Returns the progress of the training, as in ``train_stats`` of ``/info/``.
+        should_pause: Returns whether an inference is running.
 
     Returns:
-        The last of these numbers.
+        The last progress.
 
     Raises:
         InputError: When the training was refused, for example without a label.
-        MinivessError: When it failed; its last line says why.
-        CancelledError: When somebody has stopped it; the process has ended then.
+        MinivessError: When it failed; the message has its last line.
+        CancelledError: When it was cancelled; the process has ended then.
     """
     job = current_job()
-    with job.turn("training"):
+    with job.hold_lock("training"):
         began = int(time.time())
         command = [
             sys.executable,
             "-c",
-            _DIES_WITH_US,
+            _END_WITH_PARENT,
             "-m",
             "monailabel.interfaces.utils.app",
             "-m",
@@ -61,7 +61,7 @@ def train_in_process(
             "-r",
             json.dumps(request),
         ]
-        environment = {**os.environ, "MONAI_LABEL_AUTO_UPDATE_SCORING": "false"}  # the server scores by itself, when it is done
+        environment = {**os.environ, "MONAI_LABEL_AUTO_UPDATE_SCORING": "false"}  # the server scores afterwards
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment,
             start_new_session=True,
@@ -73,10 +73,10 @@ def train_in_process(
             os.setpriority(os.PRIO_PGRP, process.pid, 10)
             pause = _Pause(process.pid)
             while process.poll() is None:
-                share, said = _progress(stats(), began)
-                job.progress(share, said)
-                pause.look(share > 0 and somebody_waits())  # before its first epoch it may hold a lock of the store
-                time.sleep(_LOOK_S)
+                share, message = _progress(stats(), began)
+                job.progress(share, message)
+                pause.update(share > 0 and should_pause())  # before its first epoch it may hold a lock of the store
+                time.sleep(_POLL_S)
         finally:
             _end(process)
             reader.join(5)
@@ -86,27 +86,27 @@ def train_in_process(
 
 
 class _Pause:
-    """Lets a process group stand still: two that compute on the same cores take four times as long as one after the other."""
+    """Pause a process group: two that compute on the same cores take four times as long as one after the other."""
 
     def __init__(self, group: int) -> None:
         self.group = group
-        self.still = False
-        self.seconds = {False: 0.0, True: 0.0}  # spent running, and standing still
+        self.paused = False
+        self.seconds = {False: 0.0, True: 0.0}  # spent running, and paused
         self.since = time.monotonic()
 
-    def look(self, somebody_waits: bool) -> None:
-        """Stop it or let it go on."""
+    def update(self, wanted: bool) -> None:
+        """Pause or continue the group."""
         now = time.monotonic()
-        self.seconds[self.still] += now - self.since
+        self.seconds[self.paused] += now - self.since
         self.since = now
-        wanted = somebody_waits and self.seconds[True] <= self.seconds[False] + _PATIENCE_S
-        if wanted != self.still:
-            self.still = wanted
-            os.killpg(self.group, signal.SIGSTOP if wanted else signal.SIGCONT)
+        pause = wanted and self.seconds[True] <= self.seconds[False] + _MAX_PAUSE_S
+        if pause != self.paused:
+            self.paused = pause
+            os.killpg(self.group, signal.SIGSTOP if pause else signal.SIGCONT)
 
 
 def _failure(lines: list[str], status: int) -> MinivessError:
-    """Say why it failed: in its own words, where it has refused something."""
+    """Return why it failed, with its own message when it refused the data."""
     last = next((line for line in reversed(lines) if line.strip()), f"exit status {status}")
     refused = re.match(r"minivess\.errors\.\w+: (.*)", last)
     if refused:
@@ -115,7 +115,7 @@ def _failure(lines: list[str], status: int) -> MinivessError:
 
 
 def _read(process: subprocess.Popen[str], lines: deque[str], job: Job) -> None:
-    assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
+    assert process.stdout is not None  # noqa: S101 (stdout is a pipe)
     for line in process.stdout:
         lines.append(line.rstrip())
         job.change(details=list(lines))
@@ -123,18 +123,18 @@ def _read(process: subprocess.Popen[str], lines: deque[str], job: Job) -> None:
 
 def _progress(stats: dict[str, Any], began: int) -> tuple[float, str]:
     epochs = stats.get("epochs")
-    if stats.get("start_ts", 0) < began or not epochs:  # of the training before, or none yet
-        return 0.0, "starts"
+    if stats.get("start_ts", 0) < began or not epochs:  # of the previous training, or none yet
+        return 0.0, "starting"
     epoch = stats.get("epoch", 0)
     return min(0.99, epoch / epochs), f"epoch {epoch} of {epochs}"
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End it with everything it has started."""
+    """End the process and its children."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
-            os.killpg(process.pid, signal.SIGCONT)  # one that stands still would not hear it
+            os.killpg(process.pid, signal.SIGCONT)  # a paused process would not get the signal
             process.wait(5)
         except ProcessLookupError:
             process.wait()

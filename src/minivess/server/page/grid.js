@@ -1,93 +1,168 @@
-// The viewer keeps its drawing along R, A, S; the server counts voxels I, J, K of the file. Between the two, exactly.
+// Conversion between the viewer's bitmaps, along R, A, S, and the voxels I, J, K of the file that the server counts in.
+
+/**
+ * i0, i1, j0, j1, k0, k1 in voxels of the file; ends excluded.
+ * @typedef {number[]} Box
+ */
 
 export class Grid {
-  /** permRAS: for R, A, S the axis of the file, from 1, negative where it runs the other way; shape: of the file. */
+  /**
+   * @param {number[]} permRAS for R, A, S the axis of the file, from 1; negative where it runs the other way
+   * @param {number[]} shape voxels along the file's axes
+   */
   constructor(permRAS, shape) {
     this.axis = permRAS.map((p) => Math.abs(p) - 1)
     this.flipped = permRAS.map((p) => p < 0)
     this.shape = shape
     this.ras = this.axis.map((a) => shape[a])
+    this.origin = this.index([0, 0, 0])
+    this.step = [[1, 0, 0], [0, 1, 0], [0, 0, 1]].map((ijk) => this.index(ijk) - this.origin) // in the bitmap, along I, J, K
   }
 
-  /** Where a voxel of the file lies along R, A, S. */
+  /**
+   * Return where a voxel of the file lies along R, A, S.
+   * @param {number[]} ijk
+   */
   toRas(ijk) {
     return this.axis.map((a, r) => (this.flipped[r] ? this.shape[a] - 1 - ijk[a] : ijk[a]))
   }
 
-  /** Which voxel of the file lies there. */
+  /**
+   * Return the voxel of the file that lies there.
+   * @param {number[]} ras
+   */
   toFile(ras) {
     const ijk = [0, 0, 0]
     this.axis.forEach((a, r) => { ijk[a] = this.flipped[r] ? this.shape[a] - 1 - ras[r] : ras[r] })
     return ijk
   }
 
-  /** Index into the drawing of a voxel of the file. */
+  /**
+   * Return the index into a bitmap of a voxel of the file.
+   * @param {number[]} ijk
+   */
   index(ijk) {
     const [r, a, s] = this.toRas(ijk)
     return r + this.ras[0] * (a + this.ras[1] * s)
   }
 
-  /** Call `each(index, n)` for all voxels of a box (i0, i1, j0, j1, k0, k1; ends excluded), K running fastest. */
+  /**
+   * Call `each(index, n)` for all voxels of a box, K running fastest.
+   * @param {Box} box
+   * @param {(index: number, n: number) => void} each
+   */
   within(box, each) {
+    const [di, dj, dk] = this.step
     let n = 0
-    const step = [0, 1, 2].map((a) => this.index([0, 1, 2].map((b) => (b === a ? 1 : 0))) - this.index([0, 0, 0]))
-    const start = this.index([0, 0, 0])
     for (let i = box[0]; i < box[1]; i++) {
       for (let j = box[2]; j < box[3]; j++) {
-        let at = start + i * step[0] + j * step[1] + box[4] * step[2]
-        for (let k = box[4]; k < box[5]; k++, at += step[2]) each(at, n++)
+        let index = this.origin + i * di + j * dj + box[4] * dk
+        for (let k = box[4]; k < box[5]; k++, index += dk) each(index, n++)
       }
     }
   }
 
-  /** What a bitmap holds in a box, as the server takes it: base64 of zlib of one bit a voxel. */
+  /**
+   * Return a bitmap of 0 and 1 from the voxels of a file, I running fastest.
+   * @param {Uint8Array} voxels
+   */
+  bitmapOf(voxels) {
+    const [x, y, z] = this.shape
+    const [di, dj, dk] = this.step
+    const bitmap = new Uint8Array(x * y * z)
+    let n = 0
+    for (let k = 0; k < z; k++) {
+      for (let j = 0; j < y; j++) {
+        let index = this.origin + j * dj + k * dk
+        for (let i = 0; i < x; i++, index += di) bitmap[index] = voxels[n++] ? 1 : 0
+      }
+    }
+    return bitmap
+  }
+
+  /**
+   * Return what a bitmap holds in a box, as the server takes it: base64 of zlib of one bit a voxel, K running fastest.
+   * @param {Uint8Array} bitmap
+   * @param {Box} box
+   */
   async pack(bitmap, box) {
     const bits = new Uint8Array(Math.ceil(volumeOf(box) / 8))
-    this.within(box, (at, n) => { if (bitmap[at]) bits[n >> 3] |= 128 >> (n & 7) })
+    this.within(box, (index, n) => { if (bitmap[index]) bits[n >> 3] |= 128 >> (n & 7) })
     return toBase64(await through(bits, new CompressionStream('deflate')))
   }
 
-  /** Make bitmaps hold in a box what the server sent. */
-  async unpack(text, box, ...bitmaps) {
+  /**
+   * Write into a box of a bitmap what the server sent.
+   * @param {string} text
+   * @param {Box} box
+   * @param {Uint8Array} bitmap
+   */
+  async unpack(text, box, bitmap) {
     const bits = await through(fromBase64(text), new DecompressionStream('deflate'))
-    this.within(box, (at, n) => {
-      const value = (bits[n >> 3] >> (7 - (n & 7))) & 1
-      for (const bitmap of bitmaps) bitmap[at] = value
-    })
+    this.within(box, (index, n) => { bitmap[index] = (bits[n >> 3] >> (7 - (n & 7))) & 1 })
   }
 
-  /** Whether two bitmaps hold the same in a box. */
-  same(one, other, box) {
+  /**
+   * Return whether two bitmaps are equal in a box.
+   * @param {Uint8Array} one
+   * @param {Uint8Array} other
+   * @param {Box} box
+   */
+  equal(one, other, box) {
     let equal = true
-    this.within(box, (at) => { if (Boolean(one[at]) !== Boolean(other[at])) equal = false })
+    this.within(box, (index) => { if (Boolean(one[index]) !== Boolean(other[index])) equal = false })
     return equal
   }
 
+  /**
+   * Copy a box of one bitmap into another.
+   * @param {Uint8Array} from
+   * @param {Uint8Array} to
+   * @param {Box} box
+   */
   copy(from, to, box) {
-    this.within(box, (at) => { to[at] = from[at] })
+    this.within(box, (index) => { to[index] = from[index] })
   }
 }
 
-/** What two boxes share; empty where they do not meet. */
-export function meet(one, other) {
+/**
+ * Return the intersection of two boxes; empty where they do not meet.
+ * @param {Box} one
+ * @param {Box} other
+ */
+export function intersection(one, other) {
   return one.map((edge, side) => (side % 2 ? Math.min(edge, other[side]) : Math.max(edge, other[side])))
 }
 
-/** How many voxels a box holds; 0 where it is empty. */
+/**
+ * Return the number of voxels in a box; 0 where it is empty.
+ * @param {Box} box
+ */
 export function volumeOf(box) {
   return [0, 2, 4].reduce((product, side) => product * Math.max(0, box[side + 1] - box[side]), 1)
 }
 
+/** @param {Uint8Array<ArrayBuffer>} bytes */
+export function gunzip(bytes) {
+  return through(bytes, new DecompressionStream('gzip'))
+}
+
+/**
+ * @param {Uint8Array<ArrayBuffer>} bytes
+ * @param {CompressionStream | DecompressionStream} stream
+ */
 async function through(bytes, stream) {
   return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(stream)).arrayBuffer())
 }
 
+/** @param {Uint8Array} bytes */
 function toBase64(bytes) {
   let text = ''
   for (let n = 0; n < bytes.length; n += 32768) text += String.fromCharCode(...bytes.subarray(n, n + 32768))
   return btoa(text)
 }
 
+/** @param {string} text */
 function fromBase64(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))
 }

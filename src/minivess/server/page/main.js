@@ -1,203 +1,185 @@
-// The page: buttons, keys and words around a review.
+// The page: connects, and binds buttons and keys to the review.
+import { nextImage } from './image.js'
+import { changeLook, restoreLook } from './look.js'
 import { Outbox } from './outbox.js'
+import { Panel, element } from './panel.js'
 import { Review } from './review.js'
 import { Server } from './server.js'
+import { offerTools, penSize, penValue, selectByKey, selectedTool, takesClicks } from './toolbox.js'
 import { Viewer } from './viewer.js'
 
-const $ = (id) => document.getElementById(id)
+/** @typedef {'accept' | 'skip' | 'next' | 'undo' | 'redo' | 'heat' | 'submit'} Action */
+
+/** @type {Record<string, string>} */
 const KEYS = { a: 'accept', s: 'skip', n: 'next', u: 'undo', r: 'redo', o: 'heat', m: 'mask' }
-const TOOLS = { escape: 'look', f: 'pen', e: 'eraser', p: 'path', c: 'connect', x: 'cut', d: 'remove' }
-const PENS = { pen: 1, eraser: 0 }
-const WORDS = { leased: 'taken', fixed: 'mended' }
+
+/** @type {Review | null} */
 let review = null
+/** @type {Viewer | null} */
 let viewer = null
+const panel = new Panel((item) => enqueue((review) => review.choose(item)))
+const images = element('image', HTMLSelectElement)
 
-const show = {
-  /** How far the model is, in [0, 1]; null where nothing is waited for. */
-  waiting(share) {
-    $('waiting').hidden = share === null
-    if (share !== null) $('share').value = share
-  },
-  /** The token is of no use any more: ask for another; the image and what was not sent stay. */
-  refused(words) {
-    sessionStorage.removeItem('minivess.token')
-    localStorage.removeItem('minivess.token')
-    $('token').value = ''
-    $('connect').hidden = false
-    $('work').hidden = true
-    $('connectMessage').textContent = words
-    $('token').focus()
-  },
-  message(text, bad = false) {
-    $('message').textContent = text
-    $('message').classList.toggle('bad', bad)
-  },
-  progress({ places, answered, errors_handled, seconds_left }) {
-    const left = seconds_left >= 90 ? `${Math.round(seconds_left / 60)} min` : `${Math.round(seconds_left)} s`
-    $('progress').textContent = `${answered} of ${places} places, about ${Math.round(100 * errors_handled)} % of the expected errors handled, ${left} left`
-  },
-  place(place) {
-    $('place').textContent = place ? `${place.kind}: ${place.reason}` : ''
-    for (const row of $('queue').rows) row.setAttribute('aria-current', String(row.dataset.id === place?.id))
-  },
-  queue(places, current) {
-    $('queue').replaceChildren(...places.map((place, rank) => {
-      const row = document.createElement('tr')
-      row.dataset.id = place.id
-      row.title = place.reason
-      row.setAttribute('aria-current', String(place.id === current))
-      row.addEventListener('click', () => review.then(() => review.choose(place)))
-      const go = document.createElement('button') // a button: the keyboard gets there too
-      go.type = 'button'
-      go.textContent = `${place.kind}`
-      row.insertCell().textContent = rank + 1
-      row.insertCell().append(go)
-      for (const text of [place.expected_errors.toFixed(1), WORDS[place.state] ?? place.state]) row.insertCell().textContent = text
-      return row
-    }))
-  },
+/**
+ * Do something with the review, after all that was asked for before.
+ * @param {(review: Review, viewer: Viewer) => unknown} action
+ */
+async function enqueue(action) {
+  const [current, views] = [review, viewer]
+  if (!current || !views) return
+  await current.enqueue(() => action(current, views))
+  element('heat', HTMLButtonElement).setAttribute('aria-pressed', String(views.heat))
+  element('legend', HTMLElement).hidden = !views.heat
 }
 
-function tool() {
-  return document.querySelector('input[name="tool"]:checked').value
-}
+// ---- connection
 
-function takeTool() {
-  viewer.clicking = !(tool() in PENS) && tool() !== 'look'
-  viewer.pen(PENS[tool()] ?? null, Number($('size').value))
-  if (review) review.clicks = []
-  $('gl').style.cursor = tool() === 'look' ? 'default' : 'crosshair'
-}
-
+/**
+ * @param {string} token
+ * @param {boolean | null} remember on this computer; null where the token was remembered already
+ */
 async function connect(token, remember) {
   const server = new Server(token)
-  const images = Object.keys((await server.json('GET', '/datastore/?output=all')).objects ?? {}).sort()
-  if (remember !== null) {
-    sessionStorage.setItem('minivess.token', token)
-    if (remember) localStorage.setItem('minivess.token', token)
-  }
+  const { objects = {} } = await server.json('GET', '/datastore/?output=all')
   const { username } = await server.json('GET', '/auth/token/valid')
-  const outbox = new Outbox(server, username, {
-    onChange: (count, kept) => {
-      document.title = count ? `(${count} unsent) MinIVess review` : 'MinIVess review'
-      if (!kept) show.message('This browser has no room left: do not close the page before the server is back.', true)
-    },
-    onRefused: (error) => show.message(`${error.message} (It was sent late; look at the place again.)`, true),
-  })
-  if (!viewer) {
-    viewer = new Viewer($('gl'), $('frame'), {
-      onStroke: () => review.then(() => review.stroke()),
-      onClick: (ijk) => review.then(() => review.click(tool(), ijk)),
-      onSlice: (number, count) => { $('slice').textContent = `slice ${number} of ${count}` },
-    })
-    await viewer.start()
-  }
-  review = new Review(server, viewer, outbox, show)
+  /** @type {import('./server.js').Capabilities} */
+  const capabilities = await server.json('GET', '/review/capabilities')
+  if (remember !== null) sessionStorage.setItem('minivess.token', token)
+  if (remember) localStorage.setItem('minivess.token', token)
+  const outbox = new Outbox(server, username, localStorage, showUnsent)
+  viewer ??= await newViewer()
+  review = new Review(server, viewer, outbox, capabilities, panel)
   await outbox.send()
-  $('image').replaceChildren(...images.map((name) => new Option(name)))
-  $('connect').hidden = true
-  $('connectMessage').textContent = ''
-  $('work').hidden = false
-  $('progress').textContent = ''
-  const wanted = sessionStorage.getItem('minivess.image')
-  if (images.includes(wanted)) $('image').value = wanted
-  if (images.length) await open()
-  else show.message('This server has no image yet.', true)
+  offerTools(capabilities.tools.map(({ name }) => name))
+  panel.connected(true)
+  images.replaceChildren(...Object.keys(objects).sort().map((name) => new Option(name)))
+  element('progress', HTMLElement).textContent = ''
+  choose(sessionStorage.getItem('minivess.image') ?? '')
+  if (images.value) await open()
+  else panel.message('This server has no image yet.', true)
+}
+
+async function newViewer() {
+  const found = new Viewer(element('gl', HTMLCanvasElement), element('frame', HTMLCanvasElement), {
+    onStroke: () => enqueue((review) => review.opened.editing.stroke()),
+    onClick: (ijk) => enqueue((review) => review.opened.editing.click(selectedTool(), ijk)),
+    onSlice: (number, count) => { element('slice', HTMLElement).textContent = `slice ${number} of ${count}` },
+  })
+  await found.start()
+  return found
+}
+
+/**
+ * @param {number} unsent
+ * @param {boolean} stored
+ */
+function showUnsent(unsent, stored) {
+  document.title = unsent ? `(${unsent} unsent) MinIVess review` : 'MinIVess review'
+  if (!stored) panel.message('This browser has no room left. Do not close the page until your work is sent.', true)
+}
+
+function disconnect() {
+  sessionStorage.removeItem('minivess.token')
+  localStorage.removeItem('minivess.token')
+  location.reload()
+}
+
+// ---- images
+
+/**
+ * Select an image, if the server has it.
+ * @param {string} name
+ */
+function choose(name) {
+  if ([...images.options].some(({ value }) => value === name)) images.value = name
 }
 
 function open() {
-  const image = $('image').value
-  return review.then(async () => {
+  const image = images.value
+  return enqueue(async (review) => {
     try {
       await review.open(image)
       sessionStorage.setItem('minivess.image', image)
       await review.next()
     } finally {
-      $('image').value = review.image // the one before, where this one could not be opened
-      showWhatIsShown()
+      choose(review.image?.name ?? '') // the one before, where this one could not be opened
     }
   })
 }
 
-async function act(name) {
-  if (!review) return
-  if (name === 'mask') viewer.maskShown = !viewer.maskShown
-  else await review.then(() => review[name]())
-  showWhatIsShown()
-}
-
-function showWhatIsShown() {
-  $('heat').setAttribute('aria-pressed', String(viewer.heat))
-  $('legend').hidden = !viewer.heat
-  $('mask').setAttribute('aria-pressed', String(viewer.maskShown))
-}
-
-async function nextImage() {
-  await review.then(async () => {
-    const image = await review.nextImage()
-    if (!image) throw new Error('No image is left that needs a look.')
-    if (image === review.image) throw new Error(`${image} is still the one that is worth it most.`)
-    if (![...$('image').options].some(({ value }) => value === image)) $('image').add(new Option(image))
-    $('image').value = image
+function openNextImage() {
+  return enqueue(async (review) => {
+    const image = await nextImage(review.server, review.capabilities.next_image_strategy)
+    if (!image) throw new Error('No image is left to review.')
+    if (image === review.image?.name) throw new Error(`${image} is still the image with the most expected errors.`)
+    if (![...images.options].some(({ value }) => value === image)) images.add(new Option(image))
+    images.value = image
+    open()
   })
-  if ($('image').value !== review.image) await open()
 }
 
-async function save() {
-  const link = document.createElement('a')
-  link.href = URL.createObjectURL(new Blob([await viewer.file()]))
-  link.download = `${review.image}-mask.nii`
-  link.click()
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
+function save() {
+  return enqueue(async (review, viewer) => {
+    const link = document.createElement('a')
+    link.href = URL.createObjectURL(await viewer.file())
+    link.download = `${review.image?.name}-mask.nii`
+    link.click()
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
+  })
 }
 
-for (const name of Object.values(KEYS)) $(name).addEventListener('click', () => act(name))
-$('submit').addEventListener('click', () => act('submit'))
-$('save').addEventListener('click', () => review.then(save))
-$('stop').addEventListener('click', () => review.prediction?.stop())
-$('nextImage').addEventListener('click', nextImage)
-$('image').addEventListener('change', () => open())
-$('tools').addEventListener('change', takeTool)
-$('size').addEventListener('input', takeTool)
-$('leave').addEventListener('click', () => {
-  sessionStorage.removeItem('minivess.token')
-  localStorage.removeItem('minivess.token')
-  location.reload()
-})
-$('connect').addEventListener('submit', (event) => {
-  event.preventDefault()
-  connect($('token').value.trim(), $('remember').checked).catch((error) => alertIn(error))
-})
-document.addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return
-  if (event.target.matches?.('input[type="password"], select')) return
+// ---- tools and keys
+
+function takeTool() {
+  if (!viewer) return
+  viewer.clicking = takesClicks()
+  viewer.pen(penValue(), penSize())
+  review?.editing?.forgetClicks()
+  element('gl', HTMLCanvasElement).style.cursor = selectedTool() === 'look' ? 'default' : 'crosshair'
+}
+
+/** @param {string} name of a button */
+function act(name) {
+  if (name === 'mask') showMask()
+  else enqueue((review) => review[/** @type {Action} */ (name)]())
+}
+
+function showMask() {
+  if (!viewer) return
+  viewer.maskShown = !viewer.maskShown
+  element('mask', HTMLButtonElement).setAttribute('aria-pressed', String(viewer.maskShown))
+}
+
+/** @param {KeyboardEvent} event */
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || element('work', HTMLElement).hidden) return
+  if (event.target instanceof Element && event.target.matches('input[type="password"], select')) return
   const key = event.key.toLowerCase()
-  if (KEYS[key] && review) act(KEYS[key])
-  else if (TOOLS[key] && review) {
-    document.querySelector(`input[value="${TOOLS[key]}"]`).checked = true
-    takeTool()
-  } else return
+  if (KEYS[key]) act(KEYS[key])
+  else if (selectByKey(key)) takeTool()
+  else return
   event.preventDefault()
   event.stopPropagation()
-}, true)
+}
 
-$('look').addEventListener('click', () => {
-  const dark = document.documentElement.dataset.look
-    ? document.documentElement.dataset.look === 'dark'
-    : matchMedia('(prefers-color-scheme: dark)').matches
-  look(dark ? 'light' : 'dark')
+for (const name of [...Object.values(KEYS), 'submit']) element(name, HTMLButtonElement).addEventListener('click', () => act(name))
+element('save', HTMLButtonElement).addEventListener('click', save)
+element('stop', HTMLButtonElement).addEventListener('click', () => review?.prediction?.stop())
+element('nextImage', HTMLButtonElement).addEventListener('click', openNextImage)
+element('leave', HTMLButtonElement).addEventListener('click', disconnect)
+element('look', HTMLButtonElement).addEventListener('click', changeLook)
+element('tools', HTMLFieldSetElement).addEventListener('change', takeTool)
+element('size', HTMLInputElement).addEventListener('input', takeTool)
+images.addEventListener('change', open)
+document.addEventListener('keydown', onKey, true)
+element('connect', HTMLFormElement).addEventListener('submit', (event) => {
+  event.preventDefault()
+  const token = element('token', HTMLInputElement).value.trim()
+  connect(token, element('remember', HTMLInputElement).checked).catch((error) => panel.connectMessage(error.message))
 })
 
-function look(name) {
-  document.documentElement.dataset.look = name
-  localStorage.setItem('minivess.look', name)
-}
-
-function alertIn(error) {
-  $('connectMessage').textContent = error.message
-}
-
-if (localStorage.getItem('minivess.look')) look(localStorage.getItem('minivess.look'))
+restoreLook()
 const known = sessionStorage.getItem('minivess.token') ?? localStorage.getItem('minivess.token')
-if (known) connect(known, null).catch((error) => alertIn(error))
-window.minivess = { get review() { return review }, get viewer() { return viewer } } // for the tests, and for the curious
+if (known) connect(known, null).catch((error) => panel.connectMessage(error.message))
+// For the tests, and for use in the browser's console.
+Object.assign(window, { minivess: { get review() { return review }, get viewer() { return viewer } } })

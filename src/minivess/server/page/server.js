@@ -1,69 +1,114 @@
 // Requests to the server that this page came from, and to no other host.
 
-/** What the server refused, in its own words; status 0 where nothing came back. */
+/**
+ * @typedef {{ body?: object, form?: FormData, headers?: Record<string, string>, timeout_s?: number }} RequestOptions
+ *
+ * What `GET /review/capabilities` states, as far as the page uses it.
+ * @typedef {object} Capabilities
+ * @property {{ name: string, clicks: number }[]} tools
+ * @property {string} next_image_strategy
+ * @property {{ list: number }} limits
+ */
+
+/** A request that failed: `message` is what the server says; status 0 where no complete reply came. */
 export class ServerError extends Error {
-  constructor(status, words) {
-    super(words)
+  /**
+   * @param {number} status
+   * @param {string} message
+   */
+  constructor(status, message) {
+    super(message)
     this.status = status
   }
 
-  /** Whether the same request may work later: nobody answered, or the server is overloaded or ill. */
-  get passing() {
-    return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500
+  /** Whether the same request may succeed later: no reply, no valid token, an overloaded server, or a fault inside it. */
+  get temporary() {
+    return [0, 401, 408, 429].includes(this.status) || this.status >= 500
   }
 }
 
+/**
+ * Whether a failed request may succeed later; any other failure is a refusal.
+ * @param {unknown} error
+ */
+export function isTemporary(error) {
+  return error instanceof ServerError && error.temporary
+}
+
 export class Server {
+  /** @param {string} token */
   constructor(token) {
     this.token = token
   }
 
-  /** Send a request; `body` is sent as JSON, `form` as a form. Gives the Response. */
-  async ask(method, path, { body, form, headers = {}, timeout_s = 60 } = {}) {
-    const given = { Authorization: `Bearer ${this.token}`, ...headers }
-    if (body !== undefined) given['Content-Type'] = 'application/json'
-    let answer
+  /**
+   * Send a request and return its reply as JSON. `body` is sent as JSON, `form` as a form.
+   * @param {string} method
+   * @param {string} path
+   * @param {RequestOptions} [options]
+   * @returns {Promise<any>}
+   */
+  json(method, path, options) {
+    return this.send(method, path, (reply) => reply.json(), options)
+  }
+
+  /**
+   * Return a file.
+   * @param {string} path
+   * @returns {Promise<ArrayBuffer>}
+   */
+  bytes(path) {
+    return this.send('GET', path, (reply) => reply.arrayBuffer(), { timeout_s: 600 })
+  }
+
+  /**
+   * Send a request, and read the reply within the same time limit; a reply that is cut off is a lost one (status 0).
+   * @template T
+   * @param {string} method
+   * @param {string} path
+   * @param {(reply: Response) => Promise<T>} read
+   * @param {RequestOptions} [options]
+   */
+  async send(method, path, read, { body, form, headers = {}, timeout_s = 60 } = {}) {
+    const request = {
+      method,
+      headers: { Authorization: `Bearer ${this.token}`, ...(body && { 'Content-Type': 'application/json' }), ...headers },
+      body: body ? JSON.stringify(body) : form,
+      signal: AbortSignal.timeout(timeout_s * 1000),
+    }
     try {
-      answer = await fetch(path, {
-        method,
-        headers: given,
-        body: body === undefined ? form : JSON.stringify(body),
-        signal: AbortSignal.timeout(timeout_s * 1000),
-      })
+      const reply = await fetch(path, request)
+      if (!reply.ok) throw new ServerError(reply.status, await reasonOf(reply))
+      return await read(reply)
     } catch (error) {
-      const late = error.name === 'TimeoutError'
+      if (error instanceof ServerError) throw error
+      const late = error instanceof Error && error.name === 'TimeoutError'
       throw new ServerError(0, late ? `The server did not answer within ${timeout_s} s.` : 'The server does not answer.')
     }
-    if (!answer.ok) throw new ServerError(answer.status, await words(answer))
-    return answer
-  }
-
-  async json(method, path, options) {
-    return (await this.ask(method, path, options)).json()
-  }
-
-  async bytes(path) {
-    return (await this.ask('GET', path, { timeout_s: 600 })).arrayBuffer()
   }
 }
 
-async function words(answer) {
-  if (answer.status === 401) return 'The token is not valid (any more). Connect again; whoever runs the server gives you one.'
-  const text = await answer.text()
+/**
+ * Return why a request failed, as the server says it.
+ * @param {Response} reply
+ */
+async function reasonOf(reply) {
+  if (reply.status === 401) return 'The token is not valid. Ask the administrator of this server for a new token, and connect again.'
+  const text = await reply.text()
   try {
-    const detail = JSON.parse(text).detail
+    const { detail } = JSON.parse(text)
     return typeof detail === 'string' ? detail : JSON.stringify(detail)
   } catch {
-    return text.slice(0, 300) || `The server answered ${answer.status}.`
+    return text.slice(0, 300) || `The server answered with status ${reply.status}.`
   }
 }
 
-/** Build a form of texts and files. */
+/**
+ * Return a form of texts and files.
+ * @param {Record<string, string | File>} values
+ */
 export function formOf(values) {
   const form = new FormData()
-  for (const [name, value] of Object.entries(values)) {
-    if (value instanceof File) form.append(name, value, value.name)
-    else form.append(name, String(value))
-  }
+  for (const [name, value] of Object.entries(values)) form.append(name, value)
   return form
 }

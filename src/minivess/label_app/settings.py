@@ -1,0 +1,140 @@
+"""The settings of ``--conf key value``; all values are strings and are parsed strictly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from minivess.errors import InputError
+from minivess.evaluate import SealedTestSet
+from minivess.models import check_bundle, weights_path
+from minivess.paths import resource_path
+from minivess.train import copy_bundle, presets, publish
+from minivess.volume import Unit
+
+#: Name of the model over HTTP, and of its folder in the workspace.
+MODEL_NAME = "segresnet"
+_SWITCHES = ("preload", "skip_trainers", "skip_strategies", "skip_scoring", "use_pretrained_model", "epistemic_enabled")
+#: Settings of MONAI Label's sample apps for dropout passes; the score of this app needs one pass.
+_WITHOUT_EFFECT = ("epistemic_model", "epistemic_samples", "epistemic_simulation_size", "epistemic_dropout", "server_mode")
+_VALUES = ("models", "labels", "bundle", "model_dir", "store_dir", "unit", "preset", "epistemic_max_samples", "sealed_test_set")
+
+
+@dataclass(frozen=True)
+class AppSettings:
+    """Settings of the label app.
+
+    Attributes:
+        bundle: Folder of the bundle that is copied at the first start.
+        model_dir: Folder of the trained bundle, its runs and the scores.
+        store_dir: Folder of the label store; None for ``minivess_store`` in the studies.
+        unit: Unit of the images' affines; None for the unit that each file states.
+        preset: Training preset that is the default for clients.
+        preload: Load the model at the start.
+        skip_trainers: Offer no training.
+        skip_strategies: Offer only ``random``.
+        skip_scoring: Offer no scoring.
+        use_pretrained_model: Use existing weights; otherwise the model is hidden until it is trained.
+        epistemic_enabled: Score images by uncertainty in the background.
+        epistemic_max_samples: Images scored in one run; 0 for all.
+        sealed_test_set: Folder of a sealed test set; a training that meets it is refused.
+    """
+
+    bundle: Path
+    model_dir: Path
+    store_dir: Path | None
+    unit: Unit | None
+    preset: str
+    preload: bool
+    skip_trainers: bool
+    skip_strategies: bool
+    skip_scoring: bool
+    use_pretrained_model: bool
+    epistemic_enabled: bool
+    epistemic_max_samples: int
+    sealed_test_set: Path | None
+
+    @staticmethod
+    def from_conf(app_dir: str, conf: dict[str, str]) -> AppSettings:
+        """Parse the settings.
+
+        Args:
+            app_dir: Folder of the app.
+            conf: Key -> value.
+
+        Raises:
+            InputError: When a key is unknown or a value is not allowed.
+        """
+        allowed = sorted((*_SWITCHES, *_VALUES, *_WITHOUT_EFFECT))
+        unknown = sorted(set(conf) - set(allowed))
+        if unknown:
+            raise InputError(f"--conf {unknown[0]}: unknown setting. Allowed: {', '.join(allowed)}.")
+        wanted = {name.strip() for name in conf.get("models", "all").split(",")}
+        if not wanted <= {MODEL_NAME, "all"}:
+            raise InputError(f"--conf models {conf['models']}: unknown model. Allowed: all, {MODEL_NAME}.")
+        if conf.get("labels", "vessel") != "vessel":
+            raise InputError(f"--conf labels {conf['labels']}: this app has one label. Allowed: vessel.")
+        bundle = Path(conf.get("bundle") or resource_path("bundles/segresnet")).resolve()
+        preset = conf.get("preset") or ("full" if torch.cuda.is_available() else "tiny")
+        if preset not in presets(bundle):
+            raise InputError(f"--conf preset {preset}: unknown preset. Allowed: {', '.join(presets(bundle))}.")
+        return AppSettings(
+            bundle=bundle,
+            model_dir=Path(conf.get("model_dir") or Path(app_dir) / "model").resolve(),
+            store_dir=Path(conf["store_dir"]).resolve() if conf.get("store_dir") else None,
+            unit=_unit(conf.get("unit", "")),
+            preset=preset,
+            preload=_switch(conf, "preload", default=False),
+            skip_trainers=_switch(conf, "skip_trainers", default=False),
+            skip_strategies=_switch(conf, "skip_strategies", default=False),
+            skip_scoring=_switch(conf, "skip_scoring", default=False),
+            use_pretrained_model=_switch(conf, "use_pretrained_model", default=True),
+            epistemic_enabled=_switch(conf, "epistemic_enabled", default=True),
+            epistemic_max_samples=_count(conf, "epistemic_max_samples"),
+            sealed_test_set=_sealed(conf.get("sealed_test_set", "")),
+        )
+
+    def prepare_bundle(self) -> Path:
+        """Copy the bundle to the model folder; weights that were trained there stay, otherwise those of the source are copied.
+
+        Returns:
+            Folder of the copy.
+        """
+        check_bundle(self.bundle)
+        target = self.model_dir / MODEL_NAME
+        if target != self.bundle:
+            copy_bundle(self.bundle, target)
+            if weights_path(self.bundle).is_file() and not weights_path(target).is_file():
+                publish(weights_path(self.bundle), target)
+        return target
+
+
+def _switch(conf: dict[str, str], key: str, *, default: bool) -> bool:
+    text = str(conf.get(key, default)).strip().lower()
+    if text not in ("true", "false", "1", "0", "yes", "no"):
+        raise InputError(f"--conf {key} {conf[key]}: not a boolean. Allowed: true, false.")
+    return text in ("true", "1", "yes")
+
+
+def _count(conf: dict[str, str], key: str) -> int:
+    text = conf.get(key, "0").strip()
+    if not text.isdigit():
+        raise InputError(f"--conf {key} {conf[key]}: not a number. Allowed: 0 (all), 1, 2, ...")
+    return int(text)
+
+
+def _sealed(text: str) -> Path | None:
+    if not text:
+        return None
+    SealedTestSet(Path(text))  # raises when it is missing or was modified
+    return Path(text).resolve()
+
+
+def _unit(text: str) -> Unit | None:
+    if text in ("um", "mm"):
+        return "um" if text == "um" else "mm"
+    if text:
+        raise InputError(f"--conf unit {text}: unknown unit. Allowed: um, mm; without it, the unit that each file states.")
+    return None

@@ -1,0 +1,123 @@
+"""The accounts of a server: name, role, and the hash of a token."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from filelock import FileLock
+
+from minivess.errors import InputError, NotFoundError
+from minivess.paths import write_json
+from minivess.store.names import check_name
+
+Role = Literal["reader", "annotator", "reviewer", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)  # each role includes those before it
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user that the server has authenticated.
+
+    Attributes:
+        name: Name in labels and in the audit chain.
+        role: What the user may do.
+    """
+
+    name: str
+    role: Role
+
+    def has_role(self, role: Role) -> bool:
+        """Return whether the account's role includes another one."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+class Accounts:
+    """The accounts in one JSON file: name, role and SHA-256 of the token."""
+
+    def __init__(self, path: Path) -> None:
+        """Use a file; it may not exist yet. It is read with each request, so that an account can be removed at any time."""
+        self.path = path
+        self._session_tokens: dict[str, Account] = {}
+
+    def add(self, name: str, role: str) -> str:
+        """Add an account.
+
+        Args:
+            name: Name of the user.
+            role: One of :data:`ROLES`.
+
+        Returns:
+            Its token, which cannot be read again.
+
+        Raises:
+            InputError: When the name exists or the role is unknown.
+        """
+        check_name(name, "The name")
+        if role not in ROLES:
+            raise InputError(f"There is no role {role!r}. Allowed: {', '.join(ROLES)}.")
+        token = secrets.token_urlsafe(24)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self.path}.lock"):
+            accounts = self._read()
+            if name in accounts:
+                raise InputError(f"{name} has an account already. Remove it first, or choose another name.")
+            write_json(self.path, {**accounts, name: {"role": role, "token_sha256": _hash(token)}})
+            self.path.chmod(0o600)
+        return token
+
+    def remove(self, name: str) -> None:
+        """Remove an account; its token is no longer valid.
+
+        Raises:
+            NotFoundError: When there is no such account.
+        """
+        with FileLock(f"{self.path}.lock"):
+            accounts = self._read()
+            if name not in accounts:
+                raise NotFoundError(f"{name} has no account. Existing accounts: {', '.join(accounts) or 'none'}.")
+            write_json(self.path, {n: a for n, a in accounts.items() if n != name})
+
+    def all(self) -> list[Account]:
+        """List the accounts by name."""
+        return [_account(name, row) for name, row in sorted(self._read().items())]
+
+    def add_session_token(self, account: Account, token: str) -> None:
+        """Accept a token until this process ends; it is not written to the file.
+
+        Args:
+            account: Account that the token belongs to.
+            token: The token.
+        """
+        self._session_tokens[_hash(token)] = account
+
+    def find_by_token(self, token: str) -> Account | None:
+        """Return the account of a token; None when the token is wrong. Every wrong token takes the same time."""
+        digest, account = _hash(token), None
+        known = {row["token_sha256"]: _account(name, row) for name, row in self._read().items()}
+        for token_hash, candidate in {**known, **self._session_tokens}.items():
+            if hmac.compare_digest(token_hash, digest):
+                account = candidate
+        return account
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        try:
+            return dict(json.loads(self.path.read_text())) if self.path.exists() else {}
+        except ValueError as error:
+            raise InputError(
+                f"{self.path} is damaged ({error}). Restore it from a backup, or delete it and add the accounts again."
+            ) from error
+
+
+def _account(name: str, row: dict[str, str]) -> Account:
+    role = next((r for r in ROLES if r == row["role"]), ROLES[0])
+    return Account(name, role)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()  # tokens are random and long: a slow hash would add nothing

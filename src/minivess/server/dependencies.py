@@ -1,0 +1,65 @@
+"""Dependencies of the endpoints: the user who asks, the store and the review of the label app, and volumes as responses."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+
+from minivess.jobs import Jobs
+from minivess.review.drafts import Drafts
+from minivess.review.service import ReviewService
+from minivess.server.accounts import Account
+from minivess.server.label_app import LabelApp, label_app, running_jobs
+from minivess.store import LabelStore
+from minivess.volume import Volume, write_volume
+
+#: Key of the request's scope under which the guard stores the account.
+ACCOUNT_KEY = "minivess.account"
+#: Key of the request's scope under which the guard stores the id of the request.
+REQUEST_ID_KEY = "minivess.request_id"
+
+
+def current_account(request: Request) -> Account:
+    """Return the account of the user who asks."""
+    account: Account = request.scope[ACCOUNT_KEY]
+    return account
+
+
+def _store() -> LabelStore:
+    return label_app().datastore().store
+
+
+def _review() -> ReviewService:
+    return label_app().review
+
+
+def _drafts() -> Drafts:
+    return label_app().drafts
+
+
+CurrentAccount = Annotated[Account, Depends(current_account)]
+App = Annotated[LabelApp, Depends(label_app)]
+RunningJobs = Annotated[Jobs, Depends(running_jobs)]
+Store = Annotated[LabelStore, Depends(_store)]
+Review = Annotated[ReviewService, Depends(_review)]
+UserDrafts = Annotated[Drafts, Depends(_drafts)]
+
+
+def volume_response(volume: Volume, name: str, suffix: str) -> FileResponse:
+    """Return a volume as a file, which is deleted afterwards.
+
+    Args:
+        volume: The volume.
+        name: Name of the file without suffix.
+        suffix: ``nrrd`` or ``nii.gz``.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="minivess_answer.")
+    path = write_volume(volume, Path(folder.name) / f"{name}.{suffix}")
+    return FileResponse(
+        path, media_type="application/octet-stream", filename=path.name, background=BackgroundTask(folder.cleanup)
+    )

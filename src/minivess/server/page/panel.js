@@ -1,0 +1,110 @@
+// What the page shows beside the views: messages, progress, the current region, the queue, and the form that asks for a token.
+import { stateInWords } from './regions.js'
+
+/**
+ * Return an element of the page.
+ * @template {HTMLElement} T
+ * @param {string} id
+ * @param {new () => T} kind
+ */
+export function element(id, kind) {
+  const found = document.getElementById(id)
+  if (!(found instanceof kind)) throw new Error(`The page has no ${kind.name} #${id}.`)
+  return found
+}
+
+const text = (/** @type {string} */ id) => element(id, HTMLElement)
+
+export class Panel {
+  /** @param {(item: import('./regions.js').QueueItem) => void} onChoose an item of the queue is chosen */
+  constructor(onChoose) {
+    this.onChoose = onChoose
+  }
+
+  /**
+   * Show how far the model is.
+   * @param {number | null} share in [0, 1]; null where nothing is waited for
+   */
+  waiting(share) {
+    text('waiting').hidden = share === null
+    if (share !== null) element('share', HTMLProgressElement).value = share
+  }
+
+  /**
+   * Ask for a token; the image and what is unsent stay.
+   * @param {string} reason
+   */
+  askForToken(reason) {
+    sessionStorage.removeItem('minivess.token')
+    localStorage.removeItem('minivess.token')
+    const token = element('token', HTMLInputElement)
+    token.value = ''
+    this.connected(false)
+    this.connectMessage(reason)
+    token.focus()
+  }
+
+  /** @param {boolean} connected */
+  connected(connected) {
+    text('connect').hidden = connected
+    text('work').hidden = !connected
+    if (connected) this.connectMessage('')
+  }
+
+  /** @param {string} message */
+  connectMessage(message) {
+    text('connectMessage').textContent = message
+  }
+
+  /**
+   * @param {string} message
+   * @param {boolean} [bad]
+   */
+  message(message, bad = false) {
+    text('message').textContent = message
+    text('message').classList.toggle('bad', bad)
+  }
+
+  /** @param {{ places: number, answered: number, errors_handled: number, seconds_left: number }} progress as the server states it */
+  progress({ places, answered, errors_handled: handled, seconds_left: left }) {
+    const time = left >= 90 ? `${Math.round(left / 60)} min` : `${Math.round(left)} s`
+    text('progress').textContent = `${answered} of ${places} regions, about ${Math.round(100 * handled)} % of the expected errors handled, ${time} left`
+  }
+
+  /** @param {import('./regions.js').QueueItem | null} item */
+  region(item) {
+    text('region').textContent = item ? `${item.kind}: ${item.reason}` : ''
+    for (const row of this.rows) row.setAttribute('aria-current', String(row.dataset.id === item?.id))
+  }
+
+  /**
+   * @param {import('./regions.js').QueueItem[]} items
+   * @param {import('./regions.js').QueueItem | null} current
+   */
+  queue(items, current) {
+    element('queue', HTMLTableSectionElement).replaceChildren(...items.map((item, rank) => this.row(item, rank)))
+    for (const row of this.rows) row.setAttribute('aria-current', String(row.dataset.id === current?.id))
+  }
+
+  get rows() {
+    return element('queue', HTMLTableSectionElement).rows
+  }
+
+  /**
+   * @param {import('./regions.js').QueueItem} item
+   * @param {number} rank from 0
+   */
+  row(item, rank) {
+    const row = document.createElement('tr')
+    row.dataset.id = item.id
+    row.title = item.reason
+    row.addEventListener('click', () => this.onChoose(item))
+    const button = document.createElement('button') // a button can be reached by the keyboard
+    button.type = 'button'
+    button.textContent = item.kind
+    row.insertCell().textContent = String(rank + 1)
+    row.insertCell().append(button)
+    for (const cell of [item.expected_errors.toFixed(1), stateInWords(item.state)]) row.insertCell().textContent = cell
+    return row
+  }
+}

@@ -1,0 +1,150 @@
+// The queue of one image: its items (regions to review), the current one, and the user's own answers; requests and display.
+
+/**
+ * A region of the queue, as the server sends it.
+ * @typedef {object} QueueItem
+ * @property {string} id
+ * @property {string} case the image
+ * @property {import('./grid.js').Box} box
+ * @property {string} kind
+ * @property {string} reason
+ * @property {number} expected_errors
+ * @property {string} state
+ * @property {string} by who reserved or answered it
+ * @property {boolean} [unreserved] taken from the list while the server did not answer
+ */
+
+const WORDS = new Map([['fixed', 'corrected'], ['leased', 'reserved']])
+
+/**
+ * Return a state of a region in words.
+ * @param {string} state
+ */
+export function stateInWords(state) {
+  return WORDS.get(state) ?? state
+}
+
+export class Regions {
+  /**
+   * @param {import('./server.js').Server} server
+   * @param {string} image
+   * @param {number} limit most items of one list
+   * @param {import('./panel.js').Panel} panel
+   * @param {Pick<import('./viewer.js').Viewer, 'jump'>} viewer
+   */
+  constructor(server, image, limit, panel, viewer) {
+    this.server = server
+    this.image = image
+    this.limit = limit
+    this.panel = panel
+    this.viewer = viewer
+    /** @type {QueueItem[]} */
+    this.items = [] // as they were listed last
+    /** @type {QueueItem | null} */
+    this.current = null
+    /** @type {QueueItem[]} */
+    this.answered = [] // by this user since the image was opened
+    this.since = 0 // when the current item was shown, ms
+  }
+
+  /** The current item, for actions that need one. */
+  get required() {
+    if (!this.current) throw new Error('Press N for the next region first.')
+    return this.current
+  }
+
+  /** Boxes of accepted and corrected regions: nothing in them changes any more. */
+  get locked() {
+    return this.items.filter(({ state }) => state === 'accepted' || state === 'fixed').map(({ box }) => box)
+  }
+
+  /** Fetch the list, and show it. */
+  async list() {
+    const { places } = await this.server.json('GET', `/review/?image=${encodeURIComponent(this.image)}&limit=${this.limit}`)
+    this.items = places
+    this.panel.queue(places, this.current)
+  }
+
+  /**
+   * Make an item the current one, and go there.
+   * @param {QueueItem | null} item
+   */
+  show(item) {
+    this.current = item
+    this.since = performance.now()
+    this.panel.message('')
+    this.panel.region(item)
+    if (item) this.viewer.jump(item.box)
+  }
+
+  /** Reserve the best open region and go there. Return what the server advises, '' for nothing. */
+  async next() {
+    const { place, retrain_first: advice = '' } = await this.server.json('POST', `/review/next?image=${encodeURIComponent(this.image)}`)
+    this.show(place)
+    this.panel.message(place ? advice : 'No region is left. Submit the mask as the label.')
+    return advice
+  }
+
+  /**
+   * Go to an item of the list: an open one is reserved, one that is answered is only shown.
+   * @param {QueueItem} item
+   */
+  async choose(item) {
+    if (item.state === 'pending' || item.state === 'leased') {
+      this.show(await this.server.json('POST', `${pathOf(item)}/take`))
+      return
+    }
+    this.show(null)
+    this.panel.region(item)
+    this.viewer.jump(item.box)
+    this.panel.message(`This region is answered: ${stateInWords(item.state)}, by ${item.by}. Press N to go on.`)
+  }
+
+  /** Go to the best item that nobody has reserved in the list fetched last: the server does not answer. */
+  showUnreserved() {
+    const item = this.items.find(({ state }) => state === 'pending')
+    this.show(item ? { ...item, unreserved: true } : null)
+    this.panel.queue(this.items, this.current)
+  }
+
+  /**
+   * Return the answer to an item as an entry of the outbox.
+   * @param {QueueItem} item
+   * @param {string} verdict
+   * @param {string} [after] key of the unsent stroke that it depends on
+   * @returns {import('./unsent.js').Entry}
+   */
+  answerTo(item, verdict, after) {
+    const seconds = Math.min(86400, (performance.now() - this.since) / 1000).toFixed(1)
+    return { method: 'POST', path: `${pathOf(item)}/answer`, form: { verdict, seconds }, ...(after && { after }) }
+  }
+
+  /**
+   * Note the answer to an item.
+   * @param {QueueItem} item
+   * @param {string} verdict
+   */
+  setAnswered(item, verdict) {
+    const row = this.items.find(({ id }) => id === item.id)
+    if (row) row.state = verdict
+    this.answered.push(item)
+  }
+
+  /**
+   * Withdraw an answer.
+   * @param {QueueItem} item
+   */
+  async reopen(item) {
+    await this.server.json('DELETE', `${pathOf(item)}/answer`)
+  }
+
+  /** Let others have the current region. */
+  async release() {
+    if (this.current) await this.server.json('POST', `${pathOf(this.current)}/release`)
+  }
+}
+
+/** @param {QueueItem} item */
+function pathOf({ id }) {
+  return `/review/places/${encodeURIComponent(id)}`
+}

@@ -1,0 +1,1 @@
+"""The HTTP endpoints of the server, one file a subject."""

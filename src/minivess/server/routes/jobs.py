@@ -1,0 +1,76 @@
+"""List jobs, follow them and stop them: ``/jobs/``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.exceptions import HTTPException
+
+from minivess.jobs import Job
+from minivess.server.dependencies import CurrentAccount, RunningJobs
+from minivess.server.roles import requires
+
+router = APIRouter(prefix="/jobs", tags=["Jobs"])
+_POLL_S = 0.1
+_KEEP_ALIVE_S = 15.0  # an event is sent at least that often, so that proxies keep the connection open
+_WAIT_FOR_JOB_S = 5.0
+JobKind = Literal["infer", "batch_infer", "scoring", "ranking", "train"]
+
+
+@router.get("/", summary="List jobs", dependencies=[requires("reader")])
+async def list_jobs(
+    jobs: RunningJobs, kind: Annotated[JobKind | None, Query()] = None, running: bool = False
+) -> list[dict[str, Any]]:
+    """List jobs, the oldest first: all that are remembered, or those that are not over."""
+    return [job.to_json() for job in (jobs.open(kind) if running else jobs.all(kind))]
+
+
+@router.get("/{job_id}", summary="Progress of a job", dependencies=[requires("reader")])
+async def get_job(job_id: str, jobs: RunningJobs) -> dict[str, Any]:
+    """Return state and progress of a job."""
+    return jobs.get(job_id).to_json()
+
+
+@router.delete("/{job_id}", summary="Stop a job", dependencies=[requires("annotator")])
+async def stop_job(job_id: str, account: CurrentAccount, jobs: RunningJobs) -> dict[str, Any]:
+    """Stop one's own job, or with the role reviewer any job. It ends at its next step, usually within a second."""
+    job = jobs.get(job_id)
+    if job.actor != account.name and not account.has_role("reviewer"):
+        raise HTTPException(403, "This job was started by another user. Stopping it needs the role reviewer.")
+    job.cancel(account.name)
+    return job.to_json()
+
+
+async def _expected_job(job_id: str, jobs: RunningJobs) -> Job:
+    """Return a job; wait for one that does not exist yet, so that a client may listen before it sends the request."""
+    until = time.monotonic() + _WAIT_FOR_JOB_S
+    while time.monotonic() < until and all(job.id != job_id for job in jobs.all()):
+        await asyncio.sleep(_POLL_S)
+    return jobs.get(job_id)
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    summary="Follow a job by server-sent events",
+    dependencies=[requires("reader")],
+)
+async def events(job: Annotated[Job, Depends(_expected_job)]) -> AsyncIterator[ServerSentEvent]:
+    """Send an event ``progress`` with each change of a job, and one named by its last state when it is over.
+
+    The id of an inference job is the X-Request-ID of its request, which the client may choose.
+    """
+    sent, silent_s = -1, 0.0
+    while True:
+        if job.changes != sent or silent_s >= _KEEP_ALIVE_S:
+            sent, silent_s, over = job.changes, 0.0, job.over
+            yield ServerSentEvent(data=job.to_json(), event=job.state if over else "progress", id=str(sent))
+            if over:
+                return
+        await asyncio.sleep(_POLL_S)
+        silent_s += _POLL_S

@@ -1,0 +1,74 @@
+"""One image under review: grid and progress, queue, uncertainty map and mask. ``/review/images/IMAGE``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse
+
+from minivess.review.progress import review_progress
+from minivess.review.region_selection import Objective
+from minivess.server.dependencies import CurrentAccount, Review, volume_response
+from minivess.server.roles import requires
+
+router = APIRouter(prefix="/review/images/{image}", tags=["Review"])
+Suffix = Literal["nrrd", "nii.gz"]
+
+
+@router.get("", summary="Grid and progress of an image", dependencies=[requires("reader")])
+def state(image: str, review: Review) -> dict[str, Any]:
+    """Return grid, progress, number of the current label (``If-Match`` of a submission), and advice.
+
+    ``affine_ras`` maps voxels (IJK) to RAS in ``unit``, as ``centre_ras`` of regions; ``predicted`` says whether there is a
+    prediction.
+    """
+    predicted, head = bool(review.predictions.weights_sha256(image)), review.store.head(image)
+    volume = review.contexts.get(image).image if predicted else review.read(image)
+    return {
+        "image": image,
+        "shape": volume.shape,
+        "affine_ras": volume.affine.tolist(),
+        "unit": volume.unit,
+        "spacing_um": volume.spacing_um,
+        "revision": head.number if head else None,
+        "predicted": predicted,
+        "progress": review_progress(review.store.queue.all(image, limit=-1)[0]).to_json(),
+        **(review.advice(image) if predicted else {"retrain_first": "", "zones": ""}),
+    }
+
+
+@router.get("/volume", summary="The image", response_class=FileResponse, dependencies=[requires("reader")])
+def volume(image: str, review: Review, format: Suffix = "nrrd") -> FileResponse:
+    """Send the image in a format that every viewer reads; its voxel order is that of boxes and clicks."""
+    return volume_response(review.read(image), image, format)
+
+
+@router.post("/queue", summary="Rank the regions of an image again", dependencies=[requires("annotator")])
+def rebuild_queue(
+    image: str,
+    account: CurrentAccount,
+    review: Review,
+    count: Annotated[int, Query(ge=1, le=1000)] = 100,
+    order: Annotated[Objective, Query(description="Most errors per decision (mass), or per volume (density).")] = "mass",
+) -> dict[str, Any]:
+    """Build a new queue from the last prediction and all answers so far; answered items stay answered."""
+    proposal = review.rebuild_queue(image, actor=account.name, count=count, objective=order)
+    return {
+        "places": len(proposal.regions),
+        "ranked_by": proposal.ranked_by,
+        "errors_per_predicted_voxel": proposal.errors_per_predicted_voxel,
+        "retrain_first": proposal.retrain_first,
+    }
+
+
+@router.get("/heat", summary="Uncertainty map", response_class=FileResponse, dependencies=[requires("reader")])
+def uncertainty_map(image: str, review: Review, format: Suffix = "nrrd") -> FileResponse:
+    """Send the entropy of the last prediction in nats, float32 on the image's grid."""
+    return volume_response(review.entropy(image), f"{image}-entropy", format)
+
+
+@router.get("/mask", summary="Current mask", response_class=FileResponse, dependencies=[requires("reader")])
+def mask(image: str, review: Review, format: Suffix = "nrrd") -> FileResponse:
+    """Send the last prediction with the accepted regions applied, on the image's grid."""
+    return volume_response(review.mask(image)[0], f"{image}-mask", format)

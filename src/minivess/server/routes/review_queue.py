@@ -1,0 +1,159 @@
+"""The review queue: reserve the next item, look at its region, answer it, withdraw the answer. ``/review/``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path as File
+from typing import Annotated, Any, get_args
+
+import numpy as np
+from fastapi import APIRouter, BackgroundTasks, Form, HTTPException, Path, Query, UploadFile
+from fastapi.responses import Response
+from numpy.typing import NDArray
+
+from minivess.errors import BusyError
+from minivess.jobs import Job, Jobs, Urgency
+from minivess.pictures import png_bytes
+from minivess.review.region_picture import region_picture
+from minivess.review.service import ReviewService
+from minivess.server.dependencies import CurrentAccount, Review, RunningJobs, UserDrafts
+from minivess.server.roles import requires
+from minivess.store import QueueItem
+from minivess.store.label_check import check_label
+from minivess.store.queue import QueueState, Verdict
+from minivess.volume.io import suffix_of
+
+router = APIRouter(prefix="/review", tags=["Review"])
+#: Seconds that an item stays reserved.
+LEASE_S = 900.0
+#: Largest number of items in a list.
+LIST_LIMIT = 1000
+_Image = Annotated[str, Query(max_length=255, description="An image id; empty for all images.")]
+_ItemId = Annotated[str, Path(max_length=300, examples=["stack6:12.0"])]
+
+
+@router.get("/", summary="List the queue", dependencies=[requires("reader")])
+def list_items(
+    review: Review,
+    image: _Image = "",
+    state: Annotated[list[QueueState] | None, Query(description="Only items in these states.")] = None,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[int, Query(ge=1, le=LIST_LIMIT)] = 100,
+) -> dict[str, Any]:
+    """List items, most expected errors first; ``total`` is their number. Obsolete items only when ``state`` contains it."""
+    states = state or [s for s in get_args(QueueState) if s != "obsolete"]
+    items, total = review.store.queue.all(image, states=states, offset=offset, limit=limit)
+    return {"total": total, "offset": offset, "places": [item.to_json() for item in items]}
+
+
+@router.post("/next", summary="Reserve the next item", dependencies=[requires("annotator")])
+def next_item(account: CurrentAccount, review: Review, image: _Image = "") -> dict[str, Any]:
+    """Reserve the item with most expected errors for 15 minutes; ``place`` is null when none is left.
+
+    ``retrain_first`` says why the queue does not help, when the model is too wrong for it; ``zones`` what was calibrated.
+    """
+    item = review.store.queue.next(account.name, seconds=LEASE_S, image_id=image)
+    if item is None:
+        return {"place": None}
+    return {"place": item.to_json(), **review.advice(item.image_id)}
+
+
+@router.get("/places/{place}", summary="One item", dependencies=[requires("reader")])
+def get_item(place: _ItemId, review: Review) -> dict[str, Any]:
+    """Return an item."""
+    return review.store.queue.get(place).to_json()
+
+
+@router.get(
+    "/places/{place}/picture.png", summary="Picture of a region", response_class=Response, dependencies=[requires("reader")]
+)
+def picture(place: _ItemId, review: Review) -> Response:
+    """Send a picture: the image projected along z, without and with the outline of the current mask."""
+    item = review.store.queue.get(place)
+    drawn = region_picture(review.contexts.get(item.image_id).image, review.mask(item.image_id)[0], item.region)
+    return Response(png_bytes(drawn), media_type="image/png")
+
+
+@router.post("/places/{place}/answer", summary="Answer an item", dependencies=[requires("annotator")])
+def answer(
+    place: _ItemId,
+    account: CurrentAccount,
+    review: Review,
+    drafts: UserDrafts,
+    jobs: RunningJobs,
+    background: BackgroundTasks,
+    verdict: Annotated[Verdict, Form()],
+    seconds: Annotated[float | None, Form(ge=0, le=86400)] = None,
+    label: UploadFile | None = None,
+) -> dict[str, Any]:
+    """Answer an item: the mask is right (``accepted``), was corrected (``fixed``), or somebody else should look (``skipped``).
+
+    With ``fixed``, the voxels of the region are those of the label that is sent along (NIfTI or NRRD of the whole image), or of
+    the user's draft. No later prediction changes voxels that were accepted or corrected.
+    """
+    queue = review.store.queue
+    if queue.is_answered_as(place, verdict, actor=account.name):  # a repeated request: the first reply was lost
+        return queue.get(place).to_json()
+    corrected = None
+    if label is not None:
+        corrected = _corrected_voxels(review, queue.get(place), label)
+    elif verdict == "fixed":
+        item = queue.get(place)
+        review.refuse_outdated(item)  # the draft is applied to the prediction of the newest model
+        corrected = drafts.corrected_in(item.image_id, account.name, item.region.box)
+    answered = review.answer(
+        place, verdict, actor=account.name, corrected=corrected, seconds=seconds, run_later=background.add_task
+    )
+    if review.should_rerank(answered):
+        _rerank_in_background(review, jobs, answered.image_id)
+    return answered.to_json()
+
+
+@router.delete("/places/{place}/answer", summary="Withdraw an answer", dependencies=[requires("annotator")])
+def reopen(place: _ItemId, account: CurrentAccount, review: Review) -> dict[str, Any]:
+    """Make an item pending again: after one's own answer, or with the role reviewer after any answer."""
+    item = review.store.queue.get(place)
+    if item.holder != account.name and not account.has_role("reviewer"):
+        raise HTTPException(403, "This answer is that of another user. Withdrawing it needs the role reviewer.")
+    return review.store.queue.reopen(place, actor=account.name).to_json()
+
+
+@router.post("/places/{place}/take", summary="Reserve a certain item", dependencies=[requires("annotator")])
+def take(place: _ItemId, account: CurrentAccount, review: Review) -> dict[str, Any]:
+    """Reserve an item that was chosen from the list for 15 minutes; 409 when it is reserved for another user."""
+    return review.store.queue.take(place, account.name, seconds=LEASE_S).to_json()
+
+
+@router.post("/places/{place}/release", summary="End a reservation", dependencies=[requires("annotator")])
+def release(place: _ItemId, account: CurrentAccount, review: Review) -> dict[str, Any]:
+    """End the reservation of an item without an answer."""
+    review.store.queue.release(place, account.name)
+    return review.store.queue.get(place).to_json()
+
+
+def _rerank_in_background(review: ReviewService, jobs: Jobs, image_id: str) -> None:
+    """Rank the remaining regions of an image again while annotators go on."""
+    if any(job.subject == image_id for job in jobs.open("ranking")):
+        return
+    job = Job.from_request("ranking", image_id, {}, urgency=Urgency.BATCH, actor="server")
+
+    def work() -> dict[str, Any]:
+        with job.hold_lock("ranking"):
+            return {"places": len(review.rebuild_queue(image_id, actor="server").regions)}
+
+    try:
+        jobs.start(job, work)
+    except BusyError:  # after the next answer
+        return
+
+
+def _corrected_voxels(review: ReviewService, item: QueueItem, upload: UploadFile) -> NDArray[np.bool_]:
+    suffix = suffix_of(File(upload.filename or "")) or ".nii.gz"
+    with tempfile.TemporaryDirectory(prefix="minivess_answer.") as folder:
+        path = File(folder) / f"label{suffix}"
+        with path.open("wb") as file:
+            while chunk := upload.file.read(2**20):
+                file.write(chunk)
+        store, image = review.store, review.contexts.get(item.image_id).image
+        label = check_label(path, image, labels=store.labels, may_be_empty=True, unit=store.unit)
+    return np.asarray(label.volume.array[item.region.box.slices] > 0)
