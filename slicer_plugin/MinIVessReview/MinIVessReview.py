@@ -1,4 +1,4 @@
-"""MinIVess Review: look at the places of a vessel segmentation where the model is unsure, mend them, submit the label."""
+"""MinIVess Review: review the regions of a vessel segmentation with the most expected errors, correct them, submit the label."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ __all__ = ["MinIVessReview", "MinIVessReviewTest", "MinIVessReviewWidget"]
 
 
 class MinIVessReview(ScriptedLoadableModule):
-    """What Slicer shows in its list of modules."""
+    """The entry in Slicer's list of modules."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -24,8 +24,8 @@ class MinIVessReview(ScriptedLoadableModule):
         parent.contributors = ["The MinIVess authors"]
         parent.helpText = _(
             "Connects to a MinIVess server (or a stock MONAI Label server) when you press Connect; nothing is sent before. "
-            "It brings you to the places of a vessel segmentation that are most likely wrong. Keys: N next, A right as drawn, "
-            "F mend, S skip, U undo, O the model's doubt."
+            "It shows the regions of a vessel segmentation with the most expected errors, one after the other. Keys: N next, "
+            "A accept, F correct, S skip, U undo, O the model's uncertainty."
         )
         parent.acknowledgementText = _("Built on MONAI Label and 3D Slicer.")
         resources = Path(parent.path).parent / "Resources"

@@ -1,6 +1,6 @@
-"""A scripted annotator at the panel: milliseconds from *Right as drawn* to the next place drawn in all views, as JSON.
+"""A scripted annotator at the panel: milliseconds from *Accept* until the next region is drawn in all views, as JSON.
 
-.venv-slicer/bin/python slicer_plugin/harness/seat.py URL TOKEN IMAGE PLACES
+.venv-slicer/bin/python slicer_plugin/harness/seat.py URL TOKEN IMAGE REGIONS
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.slicer_python import load_module
 LOOK_S = 0.7
 
 
-def main(url: str, token: str, image: str, places: int) -> list[float]:
+def main(url: str, token: str, image: str, regions: int) -> list[float]:
     slicer = start()
     _module, panel = load_module(PLUGIN / "MinIVessReview" / "MinIVessReview.py")
 
@@ -36,13 +36,13 @@ def main(url: str, token: str, image: str, places: int) -> list[float]:
     until(lambda: panel.ui.image.count)
     panel.ui.image.setCurrentText(image)
     panel.ui.open.click()
-    until(lambda: panel.review.place and not panel.worker.busy)
+    until(lambda: panel.session.image.item and not panel.worker.busy)
     found = []
     views = [slicer.app.layoutManager().sliceWidget(name) for name in slicer.app.layoutManager().sliceViewNames()]
-    for _ in range(places):
-        before, begun = panel.review.place["id"], time.perf_counter()
+    for _ in range(regions):
+        before, begun = panel.session.image.item["id"], time.perf_counter()
         panel.ui.accept.click()
-        until(lambda before=before: panel.review.place and panel.review.place["id"] != before)
+        until(lambda before=before: panel.session.image.item and panel.session.image.item["id"] != before)
         for view in views:
             view.render()
         found.append(1000 * (time.perf_counter() - begun))

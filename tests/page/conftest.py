@@ -1,27 +1,31 @@
 """The page in the system's Chromium, headless, against a real server with a plain, a mirrored and an oblique image.
 
-The tests that answer places have an image each, and all have their queue before the first answer: ten answers let the server rank an
-image's other places again, whenever it has time for that, and what answers teach counts for images that are predicted later.
+The tests that answer regions have an image each, and all have their queue before the first answer: ten answers let the server rank an
+image's other regions again, whenever it has time for that, and what answers teach counts for images that are predicted later.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from geometries import geometries
+from page.seat import Seat
 from playwright.sync_api import Browser, sync_playwright
 from server.lab import Lab
 
 from minivess.models import weights_path
-from minivess.server import LabelServer, People, accounts_path, prepare_server
+from minivess.server import Accounts, LabelServer, accounts_path, prepare_server
 from minivess.server.serve import free_port
 from minivess.synth import make_sample
 from minivess.train import copy_bundle, publish
 from minivess.volume import Volume, write_volume
 
+#: What both annotator seats must do.
+SCENARIOS = json.loads((Path(__file__).parents[1] / "seats" / "scenarios.json").read_text())["scenarios"]
 #: WebGL2 without a GPU.
 SOFTWARE_GL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist", "--no-sandbox"]
 QUIET = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -31,15 +35,13 @@ QUIET = ["--no-first-run", "--disable-background-networking", "--disable-compone
 def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("page")
     known = geometries()
-    affines = known | dict.fromkeys(
-        ("ten", "sitting", "away", "faster", "listed", "torn", "token", "gone", "touch", "hidden", "redone", "lost"),
-        known["plain"],
-    )
+    alone = ("ten", "sitting", "away", "faster", "listed", "torn", "token", "gone", "touch", "hidden", "redone", "lost")
+    affines = known | dict.fromkeys((*alone, *(scenario["name"] for scenario in SCENARIOS)), known["plain"])
     for index, (name, affine) in enumerate(affines.items()):
         sample = make_sample("capillary", index if name in known else 0, shape=(160, 144, 12)).image
         write_volume(Volume(sample.array, affine, "um"), folder / "studies" / f"{name}.nii.gz")
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
-    people = People(accounts_path(folder))
+    people = Accounts(accounts_path(folder))
     roles = {"ann": "annotator", "bob": "annotator", "eve": "reader"}
     tokens = {name: people.add(name, role) for name, role in roles.items()}
     conf = {"model_dir": str(folder / "model"), "unit": "um", "epistemic_enabled": "false"}
@@ -61,3 +63,17 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=[*SOFTWARE_GL, *QUIET])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def seat(chromium: Browser, lab: Lab) -> Iterator[Seat]:
+    context = chromium.new_context(viewport={"width": 1200, "height": 760})
+    page = context.new_page()
+    asked: list[str] = []
+    broken: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    yield Seat(page, lab)
+    context.close()
+    assert broken == []
+    assert {url.split("/")[2] for url in asked if url.startswith("http")} <= {lab.server.url.split("/")[2]}, "only this server"

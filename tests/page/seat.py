@@ -1,4 +1,4 @@
-"""A person at the page."""
+"""An annotator at the page."""
 
 from __future__ import annotations
 
@@ -11,31 +11,38 @@ from server.lab import Lab
 
 from minivess.volume import read_volume
 
-READY = "() => window.minivess.review?.place && !document.getElementById('work').hidden"
+READY = "() => window.minivess.review?.regions.current && !document.getElementById('work').hidden"
 #: The page's mask in the order of the file's voxels (I slowest), as text of 0 and 1.
-BITMAP = """() => { const { grid, bitmap } = window.minivess.viewer; const [x, y, z] = grid.shape; const told = new Uint8Array(x * y * z)
-    grid.within([0, x, 0, y, 0, z], (at, n) => { told[n] = bitmap[at] }); return told.join('') }"""
+MASK = """() => { const { grid, mask } = window.minivess.viewer; const [x, y, z] = grid.shape; const voxels = new Uint8Array(x * y * z)
+    grid.within([0, x, 0, y, 0, z], (index, n) => { voxels[n] = mask[index] }); return voxels.join('') }"""
 IDLE = "() => window.minivess.review.queue.then(() => true)"
 
 
 class Seat:
-    """What a person does there, and what they see."""
+    """What an annotator does there, and what they see."""
 
-    def __init__(self, page: Page, lab: Lab, who: str = "ann") -> None:
-        self.page, self.lab, self.who = page, lab, who
+    def __init__(self, page: Page, lab: Lab, user: str = "ann") -> None:
+        self.page, self.lab, self.user = page, lab, user
 
-    def connect(self) -> Seat:
+    def connect(self, image: str = "") -> Seat:
+        """Connect; the page opens an image and reserves its first region."""
         self.page.goto(f"{self.lab.server.url}/app/")
-        self.page.fill("#token", self.lab.tokens[self.who])
+        if image:
+            self.page.evaluate("(image) => sessionStorage.setItem('minivess.image', image)", image)
+        return self.enter_token()
+
+    def enter_token(self) -> Seat:
+        self.page.fill("#token", self.lab.tokens[self.user])
         self.page.click("#connect button")
         self.page.wait_for_function(READY, timeout=120_000)
+        self.idle()
         return self
 
     def choose(self, image: str) -> Seat:
         self.page.select_option("#image", image)
-        self.page.wait_for_function(f"() => window.minivess.review.image === '{image}'", timeout=120_000)
+        self.page.wait_for_function(f"() => window.minivess.review.image?.name === '{image}'", timeout=120_000)
         self.idle()
-        assert self.place, self.message
+        assert self.item, self.message
         return self
 
     def idle(self) -> None:
@@ -46,8 +53,9 @@ class Seat:
         self.idle()
 
     @property
-    def place(self) -> dict[str, Any]:
-        return self.page.evaluate("() => window.minivess.review.place")
+    def item(self) -> dict[str, Any] | None:
+        """The current region."""
+        return self.page.evaluate("() => window.minivess.review.regions.current")
 
     @property
     def message(self) -> str:
@@ -55,10 +63,10 @@ class Seat:
 
     def mask(self) -> np.ndarray:
         shape = self.page.evaluate("() => window.minivess.viewer.grid.shape")
-        return np.frombuffer(self.page.evaluate(BITMAP).encode(), np.uint8).reshape(shape) - 48
+        return np.frombuffer(self.page.evaluate(MASK).encode(), np.uint8).reshape(shape) - 48
 
     def stroke(self, dx: int = 30) -> None:
-        """Draw with the pen from the middle of the first view, where the place is."""
+        """Draw with the pen from the middle of the first view, where the region is."""
         x, y = self.middle()
         self.page.mouse.move(x, y)
         self.page.mouse.down()
@@ -97,10 +105,10 @@ class Seat:
 
     middle = crosshair
 
-    def kept(self, image: str, name: str = "draft/mask") -> np.ndarray:
+    def server_mask(self, image: str, name: str = "draft/mask") -> np.ndarray:
         """What the server holds."""
         file = Path(self.lab.folder) / f"{image}.nrrd"
-        answer = self.lab.ask("GET", f"/review/images/{image}/{name}", self.who)
+        answer = self.lab.ask("GET", f"/review/images/{image}/{name}", self.user)
         assert answer.status_code == 200, answer.text
         file.write_bytes(answer.content)
         return read_volume(file).array

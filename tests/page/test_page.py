@@ -1,4 +1,4 @@
-"""The page: connect, look, mend with pen and path, answer by keys, submit; a server that goes away; nothing lost, no other host.
+"""The page: connect, correct with pen and path, answer by keys, submit; a server that goes away; nothing lost, no other host.
 
 With MINIVESS_PICTURES=FOLDER pictures of the page are left there.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +14,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from page.seat import READY, Seat
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 from server.lab import Lab
 
-from minivess.server import LabelServer, People, accounts_path
+from minivess.server import Accounts, LabelServer, accounts_path
 from minivess.volume import read_volume
-
-
-@pytest.fixture
-def seat(chromium: Browser, lab: Lab) -> Iterator[Seat]:
-    context = chromium.new_context(viewport={"width": 1200, "height": 760})
-    page = context.new_page()
-    asked: list[str] = []
-    broken: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: broken.append(str(error)))
-    yield Seat(page, lab)
-    context.close()
-    assert broken == []
-    assert {url.split("/")[2] for url in asked if url.startswith("http")} <= {lab.server.url.split("/")[2]}, "only this server"
 
 
 def test_a_wrong_token_is_told_in_words(seat: Seat) -> None:
@@ -44,36 +29,36 @@ def test_a_wrong_token_is_told_in_words(seat: Seat) -> None:
     assert seat.page.is_visible("#connect")
 
 
-def test_ten_places_by_keys(seat: Seat) -> None:
+def test_ten_regions_by_keys(seat: Seat) -> None:
     seat.connect().choose("ten")
     seen = []
     for _ in range(10):
-        seen.append(seat.place["id"])
+        seen.append(seat.item["id"])
         seat.press("a")
     assert len(set(seen)) == 10
     answered = seat.lab.ask("GET", "/review/?image=ten&state=accepted&limit=100", "ann").json()
-    assert {place["id"] for place in answered["places"]} >= set(seen)
+    assert {item["id"] for item in answered["places"]} >= set(seen)
     seat.page.wait_for_function("() => document.getElementById('progress').textContent.startsWith('10 of ')")
     seat.press("u")  # there is no step in the draft: the last answer is taken back
-    assert seat.place["id"] == seen[-1]
-    assert "taken back" in seat.message
+    assert seat.item["id"] == seen[-1]
+    assert "withdrawn" in seat.message
 
 
 @pytest.mark.parametrize("image", ["plain", "mirrored", "oblique"])
 def test_a_pen_stroke_and_a_path_reach_the_server_voxel_by_voxel(seat: Seat, image: str) -> None:
     seat.connect().choose(image)
-    np.testing.assert_array_equal(seat.mask(), seat.kept(image))
-    before, place = seat.mask(), seat.place
+    np.testing.assert_array_equal(seat.mask(), seat.server_mask(image))
+    before, item = seat.mask(), seat.item
     seat.press("f")
     seat.stroke()
     assert seat.message.startswith("Drawn")
     drawn = seat.mask()
-    i0, i1, j0, j1, k0, k1 = place["box"]
+    i0, i1, j0, j1, k0, k1 = item["box"]
     inside = np.zeros(drawn.shape, bool)
     inside[i0:i1, j0:j1, k0:k1] = True
     assert (drawn != before)[inside].sum() > 5
     np.testing.assert_array_equal(drawn[~inside], before[~inside])
-    np.testing.assert_array_equal(drawn, seat.kept(image))
+    np.testing.assert_array_equal(drawn, seat.server_mask(image))
     picture(seat, f"page-{image}")
     seat.press("p")
     middle = (j0 + j1) // 2, (k0 + k1) // 2
@@ -82,20 +67,20 @@ def test_a_pen_stroke_and_a_path_reach_the_server_voxel_by_voxel(seat: Seat, ima
     seat.click_voxel((i1 - 3, *middle))
     assert "path" in seat.message, seat.message
     traced = seat.mask()
-    np.testing.assert_array_equal(traced, seat.kept(image))
+    np.testing.assert_array_equal(traced, seat.server_mask(image))
     seat.press("u")
     np.testing.assert_array_equal(seat.mask(), drawn)
     seat.press("r")
     np.testing.assert_array_equal(seat.mask(), traced)
     seat.press("a")
-    assert seat.lab.ask("GET", f"/review/places/{place['id']}", "ann").json()["state"] == "fixed"
-    np.testing.assert_array_equal(seat.kept(image, "mask")[inside], traced[inside])
-    seat.press("u")  # the answer, with what was mended in it
+    assert seat.lab.ask("GET", f"/review/places/{item['id']}", "ann").json()["state"] == "fixed"
+    np.testing.assert_array_equal(seat.server_mask(image, "mask")[inside], traced[inside])
+    seat.press("u")  # the answer, with what was corrected in it
     assert "last answer" in seat.message
-    assert seat.place["id"] == place["id"]
+    assert seat.item["id"] == item["id"]
     np.testing.assert_array_equal(seat.mask(), traced)
     seat.press("a")
-    np.testing.assert_array_equal(seat.kept(image, "mask")[inside], traced[inside])
+    np.testing.assert_array_equal(seat.server_mask(image, "mask")[inside], traced[inside])
     seat.page.click("#submit")
     seat.idle()
     assert "Submitted as revision" in seat.message
@@ -105,11 +90,11 @@ def test_a_pen_stroke_and_a_path_reach_the_server_voxel_by_voxel(seat: Seat, ima
 
 
 def test_a_whole_sitting(seat: Seat) -> None:
-    """Connect, ten places, a pen, a path, the server restarted in between, submit, reload."""
+    """Connect, ten regions, a pen, a path, the server restarted in between, submit, reload."""
     seat.connect().choose("sitting")
     seen = []
     for number in range(10):
-        seen.append(seat.place["id"])
+        seen.append(seat.item["id"])
         if number == 3:
             seat.press("f")
             seat.stroke()
@@ -120,7 +105,7 @@ def test_a_whole_sitting(seat: Seat) -> None:
             seat.lab.server.stop()
             seat.lab.server = LabelServer(launch, log=log).__enter__()
         if number == 7:
-            i0, i1, j0, j1, k0, k1 = seat.place["box"]
+            i0, i1, j0, j1, k0, k1 = seat.item["box"]
             seat.press("p")
             for i in (i0 + 2, i1 - 3):
                 seat.click_voxel((i, (j0 + j1) // 2, (k0 + k1) // 2))
@@ -137,41 +122,41 @@ def test_a_whole_sitting(seat: Seat) -> None:
     assert "Submitted as revision" in seat.message
     mask = seat.mask()
     seat.page.reload()
-    seat.page.wait_for_function("() => window.minivess.review?.image === 'sitting'", timeout=120_000)
+    seat.page.wait_for_function("() => window.minivess.review?.image?.name === 'sitting'", timeout=120_000)
     seat.idle()
     assert seat.page.inner_text("#progress").startswith("10 of ")
-    assert (seat.place or {}).get("id") not in seen
+    assert (seat.item or {}).get("id") not in seen
     np.testing.assert_array_equal(seat.mask(), mask)
     label = seat.lab.folder / "sitting-label.nii.gz"
     label.write_bytes(seat.lab.ask("GET", "/datastore/label?label=sitting&tag=final", "ann").content)
     np.testing.assert_array_equal(read_volume(label).array, mask)
 
 
-def test_a_place_is_chosen_from_the_list_and_an_answered_one_only_looked_at(seat: Seat) -> None:
+def test_a_region_is_chosen_from_the_list_and_an_answered_one_only_looked_at(seat: Seat) -> None:
     seat.connect().choose("listed")
-    first = seat.place["id"]
+    first = seat.item["id"]
     row = seat.page.locator("#queue tr").nth(4)
     chosen = row.get_attribute("data-id")
     row.get_by_role("button").press("Enter")
     seat.idle()
-    assert seat.place["id"] == chosen != first
+    assert seat.item["id"] == chosen != first
     assert row.get_attribute("aria-current") == "true"
     seat.press("a")
     assert seat.lab.ask("GET", f"/review/places/{chosen}", "ann").json()["state"] == "accepted"
-    assert seat.place["id"] == first
+    assert seat.item["id"] == first
     seat.page.locator(f'#queue tr[data-id="{chosen}"] button').click()
     seat.idle()
     assert "answered: accepted, by ann" in seat.message
-    assert seat.place is None
+    assert seat.item is None
     seat.press("n")
-    assert seat.place["id"] == first
+    assert seat.item["id"] == first
     seat.page.click("#nextImage")
     seat.page.wait_for_function(READY, timeout=120_000)
 
 
 def test_a_stroke_that_leaves_the_picture_is_not_lost_and_nothing_accepted_is_drawn_over(seat: Seat) -> None:
     seat.connect().choose("torn")
-    place = seat.place
+    item = seat.item
     before = seat.mask()
     seat.press("f")
     x, y = seat.middle()
@@ -182,27 +167,29 @@ def test_a_stroke_that_leaves_the_picture_is_not_lost_and_nothing_accepted_is_dr
     seat.page.mouse.move(box["x"] + box["width"] + 40, y + 40, steps=5)
     seat.page.mouse.up()  # beside the picture: the viewer tells of no stroke
     drawn = seat.mask()
-    i0, i1, j0, j1, k0, k1 = place["box"]
+    i0, i1, j0, j1, k0, k1 = item["box"]
     inside = np.zeros(drawn.shape, bool)
     inside[i0:i1, j0:j1, k0:k1] = True
     assert (drawn != before)[inside].any()
     seat.press("Escape")
     seat.press("a")
-    assert seat.lab.ask("GET", f"/review/places/{place['id']}", "ann").json()["state"] == "fixed"
-    np.testing.assert_array_equal(seat.kept("torn", "mask")[inside], drawn[inside])
+    assert seat.lab.ask("GET", f"/review/places/{item['id']}", "ann").json()["state"] == "fixed"
+    np.testing.assert_array_equal(seat.server_mask("torn", "mask")[inside], drawn[inside])
     accepted = seat.mask()
-    seat.page.evaluate("(place) => { const { review } = window.minivess; return review.then(() => review.take(place)) }", place)
+    seat.page.evaluate(
+        "(item) => { const { review } = window.minivess; return review.enqueue(() => review.regions.show(item)) }", item
+    )
     seat.press("f")
-    seat.stroke()  # over the accepted place
+    seat.stroke()  # over the accepted region
     np.testing.assert_array_equal(seat.mask()[inside], accepted[inside])
 
 
-def test_a_token_that_is_no_good_any_more_is_asked_for_and_work_is_kept(seat: Seat) -> None:
-    people = People(accounts_path(seat.lab.folder))
+def test_a_token_that_is_not_valid_any_more_is_asked_for_and_work_is_kept(seat: Seat) -> None:
+    people = Accounts(accounts_path(seat.lab.folder))
     seat.lab.tokens["dan"] = people.add("dan", "annotator")
-    seat.who = "dan"
+    seat.user = "dan"
     seat.connect().choose("token")
-    place = seat.place
+    item = seat.item
     people.remove("dan")
     seat.press("a")
     assert seat.page.is_visible("#connect")
@@ -212,9 +199,9 @@ def test_a_token_that_is_no_good_any_more_is_asked_for_and_work_is_kept(seat: Se
     seat.page.click("#connect button")
     seat.page.wait_for_selector("#work", state="visible")
     seat.idle()
-    assert seat.page.evaluate("() => window.minivess.review.image") == "token"
-    assert seat.place["id"] != place["id"]
-    assert seat.lab.ask("GET", f"/review/places/{place['id']}", "dan").json()["state"] == "accepted"
+    assert seat.page.evaluate("() => window.minivess.review.image.name") == "token"
+    assert seat.item["id"] != item["id"]
+    assert seat.lab.ask("GET", f"/review/places/{item['id']}", "dan").json()["state"] == "accepted"
 
 
 def test_an_image_that_was_deleted_is_told_and_the_mask_can_be_saved(seat: Seat) -> None:
@@ -236,7 +223,7 @@ def test_an_image_that_was_deleted_is_told_and_the_mask_can_be_saved(seat: Seat)
 def test_on_a_tablet_by_touch(chromium: Browser, lab: Lab) -> None:
     context = chromium.new_context(viewport={"width": 820, "height": 1180}, has_touch=True)
     seat = Seat(context.new_page(), lab).connect().choose("touch")
-    before, place = seat.mask(), seat.place
+    before, item = seat.mask(), seat.item
     seat.page.locator('label:has(input[value="pen"])').tap()
     x, y = seat.middle()
     devtools = context.new_cdp_session(seat.page)
@@ -248,30 +235,31 @@ def test_on_a_tablet_by_touch(chromium: Browser, lab: Lab) -> None:
     seat.idle()
     drawn = seat.mask()
     assert (drawn != before).any()
-    np.testing.assert_array_equal(drawn, seat.kept("touch"))
+    np.testing.assert_array_equal(drawn, seat.server_mask("touch"))
     picture(seat, "page-tablet")
     seat.page.locator("#accept").tap()
-    seat.page.wait_for_function(f"() => window.minivess.review.place && window.minivess.review.place.id !== '{place['id']}'")
-    assert lab.ask("GET", f"/review/places/{place['id']}", "ann").json()["state"] == "fixed"
+    seat.page.wait_for_function(
+        f"() => window.minivess.review.regions.current && window.minivess.review.regions.current.id !== '{item['id']}'"
+    )
+    assert lab.ask("GET", f"/review/places/{item['id']}", "ann").json()["state"] == "fixed"
     context.close()
 
 
 def test_a_server_that_went_away_costs_nothing(seat: Seat) -> None:
     seat.connect().choose("away")
-    place = seat.place
+    item = seat.item
     launch, log = seat.lab.server.launch, seat.lab.server.log
     seat.lab.server.stop()
     seat.press("f")
     seat.stroke()
-    assert "kept here" in seat.message
+    assert "Drawn, and unsent" in seat.message
     drawn = seat.mask()
     assert drawn.any()
-    seat.page.evaluate("() => { window.minivess.review.stale = true }")  # as after a reply that was lost
     seat.press("a")
-    assert "Your answer is kept here" in seat.message
+    assert "unsent answers stay in this browser" in seat.message
     assert "(2 unsent)" in seat.page.title()
-    another = seat.place  # of the list that was fetched before
-    assert another["id"] != place["id"]
+    another = seat.item  # of the list that was fetched before
+    assert another["id"] != item["id"]
     seat.press("n")
     assert "does not answer" in seat.message
     seat.press("a")
@@ -279,47 +267,47 @@ def test_a_server_that_went_away_costs_nothing(seat: Seat) -> None:
     seat.lab.server = LabelServer(launch, log=log).__enter__()
     seat.page.evaluate("() => sessionStorage.clear()")
     Seat(seat.page, seat.lab, "bob").connect().choose("away")  # somebody else at the same browser sends nothing of it
-    assert seat.lab.ask("GET", f"/review/places/{place['id']}", "ann").json()["state"] == "leased"
+    assert seat.lab.ask("GET", f"/review/places/{item['id']}", "ann").json()["state"] == "leased"
     seat.lab.ask("POST", f"/review/places/{another['id']}/release", "bob")
     seat.page.evaluate("() => sessionStorage.clear()")
-    seat.connect().choose("away")  # what was kept is sent
+    seat.connect().choose("away")  # what was unsent is sent
     assert "unsent" not in seat.page.title()
-    told = seat.lab.ask("GET", f"/review/places/{place['id']}", "ann").json()
+    told = seat.lab.ask("GET", f"/review/places/{item['id']}", "ann").json()
     assert (told["state"], told["by"]) == ("fixed", "ann")
     assert seat.lab.ask("GET", f"/review/places/{another['id']}", "ann").json()["state"] == "accepted"
-    i0, i1, j0, j1, k0, k1 = place["box"]
-    np.testing.assert_array_equal(seat.kept("away", "mask")[i0:i1, j0:j1, k0:k1], drawn[i0:i1, j0:j1, k0:k1])
+    i0, i1, j0, j1, k0, k1 = item["box"]
+    np.testing.assert_array_equal(seat.server_mask("away", "mask")[i0:i1, j0:j1, k0:k1], drawn[i0:i1, j0:j1, k0:k1])
 
 
-def test_undo_and_redo_show_what_they_change_in_another_place(seat: Seat) -> None:
+def test_undo_and_redo_show_what_they_change_in_another_region(seat: Seat) -> None:
     seat.connect().choose("redone")
-    before, place = seat.mask(), seat.place
+    before, item = seat.mask(), seat.item
     seat.press("f")
     seat.stroke()
     drawn = seat.mask()
     seat.press("Escape")
     seat.press("s")
-    assert "Skipped" in seat.message
-    other = seat.place["id"]
+    assert "Region skipped" in seat.message
+    other = seat.item["id"]
     seat.press("n")
-    assert "Answer this place first" in seat.message
+    assert "Answer this region first" in seat.message
     seat.press("u")
-    assert "Taken back: what was drawn, in another place" in seat.message
-    assert seat.place is None
+    assert "Undone: draw, in another region" in seat.message
+    assert seat.item is None
     np.testing.assert_array_equal(seat.mask(), before)
     i0, i1, j0, j1, k0, k1 = seat.page.evaluate("() => window.minivess.viewer.box")
-    x0, x1, y0, y1, z0, z1 = place["box"]
+    x0, x1, y0, y1, z0, z1 = item["box"]
     assert x0 <= i0 < i1 <= x1
     assert y0 <= j0 < j1 <= y1
     assert z0 <= k0 < k1 <= z1
     seat.press("a")
-    assert "Ask for a place first" in seat.message
+    assert "Press N for the next region first" in seat.message
     seat.press("r")
-    assert "Done again: what was drawn, in another place" in seat.message
+    assert "Redone: draw, in another region" in seat.message
     np.testing.assert_array_equal(seat.mask(), drawn)
-    np.testing.assert_array_equal(seat.kept("redone"), drawn)
+    np.testing.assert_array_equal(seat.server_mask("redone"), drawn)
     seat.press("n")
-    assert seat.place["id"] == other
+    assert seat.item["id"] == other
 
 
 def test_an_image_that_cannot_be_opened_leaves_the_one_before(seat: Seat) -> None:
@@ -329,7 +317,7 @@ def test_an_image_that_cannot_be_opened_leaves_the_one_before(seat: Seat) -> Non
     seat.page.select_option("#image", "lost")
     seat.page.wait_for_function("() => document.getElementById('message').classList.contains('bad')")
     seat.idle()
-    assert seat.page.evaluate("() => [window.minivess.review.image, document.getElementById('image').value]") == [
+    assert seat.page.evaluate("() => [window.minivess.review.image.name, document.getElementById('image').value]") == [
         "plain",
         "plain",
     ]
@@ -344,15 +332,15 @@ def test_an_image_that_cannot_be_opened_leaves_the_one_before(seat: Seat) -> Non
 
 def test_somebody_else_was_faster(seat: Seat) -> None:
     seat.connect().choose("faster")
-    place = seat.place
+    item = seat.item
     lab = seat.lab
-    lab.ask("POST", f"/review/places/{place['id']}/release", "ann")
+    lab.ask("POST", f"/review/places/{item['id']}/release", "ann")
     taken = lab.ask("POST", "/review/next?image=faster", "bob").json()["place"]
-    assert taken["id"] == place["id"]
-    assert lab.ask("POST", f"/review/places/{place['id']}/answer", "bob", data={"verdict": "accepted"}).status_code == 200
+    assert taken["id"] == item["id"]
+    assert lab.ask("POST", f"/review/places/{item['id']}/answer", "bob", data={"verdict": "accepted"}).status_code == 200
     seat.press("a")
     assert "answered by bob" in seat.message
-    assert seat.place["id"] != place["id"]
+    assert seat.item["id"] != item["id"]
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])
@@ -367,6 +355,32 @@ def test_nothing_serious_stands_in_the_way_of_anybody(seat: Seat, look: str) -> 
     picture(seat, f"page-{look}")
     seat.press("o")
     assert not seat.page.is_visible("#legend")
+
+
+def test_a_tool_that_the_server_does_not_offer_is_hidden(seat: Seat) -> None:
+    def without_cut(route: Route) -> None:
+        reply = route.fetch()
+        stated = reply.json()
+        stated["tools"] = [tool for tool in stated["tools"] if tool["name"] != "cut"]
+        route.fulfill(response=reply, json=stated)
+
+    seat.page.route("**/review/capabilities", without_cut)
+    seat.connect()
+    shown = {name: seat.page.is_visible(f'label:has(input[value="{name}"])') for name in ("look", "pen", "path", "cut")}
+    assert shown == {"look": True, "pen": True, "path": True, "cut": False}
+    seat.press("x")
+    assert seat.page.is_checked('input[value="look"]')
+
+
+def test_the_masks_are_read_again_without_being_loaded_into_the_view(seat: Seat) -> None:
+    seat.connect().choose("hidden")
+    before = seat.mask()
+    seat.page.evaluate("""() => { const { nv } = window.minivess.viewer; const draw = nv.loadDrawing; window.loaded = 0
+        nv.loadDrawing = (...given) => { window.loaded++; return draw.apply(nv, given) } }""")
+    seat.page.evaluate("() => window.minivess.review.enqueue(() => window.minivess.review.image.reload())")
+    seat.idle()
+    assert seat.page.evaluate("() => window.loaded") == 0
+    np.testing.assert_array_equal(seat.mask(), before)
 
 
 def test_the_mask_is_hidden_and_shown(seat: Seat) -> None:

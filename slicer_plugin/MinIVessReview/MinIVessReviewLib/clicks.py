@@ -1,4 +1,4 @@
-"""Clicks in the views for a tool, as points that are forgotten as soon as they are told."""
+"""Clicks in the views for a tool, as points that are removed as soon as they are reported."""
 
 import qt
 import slicer
@@ -7,16 +7,16 @@ from slicer.util import VTKObservationMixin
 
 
 class Clicks(VTKObservationMixin):
-    """Takes as many clicks as the tool wants, again and again, until it is stopped; `told(tool, ras)` hears of each."""
+    """Takes clicks for one tool until it is stopped."""
 
-    def __init__(self, told):
+    def __init__(self):
         VTKObservationMixin.__init__(self)
-        self.told, self.points, self.tool, self._wanted = told, None, "", 0
+        self.points, self.tool, self._needed, self._on_click = None, "", 0, None
 
-    def start(self, tool, wanted):
-        """Let the mouse place points."""
+    def start(self, tool, needed, on_click):
+        """Let the mouse place points; `on_click(tool, ras)` is called for each. After `needed` of them they are removed."""
         self.stop()
-        self.tool, self._wanted = tool, wanted
+        self.tool, self._needed, self._on_click = tool, needed, on_click
         self.points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", _("Clicks"))
         self.points.CreateDefaultDisplayNodes()
         self.points.SetSaveWithScene(False)
@@ -26,7 +26,7 @@ class Clicks(VTKObservationMixin):
         logic.StartPlaceMode(1)
 
     def stop(self):
-        """Give the mouse back."""
+        """Let the mouse navigate again."""
         if self.points is None:
             return
         self.removeObservers()
@@ -34,15 +34,15 @@ class Clicks(VTKObservationMixin):
         if interaction:
             interaction.SwitchToViewTransformMode()
         slicer.mrmlScene.RemoveNode(self.points)
-        self.points, self.tool = None, ""
+        self.points, self.tool, self._on_click = None, "", None
 
     def _on_point(self, node, _event):
         last = node.GetNumberOfDefinedControlPoints() - 1
         if last >= 0:
-            self.told(self.tool, node.GetNthControlPointPositionWorld(last))
-        if last + 1 >= self._wanted:
-            qt.QTimer.singleShot(0, self._forget)  # not while the node tells of them
+            self._on_click(self.tool, node.GetNthControlPointPositionWorld(last))
+        if last + 1 >= self._needed:
+            qt.QTimer.singleShot(0, self._remove_points)  # not while the node reports them
 
-    def _forget(self):
+    def _remove_points(self):
         if self.points is not None:
             self.points.RemoveAllControlPoints()

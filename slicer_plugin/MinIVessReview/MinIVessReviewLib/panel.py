@@ -1,4 +1,4 @@
-"""The panel: buttons, keys, the queue's table, and words. It decides nothing; `review` does."""
+"""The panel: buttons, keys and scene events. `display` shows what happens."""
 
 from pathlib import Path
 
@@ -10,22 +10,32 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic, ScriptedL
 from slicer.util import VTKObservationMixin
 
 from .clicks import Clicks
-from .mending import CLICKS
+from .display import Display
+from .draft_editing import DraftEditing, click_text
 from .review import Review
-from .table import QueueTable, kind_of
+from .session import Session
+from .submission import Submission
+from .training import Training
 from .worker import Worker
 
-KEYS = {"N": "next", "A": "accept", "F": "fix", "S": "skip", "U": "undo", "O": "heat"}  # as on the page
+# The button that each key presses, as on the page. Two keys of the page are left out:
+# Esc is the Segment Editor's own (no effect), and in Qt two shortcuts with one key block each other;
+# X (cut) deletes the last point in the Segment Editor's Draw effect, and would here discard the outline.
+# A closes an outline there, too, but so does Return. R and F of the slice views are on the view's menu and on the arrow keys.
+KEYS = {
+    "A": "accept", "S": "skip", "N": "next", "U": "undo", "R": "redo", "O": "uncertainty", "M": "mask", "F": "correct",
+    "E": "erase", "P": "tool_path", "C": "tool_connect", "D": "tool_remove",
+}  # fmt: skip
 BUTTONS = (
-    "connect", "add", "open", "open_next", "next", "accept", "fix", "skip", "undo", "redo", "heat", "submit", "compare", "train",
-    "cancel",
+    "connect", "add_image", "open", "open_next", "next", "accept", "correct", "erase", "skip", "undo", "redo", "uncertainty",
+    "mask", "submit", "compare", "train", "cancel",
 )  # fmt: skip
 EDITOR_TAG = "MinIVessReviewEditor"
 
 
 @parameterNodeWrapper
 class Parameters:
-    """What is kept with the scene; never the token."""
+    """What is stored in the scene; never the token."""
 
     opacity: float = 0.5
     threshold: float = 0.2
@@ -37,11 +47,11 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = self.ui = self.review = self.parameters = self.table = self.clicks = self._link = None
+        self.logic = self.ui = self.parameters = self._link = None
         self._shortcuts = []
 
     def setup(self):
-        """Build the panel; nothing is sent anywhere."""
+        """Build the panel; no request is sent."""
         ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(self.resourcePath("UI/MinIVessReview.ui"))
         self.layout.addWidget(panel)
@@ -49,190 +59,218 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = ScriptedLoadableModuleLogic(None)
         self.logic.moduleName = self.moduleName
-        folder = Path(slicer.app.slicerUserSettingsFilePath).parent / "MinIVessReview"
-        self.worker, self.aside = Worker(), Worker()
-        self.worker.onBusy = self._busy
-        self.review = Review(self.worker, self.aside, self, folder)
+        self._set_up_parts()
         self.ui.url.setText(self._setting("url", "http://127.0.0.1:8000"))
         self.ui.token.setText(self._setting("token", ""))
         self.ui.remember.setChecked(bool(self.ui.token.text))
         for name in BUTTONS:
             getattr(self.ui, name).connect("clicked()", getattr(self, f"on_{name}"))
-        for tool in CLICKS:
+        for tool in self.display.tools:
             getattr(self.ui, f"tool_{tool}").connect("clicked()", lambda tool=tool: self.on_tool(tool))
-        self.table = QueueTable(self.ui.queue, self.on_choose)
-        self.clicks = Clicks(self.review.mending.click)
+        self.ui.queue.connect("cellClicked(int,int)", self.on_row)
         for name in ("opacity", "threshold"):
-            getattr(self.ui, name).connect("valueChanged(double)", self.on_heat_look)
+            getattr(self.ui, name).connect("valueChanged(double)", self.on_uncertainty_slider)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.on_scene_closing)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.on_scene_closed)
         self._link_parameters()
         self._set_up_editor()
-        self.case("")
+        self.display.image(self.session.image, None)
+
+    def _set_up_parts(self):
+        """Create the parts. None of them refers to the panel: the garbage collector of a thread must not meet Qt."""
+        tools = [name.removeprefix("tool_") for name in vars(self.ui) if name.startswith("tool_")]
+        self.clicks = Clicks()
+        self.display = Display(self.ui, self.clicks, tools)
+        self.worker, self.training_worker = Worker(), Worker()
+        self.worker.onBusy = self.display.busy
+        folder = Path(slicer.app.slicerUserSettingsFilePath).parent / "MinIVessReview"
+        self.session = Session(self.worker, self.display, folder)
+        self.review = Review(self.session)
+        self.editing = DraftEditing(self.session, self.review)
+        self.submission = Submission(self.session, self.review)
+        self.training = Training(self.training_worker, self.display)
 
     def cleanup(self):
-        """The module goes away."""
+        """Stop everything before the module is removed."""
         self.exit()
-        self.review.keep()
+        self.session.store_drawing()
         self._unlink_parameters()
         self.removeObservers()
         self.worker.stop()
-        self.aside.stop()
-        self.review.case.close()
-        self.review.show = self.review.training.show = self.review.mending = self.review.labels = (
-            None  # no circle: a thread's garbage collector must not meet Qt
-        )
+        self.training_worker.stop()
+        self.session.image.close()
 
     def enter(self):
-        """The module is in front: its keys work."""
+        """Install the keys when the module is opened."""
         if self._shortcuts:
             return
         window = slicer.util.mainWindow() or self.parent
         for key, name in KEYS.items():
-            shortcut = qt.QShortcut(qt.QKeySequence(key), window)
-            shortcut.connect("activated()", getattr(self, f"on_{name}"))
+            shortcut, button = qt.QShortcut(qt.QKeySequence(key), window), getattr(self.ui, name)
+            shortcut.connect("activated()", lambda button=button: button.click())
             self._shortcuts.append(shortcut)
         self.ui.editor.installKeyboardShortcuts()
 
     def exit(self):
-        """Another module is in front: its keys are its own."""
+        """Remove the keys when another module is opened."""
         for shortcut in self._shortcuts:
             shortcut.setEnabled(False)
             shortcut.deleteLater()
         self._shortcuts = []
-        self.clicks.stop()
-        self.ui.editor.setActiveEffectByName("")
+        self._leave_tools()
         self.ui.editor.uninstallKeyboardShortcuts()
 
-    # ---- buttons ----------------------------------------------------------------------------------------------------------
+    # ---- server and image -------------------------------------------------------------------------------------------------
 
     def on_connect(self):
-        """Only here a server is asked for the first time; address and token are remembered."""
+        """Connect to the server; address and token are remembered. Nothing is sent to a server before."""
         url, token = self.ui.url.text.strip(), self.ui.token.text.strip()
         slicer.app.userSettings().setValue("MinIVessReview/url", url)
         slicer.app.userSettings().setValue("MinIVessReview/token", token if self.ui.remember.checked else "")
-        self.review.connect(url, token)
+        self.session.connect(url, token)
 
     def on_open(self):
         """Open the image that is chosen."""
-        if not self.review.errands:
-            self.message(_("Connect to a server first."), True)
-        elif self.ui.image.currentText:
-            then = self.review.next if self.review.has_queue else None
-            self.review.open(self.ui.image.currentText, then=then)
-
-    def on_add(self):
-        """Send the volume that is in the views; only on this click does an image leave this computer."""
-        volume = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0].GetBackgroundVolumeID()
-        if not self.review.errands:
-            self.message(_("Connect to a server first."), True)
-        elif not volume or slicer.mrmlScene.GetNodeByID(volume) is self.review.case.scene.image:
-            self.message(_("Load a volume of your own first: what is in the views is none, or is the server's already."), True)
-        else:
-            self.review.labels.add(slicer.mrmlScene.GetNodeByID(volume))
+        if self._is_connected() and self.ui.image.currentText:
+            self.review.open(self.ui.image.currentText)
 
     def on_open_next(self):
-        """Open the image that is worth it most."""
-        if self.review.errands:
+        """Open the image with the most expected errors."""
+        if self._is_connected():
             self.review.open_next()
+
+    def on_add_image(self):
+        """Send the volume in the views to the server; no image leaves this computer otherwise."""
+        if not self._is_connected():
+            return
+        volume = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0].GetBackgroundVolumeID()
+        if not volume or slicer.mrmlScene.GetNodeByID(volume) is self.session.image.scene.image:
+            self.display.message(_("Load a volume first: the views show none, or one that is on the server already."), True)
         else:
-            self.message(_("Connect to a server first."), True)
+            self.submission.add_image(slicer.mrmlScene.GetNodeByID(volume))
+
+    def _is_connected(self):
+        if self.session.tasks is None:
+            self.display.message(_("Connect to a server first."), True)
+        return self.session.tasks is not None
+
+    # ---- regions ----------------------------------------------------------------------------------------------------------
 
     def on_next(self):
-        """Go to the next place."""
-        self._leave_editor()
+        """Go to the next region."""
+        self._leave_tools()
         self.review.next()
 
-    def on_choose(self, place):
-        """Go to a place of the table."""
-        self._leave_editor()
-        self.review.choose(place)
+    def on_row(self, row, _column):
+        """Go to a region of the table."""
+        self._leave_tools()
+        self.review.choose(self.display.table.items[row])
 
     def on_accept(self):
-        """This place is right as it is drawn now."""
-        self._leave_editor()
+        """Accept the region as it is drawn now."""
+        self._leave_tools()
         self.review.accept()
 
-    def on_fix(self):
-        """Draw in this place."""
-        if self.review.place:
-            self.ui.editor.setActiveEffectByName("Paint")
-            self.message(_("Draw in the frame; only there something changes. Then press A."))
-        elif self.review.case.name and not self.review.has_queue:
-            self.ui.editor.setActiveEffectByName("Paint")
-            self.message(_("Draw where it is wrong. Then submit."))
-        else:
-            self.message(_("Ask for a place first (N)."), True)
-
     def on_skip(self):
-        """Leave this place as it is."""
-        self._leave_editor()
+        """Skip the region."""
+        self._leave_tools()
         self.review.skip()
 
-    def on_undo(self):
-        """Take back the last thing that was done."""
-        self.review.mending.undo()
+    def on_correct(self):
+        """Draw in the region with the Segment Editor."""
+        self._draw("Paint")
 
-    def on_redo(self):
-        """Do it again."""
-        self.review.mending.redo()
+    def on_erase(self):
+        """Erase in the region with the Segment Editor."""
+        self._draw("Erase")
 
-    def on_heat(self):
-        """Show or hide the model's doubt."""
-        if self.review.case.views.heat_shown:
-            self.review.case.views.hide_heat()
+    def _draw(self, effect):
+        if self.session.has_queue and not self.session.image.item:
+            self.display.message(_("Go to a region first (N)."), True)
+            return
+        self.clicks.stop()
+        self.ui.editor.setActiveEffectByName(effect)
+        if self.session.has_queue:
+            self.display.message(_("Draw inside the yellow frame; voxels outside it do not change. Then accept (A)."))
         else:
-            self.review.case.show_heat(self.ui.opacity.value, self.ui.threshold.value)
-
-    def on_heat_look(self, _value):
-        """A slider of the doubt was moved."""
-        if self.review.case.views.heat_shown:
-            self.review.case.show_heat(self.ui.opacity.value, self.ui.threshold.value)
-
-    def on_submit(self):
-        """Send the mask as the label."""
-        if self.review.case.name:
-            self._leave_editor()
-            self.review.labels.submit()
-
-    def on_train(self):
-        """Train on what was reviewed; or stop the training that is followed."""
-        if self.review.training.running:
-            self.review.training.stop()
-        elif self.review.errands:
-            self.review.training.start(self.review.errands)
-
-    def on_compare(self):
-        """See what the newest model makes of this image."""
-        if self.review.case.name:
-            self.review.labels.compare()
-
-    def on_cancel(self):
-        """Wait no longer."""
-        self.review.cancel()
-        self.message(_("Cancelled. What was sent already may still arrive."))
+            self.display.message(_("Correct the mask. Then submit."))
 
     def on_tool(self, tool):
-        """Take clicks in the views for a tool: as many as it wants, until another is chosen."""
+        """Take clicks in the views for a tool, again and again; pressing its button once more ends it."""
+        chosen = self.clicks.tool
+        self._leave_tools()
+        if not self.session.image.item:
+            self.display.message(_("Go to a region first (N)."), True)
+        elif tool != chosen:
+            self.session.image.clicks = []
+            needed = self.session.tasks.server.clicks[tool]
+            self.clicks.start(tool, needed, self.editing.click)
+            self.display.message(click_text(1, needed))
+
+    def _leave_tools(self):
         self.clicks.stop()
-        if self.review.place:
-            self._leave_editor()
-            self.clicks.start(tool, CLICKS[tool])
-            self.message(_("Click on both ends.") if CLICKS[tool] == 2 else _("Click on the place."))
+        self.ui.editor.setActiveEffectByName("")
+
+    def on_undo(self):
+        """Undo the last stroke, step or answer."""
+        self.editing.undo()
+
+    def on_redo(self):
+        """Redo the step that was undone last."""
+        self.editing.redo()
+
+    # ---- views ------------------------------------------------------------------------------------------------------------
+
+    def on_uncertainty(self):
+        """Show or hide the model's uncertainty."""
+        if self.session.image.views.uncertainty_shown:
+            self.session.image.views.hide_uncertainty()
+        else:
+            self.session.image.show_uncertainty(self.ui.opacity.value, self.ui.threshold.value)
+
+    def on_uncertainty_slider(self, _value):
+        """Show the uncertainty as its sliders say."""
+        if self.session.image.views.uncertainty_shown:
+            self.session.image.show_uncertainty(self.ui.opacity.value, self.ui.threshold.value)
+
+    def on_mask(self):
+        """Show or hide the mask."""
+        scene = self.session.image.scene
+        scene.mask_visible = not scene.mask_visible
+
+    # ---- label and model --------------------------------------------------------------------------------------------------
+
+    def on_submit(self):
+        """Submit the mask as the label."""
+        self._leave_tools()
+        self.submission.submit()
+
+    def on_compare(self):
+        """Compare the newest model with the mask."""
+        self.submission.compare()
+
+    def on_train(self):
+        """Train on what was reviewed, or stop the training that is followed."""
+        if self.training.running:
+            self.training.stop()
+        elif self._is_connected():
+            self.training.start(self.session.tasks)
+
+    def on_cancel(self):
+        """Cancel all tasks."""
+        self.session.cancel()
 
     # ---- the scene --------------------------------------------------------------------------------------------------------
 
     def on_scene_closing(self, _caller, _event):
-        """Let go of the nodes before they go."""
+        """Save what was drawn before its nodes are removed."""
         self.clicks.stop()
-        words = self.review.keep()
-        if words:
-            self.message(words)
+        self.session.store_drawing()
         self._unlink_parameters()
 
     def on_scene_closed(self, _caller, _event):
-        """Start anew in the empty scene."""
-        self.review.scene_closed()
+        """Start again in the empty scene."""
+        self.session.scene_closed()
         self._link_parameters()
         self._set_up_editor()
 
@@ -252,84 +290,9 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             node.UnRegister(None)
             node.SetSingletonTag(EDITOR_TAG)
             node = slicer.mrmlScene.AddNode(node)
-        self.editor_node = node
+        self.display.editor_node = node
         self.ui.editor.setMRMLSegmentEditorNode(node)
         self.ui.editor.setMaximumNumberOfUndoStates(10)
-
-    def _leave_editor(self):
-        self.ui.editor.setActiveEffectByName("")
-
-    # ---- what `review` says -----------------------------------------------------------------------------------------------
-
-    def message(self, text, bad=False):
-        """Say something in the panel; no window pops up."""
-        self.ui.message.setText(text)
-        self.ui.message.setStyleSheet("color: #b00020" if bad else "")
-
-    def connected(self, server):
-        """Show what a server has."""
-        self.ui.image.clear()
-        self.ui.image.addItems(server["images"])
-        self.message(_("Connected: {count} images.").format(count=len(server["images"])))
-
-    def case(self, image):
-        """Show which image is open, or that none is."""
-        queued = bool(image) and self.review.has_queue
-        for name in ("next", "accept", "skip", "undo", "redo", "heat", *(f"tool_{tool}" for tool in CLICKS)):
-            getattr(self.ui, name).setEnabled(queued)
-        for name in ("fix", "submit", "compare"):
-            getattr(self.ui, name).setEnabled(bool(image))
-        self.queue([], None)
-        if image:
-            scene = self.review.case.scene
-            self.ui.image.setCurrentText(image)
-            self.ui.editor.setSegmentationNode(scene.segmentation)
-            self.ui.editor.setSourceVolumeNode(scene.image)
-            self.ui.editor.setCurrentSegmentID("vessel")
-            inside = slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment
-            self.editor_node.SetMaskMode(inside if queued else slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
-            self.editor_node.SetMaskSegmentID("place" if queued else "")
-            self.editor_node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
-
-    def place(self, place):
-        """Show which place is looked at."""
-        self.clicks.stop()
-        self.ui.place.setText(f"{kind_of(place)}: {place['reason']}" if place else "")
-
-    def queue(self, places, current):
-        """Show the queue."""
-        self.table.fill(places, current)
-
-    def progress(self, progress):
-        """Show how far the review is."""
-        left = progress["seconds_left"]
-        text = _("{done} of {places} places, about {share} % of the expected errors handled, {left} left")
-        words = _("{count} min").format(count=round(left / 60)) if left >= 90 else _("{count} s").format(count=round(left))
-        share = round(100 * progress["errors_handled"])
-        self.ui.progress.setText(text.format(done=progress["answered"], places=progress["places"], share=share, left=words))
-
-    def share(self, share):
-        """Show how far the model is with an image."""
-        self.ui.share.setVisible(True)
-        self.ui.share.setValue(round(100 * share))
-
-    def training(self, words, share):
-        """Show how far a training is."""
-        self.ui.train.setText(_("Stop training"))
-        self.ui.trainingShare.setVisible(True)
-        self.ui.trainingShare.setValue(round(100 * share))
-        self.ui.trainingMessage.setText(words)
-
-    def trained(self, words):
-        """Show what came of a training."""
-        self.ui.train.setText(_("Train"))
-        self.ui.trainingShare.setVisible(False)
-        self.ui.trainingMessage.setText(words)
-
-    def _busy(self, busy):
-        self.ui.cancel.setEnabled(busy)
-        if not busy:
-            self.ui.share.setVisible(False)
 
     def _setting(self, name, default):
         return slicer.app.userSettings().value(f"MinIVessReview/{name}", default) or default

@@ -1,4 +1,4 @@
-"""A made-up stack for a first try, in Slicer's Sample Data module. It comes with the extension: nothing is downloaded."""
+"""A synthetic stack for a first try, in Slicer's Sample Data module. It is part of the extension: nothing is downloaded."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ SHA256 = "e963259fe9eb20f61e28cb532abf7eed0325d321f64559b39ed4f236e7a2afff"  # t
 
 
 def register(resources):
-    """Tell the Sample Data module of it."""
-    import SampleData  # there when Slicer has started
+    """Add it to the Sample Data module."""
+    import SampleData  # exists after Slicer has started
 
     resources = Path(resources)
     SampleData.SampleDataLogic.registerCustomSampleDataSource(

@@ -7,19 +7,19 @@ import numpy as np
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
-from .scene import Scene
+from .mask_scene import MaskScene
 from .views import Views
 
 
 class MinIVessReviewTest(ScriptedLoadableModuleTest):
-    """Loads a small image, frames a place, mends a box, writes the label."""
+    """Loads a small image, frames a region, corrects it, writes the label."""
 
     def runTest(self):
-        """Run all."""
+        """Run the test."""
         slicer.mrmlScene.Clear(0)
         with tempfile.TemporaryDirectory() as folder:
             files = [self._volume(Path(folder) / f"{name}.nrrd", value) for name, value in (("image", 7), ("mask", 0))]
-            scene = Scene()
+            scene = MaskScene()
             scene.load("self test", *files)
             Views(scene).go({"box": [2, 8, 2, 8, 1, 4]})
             scene.apply([2, 8, 2, 8, 1, 4], np.ones((6, 6, 3), bool))

@@ -1,32 +1,32 @@
-"""A training on the server: started, followed, stopped. It has a worker of its own: the review goes on meanwhile."""
+"""A training on the server: start, follow, stop. It has a worker of its own, so that the review goes on meanwhile."""
 
 from slicer.i18n import tr as _
 
-from .call import CancelledError
+from .task_context import CancelledError
 
 
 class Training:
-    """`show` is told how it stands: `training(words, share)`, and `trained(words)` when it is over."""
+    """Follows a training. `show` displays it: `training(text, share)`, and `trained(text)` when it is over."""
 
     def __init__(self, worker, show):
-        self.worker, self.show, self._errands = worker, show, None
+        self.worker, self.show, self._tasks = worker, show, None
 
     @property
     def running(self):
-        """Whether one is followed."""
+        """Whether a training is followed."""
         return self.worker.busy
 
-    def start(self, errands):
-        """Train on what was reviewed, and follow it."""
-        self._errands = errands
+    def start(self, tasks):
+        """Train on what was reviewed, and follow the progress."""
+        self._tasks = tasks
         self.show.training(_("The training starts ..."), 0.0)
-        self.worker.submit(errands.train, self._done, self._failed, self._progress)
+        self.worker.submit(tasks.train, self._done, self._failed, self._progress)
 
     def stop(self):
-        """Stop it on the server."""
+        """Stop the training on the server."""
         self.worker.cancel()
         stopped = _("The training is stopped.")
-        self.worker.submit(self._errands.stop_training, lambda _: self.show.trained(stopped), self._failed)
+        self.worker.submit(self._tasks.stop_training, lambda _: self.show.trained(stopped), self._failed)
 
     def _progress(self, stats):
         epochs, epoch = stats.get("epochs") or 0, stats.get("epoch", 0)
@@ -37,15 +37,15 @@ class Training:
     def _done(self, found):
         status, stats = found
         if not status:
-            self.show.trained(_("The server knows nothing of this training any more. Was it started again?"))
+            self.show.trained(_("The server has no record of this training. Was it restarted?"))
             return
         if status.get("status", "DONE") != "DONE":
             details = status.get("details") or [""]
-            self.show.trained(_("The training failed. {words}").format(words=str(details[-1])[:300]))
+            self.show.trained(_("The training failed. {message}").format(message=str(details[-1])[:300]))
             return
         words = _("The training is done.")
         if "validation_dice" in stats:
-            scores = _("Dice {before:.3f} before, {after:.3f} now: {state}. Compare shows the difference on this image.")
+            scores = _("Dice coefficient {before:.3f} before, {after:.3f} now: {state}. Compare shows the difference here.")
             before = stats.get("published_dice_before") or 0.0
             words += " " + scores.format(before=before, after=stats["validation_dice"], state=stats.get("state", ""))
         self.show.trained(words)

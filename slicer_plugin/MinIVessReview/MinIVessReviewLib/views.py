@@ -1,4 +1,4 @@
-"""What is looked at: the views at a place, its frame, the vessel around it, the doubt. MRML only; no HTTP, no Qt."""
+"""The views at a region: its frame, the vessel around it, the model's uncertainty. MRML only; no HTTP, no Qt."""
 
 import itertools
 
@@ -8,42 +8,42 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk
 
-from .scene import read_volume, remove
+from .mask_scene import read_volume, remove
 from .voxels import grown, inside
 
-DOUBT_NATS = 0.2, float(np.log(2))
-#: A view shows so many times the size of a place; the 3-D view the vessel so far around it.
+UNCERTAINTY_NATS = 0.2, float(np.log(2))
+#: Width of a slice view, and of the vessel in the 3-D view, as a multiple of the region's size.
 SPREAD = 3.0
-#: Where the camera looks from at first: right, front, above.
+#: Where the 3-D camera looks from at first: right, front, above.
 OBLIQUE = 0.4, 0.7, 0.9
 YELLOW, RED, PALE = (1.0, 0.82, 0.4), (0.9, 0.28, 0.3), (0.95, 0.8, 0.8)
 
 
 class Views:
-    """What is drawn around the image and the mask of a scene."""
+    """Everything that is shown besides the image and the mask of a scene."""
 
     def __init__(self, scene):
         self.scene = scene
         self.forget()
 
     def forget(self):
-        """Know of no node any more, as after the scene was closed."""
-        self.frame = self.surface = self.around = self.heat = self.colors = self.legend = self._box = None
+        """Forget all nodes, for example after the scene was closed."""
+        self.frame = self.surface = self.around = self.uncertainty = self.colors = self.legend = self._box = None
 
     def clear(self):
-        """Take everything away."""
-        remove(self.frame, self.surface, self.around, self.legend, self.heat, self.colors)
+        """Remove all own nodes from the scene."""
+        remove(self.frame, self.surface, self.around, self.legend, self.uncertainty, self.colors)
         self.forget()
 
-    # ---- a place ----------------------------------------------------------------------------------------------------------
+    # ---- a region ---------------------------------------------------------------------------------------------------------
 
-    def go(self, place):
-        """Frame a place, bring all views to its middle and so near that it fills a third of them; the 3-D camera looks at it."""
-        first, self._box = self._box is None, place["box"]
+    def go(self, item):
+        """Frame a region, and centre all views on it; it fills a third of their width. The 3-D camera points at it."""
+        first, self._box = self._box is None, item["box"]
         centre, axes, size = self._in_scene(self._box)
         self._show_frame(centre, axes, size)
         self.show_surface()
-        middle = place.get("centre_ras", centre)
+        middle = item.get("centre_ras", centre)
         slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *middle, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
         crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
         if crosshair:
@@ -63,57 +63,55 @@ class Views:
             camera.ResetClippingRange()
 
     def show_surface(self):
-        """Show the vessel in the place and, so that one sees through it, around it; all of a large stack would take seconds."""
+        """Show the vessel in the region and, pale, around it; the surface of a large stack would take seconds."""
         if self._box is None:
             return
         if self.surface is None:
-            self.surface = _model(_("Vessel in the place"), RED, 1.0)
-            self.around = _model(_("Vessel around the place"), PALE, 0.25)
-        held, matrix = self.scene.held, self.scene.ijk_to_ras()
-        window = grown(self._box, (SPREAD - 1) / 2, held.shape[::-1])
-        around = held[inside(window)].copy()
+            self.surface = _model(_("Vessel in the region"), RED, 1.0)
+            self.around = _model(_("Vessel around the region"), PALE, 0.25)
+        mask, matrix = self.scene.stored, self.scene.ijk_to_ras()
+        window = grown(self._box, (SPREAD - 1) / 2, mask.shape[::-1])
+        around = mask[inside(window)].copy()
         around[inside([edge - window[side - side % 2] for side, edge in enumerate(self._box)])] = False
-        self.surface.SetAndObservePolyData(_surface(held[inside(self._box)], self._box, matrix))
+        self.surface.SetAndObservePolyData(_surface(mask[inside(self._box)], self._box, matrix))
         self.around.SetAndObservePolyData(_surface(around, window, matrix))
 
-    # ---- doubt ------------------------------------------------------------------------------------------------------------
+    # ---- uncertainty ------------------------------------------------------------------------------------------------------
 
-    def show_heat(self, file, affine, opacity=0.5, threshold=DOUBT_NATS[0]):
-        """Lay the model's doubt over the image: entropy in nats, transparent below a threshold, with a legend."""
-        if self.heat is None:
-            self.heat = read_volume(file, _("Doubt (nats)"), affine)
-            self.colors = doubt_colors()
-            display = self.heat.GetDisplayNode()
+    def show_uncertainty(self, file, affine, opacity=0.5, threshold=UNCERTAINTY_NATS[0]):
+        """Show the model's uncertainty over the image: entropy in nats, transparent below a threshold, with a legend."""
+        if self.uncertainty is None:
+            self.uncertainty = read_volume(file, _("Uncertainty (nats)"), affine)
+            self.colors = uncertainty_colors()
+            display = self.uncertainty.GetDisplayNode()
             display.SetAndObserveColorNodeID(self.colors.GetID())
             display.AutoWindowLevelOff()
-            display.SetWindowLevelMinMax(*DOUBT_NATS)
+            display.SetWindowLevelMinMax(*UNCERTAINTY_NATS)
             display.SetInterpolate(0)
             display.ApplyThresholdOn()
-        self.heat.GetDisplayNode().SetThreshold(threshold, 1e9)
-        slicer.util.setSliceViewerLayers(foreground=self.heat, foregroundOpacity=opacity)
+        self.uncertainty.GetDisplayNode().SetThreshold(threshold, 1e9)
+        slicer.util.setSliceViewerLayers(foreground=self.uncertainty, foregroundOpacity=opacity)
         if self.legend is None:
-            self.legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(self.heat)
-            self.legend.SetTitleText(_("Doubt (nats)"))
+            self.legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(self.uncertainty)
+            self.legend.SetTitleText(_("Uncertainty (nats)"))
             self.legend.SetPosition(0.98, 0.5)
             self.legend.SetSize(0.14, 0.45)
-        self.legend.SetVisibility(True)  # after the volume is in the views: only then it is drawn
+        self.legend.SetVisibility(True)  # after the volume is in the views: it is not drawn before
 
-    def hide_heat(self):
-        """Take the doubt away."""
+    def hide_uncertainty(self):
+        """Hide the uncertainty."""
         slicer.util.setSliceViewerLayers(foreground=None)
         if self.legend is not None:
             self.legend.SetVisibility(False)
 
     @property
-    def heat_shown(self):
-        """Whether the doubt is in the views."""
+    def uncertainty_shown(self):
+        """Whether the uncertainty is in the views."""
         composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-        return self.heat is not None and any(c.GetForegroundVolumeID() == self.heat.GetID() for c in composites)
-
-    # ---- inner ------------------------------------------------------------------------------------------------------------
+        return self.uncertainty is not None and any(c.GetForegroundVolumeID() == self.uncertainty.GetID() for c in composites)
 
     def _in_scene(self, box):
-        """Middle, axes (columns) and size of a box in RAS."""
+        """Return centre, axes (columns) and size of a box in RAS."""
         matrix = self.scene.ijk_to_ras()
         low, high = np.array(box[::2]) - 0.5, np.array(box[1::2]) - 0.5
         centre = (matrix @ [*((low + high) / 2), 1.0])[:3]
@@ -122,7 +120,7 @@ class Views:
 
     def _show_frame(self, centre, axes, size):
         if self.frame is None:
-            self.frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", _("Place"))
+            self.frame = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", _("Region"))
             self.frame.CreateDefaultDisplayNodes()
             self.frame.SetLocked(True)
             display = self.frame.GetDisplayNode()
@@ -152,7 +150,7 @@ def _model(name, color, opacity):
 
 
 def _surface(mask, box, ijk_to_ras):
-    """Give the surface of a mask (k, j, i) that fills a box, in RAS."""
+    """Return the surface of a mask (k, j, i) that fills a box, in RAS."""
     if not mask.any():
         return vtk.vtkPolyData()
     padded = np.pad(mask, 1).astype(np.uint8)  # closed at the ends
@@ -177,9 +175,9 @@ def _surface(mask, box, ijk_to_ras):
     return normals.GetOutput()
 
 
-def doubt_colors():
-    """From a dark purple to yellow."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLProceduralColorNode", "MinIVess doubt")
+def uncertainty_colors():
+    """Return a colour node from dark purple to yellow."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLProceduralColorNode", "MinIVess uncertainty")
     node.SetAttribute("Category", "MinIVess")
     node.SetHideFromEditors(False)
     function = vtk.vtkDiscretizableColorTransferFunction()

@@ -26,7 +26,7 @@ def empty_scene() -> Iterator[None]:
 
 @pytest.fixture
 def pump(qapp: Any) -> Callable[..., int]:
-    """Let the window live until something is true; gives how often it could have drawn itself."""
+    """Process the window's events until a condition holds. Return how often the window could have been drawn."""
 
     def run(until: Callable[[], Any], timeout_s: float = 60.0) -> int:
         import qt

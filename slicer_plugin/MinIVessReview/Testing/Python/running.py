@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -16,7 +17,7 @@ BIN = Path(__file__).resolve().parents[4] / ".venv" / "bin"
 
 
 class Lab:
-    """A running server: its address, what it was made of, and people's tokens by name."""
+    """A running server: its address, its folder, and the tokens of its users by name."""
 
     def __init__(self, folder: Path, kind: str) -> None:
         self.folder = folder
@@ -32,7 +33,7 @@ class Lab:
         self.process.stdout.close()
 
     def user(self, verb: str, name: str) -> None:
-        """Give a person a new token, or close their account."""
+        """Give a user a new token, or remove the account."""
         role = ["--role", "annotator"] if verb == "add" else []
         done = subprocess.run(
             [str(BIN / "minivess"), "user", verb, name, *role, "--workspace", str(self.folder), "--json"],
@@ -43,21 +44,21 @@ class Lab:
 
 def get(url: str, token: str) -> bytes:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return answer.read()
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return reply.read()
 
 
 def post(url: str, token: str, **form: str) -> Any:
     request = urllib.request.Request(url, urllib.parse.urlencode(form).encode(), {"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return json.load(reply)
 
 
 class Relay:
-    """A wire to the server that can be slow, be cut and be mended."""
+    """A connection to the server that can be slow, be cut and restored, and lose the reply to the next POST."""
 
     def __init__(self, url: str, delay_s: float = 0.0) -> None:
-        self.delay_s = delay_s
+        self.delay_s, self.lose_next_reply = delay_s, False
         self._to = urllib.parse.urlsplit(url)
         self._open: list[socket.socket] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -72,7 +73,7 @@ class Relay:
             end.close()
         self._open = []
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
 
@@ -84,14 +85,25 @@ class Relay:
                 return
             there = socket.create_connection((self._to.hostname, self._to.port))
             self._open += [here, there]
-            for one, other in ((here, there), (there, here)):
-                threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+            lost = threading.Event()
+            threading.Thread(target=self._carry_requests, args=(here, there, lost), daemon=True).start()
+            threading.Thread(target=self._carry_replies, args=(there, here, lost), daemon=True).start()
 
-    def _carry(self, one: socket.socket, other: socket.socket) -> None:
-        try:
-            while data := one.recv(1 << 16):
+    def _carry_requests(self, here: socket.socket, there: socket.socket, lost: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := here.recv(1 << 16):
+                if self.lose_next_reply and data.startswith(b"POST "):
+                    self.lose_next_reply = False
+                    lost.set()
                 time.sleep(self.delay_s)
-                other.sendall(data)
-            other.shutdown(socket.SHUT_WR)
-        except OSError:
-            return
+                there.sendall(data)
+            there.shutdown(socket.SHUT_WR)
+
+    def _carry_replies(self, there: socket.socket, here: socket.socket, lost: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := there.recv(1 << 16):
+                if lost.is_set():  # the server has answered: its work is done
+                    break
+                time.sleep(self.delay_s)
+                here.sendall(data)
+            here.shutdown(socket.SHUT_RDWR if lost.is_set() else socket.SHUT_WR)

@@ -1,6 +1,6 @@
-"""Run by the server's own environment: a server with images; says `ready URL {NAME: TOKEN}` and serves until it is ended.
+"""Run in the server's own environment: a server with images. Prints `ready URL {NAME: TOKEN}` and serves until it is ended.
 
-serve_lab.py FOLDER ours        one image of each geometry, and more
+serve_lab.py FOLDER ours        one image of each geometry, one for each scenario, and more
 serve_lab.py FOLDER training    one image
 serve_lab.py FOLDER stock       one image, on MONAI Label's own server
 """
@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[4]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
@@ -25,14 +27,18 @@ from contract.stock import copied_app, stock_launch
 from geometries import geometries
 from monai.bundle import ConfigParser
 
+from minivess.errors import MinivessError
 from minivess.models import save_weights, weights_path
-from minivess.server import LabelServer, People, accounts_path, prepare_server
+from minivess.server import Accounts, LabelServer, Launch, accounts_path, prepare_server
 from minivess.server.serve import free_port
 from minivess.synth import make_sample
 from minivess.train import copy_bundle, publish
 from minivess.volume import Volume, write_volume
 
-#: Tests that answer places have an image each, since what is answered changes the queue.
+USERS = {"ann": "annotator", "bob": "annotator", "tom": "admin"}
+#: Each scenario has an image of its own; the model segments it when the test opens it.
+SCENARIOS = [row["name"] for row in json.loads((ROOT / "tests" / "seats" / "scenarios.json").read_text())["scenarios"]]
+#: Tests that answer regions have an image each, since answers change the queue.
 OTHERS = (
     "path",
     "outside",
@@ -48,6 +54,8 @@ OTHERS = (
     "redone",
     "stale",
     "lost-reply",
+    "resubmitted",
+    "away-draft",
 )
 
 
@@ -69,27 +77,45 @@ def make_lab(folder: Path, names: dict[str, object]) -> None:
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
 
 
+def prepare(folder: Path, conf: dict[str, str]) -> Launch:
+    return prepare_server(folder / "studies", workspace=folder, port=free_port(), conf=conf)
+
+
+def started(launch: Callable[[], Launch], log: Path) -> LabelServer:
+    """Start a server; on another port if another process took the free one first."""
+    for last in (False, False, True):
+        server = LabelServer(launch(), log=log)
+        try:
+            return server.__enter__()
+        except MinivessError:
+            if last or "address already in use" not in log.read_text():
+                raise
+    raise AssertionError("not reached")
+
+
 def main(folder: Path, kind: str) -> None:
     plain, stock = geometries()["plain"], kind == "stock"
     names = geometries() | dict.fromkeys(OTHERS, plain) if kind == "ours" else {kind: plain}
-    make_lab(folder, names)
+    make_lab(folder, names | dict.fromkeys(SCENARIOS if kind == "ours" else (), plain))
     conf = {"model_dir": str(folder / "model"), "bundle": str(folder / "made" / "segresnet"), "preset": "tiny"}
     conf |= {"unit": "um", "epistemic_enabled": "false"}
     tokens = {}
     if stock:
-        settings = [word for pair in conf.items() for word in pair]
-        launch = stock_launch(copied_app(folder), folder / "studies", *settings)
+        launch = partial(stock_launch, copied_app(folder), folder / "studies", *(word for pair in conf.items() for word in pair))
     else:
-        people = People(accounts_path(folder))
-        tokens = {name: people.add(name, role) for name, role in (("ann", "annotator"), ("bob", "annotator"), ("tom", "admin"))}
-        launch = prepare_server(folder / "studies", workspace=folder, port=free_port(), conf=conf)
-    with LabelServer(launch, log=folder / "log") as server:
+        accounts = Accounts(accounts_path(folder))
+        tokens = {name: accounts.add(name, role) for name, role in USERS.items()}
+        launch = partial(prepare, folder, conf)
+    server = started(launch, folder / "log")
+    try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        for name in () if stock else names:  # all have their queue before the first answer, from which the server learns
+        for name in () if stock else names:  # all get their queue before the first answer, from which the server learns
             path = f"{server.url}/infer/segresnet?image={name}&output=json"
             requests.post(path, headers={"Authorization": f"Bearer {tokens['ann']}"}, timeout=120).raise_for_status()
         print("ready", server.url, json.dumps(tokens), flush=True)
         signal.pause()
+    finally:
+        server.stop()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a person does at the panel."""
+"""What a user does at the panel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def connect(widget: Any, lab: Lab, pump: Callable[..., int], url: str = "", who:
 def open_image(widget: Any, name: str, pump: Callable[..., int]) -> None:
     widget.ui.image.setCurrentText(name)
     widget.ui.open.click()
-    pump(lambda: widget.review.case.name == name and widget.review.place and not widget.worker.busy, 120)
+    pump(lambda: widget.session.image.name == name and widget.session.image.item and not widget.worker.busy, 120)
 
 
 def press(widget: Any, qtbot: Any, key: str) -> None:
@@ -39,19 +39,19 @@ def served(lab: Lab, path: str, folder: Path) -> np.ndarray:
 
 
 def draw(widget: Any, box: list[int]) -> None:
-    """What a brush does: voxels of the segment change, and nobody is told."""
-    scene = widget.review.case.scene
+    """Change voxels of the segment as a brush does: without a message to the module."""
+    scene = widget.session.image.scene
     mask = scene.mask()
     mask[box[4] : box[4] + 2, box[2] : box[2] + 4, box[0] : box[0] + 5] ^= True
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.segmentation, "vessel", scene.image)
 
 
 def reply(widget: Any, button: str, pump: Callable[..., int], timeout_s: float = 60.0) -> str:
-    """Press a button, wait for what comes of it; gives all that was said meanwhile."""
-    said: list[str] = []
-    shown = widget.message
-    widget.message = lambda text, bad=False: (said.append(text), shown(text, bad))
+    """Press a button and wait until its tasks are done. Return all messages that were shown meanwhile."""
+    messages: list[str] = []
+    show = widget.display.message
+    widget.display.message = lambda text, bad=False: (messages.append(text), show(text, bad))
     getattr(widget.ui, button).click()
     pump(lambda: not widget.worker.busy, timeout_s)
-    widget.message = shown
-    return " | ".join(said)
+    widget.display.message = show
+    return " | ".join(messages)

@@ -1,4 +1,4 @@
-"""The panel by its own buttons and keys, against the real server: thirty places, strokes, prompts, submission; exact on both sides."""
+"""The panel by its own buttons and keys, against the real server: thirty regions, strokes, prompts, submission; exact on both sides."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from steps import connect, draw, open_image, press, reply, served
 
 
 @pytest.mark.parametrize("image", ["plain", "mirrored", "oblique"])
-def test_thirty_places_and_a_label_that_is_equal_on_both_sides(
+def test_thirty_regions_and_a_label_that_is_equal_on_both_sides(
     widget: Any, lab: Lab, pump: Callable[..., int], qtbot: Any, tmp_path: Path, image: str
 ) -> None:
     connect(widget, lab, pump)
     open_image(widget, image, pump)
     widget.parent.activateWindow()
     seen: list[str] = []
-    while widget.review.place and len(seen) < 10:
-        place = widget.review.place
-        seen.append(place["id"])
+    while widget.session.image.item and len(seen) < 10:
+        item = widget.session.image.item
+        seen.append(item["id"])
         if len(seen) % 3 == 1:
             press(widget, qtbot, "F")
-            draw(widget, place["box"])
-        drawn = widget.review.case.scene.mask()
+            draw(widget, item["box"])
+        drawn = widget.session.image.scene.mask()
         press(widget, qtbot, "A")
-        pump(lambda: not widget.worker.busy and (widget.review.place or {}).get("id") not in seen)
-        i0, i1, j0, j1, k0, k1 = place["box"]
+        pump(lambda: not widget.worker.busy and (widget.session.image.item or {}).get("id") not in seen)
+        i0, i1, j0, j1, k0, k1 = item["box"]
         kept = served(lab, f"/review/images/{image}/mask?format=nii.gz", tmp_path)
         np.testing.assert_array_equal(kept[i0:i1, j0:j1, k0:k1], drawn.transpose(2, 1, 0)[i0:i1, j0:j1, k0:k1])
     assert len(seen) == len(set(seen)) == 10
@@ -44,7 +44,7 @@ def test_thirty_places_and_a_label_that_is_equal_on_both_sides(
         widget.parent.grab().save(str(folder / "panel.png"))
         slicer.app.layoutManager().save(folder / "review.png")
     np.testing.assert_array_equal(
-        widget.review.case.scene.mask().transpose(2, 1, 0),
+        widget.session.image.scene.mask().transpose(2, 1, 0),
         served(lab, f"/review/images/{image}/draft/mask?format=nii.gz", tmp_path),
     )
     widget.ui.submit.click()
@@ -53,17 +53,17 @@ def test_thirty_places_and_a_label_that_is_equal_on_both_sides(
     label = tmp_path / "label.nii.gz"
     label.write_bytes(get(f"{lab.url}/datastore/label?label={image}&tag=final", lab.tokens["ann"]))
     sent, original = nibabel.load(label), nibabel.load(lab.folder / "studies" / f"{image}.nii.gz")
-    np.testing.assert_array_equal(np.asanyarray(sent.dataobj), widget.review.case.scene.mask().transpose(2, 1, 0))
+    np.testing.assert_array_equal(np.asanyarray(sent.dataobj), widget.session.image.scene.mask().transpose(2, 1, 0))
     np.testing.assert_allclose(sent.affine, original.affine, atol=1e-4)
 
 
 def test_a_path_by_two_clicks_undo_and_redo(widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
     connect(widget, lab, pump)
     open_image(widget, "path", pump)
-    scene, place = widget.review.case.scene, widget.review.place
+    scene, item = widget.session.image.scene, widget.session.image.item
     before = scene.mask()
-    i0, i1, j0, j1, k0, k1 = place["box"]
-    matrix = np.array(widget.review.case.standing["affine_ras"])
+    i0, i1, j0, j1, k0, k1 = item["box"]
+    matrix = np.array(widget.session.image.status["affine_ras"])
     widget.ui.tool_path.click()
     for voxel in ((i0 + 2, (j0 + j1) // 2, (k0 + k1) // 2), (i1 - 3, (j0 + j1) // 2, (k0 + k1) // 2)):
         widget.clicks.points.AddControlPointWorld(*(matrix @ [*voxel, 1])[:3])
@@ -82,13 +82,13 @@ def test_a_path_by_two_clicks_undo_and_redo(widget: Any, lab: Lab, pump: Callabl
     np.testing.assert_array_equal(scene.mask(), traced)
 
 
-def test_drawing_outside_the_place_is_put_back(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+def test_drawing_outside_the_region_is_discarded(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
     connect(widget, lab, pump)
     open_image(widget, "outside", pump)
-    scene, (i0, i1, j0, j1, k0, k1) = widget.review.case.scene, widget.review.place["box"]
+    scene, (i0, i1, j0, j1, k0, k1) = widget.session.image.scene, widget.session.image.item["box"]
     before = scene.mask()
     slicer.util.updateSegmentBinaryLabelmapFromArray((~before).astype(np.uint8), scene.segmentation, "vessel", scene.image)
-    stroke = scene.strokes(widget.review.place["box"])
+    stroke = scene.take_stroke(widget.session.image.item["box"])
     after = scene.mask()
     assert stroke is not None
     inside = np.zeros(before.shape, bool)
@@ -97,106 +97,108 @@ def test_drawing_outside_the_place_is_put_back(widget: Any, lab: Lab, pump: Call
     np.testing.assert_array_equal(after[inside], ~before[inside])
 
 
-def test_a_place_is_chosen_from_the_table_and_an_answered_one_only_looked_at(
+def test_a_region_is_chosen_from_the_table_and_an_answered_one_is_only_shown(
     widget: Any, lab: Lab, pump: Callable[..., int]
 ) -> None:
     connect(widget, lab, pump)
     open_image(widget, "listed", pump)
-    first = widget.review.place["id"]
-    chosen = widget.table.places[4]
+    first = widget.session.image.item["id"]
+    chosen = widget.display.table.items[4]
     widget.ui.queue.cellClicked.emit(4, 1)
     pump(lambda: not widget.worker.busy)
-    assert widget.review.place["id"] == chosen["id"] != first
+    assert widget.session.image.item["id"] == chosen["id"] != first
     centre = slicer.util.arrayFromVTKMatrix(slicer.util.getNodesByClass("vtkMRMLSliceNode")[0].GetSliceToRAS())[:3, 3]
     np.testing.assert_allclose(centre, chosen["centre_ras"], atol=1e-3)
     reply(widget, "accept", pump)
-    assert widget.review.place["id"] == first
-    row = next(n for n, place in enumerate(widget.table.places) if place["id"] == chosen["id"])
+    assert widget.session.image.item["id"] == first
+    row = next(n for n, item in enumerate(widget.display.table.items) if item["id"] == chosen["id"])
     assert widget.ui.queue.item(row, 4).text() == "accepted"
     widget.ui.queue.cellClicked.emit(row, 1)
     assert "answered: accepted, by ann" in widget.ui.message.text
-    assert widget.review.place is None
+    assert widget.session.image.item is None
     reply(widget, "next", pump)
-    assert widget.review.place["id"] == first
+    assert widget.session.image.item["id"] == first
 
 
-def test_the_next_image_is_that_of_the_best_place(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+def test_the_next_image_has_the_most_expected_errors(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
     connect(widget, lab, pump)
     widget.ui.open_next.click()
-    pump(lambda: widget.review.place and not widget.worker.busy)
-    best = widget.review.case.name
-    assert widget.ui.image.currentText == best == widget.review.place["case"]
+    pump(lambda: widget.session.image.item and not widget.worker.busy)
+    best = widget.session.image.name
+    assert widget.ui.image.currentText == best == widget.session.image.item["case"]
     pending = json.loads(get(f"{lab.url}/review/?state=pending&limit=1", lab.tokens["ann"]))["places"][0]
     said = reply(widget, "open_next", pump)
-    assert widget.review.case.name == pending["case"]
-    assert ("is still the one" in said) == (pending["case"] == best)
+    assert widget.session.image.name == pending["case"]
+    assert ("is still the image" in said) == (pending["case"] == best)
 
 
-def test_an_answer_is_taken_back_with_what_was_mended(widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
+def test_an_answer_is_undone_and_then_its_correction(widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
     connect(widget, lab, pump)
     open_image(widget, "undone", pump)
-    place, before = widget.review.place, widget.review.case.scene.mask()
-    draw(widget, place["box"])
-    drawn = widget.review.case.scene.mask()
+    item, before = widget.session.image.item, widget.session.image.scene.mask()
+    draw(widget, item["box"])
+    drawn = widget.session.image.scene.mask()
     widget.ui.accept.click()
     widget.ui.accept.click()  # a second press is not a second answer
     assert "last answer" in reply(widget, "undo", pump)  # pressed before the answer is back: that one is meant
-    assert widget.review.place["id"] == place["id"]
-    np.testing.assert_array_equal(widget.review.case.scene.mask(), drawn)
-    assert "Taken back: draw" in reply(widget, "undo", pump)
-    np.testing.assert_array_equal(widget.review.case.scene.mask(), before)
-    assert "Done again: draw" in reply(widget, "redo", pump)
-    np.testing.assert_array_equal(widget.review.case.scene.mask(), drawn)
+    assert widget.session.image.item["id"] == item["id"]
+    np.testing.assert_array_equal(widget.session.image.scene.mask(), drawn)
+    assert "Undone: stroke" in reply(widget, "undo", pump)
+    np.testing.assert_array_equal(widget.session.image.scene.mask(), before)
+    assert "Redone: stroke" in reply(widget, "redo", pump)
+    np.testing.assert_array_equal(widget.session.image.scene.mask(), drawn)
     reply(widget, "accept", pump)
-    i0, i1, j0, j1, k0, k1 = place["box"]
+    i0, i1, j0, j1, k0, k1 = item["box"]
     kept = served(lab, "/review/images/undone/mask?format=nii.gz", tmp_path)
     np.testing.assert_array_equal(kept[i0:i1, j0:j1, k0:k1], drawn.transpose(2, 1, 0)[i0:i1, j0:j1, k0:k1])
 
 
-def test_the_doubt_comes_and_goes_by_its_key_and_its_sliders(widget: Any, lab: Lab, pump: Callable[..., int], qtbot: Any) -> None:
+def test_the_uncertainty_is_shown_and_hidden_by_its_key_and_its_sliders(
+    widget: Any, lab: Lab, pump: Callable[..., int], qtbot: Any
+) -> None:
     connect(widget, lab, pump)
     open_image(widget, "listed", pump)
     widget.parent.activateWindow()
     press(widget, qtbot, "O")
-    views = widget.review.case.views
-    assert views.heat_shown
+    views = widget.session.image.views
+    assert views.uncertainty_shown
     widget.ui.threshold.setValue(0.4)
-    assert views.heat.GetDisplayNode().GetLowerThreshold() == pytest.approx(0.4)
+    assert views.uncertainty.GetDisplayNode().GetLowerThreshold() == pytest.approx(0.4)
     widget.ui.opacity.setValue(0.8)
     assert slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0].GetForegroundOpacity() == pytest.approx(0.8)
     press(widget, qtbot, "O")
-    assert not views.heat_shown
+    assert not views.uncertainty_shown
 
 
-def test_undo_and_redo_show_what_they_change_in_another_place(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+def test_undo_and_redo_show_what_they_change_in_another_region(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
     connect(widget, lab, pump)
     open_image(widget, "redone", pump)
-    place, before = widget.review.place, widget.review.case.scene.mask()
-    draw(widget, place["box"])
-    drawn = widget.review.case.scene.mask()
+    item, before = widget.session.image.item, widget.session.image.scene.mask()
+    draw(widget, item["box"])
+    drawn = widget.session.image.scene.mask()
     reply(widget, "skip", pump)
-    other = widget.review.place["id"]
-    assert "Answer this place first" in reply(widget, "next", pump)
-    assert "in another place, which is shown now" in reply(widget, "undo", pump)
-    assert widget.review.place is None
-    np.testing.assert_array_equal(widget.review.case.scene.mask(), before)
-    assert "Ask for a place first" in reply(widget, "accept", pump)
-    assert "in another place, which is shown now" in reply(widget, "redo", pump)
-    np.testing.assert_array_equal(widget.review.case.scene.mask(), drawn)
+    other = widget.session.image.item["id"]
+    assert "Answer this region first" in reply(widget, "next", pump)
+    assert "in another region, which is shown now" in reply(widget, "undo", pump)
+    assert widget.session.image.item is None
+    np.testing.assert_array_equal(widget.session.image.scene.mask(), before)
+    assert "Go to a region first" in reply(widget, "accept", pump)
+    assert "in another region, which is shown now" in reply(widget, "redo", pump)
+    np.testing.assert_array_equal(widget.session.image.scene.mask(), drawn)
     reply(widget, "next", pump)
-    assert widget.review.place["id"] == other
+    assert widget.session.image.item["id"] == other
 
 
 def test_nothing_accepted_is_drawn_over(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
     connect(widget, lab, pump)
     open_image(widget, "path", pump)
-    place = widget.review.place
+    item = widget.session.image.item
     reply(widget, "accept", pump)
-    accepted = widget.review.case.scene.mask()
-    widget.review._take({"place": place})
-    draw(widget, place["box"])
-    assert widget.review.keep_stroke() == ""
-    np.testing.assert_array_equal(widget.review.case.scene.mask(), accepted)
+    accepted = widget.session.image.scene.mask()
+    widget.session.image.show_item(item)
+    draw(widget, item["box"])
+    assert widget.session.store_stroke() == ""
+    np.testing.assert_array_equal(widget.session.image.scene.mask(), accepted)
 
 
 def test_images_that_were_left_leave_nothing_in_the_scene(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
@@ -204,14 +206,14 @@ def test_images_that_were_left_leave_nothing_in_the_scene(widget: Any, lab: Lab,
     counts = []
     for name in ("plain", "listed", "plain", "listed"):
         open_image(widget, name, pump)
-        widget.ui.heat.click()
+        widget.ui.uncertainty.click()
         counts.append(slicer.mrmlScene.GetNumberOfNodes())
     assert counts[0] == counts[2]
     assert counts[1] == counts[3]
-    widget.review.leave_case()
+    widget.session.leave_image()
     for kind in ("vtkMRMLSegmentationNode", "vtkMRMLModelDisplayNode", "vtkMRMLMarkupsROIDisplayNode", "vtkMRMLScalarVolumeNode"):
         assert len(slicer.util.getNodesByClass(kind)) == 0 or kind == "vtkMRMLModelDisplayNode", kind
-    assert list(Path(widget.review.case._fetched).iterdir()) == []
+    assert list(Path(widget.session.image._downloads).iterdir()) == []
 
 
 def test_the_token_is_remembered_where_that_is_wanted(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
@@ -231,14 +233,14 @@ def test_the_segment_editor_has_the_scene_and_draws_only_in_the_frame(widget: An
     assert ("setMRMLScene",) in widget.ui.editor.calls
     connect(widget, lab, pump)
     open_image(widget, "listed", pump)
-    assert widget.editor_node.GetMaskMode() == slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment
-    assert widget.editor_node.GetMaskSegmentID() == "place"
-    scene, box = widget.review.case.scene, widget.review.place["box"]
-    frame = slicer.util.arrayFromSegmentBinaryLabelmap(scene.segmentation, "place", scene.image) > 0
+    assert widget.display.editor_node.GetMaskMode() == slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment
+    assert widget.display.editor_node.GetMaskSegmentID() == "region"
+    scene, box = widget.session.image.scene, widget.session.image.item["box"]
+    frame = slicer.util.arrayFromSegmentBinaryLabelmap(scene.segmentation, "region", scene.image) > 0
     wanted = np.zeros(frame.shape, bool)
     wanted[box[4] : box[5], box[2] : box[3], box[0] : box[1]] = True
     np.testing.assert_array_equal(frame, wanted)
-    widget.ui.fix.click()
-    assert widget.editor_node.GetActiveEffectName() == "Paint"
+    widget.ui.correct.click()
+    assert widget.display.editor_node.GetActiveEffectName() == "Paint"
     reply(widget, "accept", pump)
-    assert widget.editor_node.GetActiveEffectName() == ""
+    assert widget.display.editor_node.GetActiveEffectName() == ""

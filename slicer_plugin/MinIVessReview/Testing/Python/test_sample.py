@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from MinIVessReviewLib.scene import read_volume
+from MinIVessReviewLib.mask_scene import read_volume
 from running import Lab
 from steps import connect, reply
 
@@ -50,13 +50,13 @@ def test_the_sample_is_taken_from_sample_data_sent_and_reviewed(
     assert "SHA256:" + hashlib.sha256(Path(file).read_bytes()).hexdigest() == source["checksums"]
     node = read_volume(file, source["nodeNames"])
     np.testing.assert_allclose(node.GetSpacing()[2] / node.GetSpacing()[0], 5.0, rtol=0.05)
-    assert "Connect to a server first" in reply(widget, "add", pump)
+    assert "Connect to a server first" in reply(widget, "add_image", pump)
     connect(widget, lab, pump)
-    assert "Load a volume" in reply(widget, "add", pump)
+    assert "Load a volume" in reply(widget, "add_image", pump)
     slicer.util.setSliceViewerLayers(background=node)
-    said = reply(widget, "add", pump, 120)
-    assert widget.review.case.name == "MinIVessSynthetic", said
-    assert widget.review.place is not None
+    said = reply(widget, "add_image", pump, 120)
+    assert widget.session.image.name == "MinIVessSynthetic", said
+    assert widget.session.image.item is not None
     original = slicer.util.arrayFromVolume(node)
-    np.testing.assert_array_equal(slicer.util.arrayFromVolume(widget.review.case.scene.image), original)
-    assert "Load a volume" in reply(widget, "add", pump), "the server has it already"
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(widget.session.image.scene.image), original)
+    assert "Load a volume" in reply(widget, "add_image", pump), "the server has it already"

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 import slicer
-from MinIVessReviewLib.scene import Scene
+from MinIVessReviewLib.mask_scene import MaskScene
 from MinIVessReviewLib.views import Views
 from test_views import volume
 
@@ -34,42 +34,42 @@ def mask() -> np.ndarray:
 
 
 @pytest.fixture
-def scene(affine: np.ndarray, mask: np.ndarray, tmp_path: Path) -> Scene:
+def scene(affine: np.ndarray, mask: np.ndarray, tmp_path: Path) -> MaskScene:
     image = np.random.default_rng(0).integers(0, 255, SHAPE, dtype=np.uint8)
-    found = Scene()
+    found = MaskScene()
     found.load(
         "stack", volume(tmp_path / "i.nrrd", image, affine), volume(tmp_path / "m.nrrd", mask.astype(np.uint8), affine), affine
     )
     return found
 
 
-def drawn(scene: Scene, mask: np.ndarray) -> None:
+def drawn(scene: MaskScene, mask: np.ndarray) -> None:
     array = np.ascontiguousarray(mask.transpose(2, 1, 0)).astype(np.uint8)
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, scene.segmentation, "vessel", scene.image)
 
 
-def shown(scene: Scene) -> np.ndarray:
+def shown(scene: MaskScene) -> np.ndarray:
     return scene.mask().transpose(2, 1, 0)
 
 
-def test_what_is_drawn_is_taken_inside_and_put_back_outside(scene: Scene, mask: np.ndarray) -> None:
+def test_what_is_drawn_is_taken_inside_and_put_back_outside(scene: MaskScene, mask: np.ndarray) -> None:
     assert not scene.drawn
-    assert scene.strokes(BOX) is None
+    assert scene.take_stroke(BOX) is None
     drawn(scene, ~mask)
     assert scene.drawn
     i, j, k = slice(4, 12), slice(3, 9), slice(2, 7)
-    stroke = scene.strokes(BOX)
+    stroke = scene.take_stroke(BOX)
     np.testing.assert_array_equal(stroke, ~mask[i, j, k])
     wanted = mask.copy()
     wanted[i, j, k] = ~mask[i, j, k]
     np.testing.assert_array_equal(shown(scene), wanted)
     assert not scene.drawn
     drawn(scene, mask)
-    scene.put_back()
+    scene.discard_drawing()
     np.testing.assert_array_equal(shown(scene), wanted)
 
 
-def test_an_answer_of_the_server_does_not_wipe_off_what_is_being_drawn(scene: Scene, mask: np.ndarray) -> None:
+def test_an_answer_of_the_server_does_not_wipe_off_what_is_being_drawn(scene: MaskScene, mask: np.ndarray) -> None:
     being_drawn = mask.copy()
     being_drawn[5, 4, 3] ^= True
     drawn(scene, being_drawn)
@@ -79,13 +79,27 @@ def test_an_answer_of_the_server_does_not_wipe_off_what_is_being_drawn(scene: Sc
     wanted = being_drawn.copy()
     wanted[7, 6, 5] ^= True
     np.testing.assert_array_equal(shown(scene), wanted)
-    stroke = scene.strokes(BOX)
+    stroke = scene.take_stroke(BOX)
     np.testing.assert_array_equal(stroke, wanted[4:12, 3:9, 2:7])
+
+
+def test_a_mask_that_is_read_again_does_not_remove_what_is_being_drawn(scene: MaskScene, mask: np.ndarray) -> None:
+    being_drawn = mask.copy()
+    being_drawn[5, 4, 3] ^= True
+    drawn(scene, being_drawn)
+    read = mask.copy()
+    read[7, 6, 5] ^= True
+    scene.replace(np.ascontiguousarray(read.transpose(2, 1, 0)))
+    wanted = read.copy()
+    wanted[5, 4, 3] ^= True
+    np.testing.assert_array_equal(shown(scene), wanted)
+    np.testing.assert_array_equal(scene.stored.transpose(2, 1, 0), read)
+    np.testing.assert_array_equal(scene.take_stroke(BOX), wanted[4:12, 3:9, 2:7])
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("mm", 1.0), ("um", 0.001)])
 def test_the_label_is_written_on_the_voxels_of_the_image_in_mm(
-    scene: Scene, mask: np.ndarray, affine: np.ndarray, tmp_path: Path, unit: str, scale: float
+    scene: MaskScene, mask: np.ndarray, affine: np.ndarray, tmp_path: Path, unit: str, scale: float
 ) -> None:
     scene.save_label(tmp_path / "label.nii.gz", unit)
     written = nibabel.load(tmp_path / "label.nii.gz")
@@ -96,12 +110,16 @@ def test_the_label_is_written_on_the_voxels_of_the_image_in_mm(
 
 
 def test_a_scene_that_is_saved_and_loaded_again_holds_the_same_mask_in_space(
-    scene: Scene, mask: np.ndarray, affine: np.ndarray, tmp_path: Path
+    scene: MaskScene, mask: np.ndarray, affine: np.ndarray, tmp_path: Path
 ) -> None:
     views = Views(scene)
     views.go({"box": BOX})
-    views.show_heat(volume(tmp_path / "h.nrrd", np.full(SHAPE, 0.4, np.float32), affine), affine)
-    for node, name in ((scene.image, "image.nrrd"), (scene.segmentation, "vessels.seg.nrrd"), (views.heat, "doubt.nrrd")):
+    views.show_uncertainty(volume(tmp_path / "h.nrrd", np.full(SHAPE, 0.4, np.float32), affine), affine)
+    for node, name in (
+        (scene.image, "image.nrrd"),
+        (scene.segmentation, "vessels.seg.nrrd"),
+        (views.uncertainty, "uncertainty.nrrd"),
+    ):
         node.AddDefaultStorageNode()
         node.GetStorageNode().SetFileName(str(tmp_path / name))
         assert node.GetStorageNode().WriteData(node)
@@ -117,8 +135,8 @@ def test_a_scene_that_is_saved_and_loaded_again_holds_the_same_mask_in_space(
     wanted = affine @ np.stack([*np.nonzero(mask), np.ones(mask.sum())])
     order = [np.lexsort(np.round(points[:3], 3)) for points in (found, wanted)]
     np.testing.assert_allclose(found[:, order[0]], wanted[:, order[1]], atol=1e-3)
-    assert slicer.util.getNode("MinIVess doubt") is not None, "the colours are saved with it"
-    assert not slicer.util.getNodes("Vessel in the place"), "made anew at each place"
+    assert slicer.util.getNode("MinIVess uncertainty") is not None, "the colours are saved with it"
+    assert not slicer.util.getNodes("Vessel in the region"), "made for each region"
 
 
 def matrix_of(node: object) -> object:

@@ -14,20 +14,20 @@ from steps import connect, draw, reply
 
 def test_segment_correct_and_submit(widget: Any, stock: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
     connect(widget, stock, pump)
-    assert "without a queue" in widget.ui.message.text
+    assert "has no queue" in widget.ui.message.text
     widget.ui.open_next.click()
-    pump(lambda: widget.review.case.name == "stock" and not widget.worker.busy, 120)
+    pump(lambda: widget.session.image.name == "stock" and not widget.worker.busy, 120)
     assert not widget.ui.accept.enabled
     assert not widget.ui.next.enabled
-    scene = widget.review.case.scene
+    scene = widget.session.image.scene
     assert scene.mask().any()
-    widget.ui.fix.click()
-    assert widget.editor_node.GetActiveEffectName() == "Paint"
+    widget.ui.correct.click()
+    assert widget.display.editor_node.GetActiveEffectName() == "Paint"
     draw(widget, [20, 40, 30, 50, 4, 8])
     drawn = scene.mask()
     said = reply(widget, "open", pump, 120)  # before it was submitted
-    assert "was not submitted: it is kept in" in said
-    (file,) = (widget.review.folder / "labels").glob("stock-*.nii.gz")
+    assert "was not submitted. It is saved in" in said
+    (file,) = (widget.session.folder / "labels").glob("stock-*.nii.gz")
     np.testing.assert_array_equal(np.asanyarray(nibabel.load(file).dataobj), drawn.transpose(2, 1, 0))
     draw(widget, [20, 40, 30, 50, 4, 8])
     drawn = scene.mask()

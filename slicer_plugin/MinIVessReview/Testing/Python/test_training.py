@@ -16,22 +16,22 @@ def test_train_go_on_meanwhile_and_compare(widget: Any, training: Lab, pump: Cal
     for _ in range(2):
         reply(widget, "accept", pump)
     told: list[tuple[str, float]] = []
-    shown = widget.training
-    widget.training = lambda words, share: (told.append((words, share)), shown(words, share))
+    shown = widget.display.training
+    widget.display.training = lambda words, share: (told.append((words, share)), shown(words, share))
     widget.ui.train.click()
     assert widget.ui.train.text == "Stop training"
     reply(widget, "accept", pump)  # the review goes on
-    assert widget.review.training.running
-    pump(lambda: not widget.review.training.running, 180)
+    assert widget.training.running
+    pump(lambda: not widget.training.running, 180)
     assert "The training is done." in widget.ui.trainingMessage.text, widget.ui.trainingMessage.text
     assert "Dice" in widget.ui.trainingMessage.text
     assert widget.ui.train.text == "Train"
     assert told[0][0] == "The training starts ..."
     said = reply(widget, "compare", pump, 120)
-    assert "voxels differ from before (blue outline)" in said
-    segments = widget.review.case.scene.segmentation.GetSegmentation()
+    assert "voxels differ from the mask before (blue outline)" in said
+    segments = widget.session.image.scene.segmentation.GetSegmentation()
     assert segments.GetSegment("before training") is not None
-    assert widget.review.place is None or widget.review.place["case"] == "training"
+    assert widget.session.image.item is None or widget.session.image.item["case"] == "training"
 
 
 def test_a_training_is_stopped_on_the_server(widget: Any, training: Lab, pump: Callable[..., int]) -> None:
@@ -46,5 +46,5 @@ def test_a_training_is_stopped_on_the_server(widget: Any, training: Lab, pump: C
 def test_who_may_not_train_is_told_so(widget: Any, training: Lab, pump: Callable[..., int]) -> None:
     connect(widget, training, pump)
     widget.ui.train.click()
-    pump(lambda: not widget.review.training.running)
+    pump(lambda: not widget.training.running)
     assert "needs the role admin" in widget.ui.trainingMessage.text

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from MinIVessReviewLib.scene import Scene
+from MinIVessReviewLib.mask_scene import MaskScene
 from MinIVessReviewLib.views import Views
 
 SHAPE = 96, 80, 24
@@ -40,12 +40,12 @@ def views(affine: np.ndarray, tmp_path: Path) -> Views:
     image = (60 * tube + rng.normal(40, 8, SHAPE)).clip(0, 255).astype(np.uint8)
     heat = (0.65 * np.exp(-(((x - 60) / 9.0) ** 2) - ((y - 34) / 14.0) ** 2) * np.ones(SHAPE)).astype(np.float32)
     files = [volume(tmp_path / f"{n}.nrrd", a, affine) for n, a in (("i", image), ("m", tube.astype(np.uint8)), ("h", heat))]
-    scene, found = Scene(), None
+    scene, found = MaskScene(), None
     scene.load("stack", files[0], files[1], affine)
     found = Views(scene)
-    scene.only_inside(BOX)
+    scene.restrict_drawing(BOX)
     found.go({"box": BOX})
-    found.show_heat(files[2], affine)
+    found.show_uncertainty(files[2], affine)
     return found
 
 
@@ -57,8 +57,8 @@ def picture(name: str) -> dict[str, np.ndarray]:
     return {**shown, "3D": layout.threeDWidget(0).threeDView().picture()}
 
 
-def test_all_views_stand_at_the_place_and_show_it(views: Views, affine: np.ndarray) -> None:
-    views.hide_heat()
+def test_all_views_are_centered_on_the_region_and_show_it(views: Views, affine: np.ndarray) -> None:
+    views.hide_uncertainty()
     middle = (affine @ [59.5, 34.5, 11.5, 1])[:3]
     for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
         matrix = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())
@@ -68,13 +68,13 @@ def test_all_views_stand_at_the_place_and_show_it(views: Views, affine: np.ndarr
     assert views.scene.voxel_of((-5, 0, 0)) is None
     camera = slicer.util.getNodesByClass("vtkMRMLCameraNode")[0]
     np.testing.assert_allclose(camera.GetFocalPoint(), middle)
-    shown = picture("place")
+    shown = picture("region")
     for image in shown.values():
         yellow = (image[..., 0] > 180) & (image[..., 1] > 140) & (image[..., 2] < 140)
         assert yellow.sum() > 50, "the frame is drawn"
 
 
-def test_the_vessel_around_the_place_is_seen_in_3d_where_it_is(views: Views, affine: np.ndarray) -> None:
+def test_the_vessel_around_the_region_is_shown_in_3d_where_it_is(views: Views, affine: np.ndarray) -> None:
     ends = []
     for node in (views.surface, views.around):
         points = slicer.util.arrayFromModelPoints(node)
@@ -85,7 +85,7 @@ def test_the_vessel_around_the_place_is_seen_in_3d_where_it_is(views: Views, aff
         on_side = (middle > 12) & (middle < 27) if node is views.around else middle < 7
         assert np.abs(far - 5)[on_side].max() < 2.5, "on the surface of the tube"
     np.testing.assert_allclose(ends, [49.5, 69.5, 29.5, 89.5], atol=1.0)
-    drawn = picture("place-in-3d")["3D"]
+    drawn = picture("region-in-3d")["3D"]
     red = (drawn[..., 0] > 120) & (drawn[..., 1] < 110) & (drawn[..., 2] < 110)
     assert red.mean() > 0.01
     views.scene.apply(BOX, np.zeros((20, 30, 8), bool))
@@ -94,16 +94,16 @@ def test_the_vessel_around_the_place_is_seen_in_3d_where_it_is(views: Views, aff
     assert views.around.GetPolyData().GetNumberOfPoints() > 0
 
 
-def test_doubt_is_seen_where_it_is_with_a_legend_and_can_be_hidden(views: Views) -> None:
+def test_uncertainty_is_shown_where_it_is_with_a_legend_and_can_be_hidden(views: Views) -> None:
     composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
-    assert composite.GetForegroundVolumeID() == views.heat.GetID()
-    display = views.heat.GetDisplayNode()
+    assert composite.GetForegroundVolumeID() == views.uncertainty.GetID()
+    display = views.uncertainty.GetDisplayNode()
     assert (display.GetApplyThreshold(), display.GetLowerThreshold()) == (1, pytest.approx(0.2))
-    with_doubt = picture("doubt")["Red"]
-    views.hide_heat()
-    assert not views.heat_shown
-    without = picture("place-alone")["Red"]
-    changed = np.abs(with_doubt.astype(int) - without).max(-1) > 20
+    with_uncertainty = picture("uncertainty")["Red"]
+    views.hide_uncertainty()
+    assert not views.uncertainty_shown
+    without = picture("region-alone")["Red"]
+    changed = np.abs(with_uncertainty.astype(int) - without).max(-1) > 20
     assert 0.02 < changed.mean() < 0.6, "a spot, not everything"
     legend = changed[:, -60:]
     assert 0.05 < legend.mean() < 0.9, "a bar and its numbers at the right edge"

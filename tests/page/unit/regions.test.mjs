@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Regions, stateInWords } from '../../../src/minivess/server/page/regions.js'
+import { ScriptedServer, panel, viewer } from './helpers.mjs'
+
+const item = (id, state, by = '') => ({ id, state, by, box: [0, 1, 0, 1, 0, 1], kind: 'gap', reason: 'why', expected_errors: 1 })
+
+function regions(reply) {
+  const [server, said, views] = [new ScriptedServer(reply), panel(), viewer(null)]
+  return { server, said: said.said, views, regions: new Regions(server, 'a b', 7, said, views) }
+}
+
+test('list: as many as the server allows; accepted and corrected ones are locked', async () => {
+  const states = ['pending', 'leased', 'accepted', 'fixed', 'skipped']
+  const { server, regions: r } = regions(() => ({ places: states.map((state, n) => ({ ...item(state, state), box: [n] })) }))
+  await r.list()
+  assert.deepEqual(server.requests, ['GET /review/?image=a%20b&limit=7'])
+  assert.deepEqual(r.locked, [[2], [3]])
+})
+
+test('next: the region that the server gives, with its advice', async () => {
+  const { views, said, regions: r } = regions(() => ({ place: item('a:1.0', 'leased'), retrain_first: 'Train first.' }))
+  assert.equal(await r.next(), 'Train first.')
+  assert.deepEqual([r.required.id, views.jumps.length, said], ['a:1.0', 1, ['Train first.']])
+})
+
+test('next: without a region left', async () => {
+  const { said, regions: r } = regions(() => ({ place: null }))
+  await r.next()
+  assert.match(said.at(-1), /No region is left/)
+  assert.throws(() => r.required, /Press N/)
+})
+
+test('choose: an open region is reserved, an answered one is only shown', async () => {
+  const { server, views, said, regions: r } = regions(() => item('a:1.0', 'leased'))
+  await r.choose(item('a:1.0', 'pending'))
+  assert.deepEqual([server.requests, r.current.state], [['POST /review/places/a%3A1.0/take'], 'leased'])
+  await r.choose(item('a:1.1', 'fixed', 'bob'))
+  assert.deepEqual([server.requests.length, r.current, views.jumps.length], [1, null, 2])
+  assert.match(said.at(-1), /answered: corrected, by bob/)
+})
+
+test('answerTo: an entry for the outbox, which names the stroke before it', () => {
+  const { regions: r } = regions()
+  r.show(item('a:1.0', 'leased'))
+  const { form, ...rest } = r.answerTo(r.current, 'fixed', 'key')
+  assert.deepEqual(rest, { method: 'POST', path: '/review/places/a%3A1.0/answer', after: 'key' })
+  assert.equal(form.verdict, 'fixed')
+  assert.match(form.seconds, /^\d+\.\d$/)
+  assert.ok(!('after' in r.answerTo(r.current, 'accepted')))
+})
+
+test('showUnreserved: the best open region of the list, marked as not reserved', () => {
+  const { regions: r } = regions()
+  r.items = [item('a', 'leased', 'bob'), item('b', 'pending'), item('c', 'pending')]
+  r.setAnswered(r.items[1], 'accepted')
+  r.showUnreserved()
+  assert.deepEqual([r.current.id, r.current.unreserved, r.answered[0].id], ['c', true, 'b'])
+})
+
+test('stateInWords: the two states whose names are not plain', () => {
+  assert.deepEqual(['fixed', 'leased', 'accepted', 'pending'].map(stateInWords), ['corrected', 'reserved', 'accepted', 'pending'])
+})
