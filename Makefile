@@ -1,11 +1,12 @@
 # Two commands for users: `make demo`, `make test`. Each sets up all it needs, in .uv and .venv beside this file.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all slicer-test slicer-package soak lint types setup lock clean
+.PHONY: help demo test test-all slicer-test slicer-package soak lint page-check types setup lock clean
 SHELL := /bin/bash
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
 UV := .uv/bin/uv
 BIN := .venv/bin
+NODE := $(BIN)/node
 # Two tests at a time, each with one thread: most of them wait for a process that starts.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
@@ -30,21 +31,26 @@ slicer-package: .venv-slicer/.installed  ## the extension as an archive, dist/Mi
 soak: setup  ## eight clients at one server for an hour: memory flat, no error
 	$(BIN)/python benchmarks/soak.py
 
-lint: setup  ## style, the floors of the house, stale locks
+lint: setup page-check  ## style, the floors of the house, stale locks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/deptry --no-ansi src maps monailabel_app
 	$(BIN)/python tools/locks.py check
 	$(BIN)/python tools/vendor_page.py check
+
+page-check: setup tests/page/node_modules/.installed  ## the page in the browser: type check and unit tests, by Node from .venv
+	$(NODE) tests/page/node_modules/typescript/bin/tsc -p tests/page
+	$(NODE) --disable-warning=MODULE_TYPELESS_PACKAGE_JSON --test --test-reporter=dot tests/page/unit/*.test.mjs
 
 types: setup  ## mypy strict on the library
 	$(BIN)/mypy
 
 setup: .venv/.installed  ## install the locked environment
 
-# The first interpreter that can make a virtual environment is used.
+# The first interpreter that can create a virtual environment is used; another one: make test PYTHON=python3.12
 .uv/.installed: requirements/uv.txt
-	@rm -rf .uv; for python in python3.11 python3.12 python3 /usr/bin/python3.11 /usr/bin/python3; do \
+	@rm -rf .uv; for python in $(PYTHON) python3.11 python3.12 python3 /usr/bin/python3.11 /usr/bin/python3; do \
 	  if $$python -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
 	    && $$python -m venv .uv 2>/dev/null; then break; fi; rm -rf .uv; done; \
 	test -x .uv/bin/python || { echo "No Python 3.11 or 3.12 with venv was found. Install one (Debian: python3.11-venv)."; exit 1; }
@@ -66,8 +72,13 @@ setup: .venv/.installed  ## install the locked environment
 	$(UV) pip sync --quiet --python .venv-slicer --require-hashes requirements/slicer.txt
 	@touch $@
 
+# TypeScript, for the check only: the page itself needs neither npm nor a build. Node is a Python package of .venv.
+tests/page/node_modules/.installed: tests/page/package-lock.json | setup
+	cd tests/page && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --loglevel=error
+	@touch $@
+
 lock: .uv/.installed  ## write requirements/*.txt again after a change of pyproject.toml (newer versions: OPTIONS=--upgrade)
 	.uv/bin/python tools/locks.py write $(UV) $(OPTIONS)
 
 clean:  ## remove environments and caches, not runs/
-	rm -rf .uv .venv .venv-slicer .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	rm -rf .uv .venv .venv-slicer tests/page/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

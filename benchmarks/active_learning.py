@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
@@ -42,7 +42,7 @@ STEPS, BATCH = 250, 4096
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """A cut-out: filters (n, 13), truth (n,), and its shape."""
+    """A cut-out: filters (voxels, 13) float32, and truth (x, y, z) bool."""
 
     name: str
     subject: str
@@ -62,7 +62,7 @@ def filters_of(contrast: np.ndarray) -> np.ndarray:
     return np.stack(maps, axis=-1).reshape(-1, len(maps)).astype(np.float32)
 
 
-def stack_of(name: str, subject: str, image: np.ndarray, truth: np.ndarray) -> Stack:
+def make_stack(name: str, subject: str, image: np.ndarray, truth: np.ndarray) -> Stack:
     contrast = fit_scaling(image, "two_photon").apply(image)
     x, y = ((n - CROP) // 2 for n in image.shape[:2])
     z = image.shape[2] // PATCH[2] * PATCH[2]
@@ -72,21 +72,21 @@ def stack_of(name: str, subject: str, image: np.ndarray, truth: np.ndarray) -> S
 
 
 def real(data: Path) -> list[Stack]:
-    found = []
+    stacks = []
     for case in cases(data):
         image, label = load(case)
         name = next(n for n, *_ in STACKS if case.name.startswith(n))
-        found.append(stack_of(name, case.subject, image.array, label.array > 0))
-    return found
+        stacks.append(make_stack(name, case.subject, image.array, label.array > 0))
+    return stacks
 
 
 def synthetic(count: int) -> list[Stack]:
-    found = []
+    stacks = []
     for seed in range(2000, 2000 + count):
         kind = ("capillary", "large")[seed % 2]
         sample = make_sample(kind, seed, shape=(CROP, CROP, 15))
-        found.append(stack_of(f"{kind}{seed}", f"{kind}{seed}", sample.image.array, sample.mask.array > 0))
-    return found
+        stacks.append(make_stack(f"{kind}{seed}", f"{kind}{seed}", sample.image.array, sample.mask.array > 0))
+    return stacks
 
 
 def train(rows: torch.Tensor, labels: torch.Tensor, seed: int) -> torch.nn.Module:
@@ -138,8 +138,8 @@ class Pool:
         return np.concatenate([patch_scores(volume.astype(np.float32), PATCH).reshape(-1, 4) for volume in volumes])
 
 
-def one(pool: Pool, test: Sequence[Stack], way: str, seed: int) -> list[tuple[float, float]]:
-    """Dice and clDice on the test stacks, round by round."""
+def learning_curve(pool: Pool, test: Sequence[Stack], way: str, seed: int) -> list[tuple[float, float]]:
+    """Return Dice and clDice on the test stacks, round by round."""
     truths = pool.scores([stack.truth for stack in pool.stacks])
     rng = np.random.default_rng(seed)
     labelled = choose(truths, "random", QUERY, rng)
@@ -163,7 +163,7 @@ def compare(stacks: Sequence[Stack], seeds: int, kind: str, held_out: Sequence[s
         start = time.perf_counter()
         for seed in range(seeds):
             for way in WAYS:
-                curve = one(pool, test, way, seed)
+                curve = learning_curve(pool, test, way, seed)
                 rows.append({"kind": kind, "test": subject, "seed": seed, "way": way, "curve": curve})
         print(f"{kind}, {subject}: {time.perf_counter() - start:.0f} s", flush=True)
     return rows
@@ -175,14 +175,14 @@ def summary(rows: list[dict]) -> list[dict]:
         return np.array([np.mean([dice for dice, _ in r["curve"]]) for r in of])
 
     seeds, tests = sorted({r["seed"] for r in rows}), sorted({r["test"] for r in rows})
-    found = []
+    means = []
     for way in WAYS:
         curves = np.array([r["curve"] for r in rows if r["way"] == way])
         by_seed = np.array([area(way, seed=s).mean() - area(BASELINE, seed=s).mean() for s in seeds])
         by_test = np.array([area(way, test=t).mean() - area(BASELINE, test=t).mean() for t in tests])
         low, high = interval(by_seed)
         below, above = interval(by_test)
-        found.append(
+        means.append(
             {
                 "strategy": way,
                 **{f"Dice r{n}": float(curves[:, n, 0].mean()) for n in (0, 1, 3, ROUNDS - 1)},
@@ -193,7 +193,7 @@ def summary(rows: list[dict]) -> list[dict]:
                 "95 %, test stacks": f"{below:+.3f}..{above:+.3f}",
             }
         )
-    return found
+    return means
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""Which number of a prediction ranks volumes as their true error does? Spearman with 1 - Dice, and AUGRC.
+"""Which score of a prediction ranks volumes as their true error does? Spearman with 1 - Dice, and AUGRC.
 
     python benchmarks/case_ranking.py --models runs/two_photon
 
 MONAI Label's own score is the mean of -p log p over the volume (its epistemic scoring, fed here with this prediction as it would be
-with the mean of its dropout passes). AUGRC (arXiv 2407.01032): mean, over all shares of volumes that are accepted without a look,
-surest first, of the error that slips through; lower is better. Intervals: 95 % bootstrap over volumes.
+with the mean of its dropout passes). AUGRC (arXiv 2407.01032): mean, over all shares of volumes that are accepted without a review,
+most certain first, of the error that remains; lower is better. Intervals: 95 % bootstrap over volumes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
@@ -31,7 +31,7 @@ def monai_label(prediction: Prediction) -> float:
     return float(np.mean(-p * np.log(p)))
 
 
-#: Each is high for a volume that it holds to be bad.
+#: Scores that are high for a volume with many expected errors.
 SCORES: dict[str, Callable[[Prediction], float]] = {
     "MONAI Label (mean of -p log p)": monai_label,
     "mean entropy": lambda p: float(p.uncertainty.array.mean()),

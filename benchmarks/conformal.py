@@ -1,10 +1,10 @@
-"""Does the promise hold per volume? Conformal risk control against the voxel-wise recipe, over 1,000 random splits.
+"""Does the guarantee hold per volume? Conformal risk control against the voxel-wise recipe, over 1,000 random splits.
 
     python benchmarks/conformal.py --models runs/two_photon
 
 Voxel-wise: one threshold such that the share alpha of all vessel voxels of all calibration volumes lies below it; this is what
-split conformal prediction does with voxels as rows. Ours: minivess.uncertainty.conformal, the volume being the unit. Both promise
-that at most alpha of the vessel is lost; the test volumes tell. Then memory and time beside MAPIE, each in a fresh process.
+split conformal prediction does with voxels as rows. Ours: minivess.uncertainty.conformal, the volume being the unit. Both guarantee
+that at most alpha of the vessel is lost; this is checked on the test volumes. Then memory and time beside MAPIE, each in a fresh process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 import tracemalloc
 from collections.abc import Sequence
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
@@ -31,10 +31,10 @@ CALIBRATE = 20
 
 
 def pieces(volumes: Sequence[HeldOut]) -> list[HeldOut]:
-    """Cut real stacks into quarters in plane and halves in depth: there are too few animals to split 1,000 times."""
+    """Divide real stacks into quarters in plane and halves in depth, since five animals are too few to split 1,000 times."""
     from minivess.volume import Volume
 
-    found = []
+    parts = []
     for v in volumes:
         x, y, z = (n // 2 for n in v.image.shape)
         for i in range(8):
@@ -44,8 +44,8 @@ def pieces(volumes: Sequence[HeldOut]) -> list[HeldOut]:
             piece = type(p)(
                 image.with_array(p.probability.array[box]), image.with_array(p.uncertainty.array[box]), p.model, p.threshold
             )
-            found.append(HeldOut(f"{v.name}/{i}", f"{v.name}/{i}", image, v.truth[box], piece))
-    return found
+            parts.append(HeldOut(f"{v.name}/{i}", f"{v.name}/{i}", image, v.truth[box], piece))
+    return parts
 
 
 def lost(curve: Curve, level: float) -> float:
@@ -93,7 +93,7 @@ def compare(name: str, volumes: Sequence[HeldOut], alpha: float, loss: str) -> l
 
 
 def cost(way: str, shape: tuple[int, int, int]) -> dict[str, float]:
-    """Calibrate with one volume, as a child process does it."""
+    """Measure time and memory of a calibration with one volume; run in a child process."""
     rng = np.random.default_rng(0)
     probability = rng.random(shape, dtype=np.float32)
     truth = rng.random(shape, dtype=np.float32) < 0.05

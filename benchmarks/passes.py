@@ -2,9 +2,9 @@
 
     python benchmarks/passes.py --models runs/two_photon
 
-The errors are those of the one pass, found as in review_curve.py: fixed unit of 8 x 8 x 2 voxels, normalised gain over the first 20 %
+The errors are those of the one pass, as in review_curve.py: fixed unit of 8 x 8 x 2 voxels, normalised gain over the first 20 %
 of the volume. `five mirrored passes`: mean of the volume as it is and four mirrored ones (test-time augmentation); mutual information
-is there only with more than one answer. Paired difference to one pass with the 95 % bootstrap interval over volumes.
+needs more than one pass. Paired difference to one pass with the 95 % bootstrap interval over volumes.
 """
 
 from __future__ import annotations
@@ -14,41 +14,41 @@ import json
 import time
 from pathlib import Path
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
 import numpy as np
 from held_out import HeldOut, add_arguments, interval, real, synthetic, table
-from review_curve import EDGE, Task, elsewhere, order_by, review_units, task_of
+from review_curve import BLOCK_SHAPE, Task, order_by, other_samples, review_units, task_from
 
 from minivess.models import Prediction, load_bundle
-from minivess.review.cells import sum_cells
-from minivess.uncertainty import ask_mirrored, combine
+from minivess.review.blocks import sum_blocks
+from minivess.uncertainty import combine, predict_tta
 
 PASSES = 5
 MAPS = ("max entropy", "mean entropy", "expected error", "ours, rule alone")
 
 
 def five_passes(volume: HeldOut, models: Path) -> tuple[Prediction, np.ndarray, float]:
-    """The mean of five mirrored passes, their mutual information, and how many times the seconds of one pass they took."""
+    """Return the mean of five mirrored passes, their mutual information, and their time relative to one pass."""
     segmenter = load_bundle(models / (volume.subject if (models / volume.subject).is_dir() else "synthetic"))
     seconds = [time.perf_counter()]
     for count in (1, PASSES):
-        said = combine(ask_mirrored(segmenter, volume.image, answers=count))
+        combined = combine(predict_tta(segmenter, volume.image, passes=count))
         seconds.append(time.perf_counter())
     mean = Prediction(
-        volume.image.with_array(said.probability),
-        volume.image.with_array(said.entropy),
+        volume.image.with_array(combined.probability),
+        volume.image.with_array(combined.entropy),
         volume.prediction.model,
         volume.prediction.threshold,
     )
     one, five = np.diff(seconds)
-    return mean, said.mutual_information, float(five / one)
+    return mean, combined.mutual_information, float(five / one)
 
 
 def gains(task: Task, others: list, extra: dict[str, np.ndarray]) -> dict[str, float]:
-    """The gain of each order; the learned one asks again after each batch of answers."""
+    """Compute the gain of each order; the learned one ranks again after each batch of answers."""
     orders = {name: order_by(score) for name, score in ({name: task.maps[name] for name in MAPS} | extra).items()}
     orders["ours"] = review_units(task, others)
     base, top = task.area(order_by(task.maps["random"])), task.area(order_by(task.maps["oracle by voxels"]))
@@ -56,23 +56,23 @@ def gains(task: Task, others: list, extra: dict[str, np.ndarray]) -> dict[str, f
 
 
 def compare(volumes: list[HeldOut], models: Path) -> list[dict]:
-    volumes = [volume for volume in volumes if task_of(volume, EDGE).inside.shape[1]]
-    asked = {volume.name: five_passes(volume, models) for volume in volumes}
+    volumes = [volume for volume in volumes if task_from(volume, BLOCK_SHAPE).inside.shape[1]]
+    predicted = {volume.name: five_passes(volume, models) for volume in volumes}
     tasks = {
-        "one pass": [task_of(volume, EDGE) for volume in volumes],
-        "five mirrored passes": [task_of(volume, EDGE, asked[volume.name][0]) for volume in volumes],
+        "one pass": [task_from(volume, BLOCK_SHAPE) for volume in volumes],
+        "five mirrored passes": [task_from(volume, BLOCK_SHAPE, predicted[volume.name][0]) for volume in volumes],
     }
     rows = []
     for way, all_tasks in tasks.items():
         for number, task in enumerate(all_tasks):
             extra = {}
             if way != "one pass":
-                information = sum_cells(asked[volumes[number].name][1], task.cells.edge)
-                extra["mutual information"] = information.ravel() / task.cells.voxels
-            found = gains(task, elsewhere(task, all_tasks), extra)
-            rows += [{"volume": task.name, "passes": way, "order": name, "gain": gain} for name, gain in found.items()]
-            print(way, task.name, {name: round(gain, 3) for name, gain in found.items()}, flush=True)
-    cost = float(np.mean([times for _, _, times in asked.values()]))
+                information = sum_blocks(predicted[volumes[number].name][1], task.blocks.block_shape)
+                extra["mutual information"] = information.ravel() / task.blocks.voxels
+            by_order = gains(task, other_samples(task, all_tasks), extra)
+            rows += [{"volume": task.name, "passes": way, "order": name, "gain": gain} for name, gain in by_order.items()]
+            print(way, task.name, {name: round(gain, 3) for name, gain in by_order.items()}, flush=True)
+    cost = float(np.mean([times for _, _, times in predicted.values()]))
     print(f"five passes take {cost:.1f} times as long as one")
     return rows
 
@@ -96,15 +96,15 @@ def main() -> None:
     parser.add_argument("--synthetic", type=int, default=8, help="how many synthetic volumes")
     parser.add_argument("--json", dest="out", type=Path, help="write all rows there")
     arguments = parser.parse_args()
-    kept = {}
+    rows = {}
     for name, volumes in {
         "real stacks": real(arguments.models, arguments.data),
         "synthetic volumes": synthetic(arguments.models, arguments.synthetic),
     }.items():
-        kept[name] = compare(volumes, arguments.models)
-        print(f"\n{len(volumes)} {name}\n\n{table(summary(kept[name]))}\n", flush=True)
+        rows[name] = compare(volumes, arguments.models)
+        print(f"\n{len(volumes)} {name}\n\n{table(summary(rows[name]))}\n", flush=True)
     if arguments.out:
-        arguments.out.write_text(json.dumps(kept, indent=1))
+        arguments.out.write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
@@ -27,10 +27,10 @@ def measure(shape: tuple[int, int, int], way: str) -> dict[str, float]:
     from minivess.models import BundleSegmenter, Capabilities, ModelRef, binary_entropy
     from minivess.models.normalise import fit_scaling
     from minivess.models.sliding import sliding_probability
-    from minivess.paths import door
+    from minivess.paths import resource_path
 
     parser = ConfigParser()
-    parser.read_config(str(door("bundles/segresnet") / "configs" / "inference.yaml"))
+    parser.read_config(str(resource_path("bundles/segresnet") / "configs" / "inference.yaml"))
     torch.manual_seed(0)
     network, inferer = (parser.get_parsed_content(key) for key in ("network_def", "inferer"))
     capabilities, model = Capabilities(frozenset(), ("vessel",), "two_photon"), ModelRef("random", "0", "0")

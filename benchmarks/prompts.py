@@ -2,18 +2,19 @@
 
     python benchmarks/prompts.py --models runs/two_photon
 
-A simulated person, who knows the truth, mends what clDice counts, the longest first: pieces of the truth's centre-line that are not
-drawn, and pieces of the drawing's centre-line that are outside the truth; until clDice is 0.95.
+A simulated annotator, who knows the truth, corrects what clDice counts, the longest first: pieces of the truth's centre-line that are
+not in the mask, and pieces of the mask's centre-line that are outside the truth; until clDice is 0.95.
 
-- prompts: connect where both ends of a missed piece are near what is drawn, else path; remove a false piece, else cut it; what does
-  not help is undone and the piece painted with a ball, each try and each undo a decision; a piece under 10 um gets a ball at once.
-- balls: one ball in the middle of the piece, as large as the vessel (or the background) is there: a perfect brush.
-- re-predicting: the person marks the piece's neighbourhood as it should be (a ball of 12 um), the network takes ten steps on that
+- prompts: connect where both ends of a missed piece are near the mask, otherwise path; remove a false piece, otherwise cut it;
+  a step that does not help is undone and the piece painted with a ball, each try and each undo a decision; a piece under 10 um gets a
+  ball at once.
+- balls: one ball in the middle of the piece, as large as the vessel (or the background) is at this point: a perfect brush.
+- re-predicting: the annotator marks the piece's neighbourhood as it should be (a ball of 12 um), the network takes ten steps on that
   alone and predicts again.
-- oracle: a decision mends a piece with all that belongs to it.
+- oracle: a decision corrects a piece with all voxels that belong to it.
 
-Seconds: 4 s to see it, 1.5 s a click, and the time that the machine took. Cut-outs of 192 x 192 voxels of the real stacks, by models that
-never saw the animal, and whole synthetic volumes.
+Seconds: 4 s to see it, 1.5 s a click, and the computing time. Cut-outs of 192 x 192 voxels of the real stacks, by models that
+were not trained on the animal, and whole synthetic volumes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
@@ -38,12 +39,12 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from minivess.errors import InputError
-from minivess.metrics import centreline_of, cldice, dsc
+from minivess.metrics import centreline_from_mask, cldice, dsc
 from minivess.models import BundleSegmenter, load_bundle
 from minivess.models.normalise import Scaling, fit_scaling
 from minivess.review.edits import Edits
-from minivess.review.prompts import Point, Scene
-from minivess.review.tools import TOOLS, use
+from minivess.review.prompts import Point, PromptContext
+from minivess.review.tools import TOOLS, run_tool
 from minivess.train.loss import VesselLoss
 from minivess.volume import Volume
 
@@ -54,7 +55,7 @@ LOOK_S, CLICK_S, CROP, MARK_UM, SHORT_UM = 4.0, 1.5, 192, 12.0, 10.0
 
 @dataclass(eq=False)
 class Work:
-    """A volume under the hands of a simulated person."""
+    """A volume that a simulated annotator corrects."""
 
     name: str
     truth: np.ndarray
@@ -67,17 +68,17 @@ class Work:
     given_up: set[bytes] = field(default_factory=set)
 
     def errors(self) -> list[np.ndarray]:
-        """Points of the centre-lines that clDice counts as wrong, the longest piece first; each missed or false."""
-        found = []
+        """Return the pieces of centre-line (points, 3) that clDice counts as wrong, the longest first; each missed or false."""
+        wrong = []
         for mask, other in ((self.truth, self.edits.mask), (self.edits.mask, self.truth)):
-            pieces = cc3d.connected_components(centreline_of(mask) & ~other, connectivity=26)
+            pieces = cc3d.connected_components(centreline_from_mask(mask) & ~other, connectivity=26)
             points = np.argwhere(pieces)
             owner = pieces[tuple(points.T)]
-            found += [points[owner == n] for n in np.unique(owner)]
-        return sorted((p for p in found if p.tobytes() not in self.given_up), key=lambda points: -len(points))
+            wrong += [points[owner == n] for n in np.unique(owner)]
+        return sorted((p for p in wrong if p.tobytes() not in self.given_up), key=lambda points: -len(points))
 
-    def scene(self) -> Scene:
-        return Scene(self.edits.mask, self.probability, self.image, self.scaling, self.spacing_um)
+    def context(self) -> PromptContext:
+        return PromptContext(self.edits.mask, self.probability, self.image, self.scaling, self.spacing_um)
 
     def missed(self, voxels: np.ndarray) -> bool:
         return bool(self.truth[tuple(voxels[0])])
@@ -90,7 +91,7 @@ class Work:
         return np.linalg.norm(offsets * spacing, axis=-1) <= radius_um, tuple(int(v) for v in low)
 
 
-def work_of(volume: HeldOut, bundle: Path) -> Work:
+def work_from(volume: HeldOut, bundle: Path) -> Work:
     x, y = (max(0, (n - CROP) // 2) for n in volume.truth.shape[:2])
     window = (slice(x, x + CROP), slice(y, y + CROP))
     image = np.ascontiguousarray(volume.image.array[window])
@@ -103,7 +104,7 @@ def work_of(volume: HeldOut, bundle: Path) -> Work:
 
 
 def paint(work: Work, points: np.ndarray) -> None:
-    """Put a ball in the middle of a piece, as large as the truth allows."""
+    """Paint a ball in the middle of a piece, as large as the truth allows."""
     missed = work.missed(points)
     same = work.truth if missed else ~work.truth
     depth = edt.edt(np.ascontiguousarray(same), anisotropy=work.spacing_um, black_border=False)
@@ -118,7 +119,7 @@ def middle_of(work: Work, points: np.ndarray) -> np.ndarray:
 
 
 def ends_of(work: Work, points: np.ndarray) -> list[Point]:
-    """The two points of a piece that are farthest apart."""
+    """Return the two points of a piece that are farthest apart."""
     some = points[:: max(1, len(points) // 400)]
     apart = cdist(some * work.spacing_um, some * work.spacing_um)
     return [as_point(some[n]) for n in np.unravel_index(int(apart.argmax()), apart.shape)]
@@ -129,19 +130,19 @@ def as_point(values: np.ndarray) -> Point:
     return x, y, z
 
 
-def near_drawn(work: Work, point: Point) -> bool:
+def near_mask(work: Work, point: Point) -> bool:
     ball, low = work.ball(np.asarray(point), 8.0)
     window = tuple(slice(a, a + n) for a, n in zip(low, ball.shape, strict=True))
     return bool((work.edits.mask[window] & ball).any())
 
 
 def by_prompts(work: Work, points: np.ndarray) -> tuple[int, int]:
-    """Mend a piece with the prompts, a short one with a ball; gives decisions and clicks."""
+    """Correct a piece with the prompts, a short one with a ball; return decisions and clicks."""
     if np.ptp(points * work.spacing_um, axis=0).max() < SHORT_UM:
         return by_balls(work, points)
     if work.missed(points):
         ends = ends_of(work, points)
-        tries = [("connect" if all(near_drawn(work, end) for end in ends) else "path", ends)]
+        tries = [("connect" if all(near_mask(work, end) for end in ends) else "path", ends)]
     else:
         tries = [(tool, [as_point(middle_of(work, points))]) for tool in ("remove", "cut")]
     decisions = clicks = 0
@@ -149,15 +150,15 @@ def by_prompts(work: Work, points: np.ndarray) -> tuple[int, int]:
     for tool, at in tries:
         decisions, clicks = decisions + 1, clicks + len(at)
         try:
-            change = use(tool, work.scene(), at)
+            change = run_tool(tool, work.context(), at)
         except InputError:
             continue
-        if work.edits.apply(change.voxels, change.at, TOOLS[tool].mode, tool) is None:
+        if work.edits.apply(change.voxels, change.start, TOOLS[tool].mode, tool) is None:
             continue
         if cldice(work.truth, work.edits.mask) > before:
             return decisions, clicks
         work.edits.undo()
-        decisions += 1  # the person sees it and takes it back
+        decisions += 1  # the annotator sees it and undoes it
     paint(work, points)
     return decisions + 1, clicks + 1
 
@@ -168,10 +169,10 @@ def by_balls(work: Work, points: np.ndarray) -> tuple[int, int]:
 
 
 def by_oracle(work: Work, points: np.ndarray) -> tuple[int, int]:
-    """Mend a piece with the voxels that are nearer to it than to the rest of its centre-line."""
+    """Correct a piece with the voxels that are nearer to it than to the rest of its centre-line."""
     missed = work.missed(points)
     mask = work.truth if missed else work.edits.mask
-    line = np.argwhere(centreline_of(mask))
+    line = np.argwhere(centreline_from_mask(mask))
     inside = np.argwhere(mask)
     nearest = cKDTree(line * work.spacing_um).query(inside * work.spacing_um)[1]
     of_piece = {p.tobytes() for p in points}
@@ -185,7 +186,7 @@ def by_oracle(work: Work, points: np.ndarray) -> tuple[int, int]:
 
 
 class RePredicting:
-    """Marks go to the network, and the network draws everything again."""
+    """Train the network with the marks and predict the whole volume again."""
 
     def __init__(self, work: Work) -> None:
         self.segmenter = work.segmenter()
@@ -256,7 +257,7 @@ def main() -> None:
             bundle = arguments.models / (volume.subject if kind == "real" else "synthetic")
             ways = {"prompts": by_prompts, "balls": by_balls, "re-predicting": None, "oracle": by_oracle}
             for name, way in ways.items():
-                work = work_of(volume, bundle)
+                work = work_from(volume, bundle)
                 most = MOST if way else MOST_PREDICTIONS
                 row = run(work, way or RePredicting(work), most)
                 rows.append({"kind": kind, "volume": volume.name, "way": name, **row})

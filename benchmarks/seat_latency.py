@@ -1,8 +1,8 @@
-"""Time from an answer to the next place on the screen, on a stack of 512 x 512 x 64 voxels: the page and the Slicer module.
+"""Time from an answer to the next region on the screen, on a stack of 512 x 512 x 64 voxels: the page and the Slicer module.
 
     python benchmarks/seat_latency.py --bundle MODEL/segresnet
 
-A scripted annotator presses A (right as drawn) and waits until the crosshair and the frame are at the next place and the views are
+A scripted annotator presses A (accept) and waits until the crosshair and the frame are at the next region and the views are
 drawn; the module's panel likewise (Slicer's real core and views, stand-ins for Qt's half; `make slicer-test` installs it). Beside
 them, in the same run: the two requests alone. Without a GPU both draw in software.
 """
@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
@@ -27,7 +27,7 @@ from held_out import table
 from playwright.sync_api import sync_playwright
 
 from minivess.models import weights_path
-from minivess.server import LabelServer, People, accounts_path, prepare_server
+from minivess.server import Accounts, LabelServer, accounts_path, prepare_server
 from minivess.server.serve import free_port
 from minivess.synth import make_sample
 from minivess.train import copy_bundle, publish
@@ -35,10 +35,10 @@ from minivess.volume import write_volume
 
 ROOT = Path(__file__).resolve().parents[1]
 ARGUMENTS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist", "--no-sandbox"]
-#: Presses A, waits for the next place to be drawn, gives milliseconds.
-NEXT = """async () => { const { review, viewer } = window.minivess; const before = review.place.id; const start = performance.now()
+#: Presses A, waits until the next region is drawn, and returns the milliseconds.
+NEXT = """async () => { const { review, viewer } = window.minivess; const before = review.regions.current.id; const start = performance.now()
     document.dispatchEvent(new KeyboardEvent('keydown', { key: 'a', bubbles: true }))
-    while (!review.place || review.place.id === before) await new Promise((done) => setTimeout(done, 1))
+    while (!review.regions.current || review.regions.current.id === before) await new Promise((done) => setTimeout(done, 1))
     viewer.nv.gl.finish(); return performance.now() - start }"""
 
 
@@ -49,19 +49,19 @@ def by_page(url: str, token: str, image: str, count: int) -> list[float]:
         page.goto(f"{url}/app/")
         page.fill("#token", token)
         page.click("#connect button")
-        page.wait_for_function("() => window.minivess.review?.place", timeout=3_600_000)
+        page.wait_for_function("() => window.minivess.review?.regions.current", timeout=3_600_000)
         page.select_option("#image", image)
         page.wait_for_function(
-            f"() => window.minivess.review.image === '{image}' && window.minivess.review.place", timeout=600_000
+            f"() => window.minivess.review.image?.name === '{image}' && window.minivess.review.regions.current", timeout=600_000
         )
         page.evaluate("() => window.minivess.review.queue.then(() => true)")
-        found = []
+        times = []
         for _ in range(count):
-            found.append(page.evaluate(NEXT))
+            times.append(page.evaluate(NEXT))
             page.evaluate("() => window.minivess.review.queue.then(() => true)")
-            page.wait_for_timeout(700)  # a person looks
+            page.wait_for_timeout(700)  # the annotator looks
         browser.close()
-    return found
+    return times
 
 
 def by_module(url: str, token: str, image: str, count: int) -> list[float]:
@@ -76,22 +76,24 @@ def by_module(url: str, token: str, image: str, count: int) -> list[float]:
 def by_requests(url: str, token: str, image: str, count: int) -> list[float]:
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {token}"
-    place = session.post(f"{url}/review/next?image={image}", timeout=60).json()["place"]
-    found = []
+    item = session.post(f"{url}/review/next?image={image}", timeout=60).json()["place"]
+    times = []
     for _ in range(count):
         start = time.perf_counter()
-        session.post(f"{url}/review/places/{place['id']}/answer", data={"verdict": "accepted"}, timeout=60).raise_for_status()
-        place = session.post(f"{url}/review/next?image={image}", timeout=60).json()["place"]
-        found.append(1000 * (time.perf_counter() - start))
+        session.post(f"{url}/review/places/{item['id']}/answer", data={"verdict": "accepted"}, timeout=60).raise_for_status()
+        item = session.post(f"{url}/review/next?image={image}", timeout=60).json()["place"]
+        times.append(1000 * (time.perf_counter() - start))
         time.sleep(0.7)
-    return found
+    return times
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True, help="a trained bundle")
     parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 64))
-    parser.add_argument("--places", type=int, default=60, help="answers of each way; from 50 on the server learns from them")
+    parser.add_argument(
+        "--places", type=int, default=60, help="answers of each way; from 50 on the server trains its ranker with them"
+    )
     parser.add_argument("--json", dest="out", type=Path, help="write all times there")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -102,7 +104,7 @@ def main() -> None:
         for name in ways:  # a stack each, so that all are at the same point of a review
             write_volume(image, folder / "studies" / f"{name}.nii.gz")
         publish(weights_path(arguments.bundle), copy_bundle(arguments.bundle, folder / "model" / "segresnet"))
-        token = People(accounts_path(folder)).add("ann", "annotator")
+        token = Accounts(accounts_path(folder)).add("ann", "annotator")
         conf = {"model_dir": str(folder / "model"), "unit": "um", "epistemic_enabled": "false"}
         launch = prepare_server(folder / "studies", workspace=folder, port=free_port(), conf=conf)
         with LabelServer(launch, log=folder / "log") as server:

@@ -1,4 +1,4 @@
-"""How long does the server keep others waiting? `GET /info/` by eight clients during inference and training, ours and stock.
+"""How long do other clients wait? `GET /info/` by eight clients during inference and training, ours and stock.
 
     python benchmarks/server_latency.py                # each server for 60 s, about four minutes on two cores
     python benchmarks/server_latency.py --seconds 20
@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
@@ -27,7 +27,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from minivess.models import save_weights, weights_path
-from minivess.paths import door
+from minivess.paths import resource_path
 from minivess.server import LabelServer, Launch, prepare_server
 from minivess.server.serve import free_port
 from minivess.synth import make_sample
@@ -46,7 +46,7 @@ def studies_in(folder: Path) -> Path:
 
 
 def model_in(folder: Path) -> Path:
-    bundle = copy_bundle(door("bundles/segresnet"), folder / "model" / "segresnet")
+    bundle = copy_bundle(resource_path("bundles/segresnet"), folder / "model" / "segresnet")
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.yaml"))
     torch.manual_seed(0)
@@ -59,7 +59,7 @@ def launch_of(kind: str, folder: Path) -> Launch:
     studies = studies_in(folder)
     if kind == "ours":
         return prepare_server(studies, workspace=folder, port=free_port(), conf=conf)
-    app, port = Path(shutil.copytree(door("monailabel_app"), folder / "app")), free_port()
+    app, port = Path(shutil.copytree(resource_path("monailabel_app"), folder / "app")), free_port()
     flags = [word for pair in conf.items() for word in ("--conf", *pair)]
     command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", str(studies)]
     return Launch([*command, "--host", "127.0.0.1", "--port", str(port), *flags], {}, f"http://127.0.0.1:{port}", "")

@@ -4,8 +4,8 @@
     python benchmarks/soak.py --minutes 5
 
 Each client takes the next sample, reads the image, segments it, submits a label, reads it back, and now and then stops an
-inference, sends a broken label, uploads an image, opens a session, follows a job or asks for a page that is not there. A
-training runs every ten minutes, with the scoring that follows it. Each answer has one right status; any other is an error.
+inference, sends a broken label, uploads an image, opens a session, follows a job or requests a page that does not exist. A
+training runs every ten minutes, with the scoring that follows it. Each request has its expected status; any other is an error.
 The exit status is 1 when there was an error, or when memory has grown from the second quarter to the last by more than 5 %.
 """
 
@@ -22,7 +22,7 @@ import uuid
 from collections import Counter
 from pathlib import Path
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
@@ -36,8 +36,8 @@ from urllib3.util import Retry
 
 from minivess.errors import MinivessError
 from minivess.models import save_weights, weights_path
-from minivess.paths import door
-from minivess.server import LabelServer, People, accounts_path, prepare_server
+from minivess.paths import resource_path
+from minivess.server import Accounts, LabelServer, accounts_path, prepare_server
 from minivess.server.serve import free_port
 from minivess.store import LabelStore
 from minivess.synth import make_sample
@@ -48,14 +48,14 @@ CLIENTS, IMAGES, PAUSE_S = 8, 24, 1.0
 
 
 class Client:
-    """One annotator with a random, seeded way of working."""
+    """An annotator whose actions are random, with a seed."""
 
     def __init__(self, number: int, url: str, token: str, folder: Path) -> None:
         self.random = random.Random(number)
         self.url, self.folder = url, folder / f"client{number}"
         self.folder.mkdir()
         self.session = requests.Session()
-        # A server may close a connection that was idle for 5 s just when the next request is on its way: asked for once more.
+        # A server may close a connection that was idle for 5 s just when the next request is on its way: such a request is repeated once.
         self.session.mount(
             "http://", HTTPAdapter(max_retries=Retry(total=1, connect=1, read=1, status=0, allowed_methods=["GET"]))
         )
@@ -135,7 +135,7 @@ class Client:
         self.ask("PUT", "/datastore/label", 400, 415, 422, params={"image": "large"}, files={"label": ("l.nii.gz", body)})
 
     def upload(self) -> None:
-        if self.uploads >= 5:  # the studies are not to grow without end
+        if self.uploads >= 5:  # the studies must not grow without limit
             return
         self.uploads += 1
         file = write_volume(
@@ -169,7 +169,7 @@ def prepare(folder: Path) -> None:
         sample = make_sample("capillary", index, shape=(96, 96, 8))
         write_volume(sample.image, folder / "studies" / f"stack{index:02}.nii.gz")
     write_volume(make_sample("capillary", 99, shape=(384, 384, 24)).image, folder / "studies" / "large.nii.gz")
-    bundle = copy_bundle(door("bundles/segresnet"), folder / "model" / "segresnet")
+    bundle = copy_bundle(resource_path("bundles/segresnet"), folder / "model" / "segresnet")
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.yaml"))
     torch.manual_seed(0)
@@ -183,8 +183,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder)
-        people = People(accounts_path(folder))
-        tokens = [people.add(f"annotator{n}", "annotator") for n in range(CLIENTS)]
+        accounts = Accounts(accounts_path(folder))
+        tokens = [accounts.add(f"annotator{n}", "annotator") for n in range(CLIENTS)]
         launch = prepare_server(
             folder / "studies", workspace=folder, port=free_port(), conf={"model_dir": str(folder / "model"), "preset": "tiny"}
         )

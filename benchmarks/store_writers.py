@@ -1,4 +1,4 @@
-"""Eight processes submit ten labels each: what is left of them, in our store and in MONAI Label's.
+"""Eight processes submit ten labels each: how many are stored, in our store and in MONAI Label's.
 
 python benchmarks/store_writers.py                # about half a minute
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
@@ -39,7 +39,7 @@ def studies_in(folder: Path) -> Path:
 def submit_ours(studies: Path, label: Path, writer: int) -> None:
     store = LabelStore(studies)
     for turn in range(LABELS):
-        store.submit(label, case_id=f"image{turn}", actor=f"w{writer}", tag=f"by{writer}")
+        store.submit(label, image_id=f"image{turn}", actor=f"w{writer}", tag=f"by{writer}")
 
 
 def submit_stock(studies: Path, label: Path, writer: int) -> None:

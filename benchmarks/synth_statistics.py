@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from two_photon import cases, load
 
-from minivess.metrics import centreline_of
+from minivess.metrics import centreline_from_mask
 from minivess.pictures import projection, side_by_side
 from minivess.synth import make_sample
 from minivess.volume import Volume
@@ -38,7 +38,7 @@ COLUMNS = {
 def statistics(image: Volume, label: Volume) -> dict[str, float]:
     voxels, mask = image.array.astype(np.float64), label.array > 0
     background = np.median(voxels[~mask])
-    line = centreline_of(mask)
+    line = centreline_from_mask(mask)
     x, _, z = image.spacing_um
     radius = x * edt.edt(mask, anisotropy=(1.0, 1.0, 1e6))[line]
     low, high = np.percentile(voxels[~mask], (16, 84))

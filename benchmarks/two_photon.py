@@ -5,8 +5,8 @@
 
 Columns: Otsu's threshold; the best single threshold, chosen on the test stack's own label (an oracle, not a method); one
 threshold on the network's input (local contrast), chosen on the other animals: what the normalisation alone is worth; the
-bundle trained on synthetic stacks alone; the bundle trained on the other animals, cut where its probabilities expect the best
-Dice (minivess.models.decision) and, for comparison, at 0.5. No checkpoint, threshold or number of
+bundle trained on synthetic stacks alone; the bundle trained on the other animals, at the threshold with the highest expected
+Dice (minivess.models.threshold) and, for comparison, at 0.5. No checkpoint, threshold or number of
 steps is chosen on the stack that is reported; the recipe as a whole was developed on these same five stacks, which is a
 selection that five stacks do not allow to avoid.
 """
@@ -20,7 +20,7 @@ import shutil
 import time
 from pathlib import Path
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()
 
@@ -30,10 +30,10 @@ from skimage.filters import threshold_otsu
 from minivess.metrics import THINNING, cldice, dsc
 from minivess.models import load_bundle
 from minivess.models.normalise import fit_scaling
-from minivess.paths import door
+from minivess.paths import resource_path
 from minivess.pictures import overlay, projection, save_png, side_by_side
 from minivess.synth import make_sample
-from minivess.train import Case, copy_bundle, publish, train_bundle
+from minivess.train import TrainingCase, copy_bundle, publish, train_bundle
 from minivess.volume import Volume, read_volume, write_volume
 
 #: name, animal, um in plane, weak label
@@ -49,15 +49,15 @@ RECIPE = {"epochs": 6, "iterations_per_epoch": 25, "val_interval": 6}
 CPU_LIMIT_S = 20 * 60
 
 
-def cases(data: Path) -> list[Case]:
-    found = []
+def cases(data: Path) -> list[TrainingCase]:
+    training_cases = []
     for name, animal, um, _ in STACKS:
         image, label = (next((data / folder).glob(f"{name}*.tif")) for folder in ("images", "labels"))
-        found.append(Case(image, label, animal, (um, um, 5.0), "um"))
-    return found
+        training_cases.append(TrainingCase(image, label, animal, (um, um, 5.0), "um"))
+    return training_cases
 
 
-def load(case: Case) -> tuple[Volume, Volume]:
+def load(case: TrainingCase) -> tuple[Volume, Volume]:
     image, label = (read_volume(path, spacing=case.spacing, unit="um") for path in (case.image, case.label))
     return image, label.with_array((label.array > 0).astype(np.uint8))
 
@@ -70,7 +70,7 @@ def contrast(image: Volume) -> np.ndarray:
     return fit_scaling(image.array, "two_photon").apply(image.array)
 
 
-def contrast_threshold(training: list[Case]) -> float:
+def contrast_threshold(training: list[TrainingCase]) -> float:
     """Choose the threshold on local contrast that is best, on average, for the other animals."""
     grid = np.arange(0.3, 3.0, 0.1)
     scores = []
@@ -81,19 +81,19 @@ def contrast_threshold(training: list[Case]) -> float:
     return float(grid[np.mean(scores, axis=0).argmax()])
 
 
-def synthetic_cases(folder: Path) -> list[Case]:
-    found = []
+def synthetic_cases(folder: Path) -> list[TrainingCase]:
+    training_cases = []
     for index, kind in enumerate(("capillary", "large") * 4):
         sample = make_sample(kind, 100 + index, shape=(256, 256, 20))
         paths = [folder / part / f"{kind}{index}.nii.gz" for part in ("images", "labels")]
         for path, volume in zip(paths, (sample.image, sample.mask), strict=True):
             write_volume(volume, path)
-        found.append(Case(paths[0], paths[1], f"synthetic{index}", unit="um"))
-    return found
+        training_cases.append(TrainingCase(paths[0], paths[1], f"synthetic{index}", unit="um"))
+    return training_cases
 
 
-def fit(out: Path, name: str, training: list[Case], seed: int) -> tuple[Path, float]:
-    bundle = copy_bundle(door("bundles/segresnet"), out / name)
+def fit(out: Path, name: str, training: list[TrainingCase], seed: int) -> tuple[Path, float]:
+    bundle = copy_bundle(resource_path("bundles/segresnet"), out / name)
     shutil.rmtree(bundle / "run", ignore_errors=True)
     start = time.process_time()
     overrides = {**RECIPE, "seed": seed}
@@ -102,8 +102,8 @@ def fit(out: Path, name: str, training: list[Case], seed: int) -> tuple[Path, fl
     return bundle, time.process_time() - start
 
 
-def score(bundle: Path, case: Case, picture: Path) -> tuple[float, float, float]:
-    """Give Dice and clDice of the mask that the bundle decides on, and Dice at the plain threshold of 0.5."""
+def score(bundle: Path, case: TrainingCase, picture: Path) -> tuple[float, float, float]:
+    """Return Dice and clDice of the bundle's mask, and Dice at a fixed threshold of 0.5."""
     image, label = load(case)
     prediction = load_bundle(bundle).predict(image)
     mask, probability = prediction.mask.array, prediction.probability.array

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from faults.rows import Report
 
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
 prepare_process()  # before anything imports MONAI
 

@@ -4,15 +4,20 @@ The lock that uv itself writes names registry hosts, so it is not committed; the
 of what pyproject.toml declares, which tells a stale one without a network.
 
     python tools/locks.py write UV [--upgrade]    python tools/locks.py check
+
+``write`` keeps the versions of the committed locks where it can; ``--upgrade`` takes the newest ones.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,8 +40,11 @@ def declared() -> str:
 
 
 def write(uv: str, *options: str) -> None:
+    uv = str(Path(uv).resolve())
     folder = ROOT / "requirements"
     folder.mkdir(exist_ok=True)
+    if "--upgrade" not in options and not (ROOT / "uv.lock").exists():
+        lock_committed_versions(uv)
     subprocess.run([uv, "lock", *options], cwd=ROOT, check=True)
     for name, extras in ENVIRONMENTS.items():
         command = [uv, "export", "--frozen", "--no-emit-project", "--no-emit-index-url", "--no-annotate", "--no-header"]
@@ -46,6 +54,23 @@ def write(uv: str, *options: str) -> None:
     (folder / "uv.txt").write_text(compiled(uv, f"uv=={UV_VERSION}\n"))
     wanted = (folder / SLICER).read_text()
     (folder / "slicer.txt").write_text(f"# declared: {hashlib.sha256(wanted.encode()).hexdigest()}\n" + compiled(uv, wanted))
+
+
+def lock_committed_versions(uv: str) -> None:
+    """Write uv.lock with the versions of requirements/dev.txt: in a copy of the project that has them as constraints."""
+    lines = [line for line in (ROOT / "requirements" / "dev.txt").read_text().splitlines() if "==" in line and line[0].isalnum()]
+    versions = [line.split(" ;")[0] for line in lines]
+    names = Counter(version.split("==")[0] for version in versions)
+    pins = [version for version in versions if names[version.split("==")[0]] == 1]  # others depend on the version of Python
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, copy / name)
+        project = (copy / "pyproject.toml").read_text()
+        constraints = f"[tool.uv]\nconstraint-dependencies = {json.dumps(pins)}\n"
+        (copy / "pyproject.toml").write_text(project.replace("[tool.uv]\n", constraints, 1))
+        subprocess.run([uv, "lock"], cwd=copy, check=True)
+        shutil.copy(copy / "uv.lock", ROOT / "uv.lock")
 
 
 def compiled(uv: str, wanted: str) -> str:

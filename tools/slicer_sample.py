@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from minivess.paths import sha256_of
+from minivess.paths import file_sha256
 from minivess.synth import make_sample
 from minivess.volume import Volume, write_volume
 
@@ -26,7 +26,7 @@ def main() -> None:
     target = write_volume(in_slicer, RESOURCES / "SampleData" / "MinIVessSynthetic.nrrd")
     shown = Image.fromarray(coarse.max(axis=2).T).resize((260, 216))
     shown.save(RESOURCES / "Icons" / "MinIVessSynthetic.png", optimize=True)
-    print(f"{target.name}: {target.stat().st_size} bytes, SHA256:{sha256_of(target)}")
+    print(f"{target.name}: {target.stat().st_size} bytes, SHA256:{file_sha256(target)}")
 
 
 if __name__ == "__main__":

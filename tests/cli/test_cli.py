@@ -34,7 +34,7 @@ def test_synth_check_train_predict_evaluate(capsys: pytest.CaptureFixture[str], 
     made = json.loads(ok(capsys, "synth", "make", data, "--count", 2, "--shape", 64, 64, 8, "--json"))
     assert [v["name"] for v in made["volumes"]] == ["capillary_0000", "capillary_0001"]
     assert (data / "pictures" / "capillary_0000.png").stat().st_size > 1000
-    assert "All 2 pairs fit" in ok(capsys, "data", "check", data)
+    assert "All 2 pairs are valid" in ok(capsys, "data", "check", data)
     trained = json.loads(ok(capsys, "train", data, "--out", model, "--epochs", 2, "--json"))
     assert trained["held_out"]
     refused(capsys, 1, "--resume", "train", data, "--out", model)
@@ -62,7 +62,7 @@ def test_a_stack_without_spacing_is_told_what_to_pass(capsys: pytest.CaptureFixt
 
 def test_bundles_are_listed_and_checked(capsys: pytest.CaptureFixture[str], segresnet: Path, tmp_path: Path) -> None:
     assert json.loads(ok(capsys, "bundle", "list", "--json"))[0]["bundle"] == "segresnet"
-    assert "only data" in ok(capsys, "bundle", "check", segresnet)
+    assert "contains no code" in ok(capsys, "bundle", "check", segresnet)
     refused(capsys, 1, "is no bundle", "bundle", "check", tmp_path)
 
 
@@ -82,9 +82,10 @@ def test_doctor_answers(capsys: pytest.CaptureFixture[str]) -> None:
         (["predict"], 2, "Missing argument"),
         (["synth", "make", "x", "--kind", "vein"], 2, "allowed are capillary, large, tof"),
         (["data", "check", "nowhere"], 1, "minivess data make"),
+        (["data", "convert", "a.tif", "b.nrrd", "--unit", "nm"], 2, "--unit nm: allowed are um and mm"),
         (["predict", "nowhere.nii.gz", "--bundle", "nowhere", "--out", "x"], 1, "is no bundle"),
         (["serve", "nowhere"], 1, "No such folder of studies"),
-        (["serve", ".", "--host", "0.0.0.0"], 2, "nobody has an account"),
+        (["serve", ".", "--host", "0.0.0.0"], 2, "there is no account"),
         (["map", "run", "nowhere", "x", "-m", "y"], 1, "No such folder"),
         (["evaluate", "x", "--bundle", "y", "--section", "z"], 2, "allowed are training"),
     ],
@@ -103,7 +104,7 @@ def test_mistakes_are_told_in_a_sentence(
 
 def test_the_demo_does_not_wipe_a_folder_of_others(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("x")
-    refused(capsys, 1, "holds no demonstration", "demo", "--out", tmp_path)
+    refused(capsys, 1, "is not the output of a demo", "demo", "--out", tmp_path)
     assert (tmp_path / "precious").exists()
 
 

@@ -20,7 +20,7 @@ def studies(tmp_path: Path) -> Path:
     store = LabelStore(folder)
     store.images.scan()
     for seed in range(2):
-        store.submit(write_volume(label_volume(seed), tmp_path / f"{seed}.nii.gz"), case_id="a", actor="ann")
+        store.submit(write_volume(label_volume(seed), tmp_path / f"{seed}.nii.gz"), image_id="a", actor="ann")
     return folder
 
 
@@ -37,9 +37,9 @@ def test_history_compare_restore_and_picture(capsys: pytest.CaptureFixture[str],
     old, new = label_volume(0).array > 0, label_volume(1).array > 0
     assert (shown["added_voxels"], shown["removed_voxels"]) == ((new & ~old).sum(), (old & ~new).sum())
     assert (tmp_path / "d.png").stat().st_size > 100
-    assert "counts again, as revision 4" in said(capsys, "store", "restore", studies, "a", 2)
+    assert "is current again, as revision 4" in said(capsys, "store", "restore", studies, "a", 2)
     assert "no revision 99" in said(capsys, "store", "show", studies, "a", 99, code=1)
-    assert "There is no store" in said(capsys, "store", "log", tmp_path, code=1)
+    assert "No store in" in said(capsys, "store", "log", tmp_path, code=1)
 
 
 def test_repair_finds_a_changed_label(capsys: pytest.CaptureFixture[str], studies: Path) -> None:
@@ -57,7 +57,7 @@ def test_export(capsys: pytest.CaptureFixture[str], studies: Path, tmp_path: Pat
 def test_audit(capsys: pytest.CaptureFixture[str], studies: Path, tmp_path: Path) -> None:
     assert "Signed entry 3" in said(capsys, "audit", "checkpoint", studies, "--out", tmp_path / "safe")
     kept = ("--checkpoints", tmp_path / "safe" / "checkpoints.jsonl", "--public-key", tmp_path / "safe" / "public_key.pem")
-    assert "The chain holds: 3 entries, 1 signed checkpoints." in said(capsys, "audit", "verify", studies, *kept)
+    assert "The audit chain is valid: 3 entries, 1 signed checkpoints." in said(capsys, "audit", "verify", studies, *kept)
     chain = studies / "minivess_store" / "audit" / "chain.jsonl"
     chain.write_text("".join(chain.read_text().splitlines(keepends=True)[:2]))
     assert "cut off" in said(capsys, "audit", "verify", studies, *kept, code=1)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from minivess.cli.main import run
-from minivess.server import People, accounts_path
+from minivess.server import Accounts, accounts_path
 
 
 def test_accounts_are_made_listed_and_closed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["user", "add", "ann", "--studies", str(tmp_path), "--json"]) == 0
     token = json.loads(capsys.readouterr().out)["token"]
-    people = People(accounts_path(tmp_path / ".minivess"))
-    person = people.of_token(token)
+    people = Accounts(accounts_path(tmp_path / ".minivess"))
+    person = people.find_by_token(token)
     assert person is not None
     assert (person.name, person.role) == ("ann", "annotator")
     assert run(["user", "list", "--studies", str(tmp_path)]) == 0
@@ -28,7 +28,7 @@ def test_accounts_are_made_listed_and_closed(capsys: pytest.CaptureFixture[str],
         assert run(["user", *arguments, "--studies", str(tmp_path)]) == 1
         assert words in capsys.readouterr().err
     assert run(["user", "remove", "ann", "--studies", str(tmp_path)]) == 0
-    assert people.of_token(token) is None
+    assert people.find_by_token(token) is None
 
 
 @pytest.mark.row(11)

@@ -1,1 +1,1 @@
-"""The command line: ``minivess <noun> <verb>``, one file a noun; heavy libraries are imported inside the commands."""
+"""The command line ``minivess <noun> <verb>``, one file per noun; large libraries are imported inside the commands."""

@@ -1,4 +1,4 @@
-"""``minivess audit``: is the record of who did what still whole?"""
+"""``minivess audit``: verify and sign the audit chain."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minivess.cli.output import Json, answer
+from minivess.cli.output import Json, emit
 from minivess.cli.store import Root, Studies
 
 if TYPE_CHECKING:
     from minivess.store import AuditChain
 
-app = typer.Typer(no_args_is_help=True, help="The audit chain over the labels of a studies folder.")
+app = typer.Typer(no_args_is_help=True, help="Verify and sign the audit chain of a studies folder.")
 
 
 @app.command("verify")
 def verify(
     studies: Studies,
-    checkpoints: Annotated[Path | None, typer.Option(help="A copy of checkpoints.jsonl that was kept elsewhere.")] = None,
-    public_key: Annotated[Path | None, typer.Option(help="The public key that was kept elsewhere.")] = None,
+    checkpoints: Annotated[Path | None, typer.Option(help="Copy of checkpoints.jsonl from another place.")] = None,
+    public_key: Annotated[Path | None, typer.Option(help="Copy of the public key from another place.")] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Read the whole chain; name the first entry that was changed, removed or put in.
+    """Verify the whole audit chain, and report the first entry that was changed, removed or inserted.
 
-    A cut end, or a chain written anew by somebody with the key, shows only against checkpoints that were kept elsewhere.
+    A removed end, or a chain that was written again with the private key, is detected only with checkpoints from another place.
 
     Example: minivess audit verify studies --checkpoints safe/checkpoints.jsonl --public-key safe/public_key.pem
     """
-    verdict = _chain(studies, root).verify(checkpoints=checkpoints, public_key=public_key)
-    good = f"The chain holds: {verdict.entries} entries, {verdict.checkpoints} signed checkpoints."
-    answer(asdict(verdict), as_json=as_json, text=good if verdict.ok else f"The chain is broken. {verdict.reason}")
+    verdict = _open_chain(studies, root).verify(checkpoints=checkpoints, public_key=public_key)
+    valid = f"The audit chain is valid: {verdict.entries} entries, {verdict.checkpoints} signed checkpoints."
+    emit(asdict(verdict), as_json=as_json, text=valid if verdict.ok else f"The audit chain is not valid. {verdict.reason}")
     if not verdict.ok:
         raise typer.Exit(1)
 
@@ -41,31 +41,31 @@ def verify(
 @app.command("checkpoint")
 def checkpoint(
     studies: Studies,
-    out: Annotated[Path | None, typer.Option(help="Folder in another place: gets the checkpoints and the public key.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder elsewhere, for copies of checkpoints and public key.")] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Sign the head of the chain now, and copy what is needed to check it later.
+    """Sign the last entry of the audit chain, and copy the files that a later verification needs.
 
     Example: minivess audit checkpoint studies --out /mnt/safe
     """
     import shutil
 
-    chain = _chain(studies, root)
+    chain = _open_chain(studies, root)
     signed = chain.checkpoint()
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for file in (chain.checkpoints, chain.public_key):
             shutil.copyfile(file, out / file.name)
-    answer(signed, as_json=as_json, text=f"Signed entry {signed['seq']}: {signed['hash']}")
+    emit(signed, as_json=as_json, text=f"Signed entry {signed['seq']}: {signed['hash']}")
 
 
-def _chain(studies: Path, root: Path | None) -> AuditChain:
+def _open_chain(studies: Path, root: Path | None) -> AuditChain:
     from minivess.errors import InputError
     from minivess.store import AuditChain
     from minivess.store.store import STORE_FOLDER
 
     folder = (root or studies / STORE_FOLDER) / "audit"
     if not folder.is_dir():
-        raise InputError(f"There is no audit chain at {folder}. It is made when the studies are served: minivess serve {studies}")
+        raise InputError(f"No audit chain in {folder}. It is created when the studies are served: minivess serve {studies}")
     return AuditChain(folder)

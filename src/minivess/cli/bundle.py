@@ -7,35 +7,36 @@ from typing import Annotated
 
 import typer
 
-from minivess.cli.output import Json, answer, table
+from minivess.cli.output import Json, emit, table
 
 app = typer.Typer(no_args_is_help=True, help="List and check MONAI bundles.")
 
 
 @app.command("check")
-def check(bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")], as_json: Json = False) -> None:
-    """Read a bundle's configuration as text and refuse what would run code.
+def check(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")], as_json: Json = False) -> None:
+    """Check the configuration of a bundle without running it, and refuse expressions that would run code.
 
     Example: minivess bundle check bundles/segresnet
     """
     from minivess.models import check_bundle
 
     files = check_bundle(bundle)
-    answer({"bundle": str(bundle), "checked": files}, as_json=as_json, text=f"{bundle} is only data: {', '.join(files)}")
+    text = f"{bundle} is valid and contains no code: {', '.join(files)}"
+    emit({"bundle": str(bundle), "checked": files}, as_json=as_json, text=text)
 
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List the bundles that come with minivess.
+    """List the bundles that are installed with minivess.
 
     Example: minivess bundle list
     """
     from minivess.models import weights_path
     from minivess.models.bundle_check import read_config
-    from minivess.paths import door
+    from minivess.paths import resource_path
 
     rows = []
-    for folder in sorted(f for f in door("bundles").iterdir() if (f / "configs").is_dir()):
+    for folder in sorted(f for f in resource_path("bundles").iterdir() if (f / "configs").is_dir()):
         metadata = read_config(folder / "configs" / "metadata.json")
         row = {
             "bundle": folder.name,
@@ -44,4 +45,4 @@ def list_(as_json: Json = False) -> None:
             "folder": str(folder),
         }
         rows.append(row)
-    answer(rows, as_json=as_json, text=table(rows))
+    emit(rows, as_json=as_json, text=table(rows))

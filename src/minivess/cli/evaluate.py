@@ -1,4 +1,4 @@
-"""``minivess evaluate``: score a bundle on a data set, with the baseline in the same table."""
+"""``minivess evaluate``: compute the scores of a bundle and of a baseline on a data set."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from minivess.cli.output import Json, answer, table
+from minivess.cli.output import Json, emit, table
 
 
 def evaluate(
     dataset: Annotated[Path, typer.Argument(help="Folder with dataset.json.")],
-    bundle: Annotated[Path, typer.Option(help="A trained bundle.")],
+    bundle: Annotated[Path, typer.Option(help="Trained bundle.")],
     section: Annotated[str, typer.Option(help="training, validation or test.")] = "test",
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default="GPU if there is one")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score the predictions of a bundle beside Otsu's threshold.
+    """Compute the scores of a bundle's predictions and of Otsu's threshold.
 
     Example: minivess evaluate runs/data --bundle runs/model --section validation
     """
@@ -34,7 +34,7 @@ def evaluate(
         raise UsageError(f"--section {section}: allowed are {', '.join(SECTIONS)}.")
     cases = read_dataset(dataset)[section]
     if not cases:
-        raise InputError(f"{dataset} has no case for {section}. Split the data set again: minivess data make --help.")
+        raise InputError(f"{dataset} has no case in section {section}. Split the data set again: minivess data make --help.")
     segmenter = load_bundle(bundle, device=device)
     rows = []
     for case in tqdm(cases, desc="evaluate", unit="case", disable=as_json):
@@ -44,4 +44,4 @@ def evaluate(
             scores = compare_masks(label.array, mask, image.spacing_um)
             rows.append({"case": case.name, "subject": case.subject, "method": name, **scores.to_json()})
     content = {"model": segmenter.model.to_json(), "section": section, "thinning": THINNING, "scores": rows}
-    answer(content, as_json=as_json, text=f"{table(rows)}\nclDice by {THINNING}")
+    emit(content, as_json=as_json, text=f"{table(rows)}\nclDice by {THINNING}")

@@ -1,4 +1,4 @@
-"""The entry point: nouns, exit codes, and no traceback for what a user can mend."""
+"""The entry point of the command line: commands, exit codes and error messages."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from minivess.cli import (
     user,
 )
 from minivess.errors import MinivessError, OutputError
-from minivess.quiet import prepare_process
+from minivess.process_setup import prepare_process
 
-_FAULT = 3
+_INTERNAL_FAULT = 3
 
 
-def _say_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"minivess {minivess.__version__}")
         raise typer.Exit
 
@@ -66,13 +66,13 @@ app.command("doctor")(doctor.doctor)
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version.")] = False,
 ) -> None:
-    """Read what stands before a command."""
+    """Process the options before a command."""
 
 
 def main() -> None:
-    """Run the command line and end the process with its exit code."""
+    """Run the command line and exit the process with its exit code."""
     prepare_process()
     sys.exit(run(sys.argv[1:]))
 
@@ -81,20 +81,20 @@ def run(arguments: list[str]) -> int:
     """Run one command.
 
     Returns:
-        0 done, 1 refused or failed a check, 2 wrong usage, 3 internal fault, 130 interrupted.
+        0 done, 1 refused or a failed check, 2 wrong usage, 3 internal fault, 130 interrupted.
     """
     try:
-        app(args=arguments)  # wrong usage, Ctrl-C and a closed pipe end in SystemExit, with their words already said
+        app(args=arguments)  # wrong usage, Ctrl-C and a closed pipe raise SystemExit, after their message was printed
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     except MinivessError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         return error.exit_code
-    except OSError as error:  # a full disk, a folder that may not be written: the user's to mend
+    except OSError as error:  # for example a full disk, or a folder without write permission
         typer.echo(f"OutputError: {error.strerror or error}: {error.filename or ''}", err=True)
         return OutputError.exit_code
-    except Exception:  # noqa: BLE001 (the outermost shell)
+    except Exception:  # noqa: BLE001 (an internal fault has an exit code of its own)
         traceback.print_exc()
-        typer.echo("This is a fault of minivess, not of yours. Please report it with the lines above.", err=True)
-        return _FAULT
+        typer.echo("This is an internal fault of minivess. Please report it with the lines above.", err=True)
+        return _INTERNAL_FAULT
     return 0

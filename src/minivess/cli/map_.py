@@ -1,4 +1,4 @@
-"""``minivess map``: run a MONAI Deploy application on a DICOM folder."""
+"""``minivess map``: run the MONAI Deploy application on a DICOM folder."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Run the application package: DICOM in, DICOM out.")
+app = typer.Typer(no_args_is_help=True, help="Run the MONAI Deploy application: DICOM series in, DICOM SEG out.")
 
 
 @app.callback()
 def _noun() -> None:
-    """Keep the verb, also while there is only one."""
+    """Require the verb, although there is only one."""
 
 
 @app.command("run")
 def run(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder with the files of one series.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the result.")],
-    model: Annotated[Path, typer.Option("--model", "-m", help="A trained bundle, or a folder that holds one.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder with the files of one DICOM series.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New or empty folder for the result.")],
+    model: Annotated[Path, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")],
 ) -> None:
-    """Segment a series: OUT gets a DICOM SEG and result.json, or nothing at all.
+    """Segment a series; OUT contains a DICOM SEG and result.json, or nothing when an error occurs.
 
     Example: minivess map run series/ result/ --model runs/model
     """
@@ -30,12 +30,12 @@ def run(
 
     from minivess.errors import InputError, MissingExtraError
     from minivess.extras import missing_modules
-    from minivess.paths import door
+    from minivess.paths import resource_path
 
     missing = missing_modules("map")
     if missing:
-        raise MissingExtraError(f"The application needs {', '.join(missing)}. Install the extra map (in a checkout: make setup)")
+        raise MissingExtraError(f"The MAP requires {', '.join(missing)}. Install the extra map (in a checkout: make setup).")
     if not source.is_dir():
-        raise InputError(f"No such folder: {source}. Name the folder that holds the DICOM files of one series.")
-    command = [sys.executable, str(door("maps/vessel_seg")), "-i", str(source), "-o", str(out), "-m", str(model)]
+        raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
+    command = [sys.executable, str(resource_path("maps/vessel_seg")), "-i", str(source), "-o", str(out), "-m", str(model)]
     raise typer.Exit(subprocess.call(command))

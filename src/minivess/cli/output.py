@@ -1,4 +1,4 @@
-"""How a command answers: a table or a sentence for people, JSON for scripts."""
+"""Options and output of the commands: text for users, JSON for scripts."""
 
 from __future__ import annotations
 
@@ -8,41 +8,44 @@ from typing import Annotated, Any
 
 import typer
 
-from minivess.errors import UsageError
-from minivess.volume.model import Unit
+from minivess.errors import InputError, UsageError
+from minivess.volume.volume import Unit, parse_unit
 
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Spacing = Annotated[
     tuple[float, float, float] | None,
-    typer.Option(help="Voxel size along x y z, for files that do not state it (TIFF, slices).", show_default=False),
+    typer.Option(help="Voxel size along x y z, for files that do not store it (TIFF, slices).", show_default=False),
 ]
 UnitOption = Annotated[
-    str | None, typer.Option("--unit", help="What the spacing means: um or mm. Wins over the file.", show_default=False)
+    str | None, typer.Option("--unit", help="Unit of the spacing: um or mm. Overrides the unit of the file.", show_default=False)
 ]
 
 
 def as_unit(text: str | None) -> Unit | None:
-    """Read a unit from the command line.
+    """Return the unit of the option ``--unit``; None when it is not used.
 
     Raises:
-        UsageError: When it is none.
+        UsageError: When the text is not a unit.
     """
-    if text is None:
-        return None
-    if text == "um":
-        return "um"
-    if text == "mm":
-        return "mm"
-    raise UsageError(f"--unit {text}: allowed are um and mm.")
+    try:
+        return None if text is None else parse_unit(text)
+    except InputError as error:
+        raise UsageError(f"--unit {text}: allowed are um and mm.") from error
 
 
-def answer(content: Any, *, as_json: bool, text: str) -> None:
-    """Print the answer of a command on standard output."""
+def emit(content: Any, *, as_json: bool, text: str) -> None:
+    """Print the result of a command on standard output.
+
+    Args:
+        content: Result as plain values, for JSON.
+        as_json: Whether to print JSON.
+        text: Result as text.
+    """
     typer.echo(json.dumps(content, indent=2) if as_json else text)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Lay out rows of equal keys in columns."""
+    """Return rows with the same keys as a text table with a header."""
     if not rows:
         return "(nothing)"
     head = list(rows[0])

@@ -9,21 +9,21 @@ import typer
 
 
 def serve(
-    studies: Annotated[str, typer.Argument(help="Folder with the images (.nii.gz or .nrrd), or address of a DICOMweb server.")],
-    host: Annotated[str, typer.Option(help="Address to listen on; one that is not loopback needs accounts.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    studies: Annotated[str, typer.Argument(help="Folder of images (.nii.gz or .nrrd), or URL of a DICOMweb server.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; any address except loopback requires accounts.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 8000,
     workspace: Annotated[
         Path | None,
-        typer.Option(help="Where the app, the model and its runs are kept.", show_default="STUDIES/.minivess"),
+        typer.Option(help="Folder of the app, the model and its training runs.", show_default="STUDIES/.minivess"),
     ] = None,
-    bundle: Annotated[Path | None, typer.Option(help="A trained bundle to start from.")] = None,
-    certificate: Annotated[Path | None, typer.Option(help="PEM file: speak HTTPS with this certificate.")] = None,
-    key: Annotated[Path | None, typer.Option(help="PEM file with its private key.")] = None,
-    conf: Annotated[list[str] | None, typer.Option(help="KEY=VALUE setting of the app; repeat.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Trained bundle to start with.")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file of the certificate, for HTTPS.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
+    conf: Annotated[list[str] | None, typer.Option(help="Setting of the app, KEY=VALUE; repeatable.")] = None,
 ) -> None:
-    """Serve a folder of studies, or those of a DICOMweb server, to MONAI Label clients such as 3D Slicer; Ctrl-C stops it.
+    """Serve a folder of studies or a DICOMweb server to MONAI Label clients such as 3D Slicer; Ctrl-C stops the server.
 
-    A DICOMweb server that asks who you are: set MONAI_LABEL_DICOMWEB_USERNAME and MONAI_LABEL_DICOMWEB_PASSWORD.
+    For a DICOMweb server with authentication, set MONAI_LABEL_DICOMWEB_USERNAME and MONAI_LABEL_DICOMWEB_PASSWORD.
 
     Example: minivess serve studies --bundle runs/model --conf unit=um
 
@@ -38,19 +38,19 @@ def serve(
 
     pairs = [text.partition("=") for text in conf or []]
     if not all(name and sign for name, sign, _ in pairs):
-        raise UsageError("--conf takes KEY=VALUE, for example --conf unit=um.")
+        raise UsageError("--conf must be KEY=VALUE, for example --conf unit=um.")
     if (certificate is None) != (key is None):
         raise UsageError("HTTPS needs both: --certificate FILE --key FILE.")
     settings = {name: value for name, _, value in pairs}
     if bundle is not None:
         settings["bundle"] = str(bundle.resolve())
-    beside = (Path() if is_address(studies) else Path(studies)) / ".minivess"
+    default_workspace = (Path() if is_address(studies) else Path(studies)) / ".minivess"
     tls = (certificate, key) if certificate is not None and key is not None else None
-    launch = prepare_server(studies, tls=tls, workspace=workspace or beside, host=host, port=port, conf=settings)
+    launch = prepare_server(studies, tls=tls, workspace=workspace or default_workspace, host=host, port=port, conf=settings)
     typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C).")
     typer.echo(f"Review in a browser: {launch.url}/app/   In 3D Slicer: module MinIVess Review (or MONAILabel), {launch.url}")
-    typer.echo(f"User name: admin   Password (token, good until the server stops): {launch.token}")
-    typer.echo("More people: minivess user add NAME --role annotator")
+    typer.echo(f"User name: admin   Password (token, valid until the server stops): {launch.token}")
+    typer.echo("Add a user: minivess user add NAME --role annotator")
     sys.stdout.flush()
     os.environ.update(launch.environment)
-    os.execv(launch.command[0], launch.command)  # noqa: S606 (it takes this process's place: Ctrl-C reaches it, not a wrapper)
+    os.execv(launch.command[0], launch.command)  # noqa: S606 (it replaces this process, so that Ctrl-C reaches it directly)

@@ -1,4 +1,4 @@
-"""``minivess synth``: make volumes with known truth."""
+"""``minivess synth``: generate synthetic volumes."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Annotated
 
 import typer
 
-from minivess.cli.output import Json, answer, table
+from minivess.cli.output import Json, emit, table
 
-app = typer.Typer(no_args_is_help=True, help="Make synthetic vessel volumes with known truth.")
+app = typer.Typer(no_args_is_help=True, help="Generate synthetic vessel volumes with known ground truth.")
 
 
 @app.callback()
 def _noun() -> None:
-    """Keep the verb, also while there is only one."""
+    """Require the verb, although there is only one."""
 
 
 @app.command("make")
 def make(
     out: Annotated[Path, typer.Argument(help="Folder of the data set: images/, labels/, truth/, dataset.json.")],
-    kind: Annotated[
-        list[str] | None, typer.Option(help="capillary, large or tof; repeat to mix.", show_default="capillary")
-    ] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many volumes.")] = 6,
+    kind: Annotated[list[str] | None, typer.Option(help="capillary, large or tof; repeatable.", show_default="capillary")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Number of volumes.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first volume.")] = 0,
-    shape: Annotated[tuple[int, int, int] | None, typer.Option(help="Voxels along x y z.", show_default="the kind's own")] = None,
+    shape: Annotated[
+        tuple[int, int, int] | None, typer.Option(help="Voxels along x y z.", show_default="depends on the kind")
+    ] = None,
     suffix: Annotated[str, typer.Option(help="File format: .nii.gz, .nrrd or .ome.tif.")] = ".nii.gz",
     as_json: Json = False,
 ) -> None:
-    """Make COUNT volumes; equal seeds give equal voxels.
+    """Generate COUNT volumes; equal seeds give equal voxels.
 
     Example: minivess synth make runs/data --kind capillary --kind large --count 6
     """
@@ -61,9 +61,9 @@ def make(
         picture = projection(sample.image)
         save_png(side_by_side(picture, overlay(picture, sample.mask.array)), out / "pictures" / f"{name}.png")
         b0, b1 = sample.graph.betti
-        share = float(sample.mask.array.mean())
-        rows.append({"name": name, "vessel_share": share, "length": sample.graph.length, "components": b0, "loops": b1})
+        fraction = float(sample.mask.array.mean())
+        rows.append({"name": name, "vessel_share": fraction, "length": sample.graph.length, "components": b0, "loops": b1})
     file = make_dataset(out, validation=[str(rows[-1]["name"])] if count > 1 else [])
-    answer(
-        {"dataset": str(file), "volumes": rows}, as_json=as_json, text=f"{table(rows)}\nData set: {file}; look at {out}/pictures"
+    emit(
+        {"dataset": str(file), "volumes": rows}, as_json=as_json, text=f"{table(rows)}\nData set: {file}. Images: {out}/pictures"
     )

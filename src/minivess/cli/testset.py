@@ -1,4 +1,4 @@
-"""``minivess testset``: seal the cases that a model is reported on."""
+"""``minivess testset``: seal and verify the test set."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from minivess.cli.output import Json, answer
+from minivess.cli.output import Json, emit
 
-app = typer.Typer(no_args_is_help=True, help="The sealed test set, which no training may touch.")
+app = typer.Typer(no_args_is_help=True, help="Seal and verify the test set, which is excluded from all training.")
 
 
 @app.command("seal")
@@ -19,7 +19,7 @@ def seal(
     out: Annotated[Path | None, typer.Option(help="Folder of the sealed test set.", show_default="DATASET/sealed_test")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write down, signed, the contents and subjects of the test cases; from now on a training that has one is refused.
+    """Record and sign the content and the subjects of the test cases; from now on, training with one of them is refused.
 
     Example: minivess testset seal data
     """
@@ -31,12 +31,12 @@ def seal(
     folder = out or (dataset if dataset.is_dir() else dataset.parent) / FOLDER
     sealed = SealedTestSet.seal(folder, items(str(dataset), "test"), actor=system_user())
     about = {"folder": str(folder), "cases": len(sealed.fingerprints), "subjects": sorted(sealed.subjects)}
-    answer(about, as_json=as_json, text=f"Sealed in {folder}: {len(sealed.fingerprints)} cases, {len(sealed.subjects)} subjects.")
+    emit(about, as_json=as_json, text=f"Sealed in {folder}: {len(sealed.fingerprints)} cases, {len(sealed.subjects)} subjects.")
 
 
 @app.command("verify")
 def verify(folder: Annotated[Path, typer.Argument(help="Folder of the sealed test set.")], as_json: Json = False) -> None:
-    """Check that the test set is as it was sealed, and count who tried to learn from it.
+    """Verify that the sealed test set was not modified, and count the refused trainings.
 
     Example: minivess testset verify data/sealed_test
     """
@@ -45,4 +45,8 @@ def verify(folder: Annotated[Path, typer.Argument(help="Folder of the sealed tes
     sealed = SealedTestSet(folder)
     refused = sum(entry["action"] == "testset.refuse" for entry in sealed.chain.entries())
     verdict = {**asdict(sealed.chain.verify()), "cases": len(sealed.fingerprints), "refused": refused}
-    answer(verdict, as_json=as_json, text=f"As it was sealed: {len(sealed.fingerprints)} cases; {refused} attempts refused.")
+    emit(
+        verdict,
+        as_json=as_json,
+        text=f"The test set is unchanged: {len(sealed.fingerprints)} cases; {refused} trainings refused.",
+    )

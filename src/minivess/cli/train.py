@@ -7,43 +7,44 @@ from typing import Annotated, Any
 
 import typer
 
-from minivess.cli.output import Json, answer
+from minivess.cli.output import Json, emit
 
 
 def train(
     dataset: Annotated[Path, typer.Argument(help="Folder with dataset.json.")],
-    out: Annotated[Path, typer.Option(help="Folder of the trained bundle; the run lies in OUT/runs/train.")],
+    out: Annotated[Path, typer.Option(help="Folder of the trained bundle; the training run is in OUT/runs/train.")],
     bundle: Annotated[Path | None, typer.Option(help="Bundle to train.", show_default="segresnet")] = None,
     preset: Annotated[str, typer.Option(help="tiny (minutes on two CPU cores) or full.")] = "tiny",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs.", show_default="the preset's")] = None,
-    init: Annotated[Path | None, typer.Option(help="Weights (.safetensors) to start from.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs.", show_default="depends on the preset")] = None,
+    init: Annotated[Path | None, typer.Option(help="Weights (.safetensors) to start with.")] = None,
     modality: Annotated[
-        str, typer.Option(help="How intensities are scaled: two_photon, light_sheet, mr_angiography or ct_angiography.")
+        str,
+        typer.Option(help="Intensity scaling for two_photon, light_sheet, mr_angiography or ct_angiography."),
     ] = "two_photon",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
     sealed: Annotated[
-        Path | None, typer.Option(help="Folder of a sealed test set.", show_default="DATASET/sealed_test where it is")
+        Path | None, typer.Option(help="Folder of a sealed test set.", show_default="DATASET/sealed_test, if it exists")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was cut off.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a bundle; progress is shown, and a run that was cut off goes on with --resume.
+    """Train a bundle and show the progress; --resume continues an interrupted training.
 
     Example: minivess train runs/data --out runs/model --preset tiny
     """
     from minivess.errors import InputError
     from minivess.evaluate.sealed import FOLDER
-    from minivess.paths import door
+    from minivess.paths import resource_path
     from minivess.train import copy_bundle, publish, read_dataset, set_modality, train_bundle
 
     run = out / "runs" / "train"
     if run.exists() and not resume:
-        raise InputError(f"{run} holds a training already. Go on with it: --resume. Or name a new folder: --out.")
+        raise InputError(f"{run} already contains a training. Continue it: --resume. Or choose a new folder: --out.")
     if resume and not run.exists():
-        raise InputError(f"There is no training in {run} to go on with. Leave out --resume.")
+        raise InputError(f"{run} contains no training to resume. Remove --resume.")
     sections = read_dataset(dataset)
-    beside = (dataset if dataset.is_dir() else dataset.parent) / FOLDER
-    copy_bundle(bundle or door("bundles/segresnet"), out)
+    default_sealed = (dataset if dataset.is_dir() else dataset.parent) / FOLDER
+    copy_bundle(bundle or resource_path("bundles/segresnet"), out)
     set_modality(out, modality)
     overrides: dict[str, Any] = {"seed": seed, "notes": {"dataset": dataset.name, "preset": preset}}
     if epochs is not None:
@@ -56,12 +57,12 @@ def train(
         preset=preset,
         init_weights=init,
         overrides=overrides,
-        sealed=sealed or (beside if beside.is_dir() else None),
+        sealed=sealed or (default_sealed if default_sealed.is_dir() else None),
     )
     weights = publish(result.weights, out)
-    held_out = "held-out" if result.held_out else "training (none was held out)"
+    held_out = "held-out" if result.held_out else "training (no validation section)"
     text = (
         f"Trained in {result.seconds:.0f} s: Dice {result.validation_dice:.3f} on the {held_out} cases.\n"
         f"Bundle: {out} (weights {weights.name})\nNext: minivess predict VOLUME --bundle {out} --out runs/predictions"
     )
-    answer({"bundle": str(out), **result.to_json()}, as_json=as_json, text=text)
+    emit({"bundle": str(out), **result.to_json()}, as_json=as_json, text=text)

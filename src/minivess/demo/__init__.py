@@ -1,4 +1,4 @@
-"""The main job from start to end, on made-up data."""
+"""Run the whole workflow on synthetic data."""
 
 from minivess.demo.run import run_demo
 

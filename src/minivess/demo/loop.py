@@ -1,4 +1,4 @@
-"""One round of an annotator, over HTTP with MONAI Label's own client: ask, look, correct, submit, retrain."""
+"""Simulate one round of an annotator with the client of MONAI Label: next sample, inference, label, training."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _TIMEOUT_S = 900.0
 
 
 def one_round(server: LabelServer, *, truth: Path, scratch: Path) -> dict[str, Any]:
-    """Label the most uncertain image with what is true, and retrain.
+    """Submit the true label of the most uncertain image, and retrain the model.
 
     Args:
-        server: The running server.
-        truth: Folder with the true masks, named as the images.
+        server: Running label server.
+        truth: Folder of the true masks, with the file names of the images.
         scratch: Folder for downloads.
 
     Returns:
-        What happened: which image and why, times, the outcome of the training, the file of the prediction, and the ten places
-        of the queue to look at first with the files of their pictures.
+        The labelled image with the reason and score of its selection, the file and the latencies of the prediction, the
+        result of the training, and the first ten items of the review queue with the files of their images.
 
     Raises:
-        MinivessError: When the training fails, or takes longer than 15 minutes.
+        MinivessError: When the scoring or the training fails, or takes longer than 15 minutes.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     client = MONAILabelClient(server.url, tmpdir=str(scratch), client_id="demo")
@@ -39,12 +39,12 @@ def one_round(server: LabelServer, *, truth: Path, scratch: Path) -> dict[str, A
     _wait_for_scores(server)
     sample = client.next_sample("uncertainty", {})
     image = sample["id"]
-    _say(f"next sample: {image} ({sample['reason']}: {sample['weight']:.2f})")
+    _print_progress(f"next sample: {image} ({sample['reason']}: {sample['weight']:.2f})")
     prediction, parameters = client.infer("segresnet", image, {})
-    _say(f"auto-segmented {image} in {parameters['latencies']['total']:.1f} s")
-    places = _first_places(server, image, scratch)
+    _print_progress(f"auto-segmented {image} in {parameters['latencies']['total']:.1f} s")
+    items = _first_queue_items(server, image, scratch)
     client.save_label(image, str(truth / f"{image}.nii.gz"), tag="final", params={"label_info": [{"name": "vessel", "idx": 1}]})
-    _say(f"submitted the label of {image}")
+    _print_progress(f"submitted the label of {image}")
     client.train_start("segresnet", {})
     outcome = _follow_training(client)
     return {
@@ -54,28 +54,28 @@ def one_round(server: LabelServer, *, truth: Path, scratch: Path) -> dict[str, A
         "prediction_file": prediction,
         "infer_latencies": parameters["latencies"],
         "training": outcome,
-        "places": places,
+        "places": items,
     }
 
 
-def _first_places(server: LabelServer, image: str, scratch: Path) -> list[dict[str, Any]]:
-    """Ask which places of an image to look at first, and for their pictures."""
-    with server.get(f"/review/?image={image}&limit=10") as answer:
-        queue: dict[str, Any] = json.load(answer)
-    for number, place in enumerate(queue["places"], start=1):
-        with server.get(f"/review/places/{place['id']}/picture.png") as answer:
-            place["picture"] = str(scratch / f"place{number}.png")
-            Path(place["picture"]).write_bytes(answer.read())
-    _say(
-        f"{queue['total']} places to look at in {image}; the first: {queue['places'][0]['reason'] if queue['places'] else 'none'}"
+def _first_queue_items(server: LabelServer, image: str, scratch: Path) -> list[dict[str, Any]]:
+    """Return the first ten items of an image's review queue, and download their images."""
+    with server.get(f"/review/?image={image}&limit=10") as response:
+        queue: dict[str, Any] = json.load(response)
+    for number, item in enumerate(queue["places"], start=1):
+        with server.get(f"/review/places/{item['id']}/picture.png") as response:
+            item["picture"] = str(scratch / f"region{number}.png")
+            Path(item["picture"]).write_bytes(response.read())
+    _print_progress(
+        f"{queue['total']} regions to review in {image}; the first: {queue['places'][0]['reason'] if queue['places'] else 'none'}"
     )
     return list(queue["places"])
 
 
 def _wait_for_scores(server: LabelServer) -> None:
-    """Wait for the background scoring that the server starts with."""
+    """Wait for the scoring that the server runs in the background after its start."""
     deadline = time.monotonic() + _TIMEOUT_S
-    _say("waiting for the uncertainty scores")
+    _print_progress("waiting for the uncertainty scores")
     while time.monotonic() < deadline:
         tasks = _scoring_tasks(server)
         failed = [task for task in tasks if task["status"] == "ERROR"]
@@ -84,35 +84,35 @@ def _wait_for_scores(server: LabelServer) -> None:
         if tasks and all(task["status"] == "DONE" for task in tasks):
             return
         time.sleep(_POLL_S)
-    raise MinivessError("The scoring took longer than 15 minutes.")
+    raise MinivessError("The scoring took longer than 15 minutes. See server.log.")
 
 
 def _scoring_tasks(server: LabelServer) -> list[dict[str, Any]]:
     try:
-        with server.get("/scoring/?all=true") as answer:
-            return list(json.load(answer))
-    except HTTPError:  # 404: none was started yet
+        with server.get("/scoring/?all=true") as response:
+            return list(json.load(response))
+    except HTTPError:  # 404: no task was started yet
         return []
 
 
 def _follow_training(client: MONAILabelClient) -> dict[str, Any]:
     deadline = time.monotonic() + _TIMEOUT_S
     last = ""
-    while (task := client.train_status())["status"] not in ("DONE", "ERROR", "STOPPED"):  # first it is only SUBMITTED
+    while (task := client.train_status())["status"] not in ("DONE", "ERROR", "STOPPED"):  # the first state is SUBMITTED
         lines = [line for line in task.get("details", []) if line.startswith("train:")]
         if lines and lines[-1] != last:
             last = lines[-1]
-            _say(last.removeprefix("train: "))
+            _print_progress(last.removeprefix("train: "))
         if time.monotonic() > deadline:
             client.train_stop()
-            raise MinivessError("The training took longer than 15 minutes and was stopped.")
+            raise MinivessError("The training took longer than 15 minutes and was stopped. See server.log.")
         time.sleep(_POLL_S)
     if task["status"] != "DONE":
         raise MinivessError("The training failed:\n" + "\n".join(task.get("details", [])))
     stats: dict[str, Any] = client.info()["train_stats"]["segresnet"]
-    _say(f"training: {stats['state']}, Dice {stats['validation_dice']:.3f}")
+    _print_progress(f"training: {stats['state']}, Dice {stats['validation_dice']:.3f}")
     return stats
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     print(f"      {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The page that the demonstration ends with: one file, pictures inside, nothing loaded from elsewhere."""
+"""Write the report of the demo: one HTML file that contains all of its images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 img { width: 100%; image-rendering: auto; border-radius: 4px; }
-.places { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 0 1rem; }
+.regions { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 0 1rem; }
 figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; opacity: .8; }
 table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .8rem; text-align: right; }
 th { border-bottom: 2px solid; } td:nth-child(-n+3), th:nth-child(-n+3) { text-align: left; }
@@ -32,46 +32,41 @@ def write_html(
     facts: dict[str, Any],
     bundle: Path,
 ) -> Path:
-    """Write the report.
+    """Write the report as HTML.
 
     Args:
-        path: HTML file to write.
+        path: File to write.
         timings: (step, seconds).
-        scores: Rows of the score table, ``when`` being ``before`` or ``after``.
-        pictures: (caption, picture).
-        facts: What happened in the round and in the application.
-        bundle: The retrained bundle, for the commands at the end.
+        scores: Rows of the score table; ``when`` is ``before`` or ``after``.
+        pictures: (caption, (row, column, 3) uint8 image).
+        facts: Results of the round, the calibration and the MAP.
+        bundle: Retrained bundle, for the commands at the end.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: When the file cannot be written.
     """
     sections = [
-        "<h1>MinIVess: one round of the loop</h1>",
-        f"<p>minivess {minivess.__version__}, on synthetic two-photon stacks with known truth. "
-        "The first model learned from two capillary stacks; a third, of large vessels, chose its checkpoint. "
-        "The server then asked for the stack that the model was most unsure of, "
-        f"<b>{html.escape(str(facts['labelled']))}</b> ({html.escape(str(facts['reason']))}: {facts['score']:.2f}), "
-        "got its true label as an annotator would give it, and retrained.</p>",
+        _introduction(facts),
         "<h2>Before and after</h2>",
         _score_table(scores),
         f"<p>Training in the round: {html.escape(str(facts['training']['state']))} (Dice on the held-out stack "
         f"{facts['training']['published_dice_before']:.3f} before, {facts['training']['validation_dice']:.3f} after).</p>",
-        "<p>A stack marked * was labelled in the round, so its second row is no held-out score. One round on tiny stacks shows "
-        "that the loop works; it says nothing about your data.</p>",
-        "<h2>What it looks like</h2>",
-        "<p>Left: brightest voxel along z. Then the predicted outline in red, with what it misses in blue. Right, where shown: "
-        "uncertainty, dark is sure.</p>",
+        "<p>A stack marked * was labelled in the round: its second row is not a held-out score. One round on tiny stacks shows "
+        "that the workflow runs; it does not predict the scores on your data.</p>",
+        "<h2>Predictions</h2>",
+        "<p>Left: maximum-intensity projection along z. Middle: outline of the prediction in red, missed vessels in blue. Right, "
+        "where shown: uncertainty, from dark (low) to bright (high).</p>",
         *(_figure(caption, picture) for caption, picture in pictures),
-        "<h2>Where to look first</h2>",
-        f"<p>The queue for {html.escape(str(facts['labelled']))} before it was labelled: the ten places, in the order of errors "
-        "to expect, that an annotator would be sent to. Left as the microscope saw it, right with what was drawn in red; the "
-        "yellow frame is the place. Times are estimates, not measured on people.</p>",
-        f"<p>What can be promised: {html.escape(str(facts['zones']))} The queue looks at all that is not in the background "
-        "zone.</p>",
-        _places(facts["places"]),
+        _queue_section(facts),
         "<h2>DICOM</h2>",
-        f"<p>The application segmented a series of {facts['map']['slices']} slices: {facts['map']['verdict']}, "
+        f"<p>The MAP segmented a series of {facts['map']['slices']} slices: {facts['map']['verdict']}, "
         f"{facts['map']['vessel_share_percent']:.1f} % vessel. File: <code>{html.escape(facts['map']['seg'])}</code></p>",
         "<h2>Time</h2>",
         _timing_table(timings),
-        "<h2>Go on with your own data</h2>",
+        "<h2>Next: your own data</h2>",
         "<pre>" + html.escape(_next_commands(bundle)) + "</pre>",
         "<p>Research software; not a medical device.</p>",
     ]
@@ -79,6 +74,28 @@ def write_html(
     with atomic_file(path) as temporary:
         temporary.write_text(page + "\n".join(sections) + "</html>\n", encoding="utf-8")
     return path
+
+
+def _introduction(facts: dict[str, Any]) -> str:
+    return (
+        "<h1>MinIVess: one round of active learning</h1>"
+        f"<p>minivess {minivess.__version__}, on synthetic two-photon stacks with known ground truth. "
+        "The first model was trained on two stacks of capillaries; its checkpoint was selected on a third stack, of large "
+        "vessels. The server then selected the stack with the most uncertain prediction, "
+        f"<b>{html.escape(str(facts['labelled']))}</b> ({html.escape(str(facts['reason']))}: {facts['score']:.2f}). "
+        "Its true label was submitted in place of an annotator's label, and the model was retrained.</p>"
+    )
+
+
+def _queue_section(facts: dict[str, Any]) -> str:
+    return (
+        "<h2>Review queue</h2>"
+        f"<p>The first ten regions of the review queue of {html.escape(str(facts['labelled']))}, before it was labelled, with "
+        "the most expected errors first. Left: the image. Right: the image with the prediction in red. The yellow frame is the "
+        "region. Times are estimates; they were not measured with annotators.</p>"
+        f"<p>Statistical guarantee: {html.escape(str(facts['zones']))} The queue covers everything outside the background "
+        f"zone.</p>{_region_figures(facts['places'])}"
+    )
 
 
 def _next_commands(bundle: Path) -> str:
@@ -91,7 +108,7 @@ def _next_commands(bundle: Path) -> str:
 
 
 def _score_table(scores: Sequence[dict[str, Any]]) -> str:
-    columns = ("stack", "kind", "when", "Dice", "clDice", "NSD", "HD95 (um)", "components off by")
+    columns = ("stack", "kind", "when", "Dice", "clDice", "NSD", "HD95 (um)", "error in components")
     head = "<tr>" + "".join(f"<th>{name}</th>" for name in columns) + "</tr>"
     rows = []
     for stack in dict.fromkeys(row["stack"] for row in scores):
@@ -110,15 +127,15 @@ def _timing_table(timings: Sequence[tuple[str, float]]) -> str:
     return f"<table>{rows}</table>"
 
 
-def _places(places: Sequence[dict[str, Any]]) -> str:
+def _region_figures(regions: Sequence[dict[str, Any]]) -> str:
     figures = []
-    for number, place in enumerate(places, start=1):
+    for number, region in enumerate(regions, start=1):
         caption = (
-            f"{number}. {place['kind']}: {place['reason']}. Expected: {place['expected_errors']:.1f} errors, "
-            f"about {place['cost_s']:.0f} s"
+            f"{number}. {region['kind']}: {region['reason']}. Expected: {region['expected_errors']:.1f} errors, "
+            f"about {region['cost_s']:.0f} s"
         )
-        figures.append(_figure(caption, Path(place["picture"]).read_bytes()))
-    return f"<div class=places>{''.join(figures)}</div>"
+        figures.append(_figure(caption, Path(region["picture"]).read_bytes()))
+    return f"<div class=regions>{''.join(figures)}</div>"
 
 
 def _figure(caption: str, picture: Rgb | bytes) -> str:

