@@ -36,6 +36,7 @@ lint: setup page-check  ## style, the floors of the house, stale locks
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/deptry --no-ansi src maps monailabel_app
+	$(BIN)/python tools/docstrings.py
 	$(BIN)/python tools/locks.py check
 	$(BIN)/python tools/vendor_page.py check
 

@@ -36,7 +36,7 @@ def problems(path: Path) -> Iterator[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             first = (ast.get_docstring(node) or "").split(" ")[0]
             if first in VAGUE:
-                yield f"{name}:{node.lineno} {node.name}: a docstring begins with a plain verb (Return, Compute, ...), not {first}"
+                yield f"{name}:{node.lineno} {node.name}: begin with a plain verb (Return, Compute, ...), not {first}"
     if name.startswith(WITHOUT_ARGS):
         return
     for node, is_method in functions(tree):

@@ -14,7 +14,7 @@ class Clicks(VTKObservationMixin):
         self.points, self.tool, self._needed, self._on_click = None, "", 0, None
 
     def start(self, tool, needed, on_click):
-        """Let the mouse place points; `on_click(tool, ras)` is called for each. After `needed` of them they are removed."""
+        """Start placing points with the mouse; `on_click(tool, ras)` is called for each; `needed` points are then removed."""
         self.stop()
         self.tool, self._needed, self._on_click = tool, needed, on_click
         self.points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", _("Clicks"))
@@ -26,7 +26,7 @@ class Clicks(VTKObservationMixin):
         logic.StartPlaceMode(1)
 
     def stop(self):
-        """Let the mouse navigate again."""
+        """Return the mouse to navigation."""
         if self.points is None:
             return
         self.removeObservers()

@@ -102,7 +102,7 @@ class Client:
         return self.json("POST", f"/activelearning/{quote(strategy)}", body={}).get("id", "")
 
     def predict(self, image, model, context, folder=None):
-        """Let a model segment an image and report the progress. The mask is written to a file in `folder`, if given."""
+        """Segment an image by a model and report the progress. The mask is written to a file in `folder`, if given."""
         job = uuid.uuid4().hex
         done = threading.Event()
         threading.Thread(target=self._follow, args=(job, done, context), daemon=True).start()

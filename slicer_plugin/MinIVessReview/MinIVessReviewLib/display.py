@@ -31,7 +31,7 @@ class Display:
         self.message(_("Connected: {count} images.").format(count=len(server.images)))
 
     def ask_for_token(self):
-        """Ask for a new token: the one in the panel is not valid."""
+        """Request a new token: the one in the panel is not valid."""
         slicer.app.userSettings().setValue("MinIVessReview/token", "")
         self.ui.serverSection.collapsed = False
         self.ui.token.clear()
@@ -52,7 +52,7 @@ class Display:
             self._edit(image.scene, queue)
 
     def _edit(self, scene, in_region):
-        """Let the Segment Editor draw in the mask: in the region only, or everywhere."""
+        """Allow the Segment Editor to draw in the mask: in the region only, or everywhere."""
         self.ui.editor.setSegmentationNode(scene.segmentation)
         self.ui.editor.setSourceVolumeNode(scene.image)
         self.ui.editor.setCurrentSegmentID(VESSEL)

@@ -106,7 +106,7 @@ class MaskScene:
         self.apply(self._whole(), mask.transpose(2, 1, 0))
 
     def restrict_drawing(self, box):
-        """Let the Segment Editor draw in this box only."""
+        """Restrict the Segment Editor to this box."""
         pending = self.drawn
         if self._region:
             self._write(REGION, self._region, None)
@@ -115,7 +115,7 @@ class MaskScene:
         self.mark_stored(pending)
 
     def mark_stored(self, pending=False):
-        """Take what is drawn now as stored, unless something drawn before is still pending."""
+        """Mark what is drawn now as stored, unless something drawn before is still pending."""
         self._stored_time = -1 if pending else self._modified_time()
 
     def save_label(self, path, unit="mm"):

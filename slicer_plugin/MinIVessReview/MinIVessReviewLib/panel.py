@@ -196,7 +196,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.display.message(_("Correct the mask. Then submit."))
 
     def on_tool(self, tool):
-        """Take clicks in the views for a tool, again and again; pressing its button once more ends it."""
+        """Start a tool that is used by clicks in the views, again and again; pressing its button once more ends it."""
         chosen = self.clicks.tool
         self._leave_tools()
         if not self.session.image.item:

@@ -93,7 +93,7 @@ class ServerTasks:
         return self.connect(context)
 
     def open(self, image, folder, again, context):
-        """Let the model segment an image if it has not (or if `again`), and download everything."""
+        """Run the model on an image if it has not (or if `again`), and download everything."""
         model = self.server.models[0] if self.server.models else ""
         if not self.server.has_queue:
             volume = self.client.image_file(image, folder, context)

@@ -64,7 +64,7 @@ class Submission:
             self.show.message(words.format(message=error, file=file), True)
 
     def compare(self):
-        """Let the newest model segment this image again, and outline what the mask was before."""
+        """Segment this image again by the newest model, and outline what the mask was before."""
         old = self.image.scene.stored.copy()
 
         def then():

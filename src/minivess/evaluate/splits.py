@@ -74,6 +74,13 @@ def split_by_subject(
 
     Raises:
         InputError: When the share is not in [0, 1).
+
+    Example:
+        >>> from collections import namedtuple
+        >>> Case = namedtuple("Case", "subject")
+        >>> training, held_out = split_by_subject([Case("m1"), Case("m1"), Case("m2"), Case("m3")], 0.3)
+        >>> len(training) + len(held_out), {case.subject for case in training} & {case.subject for case in held_out}
+        (4, set())
     """
     if not 0.0 <= share < 1.0:
         raise InputError(f"val_split is a share of the subjects, from 0 up to but not including 1. Got {share}.")

@@ -31,6 +31,10 @@ def choose_threshold(probability: NDArray[Any], rule: float | str) -> float:
 
     Raises:
         BundleError: When the rule is neither.
+
+    Example:
+        >>> choose_threshold(np.full((1, 1, 4), 0.9, np.float32), 0.4)
+        0.4
     """
     fixed = check_threshold(rule)
     if fixed is not None:

@@ -12,7 +12,13 @@ from minivess.errors import InputError
 
 
 def pack_mask(mask: NDArray[np.bool_]) -> str:
-    """Return an (x, y, z) bool mask as text, z fastest; 64 x 64 x 4 voxels take a few hundred characters."""
+    """Return an (x, y, z) bool mask as text, z fastest; 64 x 64 x 4 voxels take a few hundred characters.
+
+    Example:
+        >>> mask = np.eye(4, dtype=bool)[None]
+        >>> bool((unpack_mask(pack_mask(mask), (1, 4, 4)) == mask).all())
+        True
+    """
     return base64.b64encode(zlib.compress(np.packbits(mask).tobytes(), 9)).decode()
 
 

@@ -33,7 +33,12 @@ class Account:
     role: Role
 
     def has_role(self, role: Role) -> bool:
-        """Return whether the account's role includes another one."""
+        """Return whether the account's role includes another one.
+
+        Example:
+            >>> Account("ann", "annotator").has_role("reader"), Account("ann", "annotator").has_role("admin")
+            (True, False)
+        """
         return ROLES.index(self.role) >= ROLES.index(role)
 
 

@@ -13,6 +13,12 @@ class VesselLoss(torch.nn.Module):
 
     A small weight of clDice improves connectivity; a large one reduces Dice. The term is computed in float32 also under
     autocast. Unreviewed voxels (a target below 0) do not count: they enter as correct and certain, with gradient 0.
+
+    Example:
+        >>> target = torch.zeros(1, 1, 8, 8, 8).index_fill(2, torch.arange(2, 4), 1.0)
+        >>> loss = VesselLoss()
+        >>> bool(loss(20 * target - 10, target) < loss(10 - 20 * target, target))
+        True
     """
 
     def __init__(self, cldice_weight: float = 0.2, cldice_iterations: int = 3) -> None:

@@ -22,6 +22,11 @@ def expected_errors_per_predicted_voxel(probability: NDArray[Any], threshold: fl
     Returns:
         A number from 0 (certain) upwards. For an empty mask, the expected number of missed voxels plus one, so that a case
         without any predicted vessel is ranked before others.
+
+    Example:
+        >>> import numpy as np
+        >>> round(expected_errors_per_predicted_voxel(np.array([[[0.9, 0.2, 0.0]]])), 3)
+        0.3
     """
     p = probability.astype(np.float32, copy=False)
     vessel = p >= threshold
