@@ -73,9 +73,11 @@ setup: .venv/.installed  ## install the locked environment
 	$(UV) pip sync --quiet --python .venv-slicer --require-hashes requirements/slicer.txt
 	@touch $@
 
-# TypeScript, for the check only: the page itself needs neither npm nor a build. Node is a Python package of .venv.
+# TypeScript, for the check only: the page itself needs neither npm nor a build. Node is a Python package of .venv; it is told to
+# trust the certificates that the machine trusts, as pip and uv do.
 tests/page/node_modules/.installed: tests/page/package-lock.json | setup
-	cd tests/page && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --loglevel=error
+	cd tests/page && PATH="$(CURDIR)/$(BIN):$$PATH" NODE_USE_SYSTEM_CA=1 NODE_EXTRA_CA_CERTS="$${NODE_EXTRA_CA_CERTS:-$$SSL_CERT_FILE}" \
+	  npm ci --ignore-scripts --loglevel=error
 	@touch $@
 
 lock: .uv/.installed  ## write requirements/*.txt again after a change of pyproject.toml (newer versions: OPTIONS=--upgrade)
