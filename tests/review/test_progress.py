@@ -5,7 +5,7 @@ from review.example import make_region
 
 from minivess.review.progress import MIN_TIMED_ANSWERS, ReviewProgress, review_progress
 from minivess.store import Answer, QueueItem
-from minivess.store.queue import QueueState
+from minivess.store.queue_item import QueueState
 from minivess.volume import Box
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from minivess.review.analysis import PredictionAnalysis
@@ -121,8 +120,14 @@ def _as_point(values: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def _window_sums(values: NDArray[np.float64], size: Sequence[int]) -> NDArray[np.float64]:
-    """Return the sums of all windows of a size; (grid - size + 1) of them along each axis."""
+    """Return the sums of all windows of a size; (grid - size + 1) of them along each axis.
+
+    By running sums, and not by ``sliding_window_view(...).sum()``: their rounding decides between windows of equal score, and another
+    order of additions would change which regions are proposed.
+    """
     sums = values
-    for axis, n in enumerate(size):  # one axis at a time: n additions a window instead of the product of the sizes
-        sums = sliding_window_view(sums, n, axis=axis).sum(axis=-1)
+    for axis, n in enumerate(size):
+        running = np.insert(sums.cumsum(axis=axis), 0, 0, axis=axis)
+        count = running.shape[axis] - n
+        sums = np.take(running, range(n, n + count), axis=axis) - np.take(running, range(count), axis=axis)
     return sums

@@ -157,7 +157,7 @@ def _groups(part: NDArray[np.int32], meets: NDArray[np.bool_]) -> list[NDArray[n
 
 
 def _walk(links: Any, members: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Objective the points of a part from one end to the other."""
+    """Return the points of a part in order, from one end to the other."""
     first = breadth_first_order(links, members[0], directed=False, return_predecessors=False)[-1]
     return np.asarray(breadth_first_order(links, first, directed=False, return_predecessors=False), np.int64)
 

@@ -6,7 +6,8 @@ The public classes are exported here. :class:`LabelStore` opens the store of a s
 from minivess.store.actor import current_actor, system_user
 from minivess.store.audit import AuditChain, VerificationResult
 from minivess.store.names import FINAL, ORIGINAL
-from minivess.store.queue import Answer, QueueItem, ReviewQueue
+from minivess.store.queue import ReviewQueue
+from minivess.store.queue_item import Answer, QueueItem
 from minivess.store.records import Case, Revision, RevisionInfo
 from minivess.store.region import Region
 from minivess.store.store import LabelStore

@@ -28,6 +28,7 @@ class Box(NamedTuple):
 
         Raises:
             ValueError: When there are not six, or one is not a number.
+            TypeError: When one is of another type, such as None.
         """
         numbers = [int(value) for value in values]
         if len(numbers) != 6:

@@ -14,7 +14,7 @@ from minivess.server.accounts import ROLES
 from minivess.server.roles import requires
 from minivess.server.routes.review_drafts import MAX_CLICKS
 from minivess.server.routes.review_queue import LEASE_S, LIST_LIMIT
-from minivess.store.queue import VERDICTS, QueueState
+from minivess.store.queue_item import VERDICTS, QueueState
 from minivess.store.region import RegionKind
 from minivess.store.store import REVIEW_STATES
 

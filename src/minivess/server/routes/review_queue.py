@@ -20,7 +20,7 @@ from minivess.server.dependencies import CurrentAccount, Review, RunningJobs, Us
 from minivess.server.roles import requires
 from minivess.store import QueueItem
 from minivess.store.label_check import check_label
-from minivess.store.queue import QueueState, Verdict
+from minivess.store.queue_item import QueueState, Verdict
 from minivess.volume.io import suffix_of
 
 router = APIRouter(prefix="/review", tags=["Review"])

@@ -1,0 +1,83 @@
+"""A queue item: a region in the review queue with its state, its holder and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from minivess.store.region import Region
+
+#: ``accepted``: the mask is right. ``fixed``: it was corrected. ``skipped``: another annotator should look.
+Verdict = Literal["accepted", "fixed", "skipped"]
+#: ``leased``: pending, and reserved for an annotator. ``obsolete``: replaced by the queue of a newer model.
+QueueState = Literal["pending", "leased", "accepted", "fixed", "skipped", "obsolete"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A verdict of an annotator on a queue item.
+
+    Attributes:
+        number: Number of its event in the history of the image; later answers have higher numbers.
+        mask: Accepted voxels of the region's box, see :func:`minivess.review.mask_codec.pack_mask`; empty when skipped.
+        seconds: How long the annotator needed; None when not measured.
+    """
+
+    number: int
+    mask: str = ""
+    seconds: float | None = None
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Answer | None:
+        """Read the values of :meth:`to_json`; None where there is no answer."""
+        if not values.get("number"):
+            return None
+        seconds = values.get("seconds")
+        return Answer(int(values["number"]), str(values.get("mask", "")), None if seconds is None else float(seconds))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer as plain values."""
+        optional = {"mask": self.mask or None, "seconds": self.seconds}
+        return {"number": self.number, **{name: value for name, value in optional.items() if value is not None}}
+
+
+@dataclass(frozen=True)
+class QueueItem:
+    """A region in the review queue.
+
+    Attributes:
+        id: ``IMAGE:QUEUE.RANK``.
+        image_id: Image that the region is part of.
+        region: The region.
+        model: SHA-256 of the weights whose prediction it was proposed from; empty when unknown.
+        state: See :data:`QueueState`.
+        holder: Name of the user who has reserved or answered it; empty when pending.
+        answer: The answer; None until there is one.
+    """
+
+    id: str
+    image_id: str
+    region: Region
+    model: str
+    state: QueueState
+    holder: str
+    answer: Answer | None
+
+    @property
+    def queue(self) -> str:
+        """``IMAGE:QUEUE``, the same for all items that were proposed together."""
+        return self.id.rpartition(".")[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the item as plain values."""
+        return {
+            **self.region.to_json(),
+            "model": self.model,
+            "id": self.id,
+            "case": self.image_id,
+            "state": self.state,
+            "by": self.holder,
+            "answer": self.answer.to_json() if self.answer else {},
+        }
