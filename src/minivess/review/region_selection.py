@@ -122,7 +122,7 @@ def _as_point(values: NDArray[np.float64]) -> tuple[float, float, float]:
 def _window_sums(values: NDArray[np.float64], size: Sequence[int]) -> NDArray[np.float64]:
     """Return the sums of all windows of a size; (grid - size + 1) of them along each axis.
 
-    By running sums, and not by ``sliding_window_view(...).sum()``: their rounding decides between windows of equal score, and another
+    By running sums, not by ``sliding_window_view(...).sum()``: their rounding decides between windows of equal score, and another
     order of additions would change which regions are proposed.
     """
     sums = values
