@@ -114,7 +114,7 @@ def test_list_fetch_infer_and_the_accepted_label_comes_back_as_seg(orthanc: Orth
 
         orthanc.stop()  # the label is kept, and sent when the server is there again
         other = a_mask(site.image(second, tmp_path))
-        assert "kept here" in site.submit(second, other, tmp_path)["dicom_seg"]
+        assert "saved here; it is sent" in site.submit(second, other, tmp_path)["dicom_seg"]
         orthanc.start()
         changed = mask.with_array(np.roll(mask.array, 1, axis=0))
         assert "SOPInstanceUID" in site.submit(first, changed, tmp_path)["dicom_seg"]
@@ -193,12 +193,12 @@ def test_a_dicom_server_that_is_silent_keeps_nobody_waiting(orthanc: Orthanc, tm
     image = read_volume(Path(store.get_image_uri(uid)))
     orthanc.stop()
     with socket.create_server(("127.0.0.1", orthanc.port)):  # takes connections, says nothing
-        store.begin()
+        store.start()
         begun = time.monotonic()
         store.save_label(uid, str(write_volume(a_mask(image), tmp_path / "m.nii.gz")), "final", {})
         assert time.monotonic() - begun < 20
         assert store.store.head(uid) is not None
-        assert "kept here" in store.remarks(store.store.head(uid))["dicom_seg"]
+        assert "saved here; it is sent" in store.remarks(store.store.head(uid))["dicom_seg"]
 
 
 @pytest.mark.slow
