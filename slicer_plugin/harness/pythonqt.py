@@ -86,7 +86,7 @@ class _Like(type(QObject)):
 
 
 def pythonqt_class(cls: type) -> type:
-    """Give a class connect() and disconnect() by signature; Shiboken hides patched ones."""
+    """Add connect() and disconnect() by signature to a class; Shiboken hides patched ones."""
     if cls.__name__ in _classes:
         return _classes[cls.__name__]
     try:

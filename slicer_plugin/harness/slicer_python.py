@@ -123,7 +123,7 @@ def _link(parameters: Any, widget: Any) -> typing.Callable[[], None]:
 
 
 def install() -> None:
-    """Put them where Slicer has them."""
+    """Make the modules importable under the names that Slicer uses."""
     own = (ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleLogic, ScriptedLoadableModuleTest)
     _module("i18n", tr=lambda text: text, translate=lambda _context, text: text)
     _module("ScriptedLoadableModule", **{cls.__name__: cls for cls in own})

@@ -48,7 +48,7 @@ class _View:
         self.window.Render()
 
     def picture(self) -> np.ndarray:
-        """Give what is drawn, (rows, columns, RGB) uint8."""
+        """Return what is drawn, (rows, columns, RGB) uint8."""
         self.render()
         grab = vtk.vtkWindowToImageFilter()
         grab.SetInput(self.window)

@@ -81,7 +81,7 @@ def test_doctor_answers(capsys: pytest.CaptureFixture[str]) -> None:
         (["nonsense"], 2, "No such command"),
         (["predict"], 2, "Missing argument"),
         (["synth", "make", "x", "--kind", "vein"], 2, "allowed are capillary, large, tof"),
-        (["data", "check", "nowhere"], 1, "minivess data make"),
+        (["data", "check", "nowhere"], 1, "minivess data make nowhere"),
         (["data", "convert", "a.tif", "b.nrrd", "--unit", "nm"], 2, "--unit nm: allowed are um and mm"),
         (["predict", "nowhere.nii.gz", "--bundle", "nowhere", "--out", "x"], 1, "is no bundle"),
         (["serve", "nowhere"], 1, "No such folder of studies"),

@@ -46,8 +46,8 @@ class Job:
     """One piece of work. The thread that does the work reports to it; other threads may read it or cancel it.
 
     Attributes:
-        kind: ``infer``, ``batch_infer``, ``scoring`` or ``train``.
-        subject: Name of the model or of the scoring method.
+        kind: ``infer``, ``batch_infer``, ``scoring``, ``ranking`` or ``train``.
+        subject: Name of the model, of the scoring method, or of the image that is ranked.
         urgency: Urgency of the job.
         actor: Who requested it.
         timeout_s: Time limit in seconds from its creation, waiting included; None for no limit.
@@ -103,8 +103,8 @@ class Job:
         """Create a job from a client's request.
 
         Args:
-            kind: ``infer``, ``batch_infer``, ``scoring`` or ``train``.
-            subject: Name of the model or of the scoring method.
+            kind: ``infer``, ``batch_infer``, ``scoring``, ``ranking`` or ``train``.
+            subject: Name of the model, of the scoring method, or of the image that is ranked.
             request: Parameters of the request; ``timeout`` is the time limit in seconds, as in MONAI Label.
             urgency: Urgency of the job.
             actor: Who requested it.

@@ -12,6 +12,7 @@ from monailabel.interfaces.exception import MONAILabelException
 from starlette.exceptions import HTTPException
 
 from minivess.errors import MinivessError
+from minivess.server.dependencies import REQUEST_ID_KEY
 
 _logger = logging.getLogger(__name__)
 
@@ -66,4 +67,4 @@ async def _internal_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _id(request: Request) -> str:
-    return str(request.scope.get("minivess.request_id", ""))
+    return str(request.scope.get(REQUEST_ID_KEY, ""))

@@ -123,9 +123,10 @@ def read_dataset(path: Path) -> dict[str, list[TrainingCase]]:
         InputError: When the file is missing, a row is incomplete, or a subject is in two sections.
     """
     path = Path(path)
+    folder = path.parent if path.suffix == ".json" else path
     path = path / FILE_NAME if path.is_dir() else path
     if not path.is_file():
-        raise InputError(f"There is no data set at {path}. Create one: minivess data make {path.parent}")
+        raise InputError(f"There is no data set at {path}. Check the path, or create one: minivess data make {folder}")
     try:
         content = json.loads(path.read_text())
         sections = {s: [_as_case(row, path.parent) for row in content.get(s, [])] for s in SECTIONS}

@@ -33,7 +33,7 @@ class Lab:
         self.process.stdout.close()
 
     def user(self, verb: str, name: str) -> None:
-        """Give a user a new token, or remove the account."""
+        """Add an account with a new token, or remove it."""
         role = ["--role", "annotator"] if verb == "add" else []
         done = subprocess.run(
             [str(BIN / "minivess"), "user", verb, name, *role, "--workspace", str(self.folder), "--json"],
