@@ -31,7 +31,7 @@ DEADLINE_S = 30.0
 @pytest.fixture
 def service(tmp_path: Path) -> ReviewService:
     made = make_service(tmp_path)
-    made.add_prediction("a", make_prediction(read_image(made), 1, "one"), actor="server", count=12)
+    made.queue_builder.add_prediction("a", make_prediction(read_image(made), 1, "one"), actor="server", count=12)
     return made
 
 
@@ -74,7 +74,7 @@ def test_drafts__survive_a_restart_and_a_new_model(service: ReviewService, tmp_p
     assert (again.state("a", "ann").undo, again.state("a", "ann").redo) == (1, 1)
     np.testing.assert_array_equal(again.mask("a", "ann").array, drafts.mask("a", "ann").array)
     again.redo("a", "ann")
-    service.add_prediction("a", make_prediction(read_image(service), 3, "two"), actor="server", count=12)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 3, "two"), actor="server", count=12)
     mask = again.mask("a", "ann").array > 0
     assert mask[40:46, 70:76, 2:4][1:5, 1:5].all()
     assert (mask != (service.mask("a")[0].array > 0)).sum() >= 32
@@ -147,7 +147,7 @@ def test_drafts__a_step_that_cannot_be_saved_is_not_done(
 def test_drafts__a_slow_prompt_does_not_block_other_users_or_images(
     service: ReviewService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image_id: str, user: str
 ) -> None:
-    service.add_prediction("b", make_prediction(read_image(service, "b"), 1, "one"), actor="server", count=1)
+    service.queue_builder.add_prediction("b", make_prediction(read_image(service, "b"), 1, "one"), actor="server", count=1)
     drafts, box = Drafts(service, tmp_path / "drafts"), Box(40, 46, 70, 76, 2, 4)
     drafts.draw(image_id, user, box, np.ones(box.shape, bool))
     started, finish = Event(), Event()
@@ -198,7 +198,7 @@ class Review(RuleBasedStateMachine):
     def retrain(self, seed: int) -> None:
         self.models += 1
         prediction = make_prediction(read_image(self.service), seed, f"model{self.models}")
-        self.service.add_prediction("a", prediction, actor="server", count=8)
+        self.service.queue_builder.add_prediction("a", prediction, actor="server", count=8)
         new = np.ones(SHAPE, bool)
         for box in self.answered.values():
             new[box.slices] = False

@@ -27,8 +27,10 @@ def samples_of(service: ReviewService, image_id: str) -> BlockSamples | None:
 
 
 def test_review_service__an_annotator_who_knows_the_truth_corrects_the_mask(service: ReviewService) -> None:
-    assert service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=12)
-    assert not service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=12)  # known
+    assert service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=12)
+    assert not service.queue_builder.add_prediction(
+        "a", make_prediction(read_image(service), 1, "one"), actor="server", count=12
+    )  # known
     before = service.store.queue.all("a")[0]
     wrong = (service.mask("a")[0].array > 0) != TRUTH
     answer_items(service, "ann", 12)
@@ -41,7 +43,9 @@ def test_review_service__an_annotator_who_knows_the_truth_corrects_the_mask(serv
 def test_add_prediction__accepted_regions_stay_and_are_not_proposed_again(service: ReviewService) -> None:
     answered: list[Box] = []
     for seed in range(4):
-        service.add_prediction("a", make_prediction(read_image(service), seed, f"model{seed}"), actor="server", count=5)
+        service.queue_builder.add_prediction(
+            "a", make_prediction(read_image(service), seed, f"model{seed}"), actor="server", count=5
+        )
         new = np.ones(SHAPE, bool)
         for box in answered:
             new[box.slices] = False
@@ -54,7 +58,7 @@ def test_add_prediction__accepted_regions_stay_and_are_not_proposed_again(servic
 
 
 def test_answer__becomes_training_samples_until_it_is_withdrawn(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=6)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=6)
     answer_items(service, "ann", 3)
     samples = samples_of(service, "a")
     assert samples is not None
@@ -72,7 +76,7 @@ def test_answer__becomes_training_samples_until_it_is_withdrawn(service: ReviewS
 
 def test_rebuild_queue__is_ranked_by_answers_until_they_are_withdrawn(service: ReviewService) -> None:
     """The upper half of a row of background was a vessel: nothing but the depth of a block tells the forest so."""
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=1)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=1)
     boxes = [Box(x, x + 8, 24, 32, z, z + 2) for x in range(0, SHAPE[0], 8) for z in range(0, SHAPE[2], 2)]
     assert len(boxes) > MIN_ANSWERS
     service.store.queue.propose("a", [make_region(box, 200) for box in boxes], model="one", actor="server")
@@ -82,14 +86,14 @@ def test_rebuild_queue__is_ranked_by_answers_until_they_are_withdrawn(service: R
         missed = item.region.box.z0 >= SHAPE[2] // 2
         corrected = np.ones(item.region.box.shape, bool) if missed else None
         service.answer(item.id, "fixed" if missed else "accepted", actor="ann", corrected=corrected)
-    assert service.rebuild_queue("a", actor="server", count=1).ranked_by == "answers"
+    assert service.queue_builder.rebuild("a", actor="server", count=1).ranked_by == "answers"
     for item in service.store.queue.answered("a"):
         service.store.queue.reopen(item.id, actor="ann")
-    assert service.rebuild_queue("a", actor="server", count=1).ranked_by == "rule"
+    assert service.queue_builder.rebuild("a", actor="server", count=1).ranked_by == "rule"
 
 
 def test_answer__run_later_defers_the_training_samples_only(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
     item = service.store.queue.next("ann", seconds=60)
     assert item is not None
     later = []
@@ -102,7 +106,7 @@ def test_answer__run_later_defers_the_training_samples_only(service: ReviewServi
 
 
 def test_answer__a_skipped_region_locks_nothing(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
     item = service.store.queue.next("ann", seconds=60)
     assert item is not None
     service.answer(item.id, "skipped", actor="ann")
@@ -111,18 +115,18 @@ def test_answer__a_skipped_region_locks_nothing(service: ReviewService) -> None:
 
 
 def test_prediction_cache__a_lost_file_loses_no_answer(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
     answer_items(service, "ann", 1)
     accepted = service.mask("a")[1].sum()
     (service.predictions.folder / "a.npz").unlink()
     with pytest.raises(NotFoundError, match="no prediction for a"):
         service.mask("a")
-    service.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=2)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=2)
     assert service.mask("a")[1].sum() == accepted
 
 
 def test_answer__is_refused_when_it_does_not_fit_and_changes_nothing(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
     item = service.store.queue.next("ann", seconds=60)
     assert item is not None
     with pytest.raises(InputError, match=r"'fixed' comes with the voxels of the region.*Got 'fixed'"):
@@ -137,10 +141,10 @@ def test_answer__is_refused_when_it_does_not_fit_and_changes_nothing(service: Re
 
 
 def test_answer__nobody_accepts_what_they_have_not_seen(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
     item = service.store.queue.next("ann", seconds=60)
     assert item is not None
-    service.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=2)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=2)
     with pytest.raises(ConflictError, match="A newer model has predicted"):
         service.answer(item.id, "accepted", actor="ann")
     assert not service.mask("a")[1].any()
@@ -149,7 +153,7 @@ def test_answer__nobody_accepts_what_they_have_not_seen(service: ReviewService) 
 
 
 def test_mask__the_later_answer_counts_where_regions_overlap(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server")
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server")
     box = Box(10, 20, 10, 20, 2, 4)
     for value in (False, True):
         number = service.store.queue.propose("a", [make_region(box)], model="one", actor="x")
@@ -158,7 +162,7 @@ def test_mask__the_later_answer_counts_where_regions_overlap(service: ReviewServ
 
 
 def test_mask_version__changes_whenever_the_mask_may(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
     versions = [service.mask_version("a")]
     assert service.mask_version("a") == versions[0]
     item = service.store.queue.next("ann", seconds=60)
@@ -167,7 +171,7 @@ def test_mask_version__changes_whenever_the_mask_may(service: ReviewService) -> 
     versions.append(service.mask_version("a"))
     service.store.queue.reopen(item.id, actor="ann")
     assert service.mask_version("a") == versions[0]
-    service.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=2)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=2)
     versions.append(service.mask_version("a"))
     assert versions[0] != versions[1] != versions[2] != versions[0]
 
@@ -182,62 +186,62 @@ def test_prediction_cache__half_precision_moves_no_voxel_across_the_threshold(se
 
 
 def test_prediction_cache__a_replaced_image_needs_a_new_prediction(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
     old = read_image(service)
     write_volume(Volume(old.array[::-1].copy(), AFFINE, "um"), service.store.images.get("a").image)
     with pytest.raises(NotFoundError, match="of an older image"):
         service.mask("a")
-    assert service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
+    assert service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
     assert service.mask("a")[0].array.any()
 
 
 def test_should_rerank__only_when_that_may_change_something(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server")
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server")
     queue, box = service.store.queue, Box(0, 8, 0, 8, 0, 2)
     queue.propose("a", [make_region(box, 200.0 - n) for n in range(100)], model="one", actor="server")
     may = []
     for _ in range(95):
         item = queue.next("ann", seconds=60)
         assert item is not None
-        may.append(service.should_rerank(queue.answer(item.id, "accepted", actor="ann")))
+        may.append(service.queue_builder.should_rerank(queue.answer(item.id, "accepted", actor="ann")))
     assert not any(may[: MIN_ANSWERS - 1]), "too few answers to train on"
     assert all(may[MIN_ANSWERS - 1 :])
     queue.propose("a", [make_region(box, 1.0)] * 12, model="one", actor="server")
     for item in queue.all("a", states=("pending",))[0][:9]:
-        assert not service.should_rerank(queue.answer(item.id, "accepted", actor="ann")), "it was just ranked"
+        assert not service.queue_builder.should_rerank(queue.answer(item.id, "accepted", actor="ann")), "it was just ranked"
     assert queue.count_answers() == {"a": 104}
 
 
 def test_should_rerank__not_after_an_answer_to_an_older_model(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server")
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server")
     queue = service.store.queue
     queue.propose("a", [make_region(Box(0, 8, 0, 8, 0, 2), 200.0)] * 60, model="one", actor="server")
     for _ in range(59):
         item = queue.next("ann", seconds=60)
         assert item is not None
         last = queue.answer(item.id, "accepted", actor="ann")
-    assert service.should_rerank(last)
+    assert service.queue_builder.should_rerank(last)
     reserved = queue.next("ann", seconds=60)
     assert reserved is not None
-    service.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=1)
-    assert not service.should_rerank(queue.answer(reserved.id, "fixed", actor="ann"))
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=1)
+    assert not service.queue_builder.should_rerank(queue.answer(reserved.id, "fixed", actor="ann"))
 
 
 def test_contexts__a_prediction_is_analysed_once(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server")
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server")
     analysis = service.contexts.get("a").analysis
     answer_items(service, "ann", 3)
-    service.rebuild_queue("a", actor="server")
+    service.queue_builder.rebuild("a", actor="server")
     assert service.contexts.get("a").analysis is analysis
-    service.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server")
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server")
     assert service.contexts.get("a").analysis is not analysis
 
 
 def test_rebuild_queue__does_not_propose_a_reserved_region_twice(service: ReviewService) -> None:
-    service.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server")
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server")
     reserved = service.store.queue.next("ann", seconds=60)
     assert reserved is not None
-    service.rebuild_queue("a", actor="server")
+    service.queue_builder.rebuild("a", actor="server")
     pending = service.store.queue.all("a", states=("pending",))[0]
     assert pending
     assert reserved.region.box not in [item.region.box for item in pending]

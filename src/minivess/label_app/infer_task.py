@@ -159,7 +159,7 @@ class VesselInferTask(InferTask):
             actor: Who asked for it.
         """
         if self.review is not None:
-            self.review.add_prediction(image_id, prediction, actor=actor)
+            self.review.queue_builder.add_prediction(image_id, prediction, actor=actor)
 
     def _regions(self, request: Mapping[str, Any], prediction: Prediction) -> dict[str, Any]:
         """Return the first regions to review; only for an image of the store that was segmented completely."""

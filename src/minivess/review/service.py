@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.errors import ConflictError, InputError
-from minivess.models import Prediction, binary_entropy
+from minivess.models import binary_entropy
 from minivess.review.accepted_regions import apply_accepted
 from minivess.review.context import ContextCache
 from minivess.review.mask_codec import pack_mask
 from minivess.review.prediction_cache import PredictionCache
-from minivess.review.proposal import Proposal, retrain_advice
+from minivess.review.proposal import retrain_advice
 from minivess.review.queue_builder import QueueBuilder
-from minivess.review.region_selection import Objective
 from minivess.review.training_samples import SampleFolder, samples_from_answer
 from minivess.review.zones import ZonesOf, candidate_threshold_for, statement_for
 from minivess.store import LabelStore, QueueItem
@@ -25,7 +24,15 @@ from minivess.volume import Volume
 
 
 class ReviewService:
-    """What the server and the label app do with a review; any number of threads may use it."""
+    """What the server and the label app do with a review; any number of threads may use it.
+
+    Attributes:
+        store: Store with images, queue and answers.
+        zones_of: Returns the zones that were calibrated for weights.
+        predictions: Cache of predictions.
+        contexts: Cache of what is computed for an image and its prediction.
+        queue_builder: Fills and ranks the queue.
+    """
 
     def __init__(
         self,
@@ -50,7 +57,7 @@ class ReviewService:
         self.predictions = PredictionCache(folder / "predictions")
         self.contexts = ContextCache(store, self.predictions, read, modality, partial(candidate_threshold_for, zones_of))
         self._samples = SampleFolder(folder / "lessons")
-        self._builder = QueueBuilder(store, self.predictions, self.contexts, self._samples, zones_of)
+        self.queue_builder = QueueBuilder(store, self.predictions, self.contexts, self._samples, zones_of)
 
     def read(self, image_id: str) -> Volume:
         """Read an image.
@@ -59,35 +66,6 @@ class ReviewService:
             NotFoundError: When there is no such image.
         """
         return self.contexts.read(image_id)
-
-    def add_prediction(
-        self, image_id: str, prediction: Prediction, *, actor: str, count: int = 100, objective: Objective = "mass"
-    ) -> bool:
-        """Cache a prediction and build its queue, see :meth:`QueueBuilder.add_prediction`.
-
-        Args:
-            image_id: The image.
-            prediction: Its prediction.
-            actor: Who asked for it.
-            count: Number of regions at most.
-            objective: Determines the size of the regions.
-        """
-        return self._builder.add_prediction(image_id, prediction, actor=actor, count=count, objective=objective)
-
-    def rebuild_queue(self, image_id: str, *, actor: str, count: int = 100, objective: Objective = "mass") -> Proposal:
-        """Rank the regions of an image again, see :meth:`QueueBuilder.rebuild`.
-
-        Args:
-            image_id: The image.
-            actor: Who asks for it.
-            count: Number of regions at most.
-            objective: Determines the size of the regions.
-        """
-        return self._builder.rebuild(image_id, actor=actor, count=count, objective=objective)
-
-    def should_rerank(self, item: QueueItem) -> bool:
-        """Return whether ranking again may change something after an answer, see :meth:`QueueBuilder.should_rerank`."""
-        return self._builder.should_rerank(item)
 
     def mask(self, image_id: str) -> tuple[Volume, NDArray[np.bool_]]:
         """Return the current mask of an image, uint8: the prediction with the accepted regions applied.

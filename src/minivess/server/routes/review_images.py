@@ -53,7 +53,7 @@ def rebuild_queue(
     order: Annotated[Objective, Query(description="Most errors per decision (mass), or per volume (density).")] = "mass",
 ) -> dict[str, Any]:
     """Build a new queue from the last prediction and all answers so far; answered items stay answered."""
-    proposal = review.rebuild_queue(image, actor=account.name, count=count, objective=order)
+    proposal = review.queue_builder.rebuild(image, actor=account.name, count=count, objective=order)
     return {
         "places": len(proposal.regions),
         "ranked_by": proposal.ranked_by,

@@ -104,7 +104,7 @@ def answer(
     answered = review.answer(
         place, verdict, actor=account.name, corrected=corrected, seconds=seconds, run_later=background.add_task
     )
-    if review.should_rerank(answered):
+    if review.queue_builder.should_rerank(answered):
         _rerank_in_background(review, jobs, answered.image_id)
     return answered.to_json()
 
@@ -139,7 +139,7 @@ def _rerank_in_background(review: ReviewService, jobs: Jobs, image_id: str) -> N
 
     def work() -> dict[str, Any]:
         with job.hold_lock("ranking"):
-            return {"places": len(review.rebuild_queue(image_id, actor="server").regions)}
+            return {"places": len(review.queue_builder.rebuild(image_id, actor="server").regions)}
 
     try:
         jobs.start(job, work)
