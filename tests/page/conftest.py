@@ -54,7 +54,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]
         found.server.stop()  # a test may have started another
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while Playwright runs, asyncio.run() is refused in this thread: not longer than its own tests
 def chromium() -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
