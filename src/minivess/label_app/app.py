@@ -206,8 +206,9 @@ class VesselApp(MONAILabelApp):
         return {name: self._score_in_background(name, params) for name in due}
 
     def _score_in_background(self, method: str, params: dict[str, Any] | None) -> dict[str, Any]:
-        if self.jobs is None:  # MONAI Label's own server starts a process
-            return dict(super().async_scoring(method, params))
+        if self.jobs is None:  # MONAI Label's own server starts a process; None when that server has refused
+            started: dict[str, Any] | None = super().async_scoring(method, params)
+            return started or {}
         if any(job.subject == method for job in self.jobs.open("scoring")):
             return {}
         try:
