@@ -10,8 +10,8 @@ from minivess.errors import ConflictError, InputError, NotFoundError
 from minivess.models import ModelRef, Prediction
 from minivess.review.prediction_cache import CachedPrediction
 from minivess.review.ranker import MIN_ANSWERS, BlockSamples
+from minivess.review.ranker_samples import SampleFolder
 from minivess.review.service import ReviewService
-from minivess.review.training_samples import SampleFolder
 from minivess.volume import Box, Volume, write_volume
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from minivess.errors import GeometryError, InputError
 from minivess.volume import Volume
-from minivess.volume.volume import parse_unit, to_um
+from minivess.volume.units import parse_unit, to_um
 
 
 def test_spacing_and_axes_follow_from_the_affine() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from minivess.errors import InputError, UsageError
-from minivess.volume.volume import Unit, parse_unit
+from minivess.volume.units import Unit, parse_unit
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Spacing = Annotated[

@@ -3,7 +3,8 @@
 The server starts and lists jobs; code of the label app reports its progress to :func:`current_job`.
 """
 
-from minivess.jobs.job import Job, JobState, JobStep, Urgency, current_job
+from minivess.jobs.job import Job, JobState, JobStep, current_job
+from minivess.jobs.priority_lock import Urgency
 from minivess.jobs.registry import Jobs
 
 __all__ = ["Job", "JobState", "JobStep", "Jobs", "Urgency", "current_job"]

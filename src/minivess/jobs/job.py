@@ -9,21 +9,13 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, Literal, TypeVar
 
 from minivess.errors import CancelledError, DeadlineError, UsageError
-from minivess.jobs.priority_lock import priority_lock
+from minivess.jobs.priority_lock import Urgency, priority_lock
 
 Item = TypeVar("Item")
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
-
-
-class Urgency(IntEnum):
-    """Order in which waiting jobs get a priority lock: a user waits for a click, nobody waits for a batch."""
-
-    CLICK = 0
-    BATCH = 1
 
 
 @dataclass(frozen=True)

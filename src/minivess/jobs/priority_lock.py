@@ -1,4 +1,4 @@
-"""Named priority locks: one holder each, waiters by urgency, then first in, first out."""
+"""Named priority locks: one holder each; clicks go before batches, equal ones first in, first out."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from enum import IntEnum
 
 _POLL_S = 0.1  # how often a waiter checks whether it must stop
+
+
+class Urgency(IntEnum):
+    """Order in which waiting jobs get a priority lock: a user waits for a click, nobody waits for a batch."""
+
+    CLICK = 0
+    BATCH = 1
 
 
 class PriorityLock:
@@ -20,12 +28,12 @@ class PriorityLock:
         self._numbers = itertools.count()
         self._holder: object | None = None
 
-    def acquire(self, who: object, urgency: int, check: Callable[[], None]) -> float:
+    def acquire(self, who: object, urgency: Urgency, check: Callable[[], None]) -> float:
         """Wait for the lock and acquire it.
 
         Args:
             who: The new holder, compared by identity.
-            urgency: Lower values are more urgent.
+            urgency: Urgency of the waiter.
             check: Called during the wait; it raises when the waiter must stop.
 
         Returns:
@@ -51,12 +59,12 @@ class PriorityLock:
                 self._holder = None
                 self._condition.notify_all()
 
-    def yield_to_more_urgent(self, who: object, urgency: int, check: Callable[[], None]) -> float:
+    def yield_to_more_urgent(self, who: object, urgency: Urgency, check: Callable[[], None]) -> float:
         """Release the lock to more urgent waiters, if there are any, and acquire it again after them.
 
         Args:
             who: The holder, compared by identity.
-            urgency: Urgency of the holder; lower values are more urgent.
+            urgency: Urgency of the holder.
             check: Called during the wait; it raises when the holder must stop, and the lock stays released.
 
         Returns:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from minivess.errors import InputError
+from minivess.models.threshold import apply_threshold
 from minivess.volume import Box, Volume
 
 PromptKind = Literal["class", "text", "point", "box", "mask"]
@@ -69,7 +70,7 @@ class Prediction:
     @property
     def mask(self) -> Volume:
         """uint8 volume, 1 where the probability reaches the threshold."""
-        return self.probability.with_array((self.probability.array >= self.threshold).astype(np.uint8))
+        return self.probability.with_array(apply_threshold(self.probability.array, self.threshold).astype(np.uint8))
 
 
 class Segmenter(Protocol):

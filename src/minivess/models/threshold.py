@@ -1,4 +1,4 @@
-"""Choose the probability from which a voxel counts as vessel."""
+"""Choose the probability from which a voxel counts as vessel, and cut the mask there."""
 
 from __future__ import annotations
 
@@ -48,6 +48,19 @@ def choose_threshold(probability: NDArray[Any], rule: float | str) -> float:
     levels = np.arange(round(RANGE[0] * 100), round(RANGE[1] * 100) + 1)
     expected = 2 * inside[levels] / np.maximum(above[levels] + sums.sum(), 1e-9)
     return float(levels[expected.argmax()] / 100)
+
+
+def apply_threshold(probability: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
+    """Return which voxels are vessel: those that reach the threshold.
+
+    Args:
+        probability: Any shape, float in [0, 1]; half precision is compared in single precision.
+        threshold: Lowest probability that counts as vessel.
+
+    Returns:
+        The same shape, bool.
+    """
+    return np.asarray(probability.astype(np.float32, copy=False) >= np.float32(threshold))
 
 
 def check_threshold(rule: Any) -> float | None:

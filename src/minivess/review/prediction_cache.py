@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from minivess.errors import NotFoundError
 from minivess.models import ModelRef, Prediction
+from minivess.models.threshold import apply_threshold
 from minivess.paths import atomic_file
 from minivess.volume import Volume
 
@@ -40,7 +41,7 @@ class CachedPrediction:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """(x, y, z) bool, predicted vessel."""
-        return np.asarray(self.probability.astype(np.float32) >= np.float32(self.threshold))
+        return apply_threshold(self.probability, self.threshold)
 
 
 class PredictionCache:
@@ -130,7 +131,7 @@ def to_float16_keeping_mask(probability: NDArray[np.float32], threshold: float) 
     above = np.float16(threshold)
     if np.float32(above) < np.float32(threshold):
         above = np.nextafter(above, np.float16(1))
-    vessel = probability >= np.float32(threshold)
+    vessel = apply_threshold(probability, threshold)
     half[vessel] = np.maximum(half[vessel], above)
     half[~vessel] = np.minimum(half[~vessel], np.nextafter(above, np.float16(0)))
     return half

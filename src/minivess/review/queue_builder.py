@@ -9,8 +9,8 @@ from minivess.review.context import ContextCache, ReviewContext
 from minivess.review.prediction_cache import CachedPrediction, PredictionCache
 from minivess.review.proposal import Proposal, propose_regions
 from minivess.review.ranker import MIN_ANSWERS, MIN_VOLUMES
+from minivess.review.ranker_samples import SampleFolder
 from minivess.review.region_selection import Objective
-from minivess.review.training_samples import SampleFolder
 from minivess.review.zones import ZonesOf, statement_for
 from minivess.store import LabelStore, QueueItem
 

@@ -1,4 +1,8 @@
-"""Score blocks by their expected number of errors: a rule that needs no answers, and a forest that is trained on answers."""
+"""Score blocks by their expected number of errors: a rule that needs no answers, and a forest that is trained on answers.
+
+The samples of the answers come from :mod:`minivess.review.ranker_samples`; :mod:`minivess.review.proposal` places regions where
+the scores are highest.
+"""
 
 from __future__ import annotations
 

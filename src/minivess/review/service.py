@@ -17,7 +17,7 @@ from minivess.review.mask_codec import pack_mask
 from minivess.review.prediction_cache import PredictionCache
 from minivess.review.proposal import retrain_advice
 from minivess.review.queue_builder import QueueBuilder
-from minivess.review.training_samples import SampleFolder, samples_from_answer
+from minivess.review.ranker_samples import SampleFolder, samples_from_answer
 from minivess.review.zones import ZonesOf, candidate_threshold_for, statement_for
 from minivess.store import LabelStore, QueueItem
 from minivess.volume import Volume

@@ -1,6 +1,7 @@
 """Which role a request needs: declared beside each endpoint, checked by the guard before the body is read.
 
-A route without a declared role is refused, whoever asks.
+Our own endpoints declare it in ``routes/``, MONAI Label's in :data:`minivess.server.monai_endpoints.ENDPOINT_ROLES`. A route
+without a declared role is refused, whoever asks.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from minivess.synth.mesh import capillary_mesh
 from minivess.synth.microscope import draw_brightness, draw_optics, expose
 from minivess.synth.raster import Raster, rasterise
 from minivess.synth.tree import TreeStyle, grow_tree
-from minivess.volume.volume import Unit, Volume, affine_from_spacing
+from minivess.volume.units import Unit
+from minivess.volume.volume import Volume, affine_from_spacing
 
 Kind = Literal["capillary", "large", "tof"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

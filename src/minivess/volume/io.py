@@ -11,7 +11,8 @@ from minivess.volume.nifti import read_nifti, write_nifti
 from minivess.volume.nrrd_file import read_nrrd, write_nrrd
 from minivess.volume.slices import read_slices
 from minivess.volume.tiff import read_tiff, write_tiff
-from minivess.volume.volume import Unit, Volume
+from minivess.volume.units import Unit
+from minivess.volume.volume import Volume
 
 _WRITERS: dict[str, Callable[[Volume, Path], None]] = {
     ".nii.gz": write_nifti,

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from minivess.errors import GeometryError, InputError
 from minivess.paths import atomic_file
 from minivess.volume.checks import check_affine, check_budget, check_enough_bytes, check_three_axes
-from minivess.volume.volume import UM_PER_UNIT, Unit, Volume
+from minivess.volume.units import UM_PER_UNIT, Unit
+from minivess.volume.volume import Volume
 
 _UNIT_FROM_CODE: dict[str, Unit] = {"mm": "mm", "micron": "um"}
 _CODE_FROM_UNIT = {"mm": "mm", "um": "micron"}

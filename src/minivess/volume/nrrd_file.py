@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from minivess.errors import GeometryError, InputError, UnsafeFileError
 from minivess.paths import atomic_file
 from minivess.volume.checks import check_budget, check_enough_bytes, check_three_axes
-from minivess.volume.volume import Unit, Volume, affine_from_spacing
+from minivess.volume.units import Unit
+from minivess.volume.volume import Volume, affine_from_spacing
 
 #: Space of the header -> sign of each axis in RAS.
 _RAS_FROM_SPACE = {

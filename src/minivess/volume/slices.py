@@ -13,7 +13,8 @@ from PIL import Image, UnidentifiedImageError
 
 from minivess.errors import GeometryError, InputError
 from minivess.volume.checks import check_budget, check_spacing
-from minivess.volume.volume import Unit, Volume, affine_from_spacing
+from minivess.volume.units import Unit
+from minivess.volume.volume import Volume, affine_from_spacing
 
 SLICE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 

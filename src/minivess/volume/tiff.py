@@ -11,7 +11,8 @@ import tifffile
 from minivess.errors import GeometryError, InputError
 from minivess.paths import atomic_file
 from minivess.volume.checks import check_budget, check_spacing
-from minivess.volume.volume import UM_PER_UNIT, Unit, Volume, affine_from_spacing
+from minivess.volume.units import UM_PER_UNIT, Unit
+from minivess.volume.volume import Volume, affine_from_spacing
 
 #: Length unit of OME metadata -> micrometres.
 _UM_PER_OME_UNIT = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, **UM_PER_UNIT}

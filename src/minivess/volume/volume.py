@@ -1,44 +1,17 @@
-"""A volume: a 3-D array with an affine and a unit; conversion between mm and um."""
+"""A volume: a 3-D array with an affine and a unit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from minivess.errors import GeometryError, InputError
 from minivess.volume.checks import check_affine
-
-Unit = Literal["mm", "um"]
-#: Micrometres per unit: the only conversion factor between um and mm.
-UM_PER_UNIT = {"um": 1.0, "mm": 1000.0}
-
-
-def parse_unit(text: str) -> Unit:
-    """Return the unit that a text names.
-
-    Raises:
-        InputError: When the text is neither ``mm`` nor ``um``.
-    """
-    if text not in get_args(Unit):
-        raise InputError(f"Unknown unit {text!r}. Allowed: mm, um.")
-    return cast(Unit, text)
-
-
-def to_um(lengths: ArrayLike, unit: Unit) -> NDArray[np.float64]:
-    """Return lengths in micrometres.
-
-    Args:
-        lengths: Lengths in ``unit``, of any shape.
-        unit: ``"mm"`` or ``"um"``.
-
-    Returns:
-        Array of the same shape, float64, in um.
-    """
-    return np.asarray(lengths, dtype=np.float64) * UM_PER_UNIT[unit]
+from minivess.volume.units import UM_PER_UNIT, Unit, parse_unit, to_um
 
 
 @dataclass(frozen=True, eq=False)

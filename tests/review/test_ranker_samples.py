@@ -12,7 +12,7 @@ from review.example import make_region
 
 from minivess.review.blocks import FEATURE_NAMES, BlockFeatures
 from minivess.review.ranker import BlockSamples
-from minivess.review.training_samples import SampleFolder, samples_from_answer
+from minivess.review.ranker_samples import SampleFolder, samples_from_answer
 from minivess.store import Answer, QueueItem
 from minivess.volume import Box
 
