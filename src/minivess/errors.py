@@ -58,6 +58,16 @@ class StoreError(MinivessError):
     http_status = 503
 
 
+class DamagedLabelError(StoreError):
+    """Raised when the file of a label is missing, or is not the one that was submitted."""
+
+    http_status = 410
+
+
+class UncertainWriteError(StoreError):
+    """Raised when a write failed and could not be undone: it is not known whether the change was stored."""
+
+
 class CancelledError(MinivessError):
     """Raised inside a job that a user cancelled."""
 

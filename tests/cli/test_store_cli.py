@@ -46,7 +46,7 @@ def test_repair_finds_a_changed_label(capsys: pytest.CaptureFixture[str], studie
     assert "from 3 events" in said(capsys, "store", "repair", studies)
     path = LabelStore(studies).head("a").path
     path.write_bytes(path.read_bytes() + b"x")
-    assert "not the file that was submitted" in said(capsys, "store", "repair", studies, code=1)
+    assert "not the file that was recorded" in said(capsys, "store", "repair", studies, code=1)
 
 
 def test_export(capsys: pytest.CaptureFixture[str], studies: Path, tmp_path: Path) -> None:

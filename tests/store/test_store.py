@@ -27,6 +27,7 @@ from minivess.errors import (
 from minivess.errors import UnsupportedFormatError as Unsupported
 from minivess.store import LabelStore, RevisionInfo
 from minivess.store.journal import on_disk
+from minivess.store.repair import repair_store
 from minivess.volume import Volume, read_volume, reorient, write_volume
 
 
@@ -283,42 +284,52 @@ def test_index__is_rebuilt_from_the_events_when_lost(store: LabelStore, studies:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if damage == "foreign":
         connection.execute("PRAGMA user_version = 99")
-    store.journal.index.close()
+    store.close()
     path = store.root / "index.sqlite"
     if damage == "gone":
         path.unlink()
     elif damage != "foreign":
         path.write_bytes({"empty": b"", "cut": path.read_bytes()[:5000], "noise": bytes(range(256)) * 40}[damage])
     again = LabelStore(studies)
-    assert again.journal.index.rebuilt
+    assert again.journal.rebuilt
     assert (again.history("a"), again.reviews("a")) == (history, reviews)
     assert [c.id for c in again.images.all(labelled=True)] == ["mouse2__b"]
     assert again.submit(upload, image_id="a", actor="bob").number == 5
 
 
-def test_journal__adds_events_that_a_dead_process_did_not_index(store: LabelStore, studies: Path, upload: Path) -> None:
-    store.submit(upload, image_id="a", actor="ann")
-    connection = store.journal.index.connection
-    connection.execute("DELETE FROM revisions")
-    connection.execute("UPDATE cases SET last = 1 WHERE id = 'a'")
-    again = LabelStore(studies)
-    assert again.head("a") is not None
-    assert [e["action"] for e in again.journal.audit.entries()][-1] == "label.recovered"
-
-
-def test_journal__does_not_overwrite_an_event_of_a_dead_process(store: LabelStore, upload: Path, tmp_path: Path) -> None:
+def test_journal__applies_events_that_are_in_the_chain_but_not_in_the_index(
+    store: LabelStore, studies: Path, upload: Path, tmp_path: Path
+) -> None:
+    applied = tuple(store.journal.connection.execute("SELECT * FROM applied").fetchone())
     revision = store.submit(upload, image_id="a", actor="ann")
-    connection = store.journal.index.connection
-    connection.execute("DELETE FROM revisions")  # as if it had died before its commit, while this process goes on
-    connection.execute("UPDATE cases SET last = 1 WHERE id = 'a'")
-    other = write_volume(label_volume(8), tmp_path / "other.nii.gz")
-    assert store.submit(other, image_id="a", actor="ann").number == revision.number + 1
-    assert next(r.sha256 for r in store.history("a")) == revision.sha256
+    for again in (store, LabelStore(studies)):  # this process goes on; another one starts
+        connection = again.journal.connection
+        connection.execute("DELETE FROM revisions")  # as if the writer had died before its commit
+        connection.execute("UPDATE cases SET last = 1 WHERE id = 'a'")
+        connection.execute("UPDATE applied SET seq = ?, offset = ?", applied)
+        other = write_volume(label_volume(8), tmp_path / "other.nii.gz")
+        assert again.submit(other, image_id="a", actor="ann", tag=str(id(again))).number > revision.number
+        assert next(r.sha256 for r in again.history("a")) == revision.sha256
+    assert store.journal.audit.verify().ok
+
+
+def test_journal__ignores_files_that_are_not_in_the_chain_and_never_replaces_them(
+    store: LabelStore, studies: Path, upload: Path
+) -> None:
+    forged = store.root / "cases" / "a" / "000002-withdraw.json"
+    forged.write_text("{}")
+    assert store.submit(upload, image_id="a", actor="ann").number == 3
+    assert LabelStore(studies).head("a") == store.head("a")
+    assert forged.read_text() == "{}"
+    store.journal.rebuild("a test")
+    assert [r.number for r in store.history("a")] == [3]
+    assert repair_store(store) == {"events": 3, "faults": [], "set_aside": 1}
+    assert (store.root / "set_aside" / "a" / forged.name).read_text() == "{}"
 
 
 def test_scan__by_two_processes_makes_one_case_with_its_info(store: LabelStore, studies: Path) -> None:
     store.images.update_info("a", {"subject": "m1"}, actor="ann")
-    assert store.images._enter(studies / "a.nii.gz", actor="server", info={}) == "a"
+    assert store.images.announce("a.nii.gz", info={}) == "a"
     assert store.images.get("a").subject == "m1"
     assert store.images.scan() == []
 
@@ -403,6 +414,7 @@ def test_history__is_ordered_by_number_whatever_the_clock_says(
     last = store.head("a")
     assert last is not None
     assert (last.number, last.time_utc) == (4, "1999-12-31T23:59:59")
+    store.close()
     (store.root / "index.sqlite").unlink()
     assert LabelStore(studies).head("a") == last
 

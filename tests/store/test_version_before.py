@@ -1,4 +1,4 @@
-"""A store written by the version before the renaming of rooms and nouns (issue 14) opens without change.
+"""A store of format 2, written before the audit chain became the commit point, is upgraded by a command, and reads the same.
 
 The event files are literal texts of that version; only the hashes of the generated labels are filled in.
 """
@@ -6,16 +6,21 @@ The event files are literal texts of that version; only the hashes of the genera
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 from store.conftest import image_volume, label_volume
 
+from minivess.errors import MinivessError, StoreError
 from minivess.paths import file_sha256
-from minivess.store import Answer, LabelStore, Region, RevisionInfo
-from minivess.store.index import SCHEMA_VERSION
+from minivess.store import Answer, AuditChain, LabelStore, Region, RevisionInfo
+from minivess.store.format import FORMAT
 from minivess.store.records import SegCopy
 from minivess.store.repair import repair_store
+from minivess.store.upgrade import upgrade_store
+from minivess.store.verification import FileCheck, check_files
 from minivess.volume import Box, read_volume, write_volume
 
 EVENTS = {
@@ -81,8 +86,63 @@ def old_studies(tmp_path: Path) -> Path:
     return studies
 
 
-def test_events_of_the_version_before__revisions_read_the_same(old_studies: Path) -> None:
-    store = LabelStore(old_studies)
+@pytest.fixture
+def upgraded(old_studies: Path) -> Path:
+    report = upgrade_store(old_studies / "minivess_store")
+    assert (report["from"], report["to"], report["events"], report["faults"]) == (2, FORMAT, len(EVENTS), [])
+    return old_studies
+
+
+def test_label_store__of_another_format_is_refused_and_not_changed(old_studies: Path) -> None:
+    before = contents(old_studies)
+    with pytest.raises(StoreError, match=r"format 2.*minivess store upgrade"):
+        LabelStore(old_studies)
+    assert {path: data for path, data in contents(old_studies).items() if not path.name.endswith("lock")} == before
+    upgrade_store(old_studies / "minivess_store")
+    stamp = old_studies / "minivess_store" / "cases" / ".format" / "000003-format.json"
+    stamp.write_text('{"format": 4}')
+    for use in (LabelStore, lambda studies: upgrade_store(studies / "minivess_store")):
+        with pytest.raises(MinivessError, match=r"format 4.*newer"):
+            use(old_studies)
+
+
+def test_upgrade_store__keeps_a_copy_and_adopts_each_event_once(old_studies: Path) -> None:
+    root = old_studies / "minivess_store"
+    AuditChain(root / "audit").append("label.entered", actor="ann", image_id="a", details={"number": 3})  # an entry of format 2
+    before = contents(root)
+    report = upgrade_store(root)
+    copied = {path.relative_to(report["copy"]): data for path, data in contents(Path(report["copy"])).items()}
+    assert copied == {path.relative_to(root): data for path, data in before.items() if not path.name.endswith("lock")}
+    actions = actions_in(root)
+    assert len(actions) == 1 + len(EVENTS)
+    assert upgrade_store(root)["copy"] == ""
+    shutil.rmtree(root / "cases" / ".format")  # as if the upgrade had been interrupted
+    upgrade_store(root)
+    assert actions_in(root) == actions
+    assert check_files(root, AuditChain(root / "audit")) == FileCheck(len(EVENTS), [], [])
+
+
+def test_upgrade_store__is_refused_while_a_program_of_any_format_uses_the_store(old_studies: Path) -> None:
+    root = old_studies / "minivess_store"
+    old_program = sqlite3.connect(root / "index.sqlite", isolation_level=None)
+    old_program.execute("PRAGMA journal_mode = WAL")
+    old_program.execute("CREATE TABLE cases (id)")
+    with pytest.raises(StoreError, match="uses the store"):
+        upgrade_store(root)
+    old_program.close()
+    upgrade_store(root)
+
+
+def actions_in(root: Path) -> list[str]:
+    return [entry["action"] for entry in AuditChain(root / "audit").entries()]
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_events_of_the_version_before__revisions_read_the_same(upgraded: Path) -> None:
+    store = LabelStore(upgraded)
     assert store.images.scan() == []
     (case,) = store.images.all()
     assert (case.id, case.info, case.subject) == ("a", {"subject": "m1"}, "m1")
@@ -108,8 +168,8 @@ def test_events_of_the_version_before__revisions_read_the_same(old_studies: Path
     assert (review["revision"], review["state"], review["comment"], review["actor"]) == (3, "flagged", "gap", "rita")
 
 
-def test_events_of_the_version_before__queue_and_answers_read_the_same(old_studies: Path) -> None:
-    queue = LabelStore(old_studies).queue
+def test_events_of_the_version_before__queue_and_answers_read_the_same(upgraded: Path) -> None:
+    queue = LabelStore(upgraded).queue
     items, total = queue.all("a")
     assert total == 3
     assert [(i.id, i.model, i.state, i.holder, i.answer) for i in items] == [
@@ -126,11 +186,11 @@ def test_events_of_the_version_before__queue_and_answers_read_the_same(old_studi
     assert [item.id for item in queue.answered()] == ["a:7.0", "a:7.2"]
 
 
-def test_events_of_the_version_before__work_goes_on_and_no_file_changes(old_studies: Path, tmp_path: Path) -> None:
-    folder = old_studies / "minivess_store" / "cases" / "a"
+def test_events_of_the_version_before__work_goes_on_and_no_file_changes(upgraded: Path, tmp_path: Path) -> None:
+    folder = upgraded / "minivess_store" / "cases" / "a"
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    store = LabelStore(old_studies)
-    assert repair_store(store) == {"events": len(EVENTS), "faults": []}
+    store = LabelStore(upgraded)
+    assert repair_store(store) == {"events": len(EVENTS), "faults": [], "set_aside": 0}
     item = store.queue.next("ann", seconds=60)
     assert item is not None
     assert store.queue.answer(item.id, "accepted", actor="ann", mask="x").answer == Answer(16, "x")
@@ -139,20 +199,3 @@ def test_events_of_the_version_before__work_goes_on_and_no_file_changes(old_stud
     assert store.submit(third, image_id="a", actor="rita").number == 17
     assert {path: path.read_bytes() for path in before} == before
     assert store.journal.audit.verify().ok
-
-
-def test_index__has_the_tables_of_the_version_before(old_studies: Path) -> None:
-    """An index of that version is used as it is: it is rebuilt only when SCHEMA_VERSION differs."""
-    connection = LabelStore(old_studies).journal.index.connection
-    tables = [row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-    columns = {table: [row["name"] for row in connection.execute(f"PRAGMA table_info({table})")] for table in tables}
-    assert SCHEMA_VERSION == 2
-    assert columns == {
-        "cases": ["id", "folded", "path", "info", "removed", "last"],
-        "leases": ["case_id", "holder", "until"],
-        "notes": ["case_id", "body"],
-        "places": ["case_id", "queue", "rank", "worth", "region", "state", "holder", "until", "answer"],
-        "reviews": ["case_id", "number", "revision", "actor", "time_utc", "body"],
-        "revisions": ["case_id", "number", "tag", "sha256", "base", "actor", "time_utc", "state", "key", "upload", "info"],
-        "seen": ["case_id", "tag", "holder", "number"],
-    }

@@ -25,16 +25,29 @@ def verify(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Verify the whole audit chain, and report the first entry that was changed, removed or inserted.
+    """Verify the whole audit chain, and compare every event and label with it.
+
+    The first entry that was changed, removed or inserted is reported, and each file that is missing, changed or not in the chain.
 
     A removed end, or a chain that was written again with the private key, is detected only with checkpoints from another place.
 
     Example: minivess audit verify studies --checkpoints safe/checkpoints.jsonl --public-key safe/public_key.pem
     """
-    verdict = _open_chain(studies, root).verify(checkpoints=checkpoints, public_key=public_key)
-    valid = f"The audit chain is valid: {verdict.entries} entries, {verdict.checkpoints} signed checkpoints."
-    emit(asdict(verdict), as_json=as_json, text=valid if verdict.ok else f"The audit chain is not valid. {verdict.reason}")
+    from minivess.store.verification import check_files
+
+    chain = _open_chain(studies, root)
+    verdict = chain.verify(checkpoints=checkpoints, public_key=public_key)
     if not verdict.ok:
+        emit(asdict(verdict), as_json=as_json, text=f"The audit chain is not valid. {verdict.reason}")
+        raise typer.Exit(1)
+    files = check_files(chain.folder.parent, chain)
+    lines = [f"The audit chain is valid: {verdict.entries} entries, {verdict.checkpoints} signed checkpoints."]
+    lines += files.faults or [f"All {files.events} events and their labels are those that were recorded."]
+    lines += [f"{path.parent.name}: {path.name} is not in the chain, and is ignored" for path in files.not_in_chain]
+    about = {"events": files.events, "faults": files.faults, "not_in_chain": [str(path) for path in files.not_in_chain]}
+    ok = not files.faults
+    emit({**asdict(verdict), **about, "ok": ok}, as_json=as_json, text="\n".join(lines))
+    if not ok:
         raise typer.Exit(1)
 
 
@@ -63,9 +76,11 @@ def checkpoint(
 def _open_chain(studies: Path, root: Path | None) -> AuditChain:
     from minivess.errors import InputError
     from minivess.store import AuditChain
+    from minivess.store.format import require_format
     from minivess.store.store import STORE_FOLDER
 
-    folder = (root or studies / STORE_FOLDER) / "audit"
-    if not folder.is_dir():
+    folder = root or studies / STORE_FOLDER
+    if not (folder / "audit").is_dir():
         raise InputError(f"No audit chain in {folder}. It is created when the studies are served: minivess serve {studies}")
-    return AuditChain(folder)
+    require_format(folder)
+    return AuditChain(folder / "audit")

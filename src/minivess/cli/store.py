@@ -1,4 +1,4 @@
-"""``minivess store``: inspect, compare, restore, repair and export the labels of a studies folder."""
+"""``minivess store``: inspect, compare, restore, repair, upgrade and export the labels of a studies folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from minivess.cli.output import Json, UnitOption, as_unit, emit, table
 if TYPE_CHECKING:
     from minivess.store import LabelStore, Revision
 
-app = typer.Typer(no_args_is_help=True, help="Inspect, compare, restore, repair and export the labels of a studies folder.")
+app = typer.Typer(
+    no_args_is_help=True, help="Inspect, compare, restore, repair, upgrade and export the labels of a studies folder."
+)
 
 Studies = Annotated[Path, typer.Argument(help="Folder of the images.")]
 CaseId = Annotated[str, typer.Argument(help="Id of an image: its file name without the suffix.")]
@@ -55,10 +57,10 @@ def show(
     if against is not None:
         from minivess.evaluate.compare_revisions import compare_revisions
 
-        about |= compare_revisions(revision, store.revision(case, against))
+        about |= compare_revisions(store, revision, store.revision(case, against))
     if picture is not None:
-        label = read_volume(revision.path).array > 0
-        other = read_volume(store.revision(case, against).path).array > 0 if against is not None else None
+        label = read_volume(store.label_file(revision)).array > 0
+        other = read_volume(store.label_file(store.revision(case, against))).array > 0 if against is not None else None
         from minivess.pictures import overlay, projection, save_png, side_by_side
 
         grey = projection(read_volume(store.images.get(case).image, unit=as_unit(unit)))
@@ -84,17 +86,33 @@ def restore(
 
 @app.command("repair")
 def repair(studies: Studies, root: Root = None, as_json: Json = False) -> None:
-    """Rebuild the index from the files, and compare every label with its hash. Stop the server first.
+    """Rebuild the index from the audit chain and the files, and compare every file with the chain. Stop the server first.
 
     Example: minivess store repair studies
     """
-    from minivess.store.repair import repair_store
+    from minivess.store.repair import SET_ASIDE, repair_store
 
     report = repair_store(_open(studies, root))
-    faults = "\n".join(report["faults"]) or "Every label has the hash of its submission."
-    emit(report, as_json=as_json, text=f"The index was rebuilt from {report['events']} events.\n{faults}")
+    lines = [f"The index was rebuilt from {report['events']} events."]
+    if report["set_aside"]:
+        lines.append(f"{report['set_aside']} files that are not in the audit chain were moved to {SET_ASIDE}.")
+    emit(report, as_json=as_json, text="\n".join([*lines, *(report["faults"] or ["Every file is the one that was recorded."])]))
     if report["faults"]:
         raise typer.Exit(1)
+
+
+@app.command("upgrade")
+def upgrade(studies: Studies, root: Root = None, as_json: Json = False) -> None:
+    """Upgrade a store of an older version of minivess, and keep a copy of it. Stop the server first.
+
+    Example: minivess store upgrade studies
+    """
+    from minivess.store.upgrade import upgrade_store
+
+    report = upgrade_store(_store_folder(studies, root))
+    done = f"Format {report['from']} became {report['to']}: {report['events']} events. The old store is in {report['copy']}."
+    text = done if report["copy"] else f"The store has format {report['to']} already; nothing was to do."
+    emit(report, as_json=as_json, text="\n".join([text, *report["faults"]]))
 
 
 @app.command("export")
@@ -116,14 +134,20 @@ def export(
     emit(counts, as_json=as_json, text=f"{out or studies}: {summary}.")
 
 
-def _open(studies: Path, root: Path | None) -> LabelStore:
+def _store_folder(studies: Path, root: Path | None) -> Path:
     from minivess.errors import InputError
-    from minivess.store import LabelStore
     from minivess.store.store import STORE_FOLDER
 
     folder = root or studies / STORE_FOLDER
     if not folder.is_dir():
         raise InputError(f"No store in {folder}. It is created when the studies are served: minivess serve {studies}")
+    return folder
+
+
+def _open(studies: Path, root: Path | None) -> LabelStore:
+    from minivess.store import LabelStore
+
+    _store_folder(studies, root)
     return LabelStore(studies, root=root)
 
 

@@ -10,25 +10,55 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import os
-import secrets
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization as pem
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from filelock import FileLock
 
 from minivess.errors import InputError, StoreError
-from minivess.paths import atomic_file, fsync_folder
+from minivess.store.append import append_durably
+from minivess.store.audit_keys import PUBLIC_KEY, load_keys, read_public_key
 
 GENESIS = "0" * 64
 #: The head is signed after this many entries, and on request.
 CHECKPOINT_EVERY = 100
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """What is appended to the chain.
+
+    Attributes:
+        action: What was done, for example ``label.entered``.
+        actor: Who did it.
+        image_id: The image; only its keyed hash is written. Empty when the action concerns no image.
+        details: Numbers and hashes that identify what was done; no patient data.
+    """
+
+    action: str
+    actor: str
+    image_id: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Position:
+    """A position in the chain.
+
+    Attributes:
+        seq: Number of the last entry before it.
+        offset: Its offset in the file, in bytes.
+    """
+
+    seq: int
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -62,12 +92,13 @@ class AuditChain:
         self.folder = Path(folder)
         self.path = self.folder / "chain.jsonl"
         self.checkpoints = self.folder / "checkpoints.jsonl"
-        self.public_key = self.folder / "public_key.pem"
+        self.public_key = self.folder / PUBLIC_KEY
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.folder / ".lock")
             with self._lock:
-                self._key, self._secret = self._load_keys()
+                in_use = self.path.exists() and self.path.stat().st_size > 0
+                self._key, self._secret = load_keys(self.folder, in_use=in_use)
         except OSError as error:
             raise StoreError(
                 f"The audit chain in {folder} cannot be opened: {error.strerror or error}. Nothing was changed."
@@ -86,39 +117,95 @@ class AuditChain:
             The number of the entry, from 1.
 
         Raises:
-            StoreError: When the entry or a checkpoint that is due cannot be written, or the last entry is damaged.
+            StoreError: As :meth:`append_all`.
         """
+        return self.append_all([AuditEntry(action, actor, image_id, details or {})]).seq
+
+    def append_all(self, entries: Sequence[AuditEntry]) -> Position:
+        """Append entries, all or none; they are on the disk when this returns.
+
+        Returns:
+            The position after them.
+
+        Raises:
+            StoreError: When they cannot be written, or the last entry is damaged; the chain is unchanged.
+            UncertainWriteError: When they cannot be written and the attempt cannot be undone either.
+        """
+        end: Position | None = None
         try:
             with self._lock:
-                seq, previous = self._head()
-                body: dict[str, Any] = {
-                    "seq": seq + 1,
-                    "time_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    "actor": actor,
-                    "action": action,
-                    "case_hmac": self.case_hmac(image_id) if image_id else "",
-                    "details": dict(details or {}),
-                    "prev_hash": previous,
-                }
-                entry: dict[str, Any] = {**body, "hash": _hash(body)}
-                _append_line(self.path, entry)
-                if entry["seq"] % CHECKPOINT_EVERY == 0:
-                    self._sign(entry["seq"], entry["hash"])
-                return int(entry["seq"])
+                head = self._head()
+                last, lines = head, []
+                for entry in entries:
+                    last, line = self._link(last, entry)
+                    lines.append(line)
+                offset = append_durably(self.path, b"".join(lines))
+                end = Position(last[0], offset)
+                if last[0] // CHECKPOINT_EVERY > head[0] // CHECKPOINT_EVERY:
+                    self._try_to_sign(*last)
         except OSError as error:
-            raise StoreError(
-                f"The audit chain cannot be written: {error.strerror or error}. The action was refused and nothing was changed. "
-                "Free space on the disk or correct its permissions, and try again."
-            ) from error
+            if end is None:  # otherwise only the lock failed, after the entries were written
+                raise StoreError(
+                    f"The audit chain cannot be written: {error.strerror or error}. The action was refused and nothing was "
+                    "changed. Free space on the disk or correct its permissions, and try again."
+                ) from error
+        if end is None:
+            raise StoreError("The audit chain cannot be locked. Nothing was changed.")
+        return end
+
+    def _link(self, previous: tuple[int, str], entry: AuditEntry) -> tuple[tuple[int, str], bytes]:
+        """Return number and hash of an entry after ``previous``, and its line."""
+        body: dict[str, Any] = {
+            "seq": previous[0] + 1,
+            "time_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "actor": entry.actor,
+            "action": entry.action,
+            "case_hmac": self.case_hmac(entry.image_id) if entry.image_id else "",
+            "details": dict(entry.details),
+            "prev_hash": previous[1],
+        }
+        digest = _hash(body)
+        return (body["seq"], digest), _canonical({**body, "hash": digest}) + b"\n"
 
     def case_hmac(self, name: str) -> str:
         """Compute the HMAC-SHA-256 of an image id or another name with the store's secret, so that nobody can guess the name."""
         return hmac.new(self._secret, name.encode(), hashlib.sha256).hexdigest()
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """Read the entries in order; an unfinished last line, which was never acknowledged, is left out."""
-        for line in self._lines():
-            yield json.loads(line)
+        """Read the entries in order; an unfinished last line, which was never acknowledged, is left out.
+
+        Raises:
+            StoreError: When an entry is damaged.
+        """
+        return (entry for entry, _ in self.entries_after(Position(0, 0)))
+
+    def entries_after(self, start: Position) -> Iterator[tuple[dict[str, Any], Position]]:
+        """Read the entries after a position in order.
+
+        Yields:
+            The entry, and the position after it.
+
+        Raises:
+            StoreError: When an entry is damaged.
+        """
+        if not self.path.exists():
+            return
+        offset = start.offset
+        with self.path.open("rb") as stream:
+            stream.seek(offset)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    return
+                offset += len(line)
+                try:
+                    entry = json.loads(line)
+                    yield entry, Position(int(entry["seq"]), offset)
+                except (ValueError, KeyError, TypeError) as error:
+                    raise StoreError(f"{self.path} has a damaged entry. Restore a copy; see `minivess audit verify`.") from error
+
+    def size(self) -> int:
+        """Return the size of the chain's file in bytes."""
+        return self.path.stat().st_size if self.path.exists() else 0
 
     def checkpoint(self) -> dict[str, Any]:
         """Sign the head of the chain now.
@@ -151,7 +238,7 @@ class AuditChain:
             if reason:
                 return VerificationResult(False, seq - 1, seq, reason, 0)
             previous = hashes[seq] = json.loads(line)["hash"]
-        key = _read_public_key(public_key or self.public_key)
+        key = read_public_key(public_key or self.public_key)
         count = 0
         rows = _read_checkpoints(checkpoints or self.checkpoints, required=checkpoints is not None)
         for count, signed in enumerate(rows, start=1):
@@ -197,30 +284,18 @@ class AuditChain:
                 f"The last entry of {self.path} is damaged, so nothing is appended. Restore a copy; see `minivess audit verify`."
             ) from error
 
+    def _try_to_sign(self, seq: int, head: str) -> None:
+        """Sign the head when that is possible: the entries before it are written, whatever happens here."""
+        try:
+            self._sign(seq, head)
+        except (OSError, StoreError) as error:
+            _logger.warning("the audit chain has entry %d, but it could not be signed: %s", seq, error)
+
     def _sign(self, seq: int, head: str) -> dict[str, Any]:
         signed: dict[str, Any] = {"seq": seq, "hash": head, "time_utc": datetime.now(UTC).isoformat(timespec="milliseconds")}
         signed["signature"] = self._key.sign(_signed_bytes(signed)).hex()
-        _append_line(self.checkpoints, signed)
+        append_durably(self.checkpoints, _canonical(signed) + b"\n")
         return signed
-
-    def _load_keys(self) -> tuple[Ed25519PrivateKey, bytes]:
-        """Load the signing key and the HMAC secret; create the ones that are missing."""
-        private, secret = self.folder / "signing_key.pem", self.folder / "case_secret"
-        if not private.exists():
-            key = Ed25519PrivateKey.generate()
-            _write_private(private, key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption()))
-        if not secret.exists():
-            _write_private(secret, secrets.token_bytes(32))
-        try:
-            loaded = pem.load_pem_private_key(private.read_bytes(), password=None)
-        except ValueError:
-            loaded = None
-        if not isinstance(loaded, Ed25519PrivateKey):
-            raise StoreError(f"{private} is not an Ed25519 key. Restore the original file.")
-        if not self.public_key.exists():
-            with atomic_file(self.public_key) as temporary:
-                temporary.write_bytes(loaded.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
-        return loaded, secret.read_bytes()
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:
@@ -249,43 +324,6 @@ def _find_fault(line: str, seq: int, previous: str) -> str:
 
 def _signed_bytes(signed: Mapping[str, Any]) -> bytes:
     return _canonical({k: v for k, v in signed.items() if k != "signature"})
-
-
-def _append_line(path: Path, content: Mapping[str, Any]) -> None:
-    """Append one line of JSON and flush it to the disk; when that fails, truncate the file to its old length."""
-    new = not path.exists()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        before = os.fstat(descriptor).st_size
-        data = _canonical(content) + b"\n"
-        try:
-            written = os.write(descriptor, data)
-            if written != len(data):
-                os.write(descriptor, data[written:])  # raises where the disk is full
-            os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, before)
-            raise
-    finally:
-        os.close(descriptor)
-    if new:
-        fsync_folder(path.parent)
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    with atomic_file(path) as temporary:
-        temporary.touch(mode=0o600)
-        temporary.write_bytes(content)
-
-
-def _read_public_key(path: Path) -> Ed25519PublicKey:
-    try:
-        key = pem.load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a public key in PEM form ({error}).") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise InputError(f"{path} is not an Ed25519 key.")
-    return key
 
 
 def _read_checkpoints(path: Path, *, required: bool) -> Iterator[dict[str, Any]]:

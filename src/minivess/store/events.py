@@ -7,20 +7,23 @@
     cases/<case>/000004-queue.json                a model proposed regions ...
     cases/<case>/000005-answer.json               ... and an annotator answered one
 
-An event is never changed. The index (``index.sqlite``) is derived from the events and can be rebuilt.
+An event is never changed, and its file is never replaced. It counts when the audit chain contains its hash: that entry is the one
+commit point of the store. A file without such an entry was left by an operation that did not succeed, and is ignored. The index
+(``index.sqlite``) is derived from the events and can be rebuilt.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from minivess.errors import StoreError
-from minivess.paths import file_sha256, write_json
+from minivess.errors import InputError, StoreError
+from minivess.paths import file_sha256, fsync_folder
 
 EventKind = Literal["case", "info", "label", "withdraw", "settle", "review", "queue", "answer", "remove"]
 FOLDER = "cases"
@@ -73,7 +76,7 @@ def label_path(root: Path, image_id: str, number: int, sha256: str) -> Path:
     return root / FOLDER / image_id / f"{number:06d}-{sha256[:12]}.nii.gz"
 
 
-def write_event(root: Path, event: Event) -> Path:
+def write_event(root: Path, event: Event) -> str:
     """Write the file of an event; it is on the disk when this returns.
 
     Args:
@@ -81,31 +84,56 @@ def write_event(root: Path, event: Event) -> Path:
         event: The event.
 
     Returns:
-        The path of the file.
+        SHA-256 of the file in hexadecimal.
 
     Raises:
-        OutputError: When the file cannot be written.
+        InputError: When the event contains text or numbers that JSON cannot represent.
+        FileExistsError: When a file of this name exists; it is not changed.
+        OSError: When the file cannot be written.
     """
-    path = event_path(root, event)
     content = {
         "case": event.image_id,
         "number": event.number,
         "kind": event.kind,
         "actor": event.actor,
         "time_utc": event.time_utc,
+        "body": event.body,
     }
-    write_json(path, {**content, "body": event.body})
-    return path
+    data = strict_json(content)
+    path = event_path(root, event)
+    with path.open("xb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fsync_folder(path.parent)
+    return hashlib.sha256(data).hexdigest()
 
 
-def read_event(path: Path) -> Event:
-    """Read the file of an event.
+def strict_json(content: Any) -> bytes:
+    """Return indented JSON with sorted keys in UTF-8.
 
     Raises:
-        StoreError: When the file is damaged, or contains another event than its name states.
+        InputError: When it contains NaN, infinity or text that is not valid Unicode.
     """
     try:
-        content = json.loads(path.read_text())
+        text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        return f"{text}\n".encode()
+    except ValueError as error:  # UnicodeEncodeError is one
+        raise InputError(f"Text must be valid Unicode and numbers must be finite. Got {ascii(str(error))[:120]}.") from error
+
+
+def read_event(path: Path) -> tuple[Event, str]:
+    """Read the file of an event.
+
+    Returns:
+        The event, and the SHA-256 of its file in hexadecimal.
+
+    Raises:
+        StoreError: When the file is missing, damaged, or contains another event than its name states.
+    """
+    try:
+        data = path.read_bytes()
+        content = json.loads(data)
         event = Event(
             str(content["case"]),
             int(content["number"]),
@@ -116,7 +144,7 @@ def read_event(path: Path) -> Event:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{path} is damaged ({error!r}). Restore a copy of it, or move it away and run `minivess store repair`."
+            f"{path} is missing or damaged ({error!r}). Restore a copy of it from a backup, then: minivess store repair"
         ) from error
     if (
         event.kind not in get_args(EventKind)
@@ -124,40 +152,19 @@ def read_event(path: Path) -> Event:
         or event.image_id != path.parent.name
     ):
         raise StoreError(f"{path} does not contain the event that its name states. Restore a copy of it.")
-    return event
+    return event, hashlib.sha256(data).hexdigest()
 
 
-def numbers(folder: Path) -> list[int]:
-    """List the numbers of the events in the folder of a case, in order."""
-    return sorted(int(f.name[:6]) for f in folder.glob("[0-9]*-*.json") if f.name[:6].isdigit())
-
-
-def events_of(folder: Path, *, after: int = 0) -> Iterator[Event]:
-    """Read the events of a case in order.
+def file_fault(path: Path, sha256: str) -> str:
+    """Compare a file with its recorded hash.
 
     Args:
-        folder: Folder of the case.
-        after: Only events with a higher number.
-
-    Raises:
-        StoreError: When the file of an event is damaged.
-    """
-    for path in sorted(folder.glob("[0-9]*-*.json")):
-        if int(path.name[:6]) > after:
-            yield read_event(path)
-
-
-def label_fault(root: Path, event: Event) -> str:
-    """Check the label file of a revision against its recorded hash.
-
-    Args:
-        root: Folder of the store.
-        event: The event of the revision.
+        path: The file.
+        sha256: Its recorded SHA-256.
 
     Returns:
         What is wrong, in words; empty when the file is intact.
     """
-    path = label_path(root, event.image_id, event.number, event.body["sha256"])
     if not path.is_file():
-        return f"{path} is missing"
-    return "" if file_sha256(path) == event.body["sha256"] else f"{path} is not the file that was submitted"
+        return f"{path.name} is missing"
+    return "" if file_sha256(path) == sha256 else f"{path.name} is not the file that was recorded"

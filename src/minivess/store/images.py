@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from minivess.errors import ConflictError, NotFoundError
 from minivess.paths import file_sha256, fsync_file, fsync_folder
-from minivess.store.events import Event
+from minivess.store.events import Event, strict_json
 from minivess.store.journal import Journal, on_disk
 from minivess.store.names import FINAL, check_name, id_from_path
 from minivess.store.records import Case
+from minivess.store.transaction import Transaction
 from minivess.volume import Unit, read_volume
 from minivess.volume.file_signature import check_file_signature
-from minivess.volume.io import VOLUME_SUFFIXES, suffix_of
+from minivess.volume.io import VOLUME_SUFFIXES, stem_of, suffix_of
 
 #: Key in the info of a case whose image is downloaded when it is first needed.
 REMOTE = "remote"
 #: Suffixes of image files. Plain TIFF is not included: it does not state the voxel size.
 IMAGE_SUFFIXES = tuple(s for s in VOLUME_SUFFIXES if s not in (".tif", ".tiff"))
+#: Uploads begin with this until their case is in the store.
+_STAGED = ".uploaded."
+#: Number of new images that are added in one transaction.
+_BATCH = 500
+_logger = logging.getLogger(__name__)
 
 
 class Images:
-    """The cases of a studies folder."""
+    """The cases of a studies folder.
+
+    Attributes:
+        skipped: Files of the studies that the last scan could not take -> why.
+    """
 
     def __init__(self, journal: Journal, studies: Path, *, unit: Unit | None) -> None:
         """Use the journal of a store.
@@ -39,22 +50,32 @@ class Images:
             unit: Unit of the spacing of images that do not state it, or state a wrong one.
         """
         self._journal = journal
-        self._index = journal.index
         self.studies = studies
         self.unit = unit
+        self.skipped: dict[str, str] = {}
 
     def scan(self) -> list[str]:
-        """Add a case for each image file that has none yet.
+        """Add a case for each image file that has none yet, and complete uploads whose last step was interrupted.
 
         Returns:
-            Image ids of the new cases.
+            Image ids of the new cases. Files that cannot be taken are in :attr:`skipped` afterwards, with the reason.
 
         Raises:
             StoreError: When a case cannot be written.
         """
-        known = {row["path"] for row in self._index.connection.execute("SELECT path FROM cases")}
-        new = [path for path in self._image_files() if self._relative(path) not in known]
-        return [self._enter(path, actor="server", info={}) for path in new]
+        known = {row["path"] for row in self._journal.connection.execute("SELECT path FROM cases")}
+        self._complete_uploads(known)
+        found = list(self._image_files(known))
+        self.skipped = {ascii(path.relative_to(self.studies).as_posix())[1:-1]: why for path, why in found if why}
+        new = [path for path, why in found if not why]
+        ids: list[str] = []
+        for start in range(0, len(new), _BATCH):
+            with self._journal.transaction() as transaction:
+                batch = new[start : start + _BATCH]
+                ids += [self._enter(transaction, self._relative(path), actor="server", info={}) for path in batch]
+            if len(new) > _BATCH:
+                _logger.info("%d of %d new images were added to the store", len(ids), len(new))
+        return ids
 
     def all(self, *, labelled: bool | None = None, tag: str = FINAL) -> list[Case]:
         """List the cases whose image file exists or can be downloaded, sorted by image id.
@@ -63,7 +84,7 @@ class Images:
             labelled: Only cases with (True) or without (False) a current label of the tag; None for all.
             tag: The tag.
         """
-        rows = self._index.connection.execute(
+        rows = self._journal.connection.execute(
             "SELECT *, EXISTS (SELECT 1 FROM revisions WHERE case_id = cases.id AND state = 'current' AND tag = ?) AS has "
             "FROM cases WHERE removed = 0 ORDER BY id",
             (tag,),
@@ -79,7 +100,7 @@ class Images:
             NotFoundError: When there is no such case.
         """
         check_name(image_id, "The image id")
-        row = self._index.connection.execute("SELECT * FROM cases WHERE id = ? AND removed = 0", (image_id,)).fetchone()
+        row = self._journal.connection.execute("SELECT * FROM cases WHERE id = ? AND removed = 0", (image_id,)).fetchone()
         if row is None:
             raise NotFoundError(
                 f"There is no image {image_id}. Its id is the file's name without the suffix; see GET /datastore/."
@@ -108,7 +129,7 @@ class Images:
         check_name(image_id, "The image id")
         check_file_signature(file, IMAGE_SUFFIXES)
         read_volume(file, unit=self.unit)
-        row = self._index.connection.execute("SELECT * FROM cases WHERE folded = ?", (image_id.casefold(),)).fetchone()
+        row = self._journal.connection.execute("SELECT * FROM cases WHERE folded = ?", (image_id.casefold(),)).fetchone()
         if row is not None and not row["removed"]:
             existing = Case.from_row(row, self.studies)
             if existing.id == image_id and existing.image.is_file() and file_sha256(existing.image) == file_sha256(file):
@@ -121,14 +142,19 @@ class Images:
             raise ConflictError(
                 f"The studies folder contains another file named {target.name}. Send this one under another name."
             )
-        with on_disk(), tempfile.TemporaryDirectory(prefix=".upload.", dir=self.studies) as folder:
+        staged = self.studies / f"{_STAGED}{target.name}"
+        with on_disk(), tempfile.TemporaryDirectory(prefix=".upload.", dir=self.studies, ignore_cleanup_errors=True) as folder:
             copy = Path(folder) / target.name
             shutil.copyfile(file, copy)
             fsync_file(copy)
-            copy.replace(target)
+            copy.replace(staged)
             fsync_folder(self.studies)
-        self._enter(target, actor=actor, info=info or {})
-        return self.get(image_id)
+            with self._journal.transaction() as transaction:
+                transaction.add_file(staged)
+                self._enter(transaction, target.name, actor=actor, info=info or {})
+                case = self.get(image_id)
+        self._complete_uploads({target.name})
+        return case
 
     def announce(self, name: str, *, info: Mapping[str, Any]) -> str:
         """Add a case for an image on another server, which is downloaded into the studies folder when it is first needed.
@@ -140,7 +166,8 @@ class Images:
         Returns:
             Image id of the case; an existing case is not changed.
         """
-        return self._enter(self.studies / name, actor="server", info={**info, REMOTE: True})
+        with self._journal.transaction() as transaction:
+            return self._enter(transaction, name, actor="server", info={**info, REMOTE: True})
 
     def remove(self, image_id: str, *, actor: str) -> None:
         """Remove a case from all lists; its image and its labels stay on the disk.
@@ -178,37 +205,84 @@ class Images:
             image_id: The case.
             note: Values that JSON can hold; they replace the previous ones.
         """
-        with self._index.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (image_id, json.dumps(dict(note))))
+        body = strict_json(dict(note)).decode()
+        with self._journal.transaction() as transaction:
+            transaction.connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (image_id, body))
 
     def transient_info(self, image_id: str) -> dict[str, Any]:
         """Return the temporary info of a case; empty when there is none."""
-        row = self._index.connection.execute("SELECT body FROM notes WHERE case_id = ?", (image_id,)).fetchone()
+        row = self._journal.connection.execute("SELECT body FROM notes WHERE case_id = ?", (image_id,)).fetchone()
         return dict(json.loads(row["body"])) if row else {}
 
-    def _enter(self, path: Path, *, actor: str, info: Mapping[str, Any]) -> str:
-        relative = self._relative(path)
-        image_id = id_from_path(path.relative_to(self.studies))
-        with on_disk(), self._index.transaction() as connection:
-            same = connection.execute("SELECT * FROM cases WHERE path = ?", (relative,)).fetchone()
-            if same is not None and not same["removed"]:  # another process has added it at the same time
-                return str(same["id"])
-            row = connection.execute("SELECT * FROM cases WHERE folded = ?", (image_id.casefold(),)).fetchone()
-            if row is not None and row["path"] != relative:  # two files whose ids are equal or differ in case only
-                image_id = f"{image_id[:110]}-{hashlib.sha256(relative.encode()).hexdigest()[:6]}"
-            self._journal.folder(image_id).mkdir(exist_ok=True)
-            number = self._journal.next_number(connection, image_id)
-            self._journal.write(connection, Event(image_id, number, "case", actor, {"path": relative, "info": dict(info)}))
+    def _enter(self, transaction: Transaction, relative: str, *, actor: str, info: Mapping[str, Any]) -> str:
+        image_id = id_from_path(Path(relative))
+        execute = transaction.connection.execute
+        same = execute("SELECT * FROM cases WHERE path = ?", (relative,)).fetchone()
+        if same is not None and not same["removed"]:  # another process has added it at the same time
+            return str(same["id"])
+        row = execute("SELECT * FROM cases WHERE folded = ?", (image_id.casefold(),)).fetchone()
+        if row is not None and row["path"] != relative:  # two files whose ids are equal or differ in case only
+            image_id = f"{image_id[:110]}-{hashlib.sha256(relative.encode()).hexdigest()[:6]}"
+        self._journal.folder(image_id).mkdir(exist_ok=True)
+        number = transaction.next_number(image_id)
+        transaction.write(Event(image_id, number, "case", actor, {"path": relative, "info": dict(info)}))
         return image_id
 
-    def _image_files(self) -> Iterator[Path]:
-        """Walk the studies without hidden files, the store and MONAI Label's labels; a folder may vanish during the walk."""
-        excluded = {self._journal.root, self.studies / "labels"}
-        for name, folders, files in os.walk(self.studies):
-            folder = Path(name)
-            folders[:] = sorted(f for f in folders if not f.startswith(".") and folder / f not in excluded)
-            paths = (folder / file for file in sorted(files) if not file.startswith("."))
-            yield from (path for path in paths if suffix_of(path) in IMAGE_SUFFIXES and path.is_file())
+    def _complete_uploads(self, known: Collection[str]) -> None:
+        """Move staged uploads whose cases are in the store to their place; the next scan does it where the disk fails now."""
+        try:
+            for staged in self.studies.glob(f"{_STAGED}*"):
+                target = self.studies / staged.name.removeprefix(_STAGED)
+                if target.name not in known:
+                    continue  # not in the store, or not yet
+                if target.exists():
+                    staged.unlink()
+                else:
+                    staged.replace(target)
+                    fsync_folder(self.studies)
+        except OSError as error:
+            _logger.warning("an uploaded image of the store is not in its place yet: %s", error)
+
+    def remove_refused_uploads(self) -> None:
+        """Delete staged uploads whose cases are not in the store; no other process may use the store.
+
+        Raises:
+            OSError: When one cannot be deleted.
+        """
+        known = {row["path"] for row in self._journal.connection.execute("SELECT path FROM cases")}
+        self._complete_uploads(known)
+        for staged in self.studies.glob(f"{_STAGED}*"):
+            if staged.name.removeprefix(_STAGED) not in known:
+                staged.unlink()
+
+    def _image_files(self, known: Collection[str]) -> Iterator[tuple[Path, str]]:
+        """Walk the studies without hidden files, the store and MONAI Label's labels; a folder may vanish during the walk.
+
+        Yields:
+            Each file that has no case yet, and why it cannot have one; empty when it can.
+        """
+        excluded = {str(self._journal.root), str(self.studies / "labels")}
+        for folder, folders, files in os.walk(self.studies):
+            folders[:] = sorted(f for f in folders if not f.startswith(".") and os.path.join(folder, f) not in excluded)
+            stems: dict[str, str] = {}
+            for file in sorted(files):
+                path = Path(folder, file)
+                if file.startswith(".") or suffix_of(path) not in IMAGE_SUFFIXES:
+                    continue
+                twin = stems.setdefault(stem_of(path), file)
+                if self._relative(path) in known or not path.is_file():
+                    continue
+                yield path, _reason_to_skip(file, twin)
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.studies).as_posix()
+
+
+def _reason_to_skip(file: str, twin: str) -> str:
+    try:
+        file.encode()
+    except UnicodeEncodeError:
+        return "the file's name is not valid UTF-8: rename it"
+    if twin != file:
+        return f"{twin} beside it has the same name with another suffix, and both mean one image: rename or remove one"
+    return ""

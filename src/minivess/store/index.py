@@ -1,4 +1,4 @@
-"""The index of the events: an SQLite database in WAL mode, built from the event files and rebuilt when it is lost."""
+"""The index of the events: an SQLite database in WAL mode, derived from the events and rebuilt when it is lost."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-
-from filelock import FileLock
+from typing import Any
 
 from minivess.errors import StoreError
-from minivess.store.events import FOLDER, Event, events_of
+from minivess.store.events import Event
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: Names are part of the file format: ``case_id`` is an image id, a ``rival`` is a revision in conflict, ``places`` are queue
-#: items, ``worth`` is the expected number of errors, ``seen`` is the revision that was last served to a user.
+#: items, ``worth`` is the expected number of errors, ``seen`` is the revision that was last served to a user. ``applied`` is the
+#: position in the audit chain up to which the index is complete; ``damaged`` holds the cases with events that cannot be read.
 _SCHEMA = """
 CREATE TABLE cases (
     id TEXT PRIMARY KEY, folded TEXT NOT NULL UNIQUE, path TEXT NOT NULL, info TEXT NOT NULL, removed INTEGER NOT NULL DEFAULT 0,
@@ -44,8 +43,13 @@ CREATE INDEX by_worth ON places (state, worth);
 CREATE TABLE leases (case_id TEXT PRIMARY KEY, holder TEXT NOT NULL, until REAL NOT NULL);
 CREATE TABLE seen (case_id TEXT NOT NULL, tag TEXT NOT NULL, holder TEXT NOT NULL, number INTEGER NOT NULL,
     PRIMARY KEY (case_id, tag, holder));
+CREATE TABLE applied (seq INTEGER NOT NULL, offset INTEGER NOT NULL);
+INSERT INTO applied VALUES (0, 0);
+CREATE TABLE damaged (case_id TEXT PRIMARY KEY, fault TEXT NOT NULL);
 CREATE TABLE notes (case_id TEXT PRIMARY KEY, body TEXT NOT NULL);
 """
+#: SQLITE_ERROR: a table is missing.
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 _logger = logging.getLogger(__name__)
 
 
@@ -57,25 +61,10 @@ class Index:
     """
 
     def __init__(self, root: Path) -> None:
-        """Open the index of a store; build it from the event files when it is missing, damaged or of another version.
-
-        Raises:
-            StoreError: When the folder cannot be written, or the file of an event is damaged.
-        """
-        self.root = root
+        """Use the database in a store's folder; it is opened when it is first used."""
         self.path = root / "index.sqlite"
         self._local = threading.local()
-        self._lock = FileLock(root / ".index.lock")
         self.rebuilt = ""
-        try:
-            with self._lock:
-                reason = self._find_fault()
-                if reason:
-                    self.rebuild(reason)
-        except OSError as error:
-            raise StoreError(f"The store in {root} cannot be written: {error.strerror or error}. Nothing was changed.") from error
-        except sqlite3.Error as error:
-            raise _as_store_error(error) from error
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -89,58 +78,48 @@ class Index:
             try:
                 connection = self._local.connection = _connect(self.path)
             except sqlite3.Error as error:
-                raise _as_store_error(error) from error
+                raise as_store_error(error) from error
         return connection
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Open a transaction with the one write lock of the store: all changes of the block are committed, or none.
-
-        Yields:
-            The connection of this thread.
+    def begin(self) -> sqlite3.Connection:
+        """Open a transaction with the one write lock of the store, and return the connection of this thread.
 
         Raises:
             StoreError: When the disk is full, read-only or damaged, or another writer has the lock for 30 seconds.
         """
-        connection = self.connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            raise _as_store_error(error) from error
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise _as_store_error(error) from error
-            raise
+        self.connection.execute("BEGIN IMMEDIATE")
+        return self.connection
 
-    def rebuild(self, reason: str) -> int:
-        """Build the index from the event files; an existing index is renamed to ``index.TIME.damaged``.
+    def roll_back(self) -> None:
+        """End the transaction of this thread without its changes; close the connection when that fails."""
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+        except StoreError:
+            self.close()
+
+    def rebuild(self, reason: str, fill: Callable[[sqlite3.Connection], int]) -> int:
+        """Build the index again; an existing one is renamed to ``index.TIME.damaged``. No other process may use it now.
 
         Args:
             reason: Why it is rebuilt, for the log.
+            fill: Applies all events, and returns their number.
 
         Returns:
             Number of events.
 
         Raises:
-            StoreError: When the file of an event is damaged.
+            StoreError: When the audit chain is damaged.
             OSError: When the index cannot be written.
         """
         self.close()
         new = self.path.with_name("index.new.sqlite")
         new.unlink(missing_ok=True)
         connection = sqlite3.connect(new, isolation_level=None)
-        count = 0
+        connection.row_factory = sqlite3.Row
         try:
             connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};")
-            for folder in sorted((self.root / FOLDER).glob("*")):
-                for event in events_of(folder):
-                    apply(connection, event)
-                    count += 1
+            count = fill(connection)
             connection.execute("COMMIT")
         finally:
             connection.close()
@@ -161,8 +140,12 @@ class Index:
             connection.close()
             self._local.connection = None
 
-    def _find_fault(self) -> str:
-        """Return why the index must be rebuilt; empty when it is usable."""
+    def find_fault(self) -> str:
+        """Return why the index must be rebuilt; empty when it is usable.
+
+        Raises:
+            StoreError: When it cannot be read now, for example because the disk fails.
+        """
         if not self.path.exists() or self.path.stat().st_size == 0:
             return "it was missing"
         try:
@@ -170,10 +153,14 @@ class Index:
             try:
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 check = connection.execute("PRAGMA quick_check").fetchone()[0]
+                connection.execute("SELECT seq, offset FROM applied") if version == SCHEMA_VERSION else None
             finally:
                 connection.close()
-        except sqlite3.DatabaseError as error:
-            return f"it was damaged ({error})"
+        except (StoreError, sqlite3.Error) as error:
+            reason = error.__cause__ if isinstance(error, StoreError) else error
+            if getattr(reason, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGED:
+                return f"it was damaged ({reason})"
+            raise as_store_error(reason) from error
         if version != SCHEMA_VERSION:
             return f"it had version {version}, this program uses {SCHEMA_VERSION}"
         return "" if check == "ok" else f"it was damaged ({check})"
@@ -284,15 +271,28 @@ _APPLY = {
 }
 
 
+class _Connection(sqlite3.Connection):
+    """A connection whose statements fail with StoreError."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        try:
+            return super().execute(*arguments)
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise as_store_error(error) from error
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30.0, factory=_Connection)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA synchronous = NORMAL")  # the audit chain is the commit point; a lost tail is applied again
     return connection
 
 
-def _as_store_error(error: sqlite3.Error) -> StoreError:
+def as_store_error(error: BaseException | None) -> StoreError:
+    """Return the exception for a failure of the index before the commit point."""
     return StoreError(
         f"The store's index cannot be used now ({error}). Nothing was changed. Is the disk full or read-only? Then try again."
     )

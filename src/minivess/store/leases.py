@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import time
 
-from minivess.store.index import Index
+from minivess.store.journal import Journal
 
 
 class Leases:
     """Leases of cases, and the revision that was last served to each user."""
 
-    def __init__(self, index: Index) -> None:
-        """Use the index of a store."""
-        self._index = index
+    def __init__(self, journal: Journal) -> None:
+        """Use the index of a store's journal."""
+        self._journal = journal
 
     def take(self, image_id: str, holder: str, *, seconds: float) -> bool:
         """Try to lease a case, or renew a lease.
@@ -32,12 +32,12 @@ class Leases:
             StoreError: When the index cannot be written.
         """
         now = time.time()
-        with self._index.transaction() as connection:
-            connection.execute("DELETE FROM leases WHERE until < ?", (now,))
-            row = connection.execute("SELECT holder FROM leases WHERE case_id = ?", (image_id,)).fetchone()
+        with self._journal.transaction() as transaction:
+            transaction.connection.execute("DELETE FROM leases WHERE until < ?", (now,))
+            row = transaction.connection.execute("SELECT holder FROM leases WHERE case_id = ?", (image_id,)).fetchone()
             if row is not None and row["holder"] != holder:
                 return False
-            connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (image_id, holder, now + seconds))
+            transaction.connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (image_id, holder, now + seconds))
             return True
 
     def release(self, image_id: str, holder: str) -> None:
@@ -50,12 +50,12 @@ class Leases:
         Raises:
             StoreError: When the index cannot be written.
         """
-        with self._index.transaction() as connection:
-            connection.execute("DELETE FROM leases WHERE case_id = ? AND holder = ?", (image_id, holder))
+        with self._journal.transaction() as transaction:
+            transaction.connection.execute("DELETE FROM leases WHERE case_id = ? AND holder = ?", (image_id, holder))
 
     def held(self, *, by_others_than: str = "") -> set[str]:
         """Return the image ids of the cases that are leased now, except those leased by the user ``by_others_than``."""
-        rows = self._index.connection.execute(
+        rows = self._journal.connection.execute(
             "SELECT case_id FROM leases WHERE until >= ? AND holder != ?", (time.time(), by_others_than)
         )
         return {row["case_id"] for row in rows}
@@ -71,8 +71,8 @@ class Leases:
         Raises:
             StoreError: When the index cannot be written.
         """
-        with self._index.transaction() as connection:
-            connection.execute(
+        with self._journal.transaction() as transaction:
+            transaction.connection.execute(
                 "INSERT OR REPLACE INTO seen SELECT ?, ?, ?, COALESCE(MAX(number), 0) FROM revisions "
                 "WHERE case_id = ? AND tag = ? AND state = 'current'",
                 (image_id, tag, holder, image_id, tag),

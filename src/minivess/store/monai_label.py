@@ -92,7 +92,7 @@ def export(store: LabelStore, folder: Path) -> dict[str, int]:
         labels = {}
         for tag, revision in store.heads(case.id).items():
             target = folder / LABELS / tag / f"{case.id}.nii.gz"
-            written, renamed = _copy(revision.path, target)
+            written, renamed = _copy(store.label_file(revision), target)
             counts["labels"] += written
             counts["put_aside"] += renamed
             labels[tag] = {"ext": ".nii.gz", "info": {**revision.info.params, "name": target.name}}

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from minivess.errors import ConflictError, InputError, NotFoundError
 from minivess.store.events import Event
-from minivess.store.journal import Journal, on_disk
+from minivess.store.journal import Journal
 from minivess.store.queue_item import VERDICTS, Answer, QueueItem, QueueState
 from minivess.store.region import Region
 
@@ -41,7 +41,7 @@ class ReviewQueue:
             NotFoundError: When there is no such image.
             StoreError: When the queue cannot be written; nothing was changed.
         """
-        known = self._journal.index.connection.execute("SELECT 1 FROM cases WHERE id = ? AND removed = 0", (image_id,)).fetchone()
+        known = self._journal.connection.execute("SELECT 1 FROM cases WHERE id = ? AND removed = 0", (image_id,)).fetchone()
         if known is None:
             raise NotFoundError(f"There is no image {image_id!r}.")
         rows = [{**region.to_json(), "model": model} for region in regions]
@@ -62,8 +62,8 @@ class ReviewQueue:
             The item; None when none is left.
         """
         now = time.time()
-        with self._journal.index.transaction() as connection:
-            row = connection.execute(
+        with self._journal.transaction() as transaction:
+            row = transaction.connection.execute(
                 "SELECT * FROM places WHERE state = 'pending' AND (? = '' OR case_id = ?) AND (until < ? OR holder = ?) "
                 "AND case_id IN (SELECT id FROM cases WHERE removed = 0) "
                 "ORDER BY (until >= ? AND holder = ?) DESC, worth DESC, case_id, queue, rank LIMIT 1",
@@ -71,7 +71,7 @@ class ReviewQueue:
             ).fetchone()
             if row is None:
                 return None
-            connection.execute(
+            transaction.connection.execute(
                 "UPDATE places SET holder = ?, until = ? WHERE case_id = ? AND queue = ? AND rank = ?",
                 (holder, now + seconds, row["case_id"], row["queue"], row["rank"]),
             )
@@ -90,9 +90,9 @@ class ReviewQueue:
             NotFoundError: When there is no such item.
         """
         image_id, queue, rank = _parse_id(item_id)
-        with self._journal.index.transaction() as connection:
+        with self._journal.transaction() as transaction:
             _check_transition(self.get(item_id), "leased", holder)
-            connection.execute(
+            transaction.connection.execute(
                 "UPDATE places SET holder = ?, until = ? WHERE case_id = ? AND queue = ? AND rank = ?",
                 (holder, time.time() + seconds, image_id, queue, rank),
             )
@@ -106,8 +106,8 @@ class ReviewQueue:
             holder: Who has reserved it.
         """
         image_id, queue, rank = _parse_id(item_id)
-        with self._journal.index.transaction() as connection:
-            connection.execute(
+        with self._journal.transaction() as transaction:
+            transaction.connection.execute(
                 "UPDATE places SET holder = '', until = 0 WHERE case_id = ? AND queue = ? AND rank = ? AND state = 'pending' "
                 "AND holder = ?",
                 (image_id, queue, rank, holder),
@@ -171,7 +171,7 @@ class ReviewQueue:
             NotFoundError: When there is no such item.
         """
         image_id, queue, rank = _parse_id(item_id)
-        row = self._journal.index.connection.execute(
+        row = self._journal.connection.execute(
             "SELECT * FROM places WHERE case_id = ? AND queue = ? AND rank = ?", (image_id, queue, rank)
         ).fetchone()
         if row is None:
@@ -197,7 +197,7 @@ class ReviewQueue:
         wanted = list(states) or list(get_args(QueueState))
         where = f"WHERE (? = '' OR case_id = ?) AND {state} IN ({', '.join('?' * len(wanted))})"
         values = (image_id, image_id, now, *wanted)
-        connection = self._journal.index.connection
+        connection = self._journal.connection
         total = connection.execute(f"SELECT COUNT(*) FROM places {where}", values).fetchone()[0]  # noqa: S608 (only placeholders)
         rows = connection.execute(
             f"SELECT * FROM places {where} ORDER BY worth DESC, case_id, queue, rank LIMIT ? OFFSET ?",  # noqa: S608
@@ -212,22 +212,21 @@ class ReviewQueue:
 
     def count_answers(self) -> dict[str, int]:
         """Return image id -> number of answered items, for images that have any."""
-        rows = self._journal.index.connection.execute(
+        rows = self._journal.connection.execute(
             "SELECT case_id, COUNT(*) AS answers FROM places WHERE state IN ('accepted', 'fixed', 'skipped') GROUP BY case_id"
         )
         return {str(row["case_id"]): int(row["answers"]) for row in rows}
 
     def _record(self, item_id: str, state: str, actor: str, details: Mapping[str, Any]) -> QueueItem:
         image_id, queue, rank = _parse_id(item_id)
-        with on_disk(), self._journal.index.transaction() as connection:
-            number = self._journal.next_number(connection, image_id)
+        with self._journal.transaction() as transaction:
             item = self.get(item_id)
             if (item.state, item.holder) == (state, actor) and state != "pending":
                 return item
             _check_transition(item, state, actor)
             body = {"queue": queue, "rank": rank, "verdict": state, "details": dict(details)}
-            self._journal.write(connection, Event(image_id, number, "answer", actor, body))
-        return self.get(item_id)
+            transaction.write(Event(image_id, transaction.next_number(image_id), "answer", actor, body))
+            return self.get(item_id)  # within the transaction: what is read after it may fail, and then nothing was acknowledged
 
 
 def _check_transition(item: QueueItem, state: str, actor: str) -> None:

@@ -23,7 +23,7 @@ def current_revision(journal: Journal, image_id: str, tag: str) -> Revision | No
         image_id: The image.
         tag: The tag.
     """
-    row = journal.index.connection.execute(
+    row = journal.connection.execute(
         "SELECT * FROM revisions WHERE case_id = ? AND tag = ? AND state = 'current'", (image_id, tag)
     ).fetchone()
     return Revision.from_row(row, journal.root) if row else None
@@ -42,7 +42,7 @@ def find_repeated(journal: Journal, image_id: str, actor: str, submission: Mappi
         InputError: When the key was used for another label.
     """
     tag, key, upload = submission["tag"], submission["key"], submission["upload"]
-    connection = journal.index.connection
+    connection = journal.connection
     if key:
         row = connection.execute(
             "SELECT * FROM revisions WHERE case_id = ? AND actor = ? AND key = ?", (image_id, actor, key)
@@ -58,7 +58,9 @@ def find_repeated(journal: Journal, image_id: str, actor: str, submission: Mappi
     return Revision.from_row(row, journal.root) if row else None
 
 
-def write_revision(journal: Journal, image_id: str, actor: str, file: Path, body: Mapping[str, Any]) -> Revision:
+def write_revision(
+    journal: Journal, image_id: str, actor: str, file: Path, body: Mapping[str, Any], *, settle: bool = False
+) -> Revision:
     """Move a label file into the store and enter its event.
 
     A ``final`` label whose base is not the current revision becomes a rival of it.
@@ -70,18 +72,19 @@ def write_revision(journal: Journal, image_id: str, actor: str, file: Path, body
         file: The checked label, on the disk of the store; it is moved.
         body: Body of the event without hash and state: ``tag``, ``base``, ``key``, ``upload`` and ``info``. A base of None is
             replaced by the default base. An empty ``upload`` is never a repetition.
+        settle: Whether the new revision, unless it is a rival itself, settles all rivals of its tag.
 
     Returns:
         The new revision, or the existing one of a submission that arrived twice at the same time.
 
     Raises:
         InputError: When the key was used for another label.
-        OSError: When a file cannot be written; nothing was changed.
-        StoreError: When the index or the audit chain cannot be written; nothing was changed.
+        StoreError: When something cannot be written; nothing was changed.
     """
     sha256 = file_sha256(file)
-    with journal.index.transaction() as connection:
-        number = journal.next_number(connection, image_id)
+    with journal.transaction() as transaction:
+        connection = transaction.connection
+        number = transaction.next_number(image_id)
         repeated = find_repeated(journal, image_id, actor, body) if body["upload"] else None
         if repeated is not None:
             return repeated
@@ -91,15 +94,19 @@ def write_revision(journal: Journal, image_id: str, actor: str, file: Path, body
             base = _default_base(connection, image_id, actor, body["tag"], head)
         rival = body["tag"] == FINAL and head is not None and (base or 0) != head.number
         target = label_path(journal.root, image_id, number, sha256)
-        event = Event(image_id, number, "label", actor, {**body, "base": base, "sha256": sha256, "rival": rival})
+        transaction.add_file(target)
         file.replace(target)
-        try:
-            journal.write(connection, event)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
+        transaction.write(Event(image_id, number, "label", actor, {**body, "base": base, "sha256": sha256, "rival": rival}))
+        if settle and not rival and _has_rivals(connection, image_id, body["tag"]):
+            settled = {"tag": body["tag"], "by": number}
+            transaction.write(Event(image_id, transaction.next_number(image_id), "settle", actor, settled))
         row = connection.execute("SELECT * FROM revisions WHERE case_id = ? AND number = ?", (image_id, number)).fetchone()
         return Revision.from_row(row, journal.root)
+
+
+def _has_rivals(connection: sqlite3.Connection, image_id: str, tag: str) -> bool:
+    statement = "SELECT 1 FROM revisions WHERE case_id = ? AND tag = ? AND state = 'rival'"
+    return connection.execute(statement, (image_id, tag)).fetchone() is not None
 
 
 def _default_base(connection: sqlite3.Connection, image_id: str, actor: str, tag: str, head: Revision | None) -> int | None:

@@ -11,15 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from minivess.errors import ConflictError, InputError, NotFoundError
+from minivess.errors import ConflictError, DamagedLabelError, InputError, NotFoundError
 from minivess.paths import file_sha256, fsync_file
+from minivess.store.checked_files import CheckedFiles
 from minivess.store.images import Images
 from minivess.store.journal import Journal, on_disk
 from minivess.store.label_check import check_label
 from minivess.store.leases import Leases
 from minivess.store.names import FINAL, check_name
 from minivess.store.queue import ReviewQueue
-from minivess.store.records import Revision, RevisionInfo
+from minivess.store.records import Case, Revision, RevisionInfo
 from minivess.store.revision_writer import current_revision, find_repeated, write_revision
 from minivess.volume import Unit, read_volume, write_volume
 
@@ -59,8 +60,13 @@ class LabelStore:
         self.unit = unit
         self.journal = Journal(self.root)
         self.images = Images(self.journal, self.studies, unit=unit)
-        self.leases = Leases(self.journal.index)
+        self.leases = Leases(self.journal)
         self.queue = ReviewQueue(self.journal)
+        self._label_files = CheckedFiles()
+
+    def close(self) -> None:
+        """Close the store: other processes may repair or upgrade it when nobody uses it."""
+        self.journal.close()
 
     def submit(
         self,
@@ -115,7 +121,12 @@ class LabelStore:
             )
             recorded = replace(info or RevisionInfo(), voxels=checked.voxels, changes=tuple(checked.changes))
             body["info"] = recorded.to_json()
-            with on_disk(), tempfile.TemporaryDirectory(prefix=".submit.", dir=self.journal.folder(image_id)) as folder:
+            with (
+                on_disk(),
+                tempfile.TemporaryDirectory(
+                    prefix=".submit.", dir=self.journal.folder(image_id), ignore_cleanup_errors=True
+                ) as folder,
+            ):
                 file = write_volume(checked.volume, Path(folder) / "label.nii.gz")
                 revision = write_revision(self.journal, image_id, actor, file, body)
         if revision.state == "rival":
@@ -139,9 +150,7 @@ class LabelStore:
 
     def heads(self, image_id: str) -> dict[str, Revision]:
         """Return tag -> current revision of a case."""
-        rows = self.journal.index.connection.execute(
-            "SELECT * FROM revisions WHERE case_id = ? AND state = 'current'", (image_id,)
-        )
+        rows = self.journal.connection.execute("SELECT * FROM revisions WHERE case_id = ? AND state = 'current'", (image_id,))
         return {row["tag"]: Revision.from_row(row, self.root) for row in rows}
 
     def history(self, image_id: str) -> list[Revision]:
@@ -151,7 +160,7 @@ class LabelStore:
             NotFoundError: When there is no such image.
         """
         self.images.get(image_id)
-        rows = self.journal.index.connection.execute("SELECT * FROM revisions WHERE case_id = ? ORDER BY number", (image_id,))
+        rows = self.journal.connection.execute("SELECT * FROM revisions WHERE case_id = ? ORDER BY number", (image_id,))
         return [Revision.from_row(row, self.root) for row in rows]
 
     def revision(self, image_id: str, number: int) -> Revision:
@@ -169,6 +178,41 @@ class LabelStore:
                 return revision
         raise NotFoundError(f"{image_id} has no revision {number}. See `minivess store log {image_id}`.")
 
+    def label_file(self, revision: Revision) -> Path:
+        """Return the file of a revision after a comparison with its recorded hash; read labels through it.
+
+        Raises:
+            DamagedLabelError: When the file is missing, or is not the one that was submitted.
+        """
+        fault = self._label_files.fault(revision.path, revision.sha256)
+        if fault:
+            raise DamagedLabelError(
+                f"Revision {revision.number} of {revision.image_id} cannot be used: {fault}. Restore the file from a backup of "
+                "the store, or make an earlier revision current again."
+            )
+        return revision.path
+
+    def intact_heads(self, tag: str = FINAL) -> tuple[list[tuple[Case, Revision]], dict[str, str]]:
+        """List the images with a current label whose file is intact.
+
+        Args:
+            tag: The tag.
+
+        Returns:
+            Pairs of case and revision, sorted by image id; and image id -> fault of those that are left out.
+        """
+        pairs, faults = [], {}
+        for case in self.images.all(labelled=True, tag=tag):
+            head = self.head(case.id, tag)
+            if head is None:
+                continue
+            try:
+                self.label_file(head)
+                pairs.append((case, head))
+            except DamagedLabelError as error:
+                faults[case.id] = str(error)
+        return pairs, faults
+
     def restore(self, image_id: str, number: int, *, actor: str) -> Revision:
         """Make an earlier revision, or a rival, current again, as a new revision with the same content; this settles all rivals.
 
@@ -182,6 +226,7 @@ class LabelStore:
 
         Raises:
             NotFoundError: When there is no such revision.
+            DamagedLabelError: When its file is missing or was changed.
             ConflictError: When another user submits at the same moment.
             StoreError: When the revision cannot be written; nothing was changed.
         """
@@ -189,15 +234,18 @@ class LabelStore:
         head = self.head(image_id, old.tag)
         body: dict[str, Any] = {"tag": old.tag, "base": head.number if head else None, "key": "", "upload": ""}
         body["info"] = old.info.restored(number).to_json()
-        with on_disk(), tempfile.TemporaryDirectory(prefix=".submit.", dir=self.journal.folder(image_id)) as folder:
+        with (
+            on_disk(),
+            tempfile.TemporaryDirectory(
+                prefix=".submit.", dir=self.journal.folder(image_id), ignore_cleanup_errors=True
+            ) as folder,
+        ):
             copy = Path(folder) / "label.nii.gz"
-            shutil.copyfile(old.path, copy)
+            shutil.copyfile(self.label_file(old), copy)
             fsync_file(copy)
-            restored = write_revision(self.journal, image_id, actor, copy, body)
+            restored = write_revision(self.journal, image_id, actor, copy, body, settle=True)
         if restored.state == "rival":
             raise ConflictError(f"Another user submitted a label of {image_id} at the same moment. Check it, and restore again.")
-        if any(r.state == "rival" and r.tag == old.tag for r in self.history(image_id)):
-            self.journal.enter(image_id, "settle", actor, {"tag": old.tag, "by": restored.number})
         return restored
 
     def withdraw(self, image_id: str, tag: str, *, actor: str) -> None:
@@ -238,12 +286,12 @@ class LabelStore:
 
     def conflicting(self) -> list[Revision]:
         """List the revisions that conflict with a current one and wait for the decision of a reviewer, the oldest first."""
-        rows = self.journal.index.connection.execute("SELECT * FROM revisions WHERE state = 'rival' ORDER BY time_utc, case_id")
+        rows = self.journal.connection.execute("SELECT * FROM revisions WHERE state = 'rival' ORDER BY time_utc, case_id")
         return [Revision.from_row(row, self.root) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """Return tag -> number of current labels, without removed cases."""
-        rows = self.journal.index.connection.execute(
+        rows = self.journal.connection.execute(
             "SELECT tag, COUNT(*) FROM revisions JOIN cases ON cases.id = case_id "
             "WHERE state = 'current' AND removed = 0 GROUP BY tag"
         )
@@ -271,5 +319,5 @@ class LabelStore:
 
     def reviews(self, image_id: str) -> list[dict[str, Any]]:
         """List the reviews of a case, the oldest first: ``revision``, ``state``, ``comment``, ``actor`` and ``time_utc`` each."""
-        rows = self.journal.index.connection.execute("SELECT * FROM reviews WHERE case_id = ? ORDER BY number", (image_id,))
+        rows = self.journal.connection.execute("SELECT * FROM reviews WHERE case_id = ? ORDER BY number", (image_id,))
         return [{**json.loads(r["body"]), **{k: r[k] for k in ("revision", "actor", "time_utc")}} for r in rows]

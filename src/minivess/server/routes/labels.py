@@ -46,15 +46,16 @@ def file(image: str, number: _Number, app: App) -> FileResponse:
     """Send the label of a revision, current or not."""
     datastore = app.datastore()
     served = datastore.store.revision(image, number)
+    path = datastore.store.label_file(served)
     if served.state == "current":
         datastore.record_served(image, served.tag)
-    return FileResponse(served.path, media_type="application/gzip", filename=f"{image}-{number}.nii.gz")
+    return FileResponse(path, media_type="application/gzip", filename=f"{image}-{number}.nii.gz")
 
 
 @router.get("/{image}/{number}/diff/{other}", summary="Differences between two revisions", dependencies=[requires("reader")])
 def diff(image: str, number: _Number, other: _Number, store: Store) -> dict[str, Any]:
     """Count the voxels that were added and removed since the other revision."""
-    return compare_revisions(store.revision(image, number), store.revision(image, other))
+    return compare_revisions(store, store.revision(image, number), store.revision(image, other))
 
 
 @router.post("/{image}/{number}/restore", summary="Make a revision current again", dependencies=[requires("reviewer")])
