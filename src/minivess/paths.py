@@ -138,18 +138,21 @@ def _umask() -> int:
     return current
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, *, mode: int = 0o644) -> None:
     """Write indented JSON with sorted keys, atomically.
 
     Args:
         path: File to write.
-        content: Any value that ``json.dumps`` accepts.
+        content: Any value that ``json.dumps`` accepts, without NaN and infinity.
+        mode: Permissions of the file.
 
     Raises:
+        ValueError: When a number is not finite.
         OutputError: When the file cannot be written.
     """
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        temporary.touch(mode=mode)
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def file_sha256(path: Path) -> str:

@@ -38,7 +38,7 @@ class Job:
     """One piece of work. The thread that does the work reports to it; other threads may read it or cancel it.
 
     Attributes:
-        kind: ``infer``, ``batch_infer``, ``scoring``, ``ranking`` or ``train``.
+        kind: ``infer``, ``batch_infer``, ``scoring``, ``ranking``, ``train`` or ``prompt``.
         subject: Name of the model, of the scoring method, or of the image that is ranked.
         urgency: Urgency of the job.
         actor: Who requested it.

@@ -27,11 +27,13 @@ from minivess.label_app.http_errors import as_http
 from minivess.label_app.infer_task import STORE_IMAGE_KEY, VesselInferTask
 from minivess.label_app.prompt_task import VesselPromptTask
 from minivess.label_app.scores import DiceScoring, ScoreFile, UncertaintyScoring
+from minivess.label_app.server_lock import lock_for_server
 from minivess.label_app.settings import MODEL_NAME, AppSettings
 from minivess.label_app.strategies import BY_SCORE, RandomStrategy, ScoreStrategy
 from minivess.label_app.studies import read_study_image
 from minivess.label_app.train_task import VesselTrainTask
 from minivess.models.bundle_check import read_config
+from minivess.process_lock import ProcessLock
 from minivess.review.drafts import Drafts
 from minivess.review.service import ReviewService
 from minivess.review.tools import TOOLS
@@ -60,6 +62,7 @@ class VesselApp(MONAILabelApp):
         self.settings = AppSettings.from_conf(app_dir, conf or {})
         self.bundle = self.settings.prepare_bundle()
         self.scores = ScoreFile(self.settings.model_dir / "scores.json")
+        self._server_locks: list[ProcessLock] = []
         self.jobs: Jobs | None = None  # set by our own server; MONAI Label's starts processes
         super().__init__(
             app_dir,
@@ -83,6 +86,20 @@ class VesselApp(MONAILabelApp):
         datastore = StoreDatastore(store)
         import_once(store)
         return datastore
+
+    def server_mode(self, mode: bool) -> None:
+        """Set whether the app runs in a server; then no other server may use the same store or the same workspace.
+
+        Args:
+            mode: Whether it does.
+
+        Raises:
+            ConflictError: When another server uses one of them.
+        """
+        if mode and not self._server_locks:
+            folders = (self.datastore().store.root, self.settings.model_dir)
+            self._server_locks = [lock_for_server(folder) for folder in folders]
+        super().server_mode(mode)
 
     def init_infers(self) -> dict[str, InferTask]:
         """Return the segmenter, and the prompts that change its prediction."""
@@ -158,7 +175,9 @@ class VesselApp(MONAILabelApp):
 
     def info(self) -> dict[str, Any]:
         """Return MONAI Label's description of the app, and the images with the highest scores under ``minivess``."""
-        return {**super().info(), "minivess": {"cases": self.scores.highest(set(self.datastore().list_images()))}}
+        images = self.datastore().list_images()
+        about = {"cases": self.scores.highest(set(images)), "skipped": self.datastore().store.images.skipped}
+        return {**super().info(), "minivess": about}
 
     def infer(self, request: dict[str, Any], datastore: StoreDatastore | None = None) -> dict[str, Any]:
         """Segment an image.

@@ -54,5 +54,10 @@ def segment_all(request: dict[str, Any], datastore: Datastore, infer: Callable[.
             if isinstance(error.__cause__, (CancelledError, DeadlineError)):
                 raise
             done[image] = {"error": str(error.detail)}
+        except (CancelledError, DeadlineError):
+            raise
+        except Exception as error:  # one image never stops the others
+            logger.exception("image %s could not be segmented", image)
+            done[image] = {"error": f"{type(error).__name__}: {error}"}
     logger.info("%d images segmented, %d failed", len(done), sum("error" in row for row in done.values()))
     return done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import tempfile
 import threading
 import time
@@ -14,12 +15,13 @@ from typing import IO, Any
 
 from monailabel.interfaces.datastore import Datastore
 
-from minivess.errors import InputError, NotFoundError, UsageError
+from minivess.errors import InputError, NotFoundError, StoreError, UsageError
 from minivess.label_app.http_errors import http_errors
 from minivess.models import ModelRef
 from minivess.store import FINAL, Case, LabelStore, Revision, RevisionInfo, current_actor
 from minivess.volume.io import suffix_of
 
+logger = logging.getLogger(__name__)
 RESCAN_S = 10.0
 #: Seconds that a case stays reserved for an annotator who does nothing.
 LEASE_S = 3600.0
@@ -58,12 +60,14 @@ class StoreDatastore(Datastore):
 
     def datalist(self) -> list[dict[str, Any]]:
         """List image and label files of the cases that have a final label."""
-        rows = []
-        for case in self.store.images.all(labelled=True):
-            head = self.store.head(case.id)
-            if head is not None:
-                rows.append({"image": str(case.image), "label": str(head.path)})
-        return rows
+        return [{"image": str(case.image), "label": str(head.path)} for case, head in self._intact()]
+
+    def _intact(self) -> list[tuple[Case, Revision]]:
+        """List the cases with an intact final label; the others are reported in the log and left out."""
+        pairs, faults = self.store.intact_heads()
+        for fault in faults.values():
+            logger.warning("%s", fault)
+        return pairs
 
     def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
         """Return tag -> label id of the current labels."""
@@ -112,7 +116,7 @@ class StoreDatastore(Datastore):
         with http_errors():
             self.store.images.get(label_id)
             head = self.store.head(label_id, label_tag)
-            return str(head.path) if head else ""
+            return str(self.store.label_file(head)) if head else ""
 
     def record_served(self, label_id: str, label_tag: str) -> None:
         """Record that the current label was served to the current user; it is the default base of their next submission.
@@ -168,7 +172,7 @@ class StoreDatastore(Datastore):
             label_tag: Tag of the label; ``final`` by default.
             labels: Not used.
         """
-        return [case.id for case in self.store.images.all(labelled=True, tag=label_tag or FINAL)]
+        return [case.id for case, _ in self.store.intact_heads(label_tag or FINAL)[0]]
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """List the images that have no label and are not reserved for another user.
@@ -189,25 +193,23 @@ class StoreDatastore(Datastore):
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
         """Write a ZIP file of the images that have a final label, with these labels, and return its path."""
-        cases = self.store.images.all(labelled=True)[: limit_cases or None]
+        pairs = self._intact()[: limit_cases or None]
         with http_errors():
-            if not cases:
+            if not pairs:
                 raise NotFoundError("There is no final label yet. Submit a label first.")
             with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file:
                 try:
-                    self._write_archive(cases, file)
+                    self._write_archive(pairs, file)
                 except BaseException:
                     Path(file.name).unlink()
                     raise
             return file.name
 
-    def _write_archive(self, cases: list[Case], file: IO[bytes]) -> None:
+    def _write_archive(self, pairs: list[tuple[Case, Revision]], file: IO[bytes]) -> None:
         with zipfile.ZipFile(file, "w") as archive:
-            for case in cases:
-                head = self.store.head(case.id)
-                if head is not None:
-                    archive.write(case.image, f"image/{case.id}{suffix_of(case.image)}")
-                    archive.write(head.path, f"label/{case.id}.nii.gz")
+            for case, head in pairs:
+                archive.write(case.image, f"image/{case.id}{suffix_of(case.image)}")
+                archive.write(head.path, f"label/{case.id}.nii.gz")
             archive.writestr("metadata.json", json.dumps(self.json()))
 
     def refresh(self) -> None:
@@ -224,6 +226,11 @@ class StoreDatastore(Datastore):
         """
         with http_errors():
             actor = actor_of(image_info)
+            refused = sorted((SERVER_OWNED | {"subject"}) & set(image_info))
+            if refused:
+                raise InputError(
+                    f"{refused[0]!r} cannot be set with an upload. A reviewer sets the subject: PUT /datastore/image/info."
+                )
             return self.store.images.add(Path(image_filename), image_id=image_id, actor=actor, info=image_info).id
 
     def remove_image(self, image_id: str) -> None:
@@ -254,7 +261,10 @@ class StoreDatastore(Datastore):
                 may_be_empty=info.get("empty") is True or label_tag != FINAL,
                 info=RevisionInfo(params={**info, "ts": int(time.time())}),
             )
+        try:
             self.store.leases.release(image_id, actor_of(info))
+        except StoreError as error:  # the label is stored: this is no refusal
+            logger.warning("the reservation of an image stays until it expires: %s", error)
         return image_id
 
     def saved_revision(self) -> Revision | None:

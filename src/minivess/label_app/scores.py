@@ -13,11 +13,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
-from minivess.errors import CancelledError, DeadlineError, MinivessError
+from minivess.errors import CancelledError, DeadlineError, InputError, MinivessError
 from minivess.jobs import current_job
 from minivess.label_app.infer_task import VesselInferTask
 from minivess.label_app.settings import AppSettings
@@ -110,7 +111,10 @@ class UncertaintyScoring(ScoringMethod):
             except (CancelledError, DeadlineError):
                 raise
             except (MinivessError, HTTPException) as error:  # the datastore raises HTTP errors
-                done[image]["error"] = str(getattr(error, "detail", error))
+                done[image] = {**_stamp_of(done[image]), "error": str(getattr(error, "detail", error))}
+            except Exception as error:  # one image never stops the others
+                logger.exception("the uncertainty of image %s could not be computed", image)
+                done[image] = {**_stamp_of(done[image]), "error": f"{type(error).__name__}: {error}"}
             self.scores.write("uncertainty", image, done[image])
         logger.info(
             "uncertainty of %d images computed, %d of them could not be read",
@@ -131,6 +135,10 @@ class UncertaintyScoring(ScoringMethod):
         return due[:limit] if limit else due
 
 
+def _stamp_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("model_sha256", "ts")}
+
+
 def case_scores(prediction: Prediction) -> dict[str, Any]:
     """Compute the scores of a prediction: its expected quality, and what the strategies choose by.
 
@@ -142,6 +150,8 @@ def case_scores(prediction: Prediction) -> dict[str, Any]:
     score = expected_errors_per_predicted_voxel(probability, prediction.threshold)
     row = patch_scores(probability, probability.shape, threshold=prediction.threshold).ravel()
     row[1] = score
+    if not np.isfinite(row).all():
+        raise InputError("The prediction has no finite score. Check the values of the image, and the weights of the model.")
     confidence = soft_dice_confidence(probability, prediction.threshold)
     return {"score": score, "soft_dice_confidence": confidence, "choice": [float(value) for value in row]}
 
@@ -173,14 +183,15 @@ class DiceScoring(ScoringMethod):
         """
         due, job, done = self._due(datastore), current_job(), dict[str, Any]()
         for image, stamp in job.parts(due.items(), "image"):
-            final, original = (datastore.get_label_uri(image, tag) for tag in ("final", "original"))
             done[image] = {"pair": stamp, "ts": int(time.time())}
-            try:  # the label is reoriented to the grid of the prediction
+            try:
+                final, original = (datastore.get_label_uri(image, tag) for tag in ("final", "original"))
+                # the label is reoriented to the grid of the prediction
                 prediction, label = load_pair({"image": original, "label": final, "unit": self.settings.unit})
                 masks = (label.array > 0, prediction.array > 0)
                 done[image] |= {"dice": dsc(*masks), "cldice": cldice(*masks)}
-            except MinivessError as error:
-                done[image]["error"] = str(error)
+            except (MinivessError, HTTPException) as error:
+                done[image]["error"] = str(getattr(error, "detail", error))
             self.scores.write("dice", image, done[image])
         return done
 
@@ -188,7 +199,11 @@ class DiceScoring(ScoringMethod):
         known = self.scores.read("dice")
         due = {}
         for image in sorted(datastore.get_labeled_images()):
-            files = [Path(datastore.get_label_uri(image, tag)) for tag in ("final", "original")]
+            try:
+                files = [Path(datastore.get_label_uri(image, tag)) for tag in ("final", "original")]
+            except HTTPException as error:  # a label is damaged
+                logger.warning("%s", error.detail)
+                continue
             if all(f.is_file() for f in files):
                 stamp = "-".join(str(f.stat().st_mtime_ns) for f in files)
                 if known.get(image, {}).get("pair") != stamp:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ import psutil
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
-from minivess.errors import InputError, NotFoundError
+from minivess.errors import InputError, MinivessError, NotFoundError
 from minivess.evaluate import ReviewedCase, SubjectHistory, promote_if_not_worse, split_by_subject
 from minivess.label_app.settings import AppSettings
 from minivess.models import load_bundle, read_metadata, weights_path
@@ -23,6 +24,7 @@ from minivess.review.service import ReviewService
 from minivess.train import TrainingCase, load_pair, load_reviewed, presets, publish, read_stats, train_bundle
 from minivess.volume import write_volume
 
+logger = logging.getLogger(__name__)
 #: ``published_by`` in the metadata of weights that this app has published.
 _PUBLISHER = "label app"
 
@@ -42,6 +44,7 @@ class VesselTrainTask(TrainTask):
         self.bundle = bundle
         self.settings = settings
         self.review = review
+        self._unreadable: dict[str, str] = {}
         self.stats_file = settings.model_dir / "train_stats.json"
 
     def config(self) -> dict[str, Any]:
@@ -85,9 +88,11 @@ class VesselTrainTask(TrainTask):
         current = weights_path(self.bundle)
         metadata = read_metadata(current) if current.is_file() else {}
         history = SubjectHistory.from_metadata(metadata)
-        training, validation = split_by_subject(self._cases(datastore), float(options["val_split"]), history)
+        cases, left_out = usable_cases(self._cases(datastore))
+        left_out |= self._unreadable
+        training, validation = split_by_subject(cases, float(options["val_split"]), history)
         run = self.settings.model_dir / "runs" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
-        started |= {"run": run.name, "cases": len(training)}
+        started |= {"run": run.name, "cases": len(training), "left_out": left_out}
         write_json(self.stats_file, started)
         # With use_pretrained_model=false only weights count that this server has published itself.
         counts = current.is_file() and (self.settings.use_pretrained_model or metadata.get("published_by") == _PUBLISHER)
@@ -144,7 +149,10 @@ class VesselTrainTask(TrainTask):
         for image_id in sorted(answered - labelled):
             try:
                 mask, reviewed = self.review.mask(image_id)
-            except NotFoundError:  # the image was removed or replaced
+            except NotFoundError:  # the image was removed
+                continue
+            except MinivessError as error:
+                self._unreadable[image_id] = str(error)
                 continue
             files = [folder / f"{image_id}_{name}.nii.gz" for name in ("label", "reviewed")]
             for file, array in zip(files, (mask.array, reviewed), strict=True):
@@ -153,6 +161,29 @@ class VesselTrainTask(TrainTask):
             subject = _subject(datastore, image_id)
             cases.append(TrainingCase(image, files[0], subject, unit=self.settings.unit, reviewed=files[1]))
         return cases
+
+
+def usable_cases(cases: Sequence[TrainingCase]) -> tuple[list[TrainingCase], dict[str, str]]:
+    """Read each case once, and leave out those that cannot be read or whose label is not on the grid of the image.
+
+    Returns:
+        The cases that can be used; and name -> reason of those that are left out.
+
+    Raises:
+        InputError: When none is left.
+    """
+    usable, left_out = [], {}
+    for case in cases:
+        try:
+            image, _ = load_pair(case.to_item())
+            load_reviewed(case.to_item(), image)
+            usable.append(case)
+        except MinivessError as error:
+            left_out[case.name] = str(error)
+            logger.warning("the training goes on without %s: %s", case.name, error)
+    if not usable:
+        raise InputError(f"No case can be used for training. The first: {next(iter(left_out.values()))}")
+    return usable, left_out
 
 
 def _subject(datastore: Datastore, image_id: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.errors import InputError, StoreError
+from minivess.errors import ConflictError, InputError, StoreError
 from minivess.review.mask_codec import unpack_mask
 from minivess.store import QueueItem
 
@@ -24,12 +24,19 @@ def apply_accepted(mask: NDArray[np.bool_], items: Iterable[QueueItem]) -> tuple
         The mask with the accepted voxels, and (x, y, z) bool which voxels these are.
 
     Raises:
+        ConflictError: When a region is outside the image: its file was replaced.
         StoreError: When the mask of an answer is damaged.
     """
     result, locked = mask.astype(bool, copy=True), np.zeros(mask.shape, bool)
     for item in items:
         if item.answer is None or not item.answer.mask:
             continue
+        if not item.region.box.fits(mask.shape):
+            raise ConflictError(
+                f"The image of {item.id} has {mask.shape} voxels, but the region {tuple(item.region.box)} was answered in it: "
+                "the file was replaced by another one. Put back the original file, or remove the image and add the new one under "
+                "another name."
+            )
         window = item.region.box.slices
         try:
             result[window] = unpack_mask(item.answer.mask, result[window].shape)

@@ -142,8 +142,10 @@ class ReviewService:
             return self.store.queue.answer(item_id, verdict, actor=actor, seconds=seconds)
         if verdict == "accepted":
             self.refuse_outdated(item)
-        shown = self.mask(item.image_id)[0].array[box.slices] > 0
-        accepted = shown if corrected is None else corrected
+        mask, locked = self.mask(item.image_id)
+        shown = mask.array[box.slices] > 0
+        # voxels of another region that overlaps with this one, and was answered before, stay as they were accepted
+        accepted = shown if corrected is None else np.where(locked[box.slices], shown, corrected)
         answered = self.store.queue.answer(item_id, verdict, actor=actor, mask=pack_mask(accepted), seconds=seconds)
         run_later(lambda: self._write_samples(answered, shown, accepted))
         return answered

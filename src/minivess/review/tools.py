@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
 from minivess.errors import InputError
+from minivess.jobs import current_job
 from minivess.review.edits import Mode
 from minivess.review.prompts import MaskChange, Point, PromptContext, connect, cut, grow, path, remove_branch
 from minivess.review.region_selection import REGION_SIZE_UM
 from minivess.volume import Box
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -37,31 +41,31 @@ TOOLS: dict[str, Tool] = {
         "Traces a vessel from click to click.",
         2,
         "add",
-        lambda context, points, _: [path(context, a, b) for a, b in pairwise(points)],
+        lambda context, points, _: [path(context, a, b) for a, b in _steps(pairwise(points))],
     ),
     "connect": Tool(
         "Connects two ends of vessels of the mask, one pair of clicks after the other.",
         2,
         "add",
-        lambda context, points, _: [connect(context, a, b) for a, b in zip(points[::2], points[1::2], strict=False)],
+        lambda context, points, _: [connect(context, a, b) for a, b in _steps(zip(points[::2], points[1::2], strict=False))],
     ),
     "cut": Tool(
         "Cuts a vessel at each click.",
         1,
         "remove",
-        lambda context, points, _: [cut(context, point) for point in points],
+        lambda context, points, _: [cut(context, point) for point in _steps(points)],
     ),
     "remove": Tool(
         "Removes the branch at each click.",
         1,
         "remove",
-        lambda context, points, _: [remove_branch(context, point) for point in points],
+        lambda context, points, _: [remove_branch(context, point) for point in _steps(points)],
     ),
     "grow": Tool(
         "Fills what is connected to each click, inside the region.",
         1,
         "add",
-        lambda context, points, box: [grow(context, point, box or _box_around(context, point)) for point in points],
+        lambda context, points, box: [grow(context, point, box or _box_around(context, point)) for point in _steps(points)],
     ),
 }
 
@@ -84,6 +88,11 @@ def run_tool(tool: str, context: PromptContext, points: Sequence[Point], box: Bo
     if len(points) < needed:
         raise InputError(f"The tool {tool} needs {needed} clicks. Got {len(points)}.")
     return _merge(TOOLS[tool].run(context, points, box))
+
+
+def _steps(items: Iterable[Item]) -> Iterator[Item]:
+    """Iterate over the clicks of a prompt; a job that was stopped or has exceeded its time limit ends between two of them."""
+    return current_job().parts(list(items), "click")
 
 
 def _box_around(context: PromptContext, point: Point) -> Box:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import Literal, get_args
 
 from filelock import FileLock
 
-from minivess.errors import InputError, NotFoundError
+from minivess.errors import InputError, NotFoundError, StoreError
 from minivess.paths import write_json
 from minivess.store.names import check_name
 
+_logger = logging.getLogger(__name__)
 Role = Literal["reader", "annotator", "reviewer", "admin"]
+#: Actors in the audit chain that are no users.
+RESERVED_NAMES = frozenset({"admin", "server", "import", "annotator", "unknown"})
 ROLES: tuple[Role, ...] = get_args(Role)  # each role includes those before it
 
 
@@ -64,6 +68,8 @@ class Accounts:
             InputError: When the name exists or the role is unknown.
         """
         check_name(name, "The name")
+        if name.casefold() in RESERVED_NAMES:
+            raise InputError(f"The name {name!r} is used by the server itself in labels and in the audit chain. Choose another.")
         if role not in ROLES:
             raise InputError(f"There is no role {role!r}. Allowed: {', '.join(ROLES)}.")
         token = secrets.token_urlsafe(24)
@@ -72,8 +78,7 @@ class Accounts:
             accounts = self._read()
             if name in accounts:
                 raise InputError(f"{name} has an account already. Remove it first, or choose another name.")
-            write_json(self.path, {**accounts, name: {"role": role, "token_sha256": _hash(token)}})
-            self.path.chmod(0o600)
+            write_json(self.path, {**accounts, name: {"role": role, "token_sha256": _hash(token)}}, mode=0o600)
         return token
 
     def remove(self, name: str) -> None:
@@ -86,7 +91,7 @@ class Accounts:
             accounts = self._read()
             if name not in accounts:
                 raise NotFoundError(f"{name} has no account. Existing accounts: {', '.join(accounts) or 'none'}.")
-            write_json(self.path, {n: a for n, a in accounts.items() if n != name})
+            write_json(self.path, {n: a for n, a in accounts.items() if n != name}, mode=0o600)
 
     def all(self) -> list[Account]:
         """List the accounts by name."""
@@ -112,10 +117,13 @@ class Accounts:
 
     def _read(self) -> dict[str, dict[str, str]]:
         try:
-            return dict(json.loads(self.path.read_text())) if self.path.exists() else {}
-        except ValueError as error:
-            raise InputError(
-                f"{self.path} is damaged ({error}). Restore it from a backup, or delete it and add the accounts again."
+            rows = dict(json.loads(self.path.read_text())) if self.path.exists() else {}
+            return {name: {"role": str(row["role"]), "token_sha256": str(row["token_sha256"])} for name, row in rows.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            _logger.exception("%s cannot be read", self.path)
+            raise StoreError(
+                f"The file {self.path.name} with the accounts is damaged. Restore it from a backup, or delete it and add the "
+                "accounts again."
             ) from error
 
 

@@ -20,6 +20,7 @@ from minivess.server.accounts import Account, Accounts
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST
 from minivess.server.error_responses import install_error_handlers
 from minivess.server.guard import Guard
+from minivess.server.json_response import ValidJSONResponse
 from minivess.server.label_app import label_app
 from minivess.server.lifespan import lifespan
 from minivess.server.loopback import is_loopback
@@ -59,7 +60,14 @@ _OUR_ROUTERS = (
 
 def make_api() -> FastAPI:
     """Build the application without the guard: all endpoints and the page."""
-    api = FastAPI(title="MinIVess label server", version=minivess.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    api = FastAPI(
+        title="MinIVess label server",
+        version=minivess.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        default_response_class=ValidJSONResponse,
+    )
     install_error_handlers(api)
     for router in _OUR_ROUTERS:
         api.include_router(router)

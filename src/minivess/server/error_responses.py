@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from minivess.errors import MinivessError
 from minivess.server.dependencies import REQUEST_ID_KEY
+from minivess.server.json_response import ValidJSONResponse
 
 _logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def error_response(status: int, kind: str, detail: Any, request_id: str) -> JSON
         request_id: Id of the request, to find it in the log.
     """
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse({"error": kind, "detail": detail, "request_id": request_id}, status_code=status, headers=headers)
+    return ValidJSONResponse({"error": kind, "detail": detail, "request_id": request_id}, status_code=status, headers=headers)
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from fastapi.responses import FileResponse
 from monailabel.config import settings
@@ -19,11 +17,9 @@ from minivess.errors import NotFoundError, UsageError
 from minivess.jobs import Job, Urgency
 from minivess.models import ModelRef
 from minivess.server.dependencies import REQUEST_ID_KEY, current_account
-from minivess.server.label_app import label_app, running_jobs
+from minivess.server.label_app import label_app
 from minivess.server.params import read_params
-
-_waiting = CapacityLimiter(128)  # threads of requests that wait for a model, apart from those of quick requests
-_POLL_S = 0.3
+from minivess.server.request_job import run_for_client
 
 
 def as_job(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,11 +47,7 @@ def as_job(handler: Callable[..., Any]) -> Callable[..., Any]:
             work = partial(_dicom_seg, arguments["model"], arguments["image"], params)
         else:
             work = partial(handler, **arguments)
-        watcher = asyncio.create_task(_cancel_on_disconnect(request, job))
-        try:
-            return await to_thread.run_sync(lambda: running_jobs().run(job, work), limiter=_waiting)
-        finally:
-            watcher.cancel()
+        return await run_for_client(request, job, work)
 
     run.__name__, run.__doc__ = handler.__name__, handler.__doc__
     parameter = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
@@ -76,9 +68,3 @@ def _dicom_seg(model: str, image: str, params: dict[str, Any]) -> FileResponse:
     finally:
         mask.unlink(missing_ok=True)
     return FileResponse(seg, media_type="application/dicom", filename=f"{image}.dcm", background=BackgroundTask(seg.unlink))
-
-
-async def _cancel_on_disconnect(request: Request, job: Job) -> None:
-    while not await request.is_disconnected():
-        await asyncio.sleep(_POLL_S)
-    job.cancel("its client, which has disconnected")

@@ -18,7 +18,7 @@ from minivess.server.logs import set_up_logs
 from minivess.telemetry import Telemetry
 
 _Counts = dict[tuple[tuple[str, str], ...], float]
-_STOP_S = 12.0  # time to wait for the jobs that were cancelled
+_STOP_S = 5.0  # time to wait for the jobs that were cancelled
 
 
 @asynccontextmanager

@@ -28,10 +28,12 @@ def read_params(text: str) -> dict[str, Any]:
         raise UsageError(f"params: {len(text)} characters; allowed {MAX_CHARACTERS}.")
     try:
         content = json.loads(text or "{}", parse_constant=_refuse_constant)
+    except ValueError as error:
+        if isinstance(error, json.JSONDecodeError):
+            raise UsageError(f"params: not JSON, {error.msg} at character {error.pos}.") from error
+        raise UsageError(f"params: {error}.") from error  # a number of thousands of digits
     except RecursionError as error:
         raise UsageError(f"params: nested too deeply; allowed {MAX_DEPTH} levels.") from error
-    except json.JSONDecodeError as error:
-        raise UsageError(f"params: not JSON, {error.msg} at character {error.pos}.") from error
     if not isinstance(content, dict):
         raise UsageError(f"params: must be a JSON object. Got {type(content).__name__}.")
     check_params(content)
@@ -53,6 +55,10 @@ def check_params(content: dict[str, Any]) -> None:
 def _check(value: Any, path: str, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise UsageError(f"params: nested too deeply; allowed {MAX_DEPTH} levels.")
+    if isinstance(value, str) and not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise UsageError(f"{ascii(path)[1:-1]}: the text is not valid Unicode (a lone surrogate). Got {value[:40]!a}.")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise UsageError(f"{path}: the number has more than 64 bits.")
     if isinstance(value, str) and value.lstrip().startswith(_EXPRESSIONS):
         raise UsageError(f"{path}: a value may not begin with $, @ or %. Got {value[:40]!r}.")
     if isinstance(value, float) and not math.isfinite(value):

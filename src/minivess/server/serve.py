@@ -104,7 +104,7 @@ def prepare_server(
     settings = {"model_dir": str(workspace.resolve() / "model"), **(conf or {})}
     flags = [word for key, value in settings.items() for word in ("--conf", key, value)]
     command = [
-        sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", str(studies),
+        sys.executable, "-m", "minivess.server", "start_server", "--app", str(app), "--studies", str(studies),
         "--host", host, "--port", str(port), "--uvicorn_app", "minivess.server.app:app", *flags,
     ]  # fmt: skip
     if tls is not None:

@@ -135,7 +135,7 @@ def _end(process: subprocess.Popen[str]) -> None:
         try:
             os.killpg(process.pid, number)
             os.killpg(process.pid, signal.SIGCONT)  # a paused process would not get the signal
-            process.wait(5)
+            process.wait(2)
         except ProcessLookupError:
             process.wait()
         except subprocess.TimeoutExpired:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from minivess.errors import ConflictError, DamagedLabelError, InputError, NotFoundError
+from minivess.errors import ConflictError, DamagedLabelError, InputError, NotFoundError, StoreError
 from minivess.paths import file_sha256, fsync_file
 from minivess.store.checked_files import CheckedFiles
 from minivess.store.images import Images
@@ -63,6 +63,16 @@ class LabelStore:
         self.leases = Leases(self.journal)
         self.queue = ReviewQueue(self.journal)
         self._label_files = CheckedFiles()
+
+    def check_readable(self) -> None:
+        """Check that the studies and the index can be read now.
+
+        Raises:
+            StoreError: When one cannot.
+        """
+        if not self.studies.is_dir():
+            raise StoreError(f"The studies folder {self.studies.name} cannot be read. Is its disk mounted?")
+        self.journal.connection.execute("SELECT 1 FROM applied")
 
     def close(self) -> None:
         """Close the store: other processes may repair or upgrade it when nobody uses it."""

@@ -13,6 +13,8 @@ from minivess.errors import GeometryError, InputError, UnsafeFileError
 LIMIT_BYTES = 4 * 2**30
 #: Maximum compression ratio of deflate; a file whose header claims more is damaged or malicious.
 MAX_DEFLATE_RATIO = 1032
+#: Largest absolute value of a voxel: its square is still a float32.
+LARGEST_VALUE = 1e18
 #: Voxel sizes outside this range are taken for a wrong unit.
 SPACING_RANGE_UM = (0.05, 20_000.0)
 
@@ -135,22 +137,32 @@ def check_spacing(spacing: tuple[float, ...] | None, *, source: str) -> tuple[fl
 
 
 def check_finite(array: NDArray[Any], *, source: str) -> None:
-    """Check that no voxel is NaN or infinite.
+    """Check that no voxel is NaN, infinite or so large that arithmetic in float32 overflows.
 
     Args:
         array: Array of any shape and dtype.
         source: Name of the file, for the message.
 
     Raises:
-        InputError: When a voxel is NaN or infinite, with the number of such voxels and the index of the first one.
+        InputError: When a voxel is NaN or infinite, with the number of such voxels and the index of the first one; or a value
+            exceeds :data:`LARGEST_VALUE`.
     """
     if array.dtype.kind != "f":
         return
-    if np.isfinite(array.sum(dtype=np.float64)):  # one pass without a temporary mask: NaN and infinity propagate to the sum
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum(dtype=np.float64)  # one pass without a temporary mask: NaN and infinity propagate to the sum
+    if not np.isfinite(total) and not np.isfinite(array).all():
+        _refuse_not_finite(array, source)
+    largest = max(abs(float(array.max())), abs(float(array.min())))
+    if largest > LARGEST_VALUE:
+        raise InputError(
+            f"{source}: the largest value is {largest:.3g}; allowed is {LARGEST_VALUE:.0e}, since arithmetic is in float32. "
+            "Divide the values by a constant, and report this in your methods."
+        )
+
+
+def _refuse_not_finite(array: NDArray[Any], source: str) -> None:
     bad = ~np.isfinite(array)
-    if not bad.any():  # the sum itself overflowed
-        return
     first = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
     raise InputError(
         f"{source}: {int(bad.sum())} voxels are NaN or infinite, the first at index {first}. "

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from minivess.errors import InputError
+import numpy as np
+
+from minivess.errors import InputError, MinivessError
 from minivess.volume.checks import LIMIT_BYTES, check_finite
 from minivess.volume.nifti import read_nifti, write_nifti
 from minivess.volume.nrrd_file import read_nrrd, write_nrrd
@@ -64,6 +66,21 @@ def read_volume(
     path = Path(path)
     if not path.exists():
         raise InputError(f"No such file or folder: {path}. Check the path.")
+    try:
+        with np.errstate(all="ignore"):  # numbers of a header may be nonsense
+            volume = _read(path, spacing, unit, limit_bytes)
+    except (MinivessError, MemoryError):
+        raise
+    except Exception as error:  # the readers' libraries raise any kind for a header that is nonsense
+        kind = type(error).__name__
+        raise InputError(
+            f"{path.name}: the file cannot be read ({kind}: {error}). It is damaged or has another format."
+        ) from error
+    check_finite(volume.array, source=path.name)
+    return volume
+
+
+def _read(path: Path, spacing: tuple[float, ...] | None, unit: Unit | None, limit_bytes: int) -> Volume:
     suffix = suffix_of(path)
     if path.is_dir():
         volume = read_slices(path, spacing=spacing, unit=unit, limit_bytes=limit_bytes)
@@ -80,7 +97,6 @@ def read_volume(
             f"{path.name}: unknown format. Allowed: {', '.join(VOLUME_SUFFIXES)}, or a folder of slices. "
             "For a DICOM series, use `minivess map run` or `minivess.dicom.read_series`."
         )
-    check_finite(volume.array, source=path.name)
     return volume
 
 

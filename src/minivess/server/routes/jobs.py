@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,10 @@ router = APIRouter(prefix="/jobs", tags=["Jobs"])
 _POLL_S = 0.1
 _KEEP_ALIVE_S = 15.0  # an event is sent at least that often, so that proxies keep the connection open
 _WAIT_FOR_JOB_S = 5.0
-JobKind = Literal["infer", "batch_infer", "scoring", "ranking", "train"]
+#: Event streams that are open at the same time.
+STREAMS, STREAMS_PER_USER = 100, 20
+_streams: Counter[str] = Counter()
+JobKind = Literal["infer", "batch_infer", "scoring", "ranking", "train", "prompt"]
 
 
 @router.get("/", summary="List jobs", dependencies=[requires("reader")])
@@ -54,11 +58,22 @@ async def _expected_job(job_id: str, jobs: RunningJobs) -> Job:
     return jobs.get(job_id)
 
 
+async def _stream_slot(account: CurrentAccount) -> AsyncIterator[None]:
+    """Count the streams of a user and of all; refuse more than are useful."""
+    if _streams[account.name] >= STREAMS_PER_USER or _streams.total() >= STREAMS:
+        raise HTTPException(429, f"At most {STREAMS_PER_USER} event streams per user and {STREAMS} in all. Close one first.")
+    _streams[account.name] += 1
+    try:
+        yield
+    finally:
+        _streams[account.name] -= 1
+
+
 @router.get(
     "/{job_id}/events",
     response_class=EventSourceResponse,
     summary="Follow a job by server-sent events",
-    dependencies=[requires("reader")],
+    dependencies=[requires("reader"), Depends(_stream_slot)],
 )
 async def events(job: Annotated[Job, Depends(_expected_job)]) -> AsyncIterator[ServerSentEvent]:
     """Send an event ``progress`` with each change of a job, and one named by its last state when it is over.

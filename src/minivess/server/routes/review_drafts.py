@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from minivess.errors import InputError
+from minivess.jobs import Job, Urgency
 from minivess.review.drafts import Draft
 from minivess.review.edits import Mode
 from minivess.review.mask_codec import pack_mask, unpack_mask
 from minivess.review.tools import TOOLS
-from minivess.server.dependencies import CurrentAccount, Review, UserDrafts, volume_response
+from minivess.server.dependencies import REQUEST_ID_KEY, CurrentAccount, Review, UserDrafts, volume_response
+from minivess.server.request_job import run_for_client
 from minivess.server.roles import requires
 from minivess.server.routes.review_images import Suffix
 from minivess.volume import Box
@@ -21,6 +23,8 @@ from minivess.volume import Box
 router = APIRouter(prefix="/review/images/{image}/draft", tags=["Review"])
 #: Largest number of clicks of one prompt.
 MAX_CLICKS = 200
+#: Seconds after which a prompt ends without a change.
+PROMPT_TIMEOUT_S = 60.0
 _Index = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -43,10 +47,22 @@ class StrokeRequest(BaseModel):
 
 
 @router.post("/prompt", summary="Trace, connect, cut, remove or grow", dependencies=[requires("annotator")])
-def prompt(image: str, body: PromptRequest, account: CurrentAccount, review: Review, drafts: UserDrafts) -> dict[str, Any]:
-    """Run a tool; return the box that changed and its mask now. Accepted and hand-drawn voxels stay."""
-    box = review.store.queue.get(body.place).region.box if body.place else None
-    return _to_json(drafts.prompt(image, account.name, body.tool, body.points, mode=body.mode, box=box))
+async def prompt(
+    image: str, body: PromptRequest, request: Request, account: CurrentAccount, review: Review, drafts: UserDrafts
+) -> dict[str, Any]:
+    """Run a tool; return the box that changed and its mask now. Accepted and hand-drawn voxels stay.
+
+    It is a job of the kind ``prompt``, whose id is the X-Request-ID: it can be stopped, and ends after 60 s.
+    """
+    job = Job(
+        "prompt", image, actor=account.name, timeout_s=PROMPT_TIMEOUT_S, id=request.scope[REQUEST_ID_KEY], urgency=Urgency.CLICK
+    )
+
+    def work() -> dict[str, Any]:
+        box = review.store.queue.get(body.place).region.box if body.place else None
+        return _to_json(drafts.prompt(image, account.name, body.tool, body.points, mode=body.mode, box=box))
+
+    return await run_for_client(request, job, work)
 
 
 @router.post("/draw", summary="Record a stroke", dependencies=[requires("annotator")])

@@ -1,0 +1,22 @@
+"""Start the label server: MONAI Label's command with the limits of our connections. ``python -m minivess.server start_server``."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+
+import uvicorn
+from monailabel import main as monai_label
+
+from minivess.server.http_protocol import UVICORN_OPTIONS, raise_open_file_limit
+
+
+def main() -> None:
+    """Run MONAI Label's command; its call of ``uvicorn.run`` has no options for what we limit."""
+    raise_open_file_limit()
+    monai_label.uvicorn = SimpleNamespace(run=partial(uvicorn.run, **UVICORN_OPTIONS))
+    monai_label.Main().run()
+
+
+if __name__ == "__main__":
+    main()
