@@ -9,13 +9,14 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pydicom
+from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 
 import minivess
 from minivess.dicom.frames import from_dicom, to_dicom
 from minivess.dicom.series import Series
-from minivess.errors import GeometryError
+from minivess.errors import GeometryError, InputError
 from minivess.models import ModelRef
 from minivess.paths import atomic_file
 from minivess.volume import Volume
@@ -121,13 +122,27 @@ def _identification(model: ModelRef) -> hd.AlgorithmIdentificationSequence:
 
 
 def read_seg(path: Path) -> Volume:
-    """Read a SEG with one segment as a uint8 volume in mm.
+    """Read a binary SEG with one segment as a uint8 volume in mm, 0 and 1.
 
     The volume contains the slices from the first to the last frame of the file; slices without a frame between them are
     empty. Use :func:`minivess.volume.resample_like` with ``order=0`` to resample it to the grid of the series.
+
+    Raises:
+        InputError: When the file is not a SEG, is FRACTIONAL, has several segments, or cannot be read as one volume.
     """
-    segmentation = hd.seg.segread(path)
-    volume = segmentation.get_volume(combine_segments=True, allow_missing_positions=True)
+    try:
+        segmentation = hd.seg.segread(path)
+    except (OSError, ValueError, AttributeError, RuntimeError, InvalidDicomError) as error:
+        raise InputError(f"{path.name}: the file cannot be read as DICOM SEG ({error}).") from error
+    kind, segments = str(segmentation.segmentation_type.value), segmentation.number_of_segments
+    if kind != "BINARY" or segments != 1:
+        raise InputError(
+            f"{path.name}: a binary SEG with one segment is read. Got {kind} with {segments} segments. Export one segment."
+        )
+    try:
+        volume = segmentation.get_volume(combine_segments=True, allow_missing_positions=True)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{path.name}: the frames do not form one volume ({error}).") from error
     return from_dicom(volume, volume.array.astype(np.uint8))
 
 

@@ -87,7 +87,9 @@ def read_series(folder: Path | str, *, limit_bytes: int = LIMIT_BYTES) -> Series
     for file, dataset in zip(files, datasets, strict=True):
         _decode(dataset, file)
     try:
-        volume = from_dicom(hd.get_volume_from_series(_with_common_frame(datasets), dtype=np.float32))
+        # Real world values may differ from slice to slice and have another meaning than the intensities that models learn from.
+        frames = _with_common_frame(datasets)
+        volume = from_dicom(hd.get_volume_from_series(frames, dtype=np.float32, apply_real_world_transform=False))
     except (ValueError, AttributeError, RuntimeError, NotImplementedError) as error:
         raise InputError(f"The series in {folder.name} cannot be read as one volume: {error}") from error
     check_finite(volume.array, source=folder.name)

@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 
 from minivess.metrics.centreline import centreline_from_mask
 
+_SMALLEST_RING = 8  # points; smaller ones are thick spots of the line
 _NEIGHBOUR = 1.8  # index distance that holds the 26 neighbours
 
 
@@ -104,8 +105,10 @@ def _stretches(
     touching = _touching(edges, meets, part)
     stretches, loose = [], []
     for members in _groups(part, meets):
-        free = max(0, 2 - touching.get(int(part[members[0]]), 0))
-        for stretch, ends in _cut(_walk(links, members), points, spacing_um, longest_um, free):
+        ordered = _walk(links, members)
+        closed = len(ordered) > len(members)  # a ring has no end
+        free = 0 if closed else max(0, 2 - touching.get(int(part[members[0]]), 0))
+        for stretch, ends in _cut(ordered, points, spacing_um, longest_um, free):
             stretches.append(stretch)
             loose.append(ends)
     return stretches, loose
@@ -158,8 +161,28 @@ def _groups(part: NDArray[np.int32], meets: NDArray[np.bool_]) -> list[NDArray[n
 
 def _walk(links: Any, members: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the points of a part in order, from one end to the other."""
+    opened = _opened(links, members)
+    if opened is not None:
+        return opened
     first = breadth_first_order(links, members[0], directed=False, return_predecessors=False)[-1]
     return np.asarray(breadth_first_order(links, first, directed=False, return_predecessors=False), np.int64)
+
+
+def _opened(links: Any, members: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return the points of a ring in order, from any of them round to itself; None when the part has ends."""
+    part = links[members][:, members]
+    degree = np.diff(part.indptr)
+    if len(members) < _SMALLEST_RING or (degree < 2).any():
+        return None
+    for start in np.flatnonzero(degree == 2):
+        a, b = part.indices[part.indptr[start] : part.indptr[start + 1]]
+        rest = np.delete(np.arange(len(members)), start)
+        chain = part[rest][:, rest]
+        if part[a, b] or connected_components(chain, directed=False)[0] > 1:
+            continue
+        order = breadth_first_order(chain, np.flatnonzero(rest == a)[0], directed=False, return_predecessors=False)
+        return np.asarray(members[np.concatenate([[start], rest[order], [start]])], np.int64)
+    return None
 
 
 def _cut(

@@ -1,4 +1,4 @@
-"""Start the label server: MONAI Label's command with the limits of our connections. ``python -m minivess.server start_server``."""
+"""Start the label server: MONAI Label's command with limits of connections. ``python -m minivess.server start_server``."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ from minivess.volume.io import VOLUME_SUFFIXES, stem_of, suffix_of
 
 #: Key in the info of a case whose image is downloaded when it is first needed.
 REMOTE = "remote"
-#: Suffixes of image files. Plain TIFF is not included: it does not state the voxel size.
-IMAGE_SUFFIXES = tuple(s for s in VOLUME_SUFFIXES if s not in (".tif", ".tiff"))
+#: Suffixes of image files. Plain TIFF is not included: it does not state the voxel size; nor .mhd, which is half an image.
+IMAGE_SUFFIXES = tuple(s for s in VOLUME_SUFFIXES if s not in (".tif", ".tiff", ".mhd"))
 #: Uploads begin with this until their case is in the store.
 _STAGED = ".uploaded."
 #: Number of new images that are added in one transaction.

@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 from minivess.errors import GeometryError, InputError
 from minivess.volume import Unit, Volume, read_volume, reorient
 from minivess.volume.file_signature import check_file_signature
+from minivess.volume.segments import Segment, lay_on_grid, segments_of
+from minivess.volume.volume import GRID_TOLERANCE
 
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
 #: uint8 voxels without a header, in Fortran order on the image's grid, as the panel of OHIF sends them.
 BARE_SUFFIX = ".bin"
 #: The foreground value of a mask without classes, as ImageJ and most image programs write it.
 WHITE = 255
+#: Of an uploaded label: float64, and one spare for labels that are not on the grid and are refused with both grids.
+_MAX_BYTES_PER_VOXEL = 16
 
 
 @dataclass(frozen=True)
@@ -70,17 +74,39 @@ def check_label(
         label, changes = _match_grid(_read_bare(upload, image), image)
     else:
         check_file_signature(upload, LABEL_SUFFIXES)
+        limit_bytes = image.array.size * _MAX_BYTES_PER_VOXEL  # a header that claims more is refused before it is decoded
         try:
-            label, changes = _match_grid(read_volume(upload, unit=unit), image)
+            label, changes = _match_grid(read_volume(upload, unit=unit, limit_bytes=limit_bytes), image)
         except GeometryError:
             if unit is None:
                 raise
-            label, changes = _match_grid(read_volume(upload), image)
+            label, changes = _match_grid(read_volume(upload, limit_bytes=limit_bytes), image)
+        if not label_info and upload.suffix.lower() == ".nrrd" and (segments := segments_of(upload)):
+            label_info, label = _named_segments(segments, labels, label, changes)
     values = _check_values(label.array)
     array, voxels = _map_by_name(label.array, values, labels, label_info, changes)
     if not array.any() and not may_be_empty:
         raise InputError('The label is empty. If there is nothing to label in this image, send params {"empty": true}.')
     return CheckedLabel(image.with_array(array), voxels, changes)
+
+
+def _named_segments(
+    segments: Sequence[Segment], labels: Mapping[str, int], label: Volume, changes: list[str]
+) -> tuple[list[dict[str, Any]], Volume]:
+    """Return the segments that a file names in its header as ``label_info``, and the label without segments of other names.
+
+    When no segment has the name of a label of the server, all stay, and are refused by their names.
+    """
+    known = [segment for segment in segments if segment.name in labels]
+    others = [segment for segment in segments if segment.name not in labels] if known else []
+    array = label.array
+    for other in others:
+        inside = array == other.value
+        if inside.any():
+            array = np.where(inside, 0, array)
+            changes.append(f"The segment {other.name[:40]!r} was left out.")
+    rows = [{"name": segment.name, "idx": segment.value} for segment in (known or segments)]
+    return rows, label.with_array(array)
 
 
 def _read_bare(upload: Path, image: Volume) -> Volume:
@@ -97,8 +123,14 @@ def _match_grid(label: Volume, image: Volume) -> tuple[Volume, list[str]]:
     reordered = reorient(label, image.axis_codes)
     if reordered.same_grid(image):
         return reordered, [f"Axes were {label.axis_codes}; reordered to the image's {image.axis_codes}, without resampling."]
+    laid = lay_on_grid(reordered, image)
+    if laid is not None:
+        return image.with_array(laid), [f"The label had {list(label.shape)} voxels of the image's grid; the others became 0."]
+    off = ""
+    if reordered.shape == image.shape:
+        off = f" Corresponding voxels are up to {image.distance_in_voxels(reordered):.3g} voxels apart; allowed are {GRID_TOLERANCE}."
     raise GeometryError(
-        f"The label is not on the image's grid. Label: {_describe_grid(label)}. Image: {_describe_grid(image)}. "
+        f"The label is not on the image's grid.{off} Label: {_describe_grid(label)}. Image: {_describe_grid(image)}. "
         "Save it again with the image as reference geometry."
     )
 

@@ -112,6 +112,10 @@ def check_affine(affine: NDArray[np.float64], *, um_per_unit: float, source: str
         raise GeometryError(f"{source}: the affine is singular: two axes have the same direction.")
 
 
+class UnstatedSpacingError(InputError):
+    """Raised when a file does not state its voxel size, and none is passed."""
+
+
 def check_spacing(spacing: tuple[float, ...] | None, *, source: str) -> tuple[float, float, float]:
     """Check a spacing that a caller passed, and return it as three floats.
 
@@ -123,10 +127,11 @@ def check_spacing(spacing: tuple[float, ...] | None, *, source: str) -> tuple[fl
         Voxel size along x, y, z.
 
     Raises:
-        InputError: When it is missing, or not three positive numbers.
+        UnstatedSpacingError: When it is missing.
+        InputError: When it is not three positive numbers.
     """
     if spacing is None:
-        raise InputError(
+        raise UnstatedSpacingError(
             f"{source}: the file does not state the voxel size. Pass spacing=(x, y, z) and unit "
             "(on the command line: --spacing 0.994 0.994 5 --unit um)."
         )

@@ -43,6 +43,8 @@ def check_file_signature(path: Path, allowed: Sequence[str]) -> None:
 def _matches(suffix: str, head: bytes) -> bool:
     if suffix == ".nrrd":
         return head.startswith(b"NRRD000")
+    if suffix == ".mha":
+        return b"ObjectType" in head[:200] or head.startswith(b"NDims") or b"NDims" in head
     if suffix.startswith(".nii"):
         sizes = {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}
         return head[:4] in sizes

@@ -9,8 +9,10 @@ import numpy as np
 
 from minivess.errors import InputError, MinivessError
 from minivess.volume.checks import LIMIT_BYTES, check_finite
+from minivess.volume.metaimage import read_metaimage, write_metaimage
 from minivess.volume.nifti import read_nifti, write_nifti
 from minivess.volume.nrrd_file import read_nrrd, write_nrrd
+from minivess.volume.planes import ALL_PLANES, Planes
 from minivess.volume.slices import read_slices
 from minivess.volume.tiff import read_tiff, write_tiff
 from minivess.volume.units import Unit
@@ -20,6 +22,8 @@ _WRITERS: dict[str, Callable[[Volume, Path], None]] = {
     ".nii.gz": write_nifti,
     ".nii": write_nifti,
     ".nrrd": write_nrrd,
+    ".mha": write_metaimage,
+    ".mhd": write_metaimage,
     ".ome.tif": write_tiff,
     ".ome.tiff": write_tiff,
     ".tif": write_tiff,
@@ -45,14 +49,16 @@ def read_volume(
     *,
     spacing: tuple[float, ...] | None = None,
     unit: Unit | None = None,
+    planes: Planes = ALL_PLANES,
     limit_bytes: int = LIMIT_BYTES,
 ) -> Volume:
-    """Read a volume from NIfTI, single-file NRRD, TIFF, OME-TIFF or a folder of slices.
+    """Read a volume from NIfTI, single-file NRRD, MetaImage, TIFF, OME-TIFF or a folder of slices.
 
     Args:
         path: File or folder.
         spacing: Voxel size along x, y, z, for formats that do not store it (TIFF, slices).
         unit: Unit of the spacing, ``"mm"`` or ``"um"``; it overrides the unit that the file states.
+        planes: Which planes of a TIFF file with several channels or time points are read.
         limit_bytes: Maximum size of the decoded array; a header that claims more is refused before the voxels are read.
 
     Returns:
@@ -68,7 +74,7 @@ def read_volume(
         raise InputError(f"No such file or folder: {path}. Check the path.")
     try:
         with np.errstate(all="ignore"):  # numbers of a header may be nonsense
-            volume = _read(path, spacing, unit, limit_bytes)
+            volume = _read(path, spacing, unit, planes, limit_bytes)
     except (MinivessError, MemoryError):
         raise
     except Exception as error:  # the readers' libraries raise any kind for a header that is nonsense
@@ -80,7 +86,7 @@ def read_volume(
     return volume
 
 
-def _read(path: Path, spacing: tuple[float, ...] | None, unit: Unit | None, limit_bytes: int) -> Volume:
+def _read(path: Path, spacing: tuple[float, ...] | None, unit: Unit | None, planes: Planes, limit_bytes: int) -> Volume:
     suffix = suffix_of(path)
     if path.is_dir():
         volume = read_slices(path, spacing=spacing, unit=unit, limit_bytes=limit_bytes)
@@ -90,12 +96,15 @@ def _read(path: Path, spacing: tuple[float, ...] | None, unit: Unit | None, limi
     elif suffix == ".nrrd":
         _refuse_spacing(spacing, path)
         volume = read_nrrd(path, unit=unit, limit_bytes=limit_bytes)
+    elif suffix in (".mha", ".mhd"):
+        _refuse_spacing(spacing, path)
+        volume = read_metaimage(path, unit=unit, limit_bytes=limit_bytes)
     elif suffix:
-        volume = read_tiff(path, spacing=spacing, unit=unit, limit_bytes=limit_bytes)
+        volume = read_tiff(path, spacing=spacing, unit=unit, planes=planes, limit_bytes=limit_bytes)
     else:
         raise InputError(
-            f"{path.name}: unknown format. Allowed: {', '.join(VOLUME_SUFFIXES)}, or a folder of slices. "
-            "For a DICOM series, use `minivess map run` or `minivess.dicom.read_series`."
+            f"{path.name}: unknown format. Allowed: {', '.join(VOLUME_SUFFIXES)}, a folder of slices, or a folder of one DICOM "
+            "series. Export other formats of microscopes as OME-TIFF, for example with Fiji (Bio-Formats)."
         )
     return volume
 

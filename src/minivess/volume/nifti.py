@@ -16,7 +16,7 @@ from minivess.errors import GeometryError, InputError
 from minivess.paths import atomic_file
 from minivess.volume.checks import check_affine, check_budget, check_enough_bytes, check_three_axes
 from minivess.volume.units import UM_PER_UNIT, Unit
-from minivess.volume.volume import Volume
+from minivess.volume.volume import GRID_TOLERANCE, Volume, largest_distance
 
 _UNIT_FROM_CODE: dict[str, Unit] = {"mm": "mm", "micron": "um"}
 _CODE_FROM_UNIT = {"mm": "mm", "um": "micron"}
@@ -45,9 +45,12 @@ def read_nifti(path: Path, *, unit: Unit | None = None, limit_bytes: int) -> Vol
     if not isinstance(image, nib.Nifti1Image):
         raise InputError(f"{source}: only single-file NIfTI is read. Got {type(image).__name__}. Save it as .nii.gz.")
     header = image.header
+    offset = float(image.dataobj.offset)
+    if not np.isfinite(offset) or offset < header.sizeof_hdr + 4:
+        raise InputError(f"{source}: the voxels begin at byte {offset:g} (vox_offset), inside the header. The file is damaged.")
     check_three_axes(image.shape, source=source)
     claimed = check_budget(image.shape, header.get_data_dtype().itemsize, limit_bytes=limit_bytes, source=source)
-    check_enough_bytes(claimed, path.stat().st_size, compressed=path.suffix == ".gz", source=source)
+    check_enough_bytes(claimed, path.stat().st_size, compressed=path.suffix.lower() == ".gz", source=source)
     unit = unit or _stated_unit(header, source)
     affine = _agreed_affine(header, unit, source)
     try:
@@ -59,6 +62,8 @@ def read_nifti(path: Path, *, unit: Unit | None = None, limit_bytes: int) -> Vol
 
 def _decode(image: nib.Nifti1Image) -> NDArray[Any]:
     slope, intercept = image.dataobj.slope, image.dataobj.inter
+    if not np.isfinite([slope, intercept]).all():
+        raise InputError(f"The header scales the values by {slope} and adds {intercept}, which are not finite. It is damaged.")
     if (slope, intercept) == (1.0, 0.0):
         return np.asarray(image.dataobj)
     return np.asarray(image.dataobj, dtype=np.float32)
@@ -75,25 +80,38 @@ def _stated_unit(header: nib.Nifti1Header, source: str) -> Unit:
 
 
 def _agreed_affine(header: nib.Nifti1Header, unit: Unit, source: str) -> NDArray[np.float64]:
+    """Return the affine as ITK and FSL read it: the sform, or the qform, or the pixdims alone ("method 1")."""
     pixdim = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     if not np.isfinite(pixdim).all() or (pixdim <= 0).any():
         raise GeometryError(f"{source}: pixdim, the voxel size, must be positive. Got {pixdim.tolist()}.")
     sform, sform_code = header.get_sform(coded=True)
-    try:
-        qform, qform_code = header.get_qform(coded=True)
-    except (ValueError, HeaderDataError) as error:
-        raise GeometryError(f"{source}: the qform is not a rotation ({error}). Correct it, or set its code to 0.") from error
-    if sform_code and sform is not None:
-        check_affine(np.asarray(sform, dtype=np.float64), um_per_unit=UM_PER_UNIT[unit], source=f"{source}, sform")
-    if sform_code and qform_code and sform is not None and qform is not None:
-        corner = np.array([*(n - 1 for n in header.get_data_shape()[:3]), 1.0])
-        distance = max(np.abs((sform - qform)[:, 3]).max(), np.abs((sform - qform) @ corner).max())
-        if distance > 0.1 * pixdim.min():
+    qform = _qform(header, source, required=not sform_code)
+    if not sform_code and qform is None:
+        return np.diag([-pixdim[0], -pixdim[1], pixdim[2], 1.0])  # both codes 0: ITK's x to the left, y to the back, from 0
+    if not sform_code or sform is None:
+        return np.asarray(qform, dtype=np.float64)
+    sform = np.asarray(sform, dtype=np.float64)
+    check_affine(sform, um_per_unit=UM_PER_UNIT[unit], source=f"{source}, sform")
+    if qform is not None:
+        distance = largest_distance(sform, qform, header.get_data_shape()) / pixdim.min()
+        if distance > GRID_TOLERANCE:
             raise GeometryError(
-                f"{source}: sform and qform differ by up to {distance:.4g} {unit} (the smallest voxel edge is "
-                f"{pixdim.min():.4g}). Keep the correct one and set the code of the other one to 0."
+                f"{source}: sform and qform differ by up to {distance:.3g} voxels (edges of the smallest voxel); allowed are "
+                f"{GRID_TOLERANCE}. Keep the correct one and set the code of the other one to 0."
             )
-    return np.asarray(header.get_best_affine(), dtype=np.float64)
+    return sform
+
+
+def _qform(header: nib.Nifti1Header, source: str, *, required: bool) -> NDArray[np.float64] | None:
+    """Return the qform; None when its code is 0, or when it is not a rotation and not required."""
+    if not int(header["qform_code"]):
+        return None
+    try:
+        return np.asarray(header.get_qform(coded=True)[0], dtype=np.float64)
+    except (ValueError, HeaderDataError) as error:
+        if not required:
+            return None  # off by rounding beside a good sform
+        raise GeometryError(f"{source}: the qform is not a rotation ({error}). Correct it, or set its code to 0.") from error
 
 
 def write_nifti(volume: Volume, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 from typing import IO, Any
@@ -46,10 +47,10 @@ def read_nrrd(path: Path, *, unit: Unit | None = None, limit_bytes: int) -> Volu
     try:
         with path.open("rb") as stream:
             header = nrrd.read_header(stream)
-            if any(key in header for key in ("data file", "datafile")):
-                raise UnsafeFileError(
-                    f"{source}: the header names another file ({header.get('data file', header.get('datafile'))!r}). "
-                    "Only NRRD files that contain their voxels are read. Save it as one .nrrd file."
+            _refuse_other_files(header, source)
+            if "list" in [str(kind) for kind in header.get("kinds", [])] and len(header["sizes"]) == 4:
+                raise InputError(
+                    f"{source}: the segments overlap and are saved in several layers. Export the segment of the vessels alone."
                 )
             shape = tuple(int(n) for n in header["sizes"])
             check_three_axes(shape, source=source)
@@ -60,6 +61,16 @@ def read_nrrd(path: Path, *, unit: Unit | None = None, limit_bytes: int) -> Volu
     except (nrrd.NRRDError, KeyError, ValueError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{source}: the file cannot be read as NRRD ({error}). It is damaged or has another format.") from error
     return Volume(array.reshape(shape[:3]), _affine(header, source), unit or _stated_unit(header, source))
+
+
+def _refuse_other_files(header: dict[str, Any], source: str) -> None:
+    """Refuse a header that names a data file, in any of the spellings that readers accept."""
+    for key, value in header.items():
+        if re.sub(r"[^a-z]", "", str(key).lower()) == "datafile":
+            raise UnsafeFileError(
+                f"{source}: the header names another file ({str(value)[:60]!r}). "
+                "Only NRRD files that contain their voxels are read. Save it as one .nrrd file."
+            )
 
 
 def _read_voxels(stream: IO[bytes], header: dict[str, Any], claimed: int, *, compressed: bool, source: str) -> NDArray[Any]:

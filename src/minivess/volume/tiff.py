@@ -3,74 +3,84 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from minivess.errors import GeometryError, InputError
 from minivess.paths import atomic_file
-from minivess.volume.checks import check_budget, check_spacing
-from minivess.volume.units import UM_PER_UNIT, Unit
+from minivess.volume.checks import UnstatedSpacingError, check_budget, check_spacing
+from minivess.volume.planes import ALL_PLANES, Planes
+from minivess.volume.tiff_check import open_complete_tiff
+from minivess.volume.tiff_spacing import stated_spacing_um
+from minivess.volume.units import Unit, to_um
 from minivess.volume.volume import Volume, affine_from_spacing
 
-#: Length unit of OME metadata -> micrometres.
-_UM_PER_OME_UNIT = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, **UM_PER_UNIT}
 
-
-def read_tiff(path: Path, *, spacing: tuple[float, ...] | None = None, unit: Unit | None = None, limit_bytes: int) -> Volume:
+def read_tiff(
+    path: Path,
+    *,
+    spacing: tuple[float, ...] | None = None,
+    unit: Unit | None = None,
+    planes: Planes = ALL_PLANES,
+    limit_bytes: int,
+) -> Volume:
     """Read the pages of a TIFF file as one volume.
 
     Args:
         path: File to read.
-        spacing: Voxel size along x, y, z in ``unit``; it overrides OME metadata and is required without them.
+        spacing: Voxel size along x, y, z in ``unit``, for files that do not state it (OME or ImageJ metadata).
         unit: Unit of ``spacing``; um when it is not passed.
+        planes: Which planes of a file with several channels or time points are read.
         limit_bytes: Maximum size of the decoded array.
 
     Raises:
-        InputError: When the file is not TIFF, is damaged, is not one grey stack, or neither states a spacing nor one is passed.
-        UnsafeFileError: When all pages together exceed the limit.
+        InputError: When the file is not TIFF, is damaged, is not one grey stack, states no spacing and none is passed, or states
+            another one than is passed.
+        UnsafeFileError: When all pages together exceed the limit, or its metadata name other files.
     """
     source = path.name
     try:
-        with tifffile.TiffFile(path) as file:
+        with open_complete_tiff(path) as file:
             series = file.series[0]
             if len(file.series) > 1 or series.keyframe.samplesperpixel != 1:
                 raise InputError(
                     f"{source}: a TIFF file must contain one grey stack. Got {len(file.series)} series, axes {series.axes}. "
                     "Save one channel of one series."
                 )
-            lengths = {axis: n for axis, n in zip(series.axes, series.shape, strict=True) if n > 1 or axis in "YX"}
-            extra = [axis for axis in lengths if axis not in "YX"]
-            if len(extra) > 1 or set(extra) & {"C", "S", "T"}:
-                raise InputError(f"{source}: a TIFF file must contain one channel and one time point. Got axes {lengths}.")
+            index = planes.index_of(series.axes, series.shape, source)
             check_budget(series.shape, series.dtype.itemsize, limit_bytes=limit_bytes, source=source)
-            ome = file.ome_metadata
-            array = series.asarray()
+            stated_um = stated_spacing_um(file)
+            affine, unit = _affine(stated_um, spacing, unit, source)
+            array = series.asarray()[index]
     except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
         raise InputError(f"{source}: the file cannot be read as TIFF ({error}). It is damaged or has another format.") from error
     stack = array.reshape(-1, *array.shape[-2:])
-    if spacing is None and ome is not None and (stated_um := _ome_spacing_um(ome)) is not None:
-        if unit not in (None, "um"):
-            raise InputError(f"{source}: its OME metadata state the spacing in um. Remove --unit {unit}, or pass --spacing too.")
-        return Volume(stack.transpose(2, 1, 0), affine_from_spacing(stated_um), "um")
-    return Volume(stack.transpose(2, 1, 0), affine_from_spacing(check_spacing(spacing, source=source)), unit or "um")
+    return Volume(stack.transpose(2, 1, 0), affine, unit)
 
 
-def _ome_spacing_um(ome_xml: str) -> tuple[float, float, float] | None:
-    try:
-        pixels = ElementTree.fromstring(ome_xml).find(".//{*}Pixels")  # noqa: S314 (expat in Python 3.11 bounds entities)
-    except ElementTree.ParseError:
-        return None
-    if pixels is None or any(f"PhysicalSize{axis}" not in pixels.attrib for axis in "XYZ"):
-        return None
-    if any(pixels.attrib.get(f"PhysicalSize{axis}Unit", "µm") not in _UM_PER_OME_UNIT for axis in "XYZ"):
-        return None  # an uncalibrated export has the unit "pixel"
-    x, y, z = (
-        float(pixels.attrib[f"PhysicalSize{axis}"]) * _UM_PER_OME_UNIT[pixels.attrib.get(f"PhysicalSize{axis}Unit", "µm")]
-        for axis in "XYZ"
-    )
-    return x, y, z
+def _affine(
+    stated_um: tuple[float | None, float | None, float | None], spacing: tuple[float, ...] | None, unit: Unit | None, source: str
+) -> tuple[NDArray[np.float64], Unit]:
+    x, y, z = stated_um
+    if x is not None and y is not None and z is not None:
+        if spacing is not None and not np.allclose(
+            to_um(check_spacing(spacing, source=source), unit or "um"), (x, y, z), rtol=0.01
+        ):
+            raise InputError(
+                f"{source}: the file states a voxel size of {x:g} x {y:g} x {z:g} um; got {tuple(spacing)} {unit or 'um'}. "
+                "Remove the spacing, or correct the file's metadata."
+            )
+        if spacing is None and unit not in (None, "um"):
+            raise InputError(f"{source}: its metadata state the spacing in um. Remove --unit {unit}, or pass --spacing too.")
+        return affine_from_spacing((x, y, z)), "um"
+    if spacing is None and x is not None and y is not None:
+        raise UnstatedSpacingError(
+            f"{source}: the file states the voxel size along x and y ({x:g} x {y:g} um), but not along z. Pass all three "
+            f"(on the command line: --spacing {x:g} {y:g} Z --unit um)."
+        )
+    return affine_from_spacing(check_spacing(spacing, source=source)), unit or "um"
 
 
 def write_tiff(volume: Volume, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import nibabel as nib
@@ -12,6 +13,10 @@ from numpy.typing import NDArray
 from minivess.errors import GeometryError, InputError
 from minivess.volume.checks import check_affine
 from minivess.volume.units import UM_PER_UNIT, Unit, parse_unit, to_um
+
+#: Two grids are the same when corresponding voxels are nearer than this, in edges of the smallest voxel. Programs write direction
+#: cosines with five decimals, and sform and qform in float32, which moves the far corner of a large volume by some hundredths.
+GRID_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,18 +98,29 @@ class Volume:
         affine[:3] *= UM_PER_UNIT[self.unit] / UM_PER_UNIT[unit]
         return replace(self, affine=affine, unit=unit)
 
-    def same_grid(self, other: Volume, *, tolerance: float = 1e-3) -> bool:
-        """Return whether two volumes have the same shape and the same voxel positions.
+    def same_grid(self, other: Volume) -> bool:
+        """Return whether two volumes have the same shape, and voxels at the same positions within :data:`GRID_TOLERANCE`."""
+        return self.shape == other.shape and self.distance_in_voxels(other) <= GRID_TOLERANCE
+
+    def distance_in_voxels(self, other: Volume) -> float:
+        """Return the largest distance between corresponding voxels of two volumes, in edges of the smallest voxel.
 
         Args:
-            other: Volume to compare with, in any unit.
-            tolerance: Largest allowed distance between corresponding voxels, as a fraction of the smallest voxel edge.
+            other: Volume of the same shape, in any unit.
         """
-        if self.shape != other.shape:
-            return False
-        difference = self.affine - other.in_unit(self.unit).affine
-        corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in self.shape), 1]]).T
-        return bool(np.abs(difference @ corners).max() <= tolerance * min(self.spacing))
+        return largest_distance(self.affine, other.in_unit(self.unit).affine, self.shape) / min(self.spacing)
+
+
+def largest_distance(affine: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]) -> float:
+    """Return the largest distance between corresponding voxels of two grids, in the unit of the affines.
+
+    Args:
+        affine: (4, 4) float64, voxel index to position.
+        other: (4, 4) float64, the affine of the other grid.
+        shape: Number of voxels along x, y, z.
+    """
+    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape[:3]))], np.float64)
+    return float(np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max())
 
 
 def affine_from_spacing(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
