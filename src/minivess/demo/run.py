@@ -17,19 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minivess import __version__
 from minivess.demo.loop import one_round
 from minivess.demo.report import write_html
 from minivess.dicom import write_series
 from minivess.errors import InputError, MinivessError
 from minivess.metrics import compare_masks
 from minivess.models import Prediction, load_bundle, weights_path
-from minivess.paths import resource_path
+from minivess.paths import resource_path, write_json
 from minivess.pictures import Rgb, heat, overlay, projection, side_by_side
 from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
 from minivess.synth import Kind, make_sample
 from minivess.train import copy_bundle, make_dataset, publish, read_dataset, train_bundle
-from minivess.uncertainty.calibration import FILE_NAME, calibrate, write_zones
+from minivess.train.dataset import FILE_NAME as DATASET_FILE
+from minivess.uncertainty.calibration import FILE_NAME, calibrate, read_zones, write_zones
 from minivess.volume import read_volume, write_volume
 
 #: Name and kind of each stack. Three have labels (the third is the validation stack), two are in the annotator's queue, and
@@ -85,7 +87,7 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
     """Run the workflow on synthetic stacks: train, serve, label the most uncertain stack, retrain, run the MAP, report.
 
     Args:
-        out: Output folder; the output of a previous demo is replaced.
+        out: Output folder; the output of a previous demo is replaced, and an interrupted demo goes on after its training.
         seed: Seed of the stacks and the trainings.
 
     Returns:
@@ -96,7 +98,7 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
         MinivessError: When a step fails.
     """
     start = time.monotonic()
-    _clear(out)
+    _prepare_folder(out, seed)
     demo = Demo(out, seed)
     with demo.step("generating six synthetic stacks"):
         _make_stacks(demo)
@@ -119,16 +121,25 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
     return result
 
 
-def _clear(out: Path) -> None:
+def _prepare_folder(out: Path, seed: int) -> None:
+    """Empty the output folder of a demo that has ended; of one that was interrupted, keep the stacks and the training."""
+    about = f"{__version__} seed {seed}\n"
     if out.exists() and any(out.iterdir()):
         if not (out / _MARKER).exists():
             raise InputError(f"{out} is not empty and is not the output of a demo. Choose another folder: --out.")
-        shutil.rmtree(out)
+        interrupted = (out / _MARKER).read_text() == about and not (out / "report.html").exists()
+        for entry in out.iterdir():
+            if not (interrupted and entry.name in ("data", "model")):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if interrupted:
+            print("going on with the stacks and the training of the interrupted demo", file=sys.stderr, flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    (out / _MARKER).touch()
+    (out / _MARKER).write_text(about)
 
 
 def _make_stacks(demo: Demo) -> None:
+    if (demo.out / "data" / DATASET_FILE).exists():
+        return  # of an interrupted demo
     for index, (name, kind) in enumerate(STACKS):
         sample = make_sample(kind, demo.seed + index, shape=SHAPE)
         write_volume(sample.image, demo.out / "data" / "images" / f"{name}.nii.gz")
@@ -139,6 +150,10 @@ def _make_stacks(demo: Demo) -> None:
 
 def _train(demo: Demo) -> Path:
     sections = read_dataset(demo.out / "data")
+    trained = demo.out / "model" / "trained.json"
+    if trained.exists():  # by an interrupted demo
+        demo.facts |= json.loads(trained.read_text())
+        return demo.out / "model"
     bundle = copy_bundle(resource_path("bundles/segresnet"), demo.out / "model")
     # The checkpoint is selected on the third stack, so that no evaluated stack influences the training.
     result = train_bundle(
@@ -151,12 +166,17 @@ def _train(demo: Demo) -> Path:
     )
     publish(result.weights, bundle)
     demo.facts["validation_dice"] = result.validation_dice
+    write_json(trained, {"validation_dice": result.validation_dice})
     return bundle
 
 
 def _calibrate(demo: Demo, bundle: Path) -> None:
     """Calibrate the zones so that the background zone contains at most 10 % of the vessel, on average over such stacks."""
     segmenter = load_bundle(bundle)
+    known = read_zones(bundle, segmenter.model.weights_sha256)
+    if known is not None:  # of an interrupted demo
+        demo.facts["zones"] = known.statement()
+        return
 
     def cases() -> Iterator[tuple[Prediction, NDArray[np.bool_], str]]:
         for seed in CALIBRATION:

@@ -12,14 +12,16 @@ ZonesOf = Callable[[str], Zones | None]
 
 
 def candidate_threshold_for(zones_of: ZonesOf, weights_sha256: str) -> float:
-    """Return the lowest probability that may be vessel: the lower bound of the ambiguous zone, or a fixed default.
+    """Return the lowest probability that may be vessel: the lower bound of the ambiguous zone, but at most a fixed default.
+
+    The zones of a sure model may have no ambiguous part, and a queue that followed them would propose nothing.
 
     Args:
         zones_of: Looks up zones.
         weights_sha256: SHA-256 of the weights.
     """
     zones = zones_of(weights_sha256)
-    return zones.lower if zones else CANDIDATE_PROBABILITY
+    return min(zones.lower, CANDIDATE_PROBABILITY) if zones else CANDIDATE_PROBABILITY
 
 
 def statement_for(zones_of: ZonesOf, weights_sha256: str) -> str:

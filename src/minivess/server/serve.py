@@ -22,6 +22,7 @@ from urllib.request import Request, urlopen
 from minivess.errors import InputError, MinivessError, MissingExtraError, UsageError
 from minivess.extras import missing_modules
 from minivess.paths import resource_path
+from minivess.process_setup import SPIN_COUNT
 from minivess.server.accounts import Accounts
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST
 from minivess.server.loopback import is_loopback
@@ -110,7 +111,12 @@ def prepare_server(
     if tls is not None:
         command += ["--ssl_certfile", str(tls[0]), "--ssl_keyfile", str(tls[1])]
     token = secrets.token_urlsafe(24)
-    environment = {ACCOUNTS: str(accounts.resolve()), ADMIN_TOKEN: token, HOST: host}
+    environment = {
+        "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", SPIN_COUNT),
+        ACCOUNTS: str(accounts.resolve()),
+        ADMIN_TOKEN: token,
+        HOST: host,
+    }
     scheme = "https" if tls is not None else "http"
     return Launch(command, environment, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", token)
 
@@ -123,13 +129,13 @@ def is_address(studies: Path | str) -> bool:
 class LabelServer:
     """A label server as a child process, with all processes that it starts."""
 
-    def __init__(self, launch: Launch, *, log: Path, timeout_s: float = 120.0) -> None:
+    def __init__(self, launch: Launch, *, log: Path, timeout_s: float = 1800.0) -> None:
         """Prepare the process.
 
         Args:
             launch: Result of :func:`prepare_server`.
             log: File for its output.
-            timeout_s: Seconds to wait for its first response.
+            timeout_s: Seconds to wait for its first response while the process lives: many images, or a slow machine.
         """
         self.launch = launch
         self.url = launch.url

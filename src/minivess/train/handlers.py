@@ -7,19 +7,20 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from ignite.metrics import Metric
 from monai.utils import set_determinism
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from minivess.errors import WeightsError
-from minivess.metrics import compare_masks
+from minivess.metrics import compare_masks, dsc
 from minivess.models.weights import load_weights, read_metadata, save_weights
 from minivess.paths import atomic_file
 from minivess.volume import Volume
@@ -181,9 +182,15 @@ class Resume:
             return
         state = torch.load(self.path, map_location="cpu", weights_only=True)
         for name, item in self.objects.items():
-            item.load_state_dict(state[name])
+            item.load_state_dict({**state[name], **_length_of(item)})
         engine.state.epoch, engine.state.iteration = state["place"]["epoch"], state["place"]["iteration"]
         print(f"train: resumed after epoch {engine.state.epoch} from {self.path}", file=sys.stderr, flush=True)
+
+
+def _length_of(item: Any) -> dict[str, Any]:
+    """Return what a learning-rate schedule knows of its length: a resumed training may have another number of epochs."""
+    state = item.state_dict() if isinstance(item, torch.optim.lr_scheduler.LRScheduler) else {}
+    return {key: state[key] for key in ("total_steps", "_schedule_phases") if key in state}
 
 
 def loss_of(engine: Engine) -> float:
@@ -213,6 +220,27 @@ class InitialWeights:
 
     def _load(self, _: Engine) -> None:
         load_weights(self.network, Path(self.path))
+
+
+class ValidationDice(Metric):
+    """The mean Dice over the validation cases, by the function that ``minivess evaluate`` uses.
+
+    MONAI's MeanDice leaves out cases without vessel, so that false voxels there would cost nothing.
+    """
+
+    def reset(self) -> None:
+        """Begin a validation."""
+        self._scores: list[float] = []
+
+    def update(self, output: Sequence[Mapping[str, torch.Tensor]]) -> None:
+        """Score the cases of one iteration: ``pred`` and ``label`` of each, (1, x, y, z)."""
+        for case in output:
+            reference, prediction = (np.asarray(case[key][0].cpu()) > 0 for key in ("label", "pred"))
+            self._scores.append(dsc(reference, prediction))
+
+    def compute(self) -> float:
+        """Return the mean, in [0, 1]."""
+        return float(np.mean(self._scores))
 
 
 class TensorBoardLog:

@@ -79,6 +79,7 @@ def read_zones(bundle: Path, weights_sha256: str) -> Zones | None:
         content = json.loads(path.read_text())
         if content.pop("weights_sha256") != weights_sha256:
             return None
+        content["lower"] = min(float(content["lower"]), float(content["upper"]))  # of a version that did not order them
         return Zones(**content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{path} does not contain zones ({error!r}). Calibrate again: minivess calibrate --help.") from error

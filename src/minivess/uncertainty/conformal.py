@@ -52,6 +52,15 @@ class Zones:
     subjects: int
     loss: str
 
+    def __post_init__(self) -> None:
+        """Check the order of the limits.
+
+        Raises:
+            InputError: When lower is above upper, so that a voxel would be background and vessel.
+        """
+        if not 0.0 <= self.lower <= self.upper <= 1.0:
+            raise InputError(f"Zones need 0 <= lower <= upper <= 1. Got lower {self.lower}, upper {self.upper}.")
+
     def classify(self, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the zone of each voxel.
 
@@ -137,7 +146,8 @@ def control_risk(curves: Sequence[Curve], alpha: float, *, upper: float, loss: s
         raise InputError(
             f"Even the lowest level loses {100 * alpha:g} % or more: vessel has a probability of 0. Retrain the model first."
         )
-    return Zones(float(LEVELS[first - 1]), upper, alpha, count, loss)
+    # A lower level loses less, so that the guarantee holds for the smaller of both: a sure model has no ambiguous zone.
+    return Zones(min(float(LEVELS[first - 1]), upper), upper, alpha, count, loss)
 
 
 def _curve(scores: NDArray[np.float32], weights: NDArray[np.float64] | None, subject: str) -> Curve:
