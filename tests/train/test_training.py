@@ -15,12 +15,12 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from minivess.datasets.dataset import UNREVIEWED
 from minivess.errors import BundleError, InputError
 from minivess.metrics import dsc
 from minivess.models import load_bundle, read_metadata, weights_path
 from minivess.synth import make_sample
 from minivess.train import TrainingCase, copy_bundle, presets, publish, read_dataset, train_bundle
-from minivess.train.dataset import UNREVIEWED
 from minivess.train.loss import VesselLoss
 from minivess.train.transforms import LeaveOutUnreviewedd, LoadPaird, VesselCentresd, VesselPatchesd
 from minivess.volume import read_volume, write_volume

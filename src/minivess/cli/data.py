@@ -12,6 +12,12 @@ from minivess.cli.output import Json, Spacing, UnitOption, as_unit, emit, table
 app = typer.Typer(no_args_is_help=True, help="Create, check and convert data sets.")
 
 
+Channel = Annotated[int | None, typer.Option(help="Channel of files with several, from 1.", show_default=False)]
+TimePoint = Annotated[int | None, typer.Option("--time", help="Time point of files with several, from 1.", show_default=False)]
+DepthAxis = Annotated[str, typer.Option(help="Axis that is the depth: Z, T or C; some programs save it as time or channel.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace an existing file.")]
+
+
 @app.command("make")
 def make(
     folder: Annotated[Path, typer.Argument(help="Folder with images/ and labels/; an image and its label have the same name.")],
@@ -21,57 +27,105 @@ def make(
     validation: Annotated[list[str] | None, typer.Option(help="Subject for choosing the best checkpoint; repeatable.")] = None,
     test: Annotated[list[str] | None, typer.Option(help="Subject for testing only; repeatable.")] = None,
     spacing: Spacing = None,
+    spacing_of: Annotated[list[str] | None, typer.Option(help="NAME=X,Y,Z: voxel size of one image; repeatable.")] = None,
     unit: UnitOption = None,
+    image_suffix: Annotated[str, typer.Option(help="End of image names that is not part of the pair's name.")] = "",
+    label_suffix: Annotated[str, typer.Option(help="End of label names that is not part of the pair's name.")] = "",
+    label_threshold: Annotated[
+        float | None, typer.Option(help="Labels are vessel above this value (masks saved as JPEG).", show_default=False)
+    ] = None,
+    channel: Channel = None,
+    time: TimePoint = None,
+    depth_axis: DepthAxis = "Z",
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Pair images with labels, split them by subject and write dataset.json.
 
+    A spacing is used for files that do not state one. An existing dataset.json with other content is not replaced.
+
     Example: minivess data make data --subject stack1=mouse1 --subject stack2=mouse1 --test mouse1 --spacing 1 1 5 --unit um
     """
+    from minivess.datasets import FileOptions, make_dataset
     from minivess.errors import UsageError
-    from minivess.train import make_dataset
+    from minivess.volume.planes import Planes
 
     pairs = [text.partition("=") for text in subject or []]
     if not all(name and value for name, _, value in pairs):
         raise UsageError("--subject must be NAME=SUBJECT, for example --subject stack1=mouse1.")
-    subjects = {name: value for name, _, value in pairs}
+    planes = Planes(channel, time, depth_axis)
+    options = FileOptions(spacing, dict(map(_spacing_of, spacing_of or [])), as_unit(unit), planes, label_threshold)
     file = make_dataset(
-        folder, subjects=subjects, validation=validation or [], test=test or [], spacing=spacing, unit=as_unit(unit)
+        folder,
+        subjects={name: value for name, _, value in pairs},
+        validation=validation or [],
+        test=test or [],
+        options=options,
+        image_suffix=image_suffix,
+        label_suffix=label_suffix,
+        replace=replace,
     )
     emit({"dataset": str(file)}, as_json=as_json, text=f"Written: {file}\nNext: minivess data check {folder}")
 
 
+def _spacing_of(text: str) -> tuple[str, tuple[float, float, float]]:
+    from minivess.errors import UsageError
+
+    name, _, sizes = text.partition("=")
+    try:
+        x, y, z = (float(size) for size in sizes.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"--spacing-of must be NAME=X,Y,Z, for example --spacing-of stack1=0.5,0.5,2. Got {text[:60]!r}."
+        ) from error
+    return name, (x, y, z)
+
+
 @app.command("check")
 def check(dataset: Annotated[Path, typer.Argument(help="Folder with dataset.json.")], as_json: Json = False) -> None:
-    """Read every image and label, and check that they have the same grid.
+    """Read every image and label, check that they have the same grid, and warn of what is probably wrong.
 
     Example: minivess data check data
     """
-    from minivess.train import check_dataset
+    from minivess.datasets import check_dataset
 
-    rows = check_dataset(dataset)
-    emit(rows, as_json=as_json, text=f"{table(rows)}\nAll {len(rows)} pairs are valid.")
+    report = check_dataset(dataset)
+    lines = [table(report.rows), *(f"Warning: {text}" for text in report.warnings)]
+    count = len(report.rows)
+    lines.append(f"All {count} pairs are valid." if not report.warnings else f"All {count} pairs can be read; see the warnings.")
+    emit({"cases": report.rows, "warnings": report.warnings}, as_json=as_json, text="\n".join(lines))
 
 
 @app.command("convert")
 def convert(
     source: Annotated[Path, typer.Argument(help="Volume, folder of slices, or folder of one DICOM series.")],
-    target: Annotated[Path, typer.Argument(help="File to write: .nii.gz, .nrrd or .ome.tif.")],
+    target: Annotated[Path, typer.Argument(help="File to write: .nii.gz, .nrrd, .mha or .ome.tif.")],
     spacing: Spacing = None,
     unit: UnitOption = None,
+    channel: Channel = None,
+    time: TimePoint = None,
+    depth_axis: DepthAxis = "Z",
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Convert a volume to another format; voxel values do not change.
+    """Convert a volume to another format; voxel values do not change. An existing file is not replaced without --replace.
 
     Example: minivess data convert stack.tif stack.nii.gz --spacing 0.994 0.994 5 --unit um
     """
-    from minivess.dicom import read_series
+    from minivess.errors import ConflictError, InputError
     from minivess.volume import read_volume, write_volume
+    from minivess.volume.planes import Planes
 
+    if target.exists() and source.exists() and target.samefile(source):
+        raise InputError(f"{source} would be replaced by its own conversion. Choose another name.")
+    if target.exists() and not replace:
+        raise ConflictError(f"{target} exists. Nothing was changed. Replace it: --replace, or choose another name.")
     if source.is_dir() and any(f.suffix.lower() == ".dcm" for f in source.rglob("*")):
+        from minivess.dicom import read_series
+
         volume = read_series(source).volume
     else:
-        volume = read_volume(source, spacing=spacing, unit=as_unit(unit))
+        volume = read_volume(source, spacing=spacing, unit=as_unit(unit), planes=Planes(channel, time, depth_axis))
     write_volume(volume, target)
     about = {"file": str(target), "shape": list(volume.shape), "spacing_um": list(volume.spacing_um), "axes": volume.axis_codes}
     emit(about, as_json=as_json, text=f"Written: {target}\n{table([about])}")

@@ -21,6 +21,10 @@ def demo(
 
     Example: minivess demo --out runs/demo
     """
+    from minivess.extras import require_extra
+
+    for extra in ("label", "map"):
+        require_extra(extra, "The demo")
     from minivess.demo import run_demo
 
     result = run_demo(out, seed=seed)

@@ -54,11 +54,11 @@ def _row(what: str, detail: str, *, ok: bool, needed: bool = False) -> dict[str,
 
 
 def _check_extras() -> Iterator[dict[str, Any]]:
-    from minivess.extras import EXTRAS, missing_modules
+    from minivess.extras import EXTRAS, how_to_install, missing_modules
 
     for extra in EXTRAS:
         missing = missing_modules(extra)
-        detail = f"missing {', '.join(missing)} (in a checkout: make setup)" if missing else "installed"
+        detail = f"missing {', '.join(missing)}. {how_to_install(extra)}" if missing else "installed"
         yield _row(f"extra {extra}", detail, ok=not missing)
 
 

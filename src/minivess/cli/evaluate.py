@@ -24,11 +24,11 @@ def evaluate(
     from skimage.filters import threshold_otsu
     from tqdm import tqdm
 
+    from minivess.datasets.dataset import SECTIONS
     from minivess.errors import InputError, UsageError
     from minivess.metrics import THINNING, compare_masks
     from minivess.models import load_bundle
     from minivess.train import load_pair, read_dataset
-    from minivess.train.dataset import SECTIONS
 
     if section not in SECTIONS:
         raise UsageError(f"--section {section}: allowed are {', '.join(SECTIONS)}.")

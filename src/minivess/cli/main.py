@@ -41,7 +41,7 @@ def _print_version(requested: bool) -> None:
 app = typer.Typer(
     name="minivess",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="From a folder of blood-vessel volumes to a validated segmentation model.\n\n"
@@ -90,11 +90,34 @@ def run(arguments: list[str]) -> int:
     except MinivessError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         return error.exit_code
+    except RuntimeError as error:
+        cause = _own_cause(error)
+        if cause is not None:  # MONAI's engines raise RuntimeError in place of any error in them
+            typer.echo(f"{type(cause).__name__}: {cause}", err=True)
+            return cause.exit_code
+        if not _is_full_disk(error):  # torch reports a full disk without an error number
+            return _report_fault()
+        typer.echo(f"OutputError: the file cannot be written: {error}. Is the disk full?", err=True)
+        return OutputError.exit_code
     except OSError as error:  # for example a full disk, or a folder without write permission
         typer.echo(f"OutputError: {error.strerror or error}: {error.filename or ''}", err=True)
         return OutputError.exit_code
     except Exception:  # noqa: BLE001 (an internal fault has an exit code of its own)
-        traceback.print_exc()
-        typer.echo("This is an internal fault of minivess. Please report it with the lines above.", err=True)
-        return _INTERNAL_FAULT
+        return _report_fault()
     return 0
+
+
+def _own_cause(error: BaseException | None) -> MinivessError | None:
+    while error is not None and not isinstance(error, MinivessError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _is_full_disk(error: RuntimeError) -> bool:
+    return any(text in str(error) for text in ("PytorchStreamWriter failed", "No space left", "unexpected pos"))
+
+
+def _report_fault() -> int:
+    traceback.print_exc()
+    typer.echo("This is an internal fault of minivess. Please report it with the lines above.", err=True)
+    return _INTERNAL_FAULT

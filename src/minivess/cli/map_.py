@@ -28,13 +28,11 @@ def run(
     import subprocess
     import sys
 
-    from minivess.errors import InputError, MissingExtraError
-    from minivess.extras import missing_modules
+    from minivess.errors import InputError
+    from minivess.extras import require_extra
     from minivess.paths import resource_path
 
-    missing = missing_modules("map")
-    if missing:
-        raise MissingExtraError(f"The MAP requires {', '.join(missing)}. Install the extra map (in a checkout: make setup).")
+    require_extra("map", "The MAP")
     if not source.is_dir():
         raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
     command = [sys.executable, str(resource_path("maps/vessel_seg")), "-i", str(source), "-o", str(out), "-m", str(model)]

@@ -23,10 +23,10 @@ def seal(
 
     Example: minivess testset seal data
     """
+    from minivess.datasets.dataset import items
     from minivess.evaluate import SealedTestSet
     from minivess.evaluate.sealed import FOLDER
     from minivess.store import system_user
-    from minivess.train.dataset import items
 
     folder = out or (dataset if dataset.is_dir() else dataset.parent) / FOLDER
     sealed = SealedTestSet.seal(folder, items(str(dataset), "test"), actor=system_user())

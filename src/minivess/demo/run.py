@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess import __version__
+from minivess.datasets.dataset import FILE_NAME as DATASET_FILE
 from minivess.demo.loop import one_round
 from minivess.demo.report import write_html
 from minivess.dicom import write_series
@@ -30,7 +31,6 @@ from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
 from minivess.synth import Kind, make_sample
 from minivess.train import copy_bundle, make_dataset, publish, read_dataset, train_bundle
-from minivess.train.dataset import FILE_NAME as DATASET_FILE
 from minivess.uncertainty.calibration import FILE_NAME, calibrate, read_zones, write_zones
 from minivess.volume import read_volume, write_volume
 

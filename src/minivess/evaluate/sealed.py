@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from minivess.datasets.pairs import load_item
 from minivess.errors import InputError, LockoutError
-from minivess.models.transforms import load_item
 from minivess.paths import file_sha256, write_json
 from minivess.store import AuditChain
 from minivess.volume import Volume

@@ -21,6 +21,7 @@ from minivess.models.pipeline_check import check_channels, check_pipeline
 
 ALLOWED_TARGETS = (
     "minivess.models.",
+    "minivess.datasets.",
     "minivess.train.",
     "monai.data.",
     "monai.engines.",

@@ -12,13 +12,12 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from minivess.datasets.pairs import load_item
 from minivess.errors import InputError
 from minivess.models.normalise import fit_scaling
 from minivess.models.threshold import choose_threshold
-from minivess.volume import Volume, read_volume, write_volume
-from minivess.volume.checks import UnstatedSpacingError
+from minivess.volume import Volume, write_volume
 from minivess.volume.io import VOLUME_SUFFIXES, stem_of, suffix_of
-from minivess.volume.planes import ALL_PLANES, Planes
 
 
 class LoadVolumed(MapTransform):
@@ -120,26 +119,6 @@ def image_items(folder: str) -> list[dict[str, str]]:
     if not volumes:
         raise InputError(f"No volumes in {folder}. Allowed: {', '.join(VOLUME_SUFFIXES)}.")
     return [{"image": path} for path in volumes]
-
-
-def load_item(item: Mapping[Any, Any], key: Hashable) -> Volume:
-    """Read the volume of an item. The item's spacing is used for TIFF files and folders of slices that do not state one.
-
-    Args:
-        item: Paths by key, and ``spacing`` (x, y, z) and ``unit`` if the files do not state them.
-        key: Key of the path.
-
-    Raises:
-        InputError: When the file cannot be read, or its spacing or unit is unknown.
-    """
-    path = Path(str(item[key]))
-    if not (path.is_dir() or path.suffix.lower() in (".tif", ".tiff")):
-        return read_volume(path, unit=item.get("unit"))
-    planes = Planes(item.get("channel"), item.get("time"), item.get("depth_axis") or "Z") if key == "image" else ALL_PLANES
-    try:
-        return read_volume(path, planes=planes)
-    except UnstatedSpacingError:
-        return read_volume(path, spacing=item.get("spacing"), unit=item.get("unit"), planes=planes)
 
 
 def as_tensor(volume: Volume, array: np.ndarray[Any, Any], source: str) -> MetaTensor:

@@ -19,8 +19,8 @@ from typing import IO
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from minivess.errors import InputError, MinivessError, MissingExtraError, UsageError
-from minivess.extras import missing_modules
+from minivess.errors import InputError, MinivessError, UsageError
+from minivess.extras import require_extra
 from minivess.paths import resource_path
 from minivess.process_setup import SPIN_COUNT
 from minivess.server.accounts import Accounts
@@ -76,11 +76,7 @@ def prepare_server(
         InputError: When the studies or a PEM file do not exist, or the port is in use.
         MissingExtraError: When MONAI Label is not installed.
     """
-    missing = missing_modules("label")
-    if missing:
-        raise MissingExtraError(
-            f"The label server needs {', '.join(missing)}. Install the extra label (in a checkout: make setup)"
-        )
+    require_extra("label", "The label server")
     if is_address(studies):
         from minivess.dicom.web import DicomWeb  # of the same extra
 

@@ -128,7 +128,8 @@ def _match_grid(label: Volume, image: Volume) -> tuple[Volume, list[str]]:
         return image.with_array(laid), [f"The label had {list(label.shape)} voxels of the image's grid; the others became 0."]
     off = ""
     if reordered.shape == image.shape:
-        off = f" Its voxels are up to {image.distance_in_voxels(reordered):.3g} voxels away from the image's; allowed: {GRID_TOLERANCE}."
+        apart = image.distance_in_voxels(reordered)
+        off = f" Corresponding voxels are up to {apart:.3g} voxels apart; allowed are {GRID_TOLERANCE}."
     raise GeometryError(
         f"The label is not on the image's grid.{off} Label: {_describe_grid(label)}. Image: {_describe_grid(image)}. "
         "Save it again with the image as reference geometry."

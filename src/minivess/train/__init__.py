@@ -1,6 +1,6 @@
 """Train bundles: data sets, patches, loss, checkpoints, publishing of weights."""
 
-from minivess.train.dataset import TrainingCase, check_dataset, load_pair, load_reviewed, make_dataset, read_dataset
+from minivess.datasets import TrainingCase, check_dataset, load_pair, load_reviewed, make_dataset, read_dataset
 from minivess.train.run import TrainingResult, copy_bundle, presets, publish, read_stats, set_modality, train_bundle
 
 __all__ = [

@@ -15,13 +15,13 @@ from typing import Any
 import yaml
 from monai.bundle import ConfigWorkflow
 
+from minivess.datasets.dataset import TrainingCase
 from minivess.errors import BundleError, InputError
 from minivess.evaluate import SealedTestSet, subjects_metadata
 from minivess.models import MODALITIES, check_bundle, check_overrides, read_metadata, weights_path
 from minivess.models.bundle_check import read_config
 from minivess.paths import atomic_file
 from minivess.store import current_actor, system_user
-from minivess.train.dataset import TrainingCase
 
 # It warns that bundles may contain a logging.conf; check_bundle refuses those.
 logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)

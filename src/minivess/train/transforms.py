@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
+from minivess.datasets import UNREVIEWED, load_pair, load_reviewed
 from minivess.metrics import centreline_from_mask
 from minivess.models.normalise import LocalContrast
 from minivess.models.transforms import as_tensor
-from minivess.train.dataset import UNREVIEWED, load_pair, load_reviewed
 
 _MAX_CENTRES = 20_000
 
 
 class LoadPaird(Transform):
-    """Read ``image`` and ``label`` by :func:`minivess.train.dataset.load_pair` into (1, x, y, z) float32 MetaTensors.
+    """Read ``image`` and ``label`` by :func:`minivess.datasets.load_pair` into (1, x, y, z) float32 MetaTensors.
 
     If the item names a mask of ``reviewed`` voxels, the label is UNREVIEWED (-1) outside it.
     """

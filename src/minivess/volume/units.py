@@ -15,14 +15,15 @@ UM_PER_UNIT = {"um": 1.0, "mm": 1000.0}
 
 
 def parse_unit(text: str) -> Unit:
-    """Return the unit that a text names.
+    """Return the unit that a text names; micrometres may be written µm or micron, too.
 
     Raises:
-        InputError: When the text is neither ``mm`` nor ``um``.
+        InputError: When the text names neither mm nor um.
     """
-    if text not in get_args(Unit):
+    unit = "um" if text in ("µm", "μm", "micron", "microns") else text
+    if unit not in get_args(Unit):
         raise InputError(f"Unknown unit {text!r}. Allowed: mm, um.")
-    return cast(Unit, text)
+    return cast(Unit, unit)
 
 
 def to_um(lengths: ArrayLike, unit: Unit) -> NDArray[np.float64]:

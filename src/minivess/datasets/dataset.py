@@ -1,0 +1,148 @@
+"""Read and write data sets: a folder with ``dataset.json``, in the format of the Medical Segmentation Decathlon."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minivess.errors import InputError
+from minivess.volume import Unit
+from minivess.volume.io import stem_of
+
+FILE_NAME = "dataset.json"
+SECTIONS = ("training", "validation", "test")
+#: Value of unreviewed voxels of a label in training; they count in no loss and no score.
+UNREVIEWED = -1.0
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """One image with its label.
+
+    Attributes:
+        image: File or folder.
+        label: File or folder on the same grid.
+        subject: The animal or patient; all cases of one subject are in the same section.
+        spacing: Voxel size (x, y, z) in ``unit``, for files that do not state it.
+        unit: Unit of the spacing, ``"mm"`` or ``"um"``; it overrides what the file states.
+        reviewed: Mask, on the same grid, of the voxels whose label was reviewed; None when all were.
+        channel: Channel of the image, from 1; None where it has one.
+        time: Time point of the image, from 1; None where it has one.
+        depth_axis: Axis of the image's file that is the depth: ``Z``, ``T`` or ``C``.
+        label_threshold: The label is vessel above this value; None for a mask of two values.
+    """
+
+    image: Path
+    label: Path
+    subject: str
+    spacing: tuple[float, float, float] | None = None
+    unit: Unit | None = None
+    reviewed: Path | None = None
+    channel: int | None = None
+    time: int | None = None
+    depth_axis: str = "Z"
+    label_threshold: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the image without its suffix."""
+        return stem_of(self.image)
+
+    def to_item(self) -> dict[str, Any]:
+        """Return the row that MONAI's transforms read."""
+        item: dict[str, Any] = {"image": str(self.image), "label": str(self.label), "subject": self.subject}
+        if self.spacing is not None:
+            item["spacing"] = list(self.spacing)
+        if self.unit is not None:
+            item["unit"] = self.unit
+        if self.reviewed is not None:
+            item["reviewed"] = str(self.reviewed)
+        options = {"channel": self.channel, "time": self.time, "label_threshold": self.label_threshold}
+        item |= {key: value for key, value in options.items() if value is not None}
+        if self.depth_axis != "Z":
+            item["depth_axis"] = self.depth_axis
+        return item
+
+
+def read_dataset(path: Path) -> dict[str, list[TrainingCase]]:
+    """Read ``dataset.json``, or the folder that contains it.
+
+    Returns:
+        Section (training, validation, test) -> cases, with absolute paths.
+
+    Raises:
+        InputError: When the file is missing, a row is incomplete, or a subject is in two sections.
+    """
+    path = Path(path)
+    folder = path.parent if path.suffix == ".json" else path
+    path = path / FILE_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"There is no data set at {path}. Check the path, or create one: minivess data make {folder}")
+    try:
+        content = json.loads(path.read_text())
+        sections = {s: [_as_case(row, path.parent) for row in _rows(content.get(s, []))] for s in SECTIONS}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: rows are {{'image': ..., 'label': ..., 'subject': ...}}. Got {error!r}.") from error
+    _refuse_leaks(sections, path)
+    _refuse_twins(sections, path)
+    return sections
+
+
+def items(dataset_dir: str, section: str) -> list[dict[str, Any]]:
+    """List a section of a data set as the rows that MONAI's transforms read.
+
+    Args:
+        dataset_dir: Folder of ``dataset.json``.
+        section: ``"training"``, ``"validation"`` or ``"test"``.
+
+    Raises:
+        InputError: When the section is empty, or the data set cannot be read.
+    """
+    cases = read_dataset(Path(dataset_dir))[section]
+    if not cases:
+        raise InputError(f"{dataset_dir}: no case for {section}. Split the data set again: minivess data make --help.")
+    return [case.to_item() for case in cases]
+
+
+def _rows(rows: list[Any]) -> list[dict[str, Any]]:
+    """Leave out the test images of the Medical Segmentation Decathlon, which have no labels: a path, or a row without a label."""
+    return [row for row in rows if isinstance(row, dict) and row.get("label")]
+
+
+def _as_case(row: dict[str, Any], base: Path) -> TrainingCase:
+    spacing = row.get("spacing")
+    image = base / row["image"]
+    return TrainingCase(
+        image=image,
+        label=base / row["label"],
+        subject=str(row.get("subject", stem_of(image))),
+        spacing=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        unit=row.get("unit"),
+        reviewed=base / row["reviewed"] if row.get("reviewed") else None,
+        channel=row.get("channel"),
+        time=row.get("time"),
+        depth_axis=str(row.get("depth_axis", "Z")),
+        label_threshold=row.get("label_threshold"),
+    )
+
+
+def _refuse_leaks(sections: dict[str, list[TrainingCase]], path: Path) -> None:
+    section_of: dict[str, str] = {}
+    for section, cases in sections.items():
+        for case in cases:
+            if section_of.setdefault(case.subject, section) != section:
+                raise InputError(
+                    f"{path}: subject {case.subject} is in {section_of[case.subject]} and in {section}. Split by subject, "
+                    "otherwise the score is not that of new subjects."
+                )
+
+
+def _refuse_twins(sections: dict[str, list[TrainingCase]], path: Path) -> None:
+    """Refuse two rows that mean one image: the same file twice, or files that differ in the suffix only."""
+    seen: dict[Path, TrainingCase] = {}
+    for case in (case for cases in sections.values() for case in cases):
+        other = seen.setdefault(case.image.parent / case.name, case)
+        if other is not case:
+            raise InputError(f"{path}: {other.image.name} and {case.image.name} mean one image. Remove one of them.")
