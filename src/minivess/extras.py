@@ -24,8 +24,8 @@ def missing_modules(extra: str) -> list[str]:
 def how_to_install(extra: str) -> str:
     """Return the command that installs an extra, in a sentence.
 
-    pip cannot resolve ``minivess[label]``: MONAI Label declares pydicom-seg, which needs numpy 1. We install without it, and ship the
-    locked requirements with the package.
+    pip cannot resolve ``minivess[label]``: MONAI Label declares pydicom-seg, which needs numpy 1. We install without it, and ship
+    the locked requirements with the package.
     """
     if extra == "label":
         command = f"pip install --no-deps -r {resource_path('requirements/label.txt')}"

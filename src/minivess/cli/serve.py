@@ -50,7 +50,7 @@ def serve(
     typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C).")
     typer.echo(f"Review in a browser: {launch.url}/app/   In 3D Slicer: module MinIVess Review (or MONAILabel), {launch.url}")
     typer.echo(f"User name: admin   Password (token, valid until the server stops): {launch.token}")
-    typer.echo("Add a user: minivess user add NAME --role annotator")
+    typer.echo(f"Add a user: minivess user add NAME --role annotator --studies {studies}")
     sys.stdout.flush()
     os.environ.update(launch.environment)
     os.execv(launch.command[0], launch.command)  # noqa: S606 (it replaces this process, so that Ctrl-C reaches it directly)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Manage the accounts of the label server of a studies folder.")
 
 Studies = Annotated[Path, typer.Option("--studies", help="Folder of the studies that are served.")]
+Days = Annotated[int | None, typer.Option(min=1, help="Days until the token expires.", show_default="never")]
 Workspace = Annotated[Path | None, typer.Option(help="Workspace of the server.", show_default="STUDIES/.minivess")]
 
 
@@ -24,14 +25,31 @@ def add(
     role: Annotated[str, typer.Option(help="reader, annotator, reviewer or admin.")] = "annotator",
     studies: Studies = Path(),
     workspace: Workspace = None,
+    days: Days = None,
     as_json: Json = False,
 ) -> None:
     """Create an account and print its token once; the token is the password in 3D Slicer.
 
-    Example: minivess user add ann --role annotator --studies studies
+    Example: minivess user add ann --role annotator --days 90 --studies studies
     """
-    token = _accounts(studies, workspace).add(name, role)
+    token = _accounts(studies, workspace).add(name, role, days=days)
     emit({"name": name, "role": role, "token": token}, as_json=as_json, text=f"{name} ({role}): {token}")
+
+
+@app.command("rotate")
+def rotate(
+    name: Annotated[str, typer.Argument(help="User name.")],
+    studies: Studies = Path(),
+    workspace: Workspace = None,
+    days: Days = None,
+    as_json: Json = False,
+) -> None:
+    """Replace the token of an account, and print the new one once; the old one is no longer valid.
+
+    Example: minivess user rotate ann --days 90 --studies studies
+    """
+    token = _accounts(studies, workspace).rotate(name, days=days)
+    emit({"name": name, "token": token}, as_json=as_json, text=f"{name}: {token}")
 
 
 @app.command("list")

@@ -151,7 +151,8 @@ class StoreDatastore(Datastore):
         with http_errors():
             case = self.store.images.get(image_id)
             transient = self.store.images.transient_info(image_id)
-            return {**case.info, **transient, "path": str(case.image), "name": case.image.name}
+            relative = case.image.relative_to(self.store.studies).as_posix()
+            return {**case.info, **transient, "path": relative, "name": case.image.name}
 
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
         """Return what is recorded with the current label.
@@ -316,8 +317,10 @@ class StoreDatastore(Datastore):
             if head is None:
                 raise NotFoundError(f"{label_id} has no current label with the tag {label_tag}.")
             actor = actor_of(info)
-            self.store.update_label_info(label_id, label_tag, {"params": dict(info)}, actor=actor)
             review = info.get("segmentationMeta") or {}
+            if not isinstance(review, dict):
+                raise InputError(f"segmentationMeta is an object with status and comment. Got {str(review)[:40]!r}.")
+            self.store.update_label_info(label_id, label_tag, {"params": dict(info)}, actor=actor)
             if review.get("status") in ("approved", "flagged"):
                 comment = str(review.get("comment", ""))
                 self.store.review(label_id, head.number, review["status"], actor=actor, comment=comment)

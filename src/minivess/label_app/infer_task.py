@@ -217,8 +217,12 @@ def check_points(points: Any, key: str, volume: Volume) -> None:
         volume: The image.
 
     Raises:
-        InputError: When one is outside.
+        InputError: When they are no list of three numbers each, or one is outside.
     """
-    for point in points or []:
-        if len(point) != 3 or not all(0 <= float(p) < n for p, n in zip(point, volume.shape, strict=True)):
+    try:
+        clicks = [[float(value) for value in point] for point in points or []]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{key}: clicks are a list of [i, j, k]. Got {str(points)[:80]}.") from error
+    for point in clicks:
+        if len(point) != 3 or not all(0 <= p < n for p, n in zip(point, volume.shape, strict=True)):
             raise InputError(f"{key}: the point {point} is outside the image of {volume.shape} voxels (IJK, from 0).")

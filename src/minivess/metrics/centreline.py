@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from skimage.morphology import skeletonize
 
-from minivess.metrics.lost_branches import restore_lost_branches
+from minivess.metrics.centreline_extent import restore_extent
 from minivess.metrics.masks import Mask, as_mask, as_pair, crop_to_union
 
 #: Name of the thinning algorithm; clDice values of different algorithms must not be compared.
-THINNING = f"lee-1994 (scikit-image {version('scikit-image')}), lost branches restored by minimum-cost paths"
+THINNING = f"lee-1994 (scikit-image {version('scikit-image')}), extent of components restored by minimum-cost paths"
 
 
 def centreline_from_mask(mask: NDArray[Any]) -> Mask:
     """Compute the centre-line of a mask by thinning (Lee, Kashyap and Chu 1994).
 
     scikit-image reduces some compact shapes, such as a 4x4x4 cube, to no voxel at all, and straight vessels of even thickness to
-    one. A component keeps at least the voxel nearest to its centroid, and lost branches are restored, so that every vessel
+    one. A component keeps at least the voxel nearest to its centroid, and its extent is restored, so that every vessel
     contributes to the score by its length.
 
     Args:
@@ -44,7 +44,7 @@ def centreline_from_mask(mask: NDArray[Any]) -> Mask:
         voxels = np.argwhere(components == label)
         nearest = np.argmin(((voxels - voxels.mean(0)) ** 2).sum(1))
         thin[tuple(voxels[nearest])] = True
-    return restore_lost_branches(inside, thin)
+    return restore_extent(inside, thin)
 
 
 def centreline_lengths(

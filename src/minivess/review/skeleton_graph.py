@@ -133,16 +133,23 @@ def _graph(edges: NDArray[np.int64], count: int) -> Any:
 def _junctions(edges: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
     """Find the points where three or more branches meet; a kink of the line is not a junction."""
     meets = np.bincount(edges.ravel(), minlength=count) > 2
-    inner = edges[~meets[edges].any(axis=1)]
-    part = connected_components(_graph(inner, count), directed=False)[1]
     knots = edges[meets[edges].all(axis=1)]
     knot = connected_components(_graph(knots, count), directed=False)[1]
     mixed = edges[meets[edges].sum(axis=1) == 1]
     at = np.where(meets[mixed[:, 0]], mixed[:, 0], mixed[:, 1])
     branch = np.where(meets[mixed[:, 0]], mixed[:, 1], mixed[:, 0])
-    pairs = np.unique(np.stack([knot[at], part[branch]], axis=1), axis=0) if len(mixed) else np.zeros((0, 2), np.int64)
+    arm = _arms(edges, branch, count)  # not the whole branches: both ends of a ring may arrive at one junction
+    pairs = np.unique(np.stack([knot[at], arm[branch]], axis=1), axis=0) if len(mixed) else np.zeros((0, 2), np.int64)
     arms = np.bincount(pairs[:, 0], minlength=int(knot.max()) + 1)
     return np.asarray(meets & (arms > 2)[knot])
+
+
+def _arms(edges: NDArray[np.int64], branch: NDArray[np.int64], count: int) -> NDArray[np.int32]:
+    """Group the points that touch junctions: neighbours among them are one arm."""
+    touches = np.zeros(count, bool)
+    touches[branch] = True
+    near = edges[touches[edges].all(axis=1)]
+    return np.asarray(connected_components(_graph(near, count), directed=False)[1])
 
 
 def _touching(edges: NDArray[np.int64], meets: NDArray[np.bool_], part: NDArray[np.int32]) -> dict[int, int]:

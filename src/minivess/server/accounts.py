@@ -8,6 +8,7 @@ import json
 import logging
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -54,12 +55,13 @@ class Accounts:
         self.path = path
         self._session_tokens: dict[str, Account] = {}
 
-    def add(self, name: str, role: str) -> str:
+    def add(self, name: str, role: str, *, days: int | None = None) -> str:
         """Add an account.
 
         Args:
             name: Name of the user.
             role: One of :data:`ROLES`.
+            days: Days until its token expires; None for a token that does not expire.
 
         Returns:
             Its token, which cannot be read again.
@@ -78,7 +80,28 @@ class Accounts:
             accounts = self._read()
             if name in accounts:
                 raise InputError(f"{name} has an account already. Remove it first, or choose another name.")
-            write_json(self.path, {**accounts, name: {"role": role, "token_sha256": _hash(token)}}, mode=0o600)
+            write_json(self.path, {**accounts, name: _row(role, token, days)}, mode=0o600)
+        return token
+
+    def rotate(self, name: str, *, days: int | None = None) -> str:
+        """Replace the token of an account; the old one is no longer valid.
+
+        Args:
+            name: Name of the user.
+            days: Days until the new token expires; None for one that does not expire.
+
+        Returns:
+            The new token, which cannot be read again.
+
+        Raises:
+            NotFoundError: When there is no such account.
+        """
+        token = secrets.token_urlsafe(24)
+        with FileLock(f"{self.path}.lock"):
+            accounts = self._read()
+            if name not in accounts:
+                raise NotFoundError(f"{name} has no account. Existing accounts: {', '.join(accounts) or 'none'}.")
+            write_json(self.path, {**accounts, name: _row(accounts[name]["role"], token, days)}, mode=0o600)
         return token
 
     def remove(self, name: str) -> None:
@@ -109,7 +132,9 @@ class Accounts:
     def find_by_token(self, token: str) -> Account | None:
         """Return the account of a token; None when the token is wrong. Every wrong token takes the same time."""
         digest, account = _hash(token), None
-        known = {row["token_sha256"]: _account(name, row) for name, row in self._read().items()}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        valid = {name: row for name, row in self._read().items() if not row["expires"] or row["expires"] > now}
+        known = {row["token_sha256"]: _account(name, row) for name, row in valid.items()}
         for token_hash, candidate in {**known, **self._session_tokens}.items():
             if hmac.compare_digest(token_hash, digest):
                 account = candidate
@@ -118,13 +143,21 @@ class Accounts:
     def _read(self) -> dict[str, dict[str, str]]:
         try:
             rows = dict(json.loads(self.path.read_text())) if self.path.exists() else {}
-            return {name: {"role": str(row["role"]), "token_sha256": str(row["token_sha256"])} for name, row in rows.items()}
+            return {
+                name: {"role": str(row["role"]), "token_sha256": str(row["token_sha256"]), "expires": str(row.get("expires", ""))}
+                for name, row in rows.items()
+            }
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             _logger.exception("%s cannot be read", self.path)
             raise StoreError(
                 f"The file {self.path.name} with the accounts is damaged. Restore it from a backup, or delete it and add the "
                 "accounts again."
             ) from error
+
+
+def _row(role: str, token: str, days: int | None) -> dict[str, str]:
+    expires = "" if days is None else (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")
+    return {"role": role, "token_sha256": _hash(token), "expires": expires}
 
 
 def _account(name: str, row: dict[str, str]) -> Account:

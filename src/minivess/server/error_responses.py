@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -41,7 +43,17 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 async def _minivess_error(request: Request, error: MinivessError) -> JSONResponse:
-    return error_response(error.http_status, type(error).__name__, str(error), _id(request))
+    return error_response(error.http_status, type(error).__name__, without_folders(str(error)), _id(request))
+
+
+def without_folders(text: str) -> str:
+    """Replace each absolute path of this machine in a message by its last part: clients need no folders of the server."""
+    return re.sub(r"(?<![\w./:])/(?:[^\s/:'\",]+/)+[^\s/:'\",]+", lambda match: _last_part(match[0]), text)
+
+
+def _last_part(path: str) -> str:
+    first = path.split("/")[1]
+    return PurePosixPath(path).name if Path("/", first).is_dir() else path
 
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
@@ -49,7 +61,9 @@ async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     converted = separator and kind.endswith("Error") and kind.isidentifier()  # by minivess.label_app.http_errors
     # MONAI Label answers 500 when a request names nothing, or something that does not exist; internal errors are not HTTP errors.
     status = 400 if error.status_code == 500 and not converted else error.status_code
-    return error_response(status, kind if converted else "HTTPError", rest if converted else error.detail, _id(request))
+    return error_response(
+        status, kind if converted else "HTTPError", without_folders(rest) if converted else error.detail, _id(request)
+    )
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -31,6 +31,8 @@ OPEN = ("/healthz", "/readyz", "/auth/", "/auth/token", "/", "/openapi.json", "/
 PAGE = "/app/"
 #: Query parameters that are ids or tags.
 NAMES = {"image": "The image id", "id": "The id", "label": "The label id", "tag": "The tag", "session_id": "The session id"}
+#: Seconds that the answer to a wrong token takes, so that guessing is slow.
+WRONG_TOKEN_S = 0.2
 _CHANGING = ("POST", "PUT", "DELETE", "PATCH")
 
 
@@ -125,6 +127,7 @@ class Guard:
             return None
         account = self._account(headers.get("authorization", ""))
         if account is None:
+            await asyncio.sleep(WRONG_TOKEN_S)
             raise HTTPException(
                 401, "A token is needed: Authorization: Bearer TOKEN. The administrator of the server has one for you."
             )
@@ -152,7 +155,10 @@ class Guard:
 
     def _check_host(self, headers: Headers) -> None:
         """Refuse unknown host names: otherwise a web page could let its own name point to this address (DNS rebinding)."""
-        name = (urlsplit(f"//{headers.get('host', '')}").hostname or "").lower()
+        try:
+            name = (urlsplit(f"//{headers.get('host', '')}").hostname or "").lower()
+        except ValueError as error:  # for example an unclosed bracket
+            raise HTTPException(400, "The Host header is not an address.") from error
         if self.loopback_only and not is_loopback(name):
             raise HTTPException(421, f"{name[:80]!r} is not the name of this server. Use its address, for example 127.0.0.1.")
 

@@ -6,6 +6,7 @@ MONAI Label's handlers are coroutines that never wait: while one infers, no othe
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from fastapi.routing import APIRoute
 from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
 
-from minivess.errors import UnsafeFileError
+from minivess.errors import UnsafeFileError, UsageError
 from minivess.server import monai_label
 from minivess.server.accounts import Role
 from minivess.server.inference import as_job
@@ -117,11 +118,16 @@ def _after(name: str, arguments: dict[str, Any], response: Any) -> None:
     """Do what MONAI Label leaves undone after a response."""
     if name in _PACKED and isinstance(response, FileResponse):
         response.background = BackgroundTask(Path(response.path).unlink)
+    if isinstance(response, FileResponse) and not Path(response.path).is_file():
+        raise UsageError("This session has several files, not one image. Ask for its description: leave out image=true.")
     if name == "api_download_label":
         label_app().datastore().record_served(arguments["label"], arguments["tag"])
 
 
 def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
+    stated = arguments.get("check_sum")
+    if isinstance(stated, str) and not re.fullmatch(r"((MD5|SHA256|SHA512):)?[0-9A-Fa-f]{32,128}", stated):
+        raise UsageError(f"check_sum is ALGORITHM:HEX. Allowed algorithms: MD5, SHA256, SHA512. Got {stated[:40]!r}.")
     for name in ("params", "info"):
         value = arguments.get(name)
         if isinstance(value, str):

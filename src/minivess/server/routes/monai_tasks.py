@@ -56,8 +56,11 @@ def train(
 def train_all(
     app: App, jobs: RunningJobs, account: CurrentAccount, params: _Params = None, run_sync: bool = False
 ) -> dict[str, Any]:
-    """Start the training of every model."""
-    own = params or {}
+    """Start the training of the model that ``model`` names, or of every model."""
+    own = dict(params or {})
+    wanted = own.pop("model", None)
+    if isinstance(wanted, str):
+        return train(wanted, app, jobs, account, own, run_sync, enqueue=True)
     return {
         name: {"result": train(name, app, jobs, account, own.get(name, own), run_sync, enqueue=True), "detail": None}
         for name in app.info()["trainers"]

@@ -1,0 +1,102 @@
+"""Restore the extent of centre-lines that thinning has shortened.
+
+scikit-image's thinning removes straight vessels of even thickness, up to one voxel. Where the centre-line of a component ends far
+before the component, minimum-cost paths through the middle of the vessel lead from its ends to the remaining centre-line. Lost
+branches inside the extent of a network are not restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cc3d
+import edt
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from skimage.graph import MCP_Geometric
+
+from minivess.metrics.masks import Mask
+
+#: A voxel of the mask is far from the centre-line when its distance exceeds this many radii of the vessel there, and voxels.
+_RADII, _VOXELS = 2.0, 2.0
+_MOST_PATHS = 4  # for one component
+_APART = 1e6  # distance of slices that have no influence on each other
+_NEAR = _RADII + _VOXELS  # nearer than this, no voxel is far
+
+
+def restore_extent(inside: Mask, thin: Mask) -> Mask:
+    """Add to a centre-line what reaches the ends of components that it no longer reaches.
+
+    Args:
+        inside: (x, y, z) bool, the mask.
+        thin: (x, y, z) bool, its centre-line, with at least one voxel in each component.
+
+    Returns:
+        (x, y, z) bool, the centre-line with the added paths.
+    """
+    components = cc3d.connected_components(inside, connectivity=26)
+    boxes = cc3d.statistics(components)["bounding_boxes"]
+    lost = _lost_extent(components, thin, boxes)
+    if not (lost > _NEAR).any():
+        return thin
+    radius = _widest_radius(inside)
+    result = thin.copy()
+    for label in np.flatnonzero(lost > _NEAR):
+        box = boxes[label]
+        own = components[box] == label
+        if lost[label] > _RADII * radius[box][own].max() + _VOXELS:
+            result[box] |= _restored(own, result[box] & own, np.where(own, radius[box], 0.0))
+    return result
+
+
+def _lost_extent(components: NDArray[Any], thin: Mask, boxes: Sequence[tuple[slice, ...] | None]) -> NDArray[np.int64]:
+    """Return label -> voxels by which the centre-line of a component ends before the component, on the worst of its six sides."""
+    points = np.argwhere(thin)
+    labels = components[tuple(points.T)]
+    low, high = np.full((len(boxes), 3), np.iinfo(np.int64).max), np.full((len(boxes), 3), -1)
+    np.minimum.at(low, labels, points)
+    np.maximum.at(high, labels, points)
+    first = np.array([[side.start for side in box] if box else (0, 0, 0) for box in boxes])
+    last = np.array([[side.stop - 1 for side in box] if box else (0, 0, 0) for box in boxes])
+    lost = np.maximum(low - first, last - high).max(axis=1)
+    lost[0] = 0  # the background
+    return np.asarray(np.where(high[:, 0] < 0, 0, lost))
+
+
+def _widest_radius(inside: Mask) -> NDArray[np.float32]:
+    """Compute the radius of the largest disc about each voxel inside the mask, in the widest of the three planes of the grid.
+
+    Half the width of a flat vessel, as anisotropic voxels make it: its edges are far from its centre-line, but no lost branch.
+    """
+    planes = ((1.0, 1.0, _APART), (1.0, _APART, 1.0), (_APART, 1.0, 1.0))
+    discs = [edt.edt(np.ascontiguousarray(inside), anisotropy=plane, black_border=True) for plane in planes]
+    return np.asarray(np.maximum.reduce(discs))
+
+
+def _restored(own: Mask, thin: Mask, radius: NDArray[np.float32]) -> Mask:
+    """Add paths to the centre-line of one component until no voxel is far from it."""
+    result = thin.copy()
+    cost = np.where(own, 1.0 + (radius.max() / np.maximum(radius, 1.0)) ** 2, -1.0)  # negative: no way
+    for _ in range(_MOST_PATHS):
+        far = _far_voxels(own, result, radius)
+        if not len(far):
+            break
+        search = MCP_Geometric(cost, fully_connected=True)
+        costs, _ = search.find_costs(np.argwhere(result))
+        end = far[np.argmax(costs[tuple(far.T)])]
+        result[tuple(np.array(search.traceback(end)).T)] = True
+    return result
+
+
+def _far_voxels(inside: Mask, thin: Mask, radius: NDArray[np.float32]) -> NDArray[np.int64]:
+    """List the voxels (n, 3) of a mask that are farther from the centre-line than a vessel of the width there is wide."""
+    distance = edt.edt(np.ascontiguousarray(~thin), black_border=False)
+    candidates = np.argwhere(inside & (distance > _NEAR))
+    if not len(candidates):
+        return candidates
+    line = np.argwhere(thin)
+    nearest = line[cKDTree(line).query(candidates)[1]]
+    allowed = _RADII * radius[tuple(nearest.T)] + _VOXELS
+    return np.asarray(candidates[distance[tuple(candidates.T)] > allowed])

@@ -1,0 +1,75 @@
+"""Replace and delete the weights of a model: ``/model/``. MONAI Label's own handlers would overwrite them with any file."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, UploadFile
+
+from minivess.errors import NotFoundError
+from minivess.models import load_bundle, weights_path
+from minivess.paths import file_sha256
+from minivess.server.dependencies import App, CurrentAccount
+from minivess.server.label_app import LabelApp
+from minivess.server.roles import requires
+from minivess.train import publish
+
+router = APIRouter(prefix="/model", tags=["Model"])
+#: Folder beside the weights for those that were replaced or deleted.
+PREVIOUS = "previous"
+
+
+@router.put("/{model}", summary="Replace the weights of a model", dependencies=[requires("admin")])
+def replace(model: str, file: UploadFile, app: App, account: CurrentAccount) -> dict[str, Any]:
+    """Replace the weights by a safetensors file that fits the bundle. The previous ones are kept; an audit entry is written."""
+    bundle = _bundle_of(app, model)
+    with tempfile.TemporaryDirectory(prefix=".uploaded.", dir=weights_path(bundle).parent) as folder:
+        uploaded = Path(folder) / "model.safetensors"
+        with uploaded.open("wb") as copy:
+            shutil.copyfileobj(file.file, copy)
+        load_bundle(bundle, weights=uploaded)  # refuses what is no safetensors file, or made for another network
+        before, after = _keep(bundle), file_sha256(uploaded)
+        publish(uploaded, bundle)
+    _audit(app, account.name, "model.replaced", model, before=before, sha256=after)
+    return {"checksum": f"SHA256:{after}", "modified_time": int(weights_path(bundle).stat().st_mtime)}
+
+
+@router.delete("/{model}", summary="Delete the weights of a model", dependencies=[requires("admin")])
+def delete(model: str, app: App, account: CurrentAccount) -> dict[str, Any]:
+    """Take the weights away; they are kept in the folder of previous weights, and the audit chain says so."""
+    bundle = _bundle_of(app, model)
+    if not weights_path(bundle).is_file():
+        raise NotFoundError(f"The model {model} has no weights.")
+    before = _keep(bundle)
+    weights_path(bundle).unlink()
+    _audit(app, account.name, "model.deleted", model, before=before)
+    return {}
+
+
+def _bundle_of(app: LabelApp, model: str) -> Path:
+    task = app.models.get(model)
+    bundle = getattr(task, "bundle", None)
+    if bundle is None:
+        with_weights = [name for name, other in app.models.items() if getattr(other, "bundle", None) is not None]
+        raise NotFoundError(f"There is no model {model[:60]!r} with weights. Allowed: {', '.join(with_weights) or 'none yet'}.")
+    return Path(bundle)
+
+
+def _keep(bundle: Path) -> str:
+    """Copy the current weights to the folder of previous ones, and return their SHA-256; empty when there are none."""
+    current = weights_path(bundle)
+    if not current.is_file():
+        return ""
+    sha256 = file_sha256(current)
+    kept = current.parent / PREVIOUS / f"{sha256[:16]}.safetensors"
+    kept.parent.mkdir(exist_ok=True)
+    shutil.copy2(current, kept)
+    return sha256
+
+
+def _audit(app: LabelApp, actor: str, action: str, model: str, **hashes: str) -> None:
+    details = {"model": model, **{key: value for key, value in hashes.items() if value}}
+    app.datastore().store.journal.audit.append(action, actor=actor, details=details)

@@ -1,0 +1,222 @@
+"""Files that are cut off, lie elsewhere, or have headers that are nonsense: refused with our own error, and nothing else is opened."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import nrrd
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from minivess.errors import InputError, MinivessError, UnsafeFileError
+from minivess.volume import Volume, read_volume, write_volume
+from minivess.volume.planes import Planes
+
+STACK = (np.random.default_rng(0).random((10, 24, 32)) * 4000).astype(np.uint16)
+AFFINE = np.diag([-0.5, -0.5, 2.0, 1.0])
+LIMIT = 64 * 2**20
+
+
+def image_file(folder: Path, name: str) -> Path:
+    volume = Volume(np.ascontiguousarray(STACK.T), np.diag([0.5, 0.5, 2.0, 1.0]) if name.endswith("tif") else AFFINE, "mm")
+    return write_volume(volume, folder / name)
+
+
+TIFFS = {
+    "imagej.tif": {"imagej": True, "metadata": {"axes": "ZYX"}},
+    "lzw.tif": {"compression": "lzw"},
+    "plain.tif": {"photometric": "minisblack"},
+    "ome.ome.tif": {"ome": True, "metadata": {"axes": "ZYX", "PhysicalSizeX": 1, "PhysicalSizeY": 1, "PhysicalSizeZ": 5}},
+}
+
+
+@pytest.mark.row(60)
+@pytest.mark.parametrize("name", TIFFS)
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.95])
+def test_read_volume__refuses_a_tiff_that_is_cut_off(tmp_path: Path, name: str, share: float) -> None:
+    whole = tmp_path / name
+    tifffile.imwrite(whole, STACK, **TIFFS[name])
+    spacing = None if name == "ome.ome.tif" else (1.0, 1.0, 5.0)
+    assert read_volume(whole, spacing=spacing).shape == (32, 24, 10)
+    cut = tmp_path / f"cut_{name}"
+    cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+    with pytest.raises(MinivessError, match=r"cut off|cannot be read|planes"):
+        read_volume(cut, spacing=spacing)
+
+
+@pytest.mark.row(60)
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.98])
+def test_read_volume__refuses_other_files_that_are_cut_off(tmp_path: Path, name: str, share: float) -> None:
+    whole = image_file(tmp_path, name)
+    whole.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+    with pytest.raises(MinivessError):
+        read_volume(whole)
+
+
+@pytest.mark.row(61)
+@pytest.mark.parametrize("key", ["data file", "DATA FILE", "DataFile", "datafile", "Data_File"])
+def test_read_nrrd__refuses_a_data_file_in_any_spelling(tmp_path: Path, key: str) -> None:
+    file = image_file(tmp_path, "a.nrrd")
+    head, _, voxels = file.read_bytes().partition(b"\n\n")
+    file.write_bytes(head + f"\n{key}: /etc/passwd\n\n".encode() + voxels)
+    with pytest.raises(UnsafeFileError, match="another file"):
+        read_volume(file)
+
+
+@pytest.mark.row(61)
+@pytest.mark.parametrize("named", ["/etc/passwd", "other.raw", "LIST", "../a.raw", "a%02d.raw 1 3 1"])
+def test_read_metaimage__refuses_other_files(tmp_path: Path, named: str) -> None:
+    file = image_file(tmp_path, "a.mha")
+    (tmp_path / "other.raw").write_bytes(bytes(STACK.nbytes))
+    head, _, voxels = file.read_bytes().partition(b"ElementDataFile = LOCAL\n")
+    file.write_bytes(head + f"ElementDataFile = {named}\n".encode() + voxels)
+    with pytest.raises(UnsafeFileError, match="another file"):
+        read_volume(file)
+
+
+@pytest.mark.row(61)
+def test_read_tiff__opens_no_file_that_its_metadata_name(tmp_path: Path) -> None:
+    secret = tmp_path / "elsewhere" / "secret.tif"
+    secret.parent.mkdir()
+    tifffile.imwrite(secret, np.full((24, 32), 777, np.uint16))
+    uids = [f"urn:uuid:00000000-0000-0000-0000-00000000000{n}" for n in (1, 2)]
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="{name}">{uid}</UUID></TiffData>'
+        for z, (name, uid) in enumerate(zip(("a.ome.tif", str(secret)), uids, strict=True))
+    )
+    xml = (
+        f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uids[0]}">'
+        '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="32" SizeY="24" SizeZ="2" SizeC="1" '
+        'SizeT="1" PhysicalSizeX="0.5" PhysicalSizeY="0.5" PhysicalSizeZ="2"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+        f"{planes}</Pixels></Image></OME>"
+    )
+    tifffile.imwrite(tmp_path / "a.ome.tif", STACK[0], description=xml, metadata=None)
+    opened: list[str] = []
+    active = [True]
+    sys.addaudithook(lambda event, args: opened.append(str(args[0])) if active[0] and event == "open" else None)
+    with pytest.raises(UnsafeFileError, match="other files"):
+        read_volume(tmp_path / "a.ome.tif")
+    active[0] = False
+    assert not any("secret" in path for path in opened)
+
+
+@pytest.mark.row(62)
+def test_read_nifti__lays_a_file_without_codes_where_itk_lays_it(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.ascontiguousarray(STACK.T), None)
+    image.header.set_zooms((0.5, 0.5, 2.0))
+    image.header.set_xyzt_units("mm")
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    nib.save(image, tmp_path / "a.nii.gz")
+    itk = sitk.ReadImage(str(tmp_path / "a.nii.gz"))
+    volume = read_volume(tmp_path / "a.nii.gz")
+    for index in ((0, 0, 0), (31, 23, 9)):
+        ras = np.array([-1.0, -1.0, 1.0]) * itk.TransformIndexToPhysicalPoint(index)
+        assert (volume.affine @ [*index, 1])[:3] == pytest.approx(ras)
+
+
+@pytest.mark.row(62)
+def test_read_nifti__uses_a_good_sform_beside_a_qform_off_by_rounding(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.ascontiguousarray(STACK.T), AFFINE)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(AFFINE, 1)
+    image.set_qform(AFFINE, 1)
+    nib.save(image, tmp_path / "a.nii")
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<3f", data, 256, 0.0, 0.0, 1.0000002)
+    (tmp_path / "a.nii").write_bytes(data)
+    assert read_volume(tmp_path / "a.nii").affine == pytest.approx(AFFINE)
+
+
+@pytest.mark.row(63)
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.ome.tif"])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_read_volume__any_changed_header_ends_in_our_own_error_or_a_volume(
+    tmp_path: Path, name: str, data: st.DataObject
+) -> None:
+    whole = image_file(tmp_path, name).read_bytes()
+    changed = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 4))):
+        changed[data.draw(st.integers(0, min(len(whole), 400) - 1))] = data.draw(st.integers(0, 255))
+    file = tmp_path / f"x{name[1:]}"
+    file.write_bytes(changed)
+    try:
+        volume = read_volume(file, limit_bytes=LIMIT)
+    except MinivessError:
+        return
+    assert volume.array.nbytes <= LIMIT
+
+
+@pytest.mark.row(64)
+def test_read_volume__refuses_values_that_float32_cannot_square(tmp_path: Path) -> None:
+    for value in (1e39, 1e19, -1e300):
+        write_volume(Volume(np.full((4, 4, 4), value), AFFINE, "mm"), tmp_path / "big.nii.gz")
+        with pytest.raises(InputError, match="largest value"):
+            read_volume(tmp_path / "big.nii.gz")
+    assert read_volume(write_volume(Volume(np.full((4, 4, 4), 1e17), AFFINE, "mm"), tmp_path / "ok.nii.gz")).shape == (4, 4, 4)
+
+
+@pytest.mark.row(65)
+def test_read_tiff__takes_the_spacing_of_imagej_and_names_what_is_missing(tmp_path: Path) -> None:
+    about = {"axes": "ZYX", "spacing": 5.0, "unit": "um"}
+    tifffile.imwrite(tmp_path / "fiji.tif", STACK, imagej=True, resolution=(2.0, 2.0), metadata=about)
+    assert read_volume(tmp_path / "fiji.tif").spacing_um == pytest.approx((0.5, 0.5, 5.0))
+    tifffile.imwrite(tmp_path / "no_z.tif", STACK, imagej=True, resolution=(2.0, 2.0), metadata={"axes": "ZYX", "unit": "um"})
+    with pytest.raises(InputError, match=r"not along z.*--spacing 0\.5 0\.5 Z"):
+        read_volume(tmp_path / "no_z.tif")
+
+
+@pytest.mark.row(66)
+def test_read_tiff__channel_time_and_depth_are_chosen_by_name(tmp_path: Path) -> None:
+    several = (np.random.default_rng(1).random((2, 5, 3, 16, 20)) * 255).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "h.tif", several, imagej=True, metadata={"axes": "TZCYX"})
+    spacing = (1.0, 1.0, 5.0)
+    with pytest.raises(InputError, match=r"2 time points.*--time 1 to 2.*--depth-axis T"):
+        read_volume(tmp_path / "h.tif", spacing=spacing)
+    with pytest.raises(InputError, match=r"--channel 1 to 3"):
+        read_volume(tmp_path / "h.tif", spacing=spacing, planes=Planes(time=1))
+    with pytest.raises(InputError, match="3 channels"):
+        read_volume(tmp_path / "h.tif", spacing=spacing, planes=Planes(4, 1))
+    chosen = read_volume(tmp_path / "h.tif", spacing=spacing, planes=Planes(2, 2))
+    assert (chosen.array == several[1, :, 1].T).all()
+    tifffile.imwrite(tmp_path / "t.tif", several[0, :, 0], imagej=True, metadata={"axes": "TYX"})
+    deep = read_volume(tmp_path / "t.tif", spacing=spacing, planes=Planes(depth_axis="T"))
+    assert (deep.array == several[0, :, 0].T).all()
+
+
+@pytest.mark.row(67)
+def test_metaimage__is_read_and_written_as_itk_does(tmp_path: Path) -> None:
+    volume = Volume(np.ascontiguousarray(STACK.T), AFFINE, "mm")
+    itk = sitk.ReadImage(str(write_volume(volume, tmp_path / "a.mha")))
+    assert (sitk.GetArrayFromImage(itk) == STACK).all()
+    back = read_volume(tmp_path / "a.mha")
+    assert back.same_grid(volume)
+    assert (back.array == volume.array).all()
+    sitk.WriteImage(itk, str(tmp_path / "b.mhd"))
+    assert (read_volume(tmp_path / "b.mhd").array == volume.array).all()
+    with pytest.raises(InputError, match=r"Write \.mha"):
+        write_volume(volume, tmp_path / "c.mhd")
+
+
+def test_names_in_capitals_are_read(tmp_path: Path) -> None:
+    for name in ("a.nii.gz", "a.nrrd", "a.mha", "a.ome.tif"):
+        file = image_file(tmp_path, name)
+        assert read_volume(file.rename(tmp_path / name.upper())).shape == (32, 24, 10)
+
+
+def test_nrrd_header_with_lists_of_wrong_length_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.nrrd"
+    nrrd.write(str(file), STACK.T, {"spacings": [1.0, 1.0, 1.0], "units": ["um"] * 3})
+    file.write_bytes(
+        file.read_bytes().replace(b"spacings: 1 1 1", b"spacings: 1 1").replace(b"spacings: 1.0 1.0 1.0", b"spacings: 1.0 1.0")
+    )
+    with pytest.raises(InputError):
+        read_volume(file)
