@@ -247,3 +247,70 @@ def test_a_second_server_of_the_same_studies_is_refused(lab: Lab, tmp_path: Path
     with pytest.raises(Exception, match="Another label server uses"), LabelServer(launch, log=tmp_path / "log"):
         pass
     assert lab.ask("GET", "/info/").status_code == 200
+
+
+@pytest.mark.row(117)
+def test_a_model_by_http_is_checked_and_its_predecessor_is_kept(lab: Lab) -> None:
+    weights = weights_path(lab.folder / "server" / "model" / "segresnet")
+    before = weights.read_bytes()
+    for content in (b"\x89PNG\r\n\x1a\n" + bytes(500), b"\x80\x04K\x01."):
+        assert lab.ask("PUT", "/model/segresnet", "ada", files={"file": ("model.pt", content)}).status_code == 422
+        assert weights.read_bytes() == before
+    assert lab.ask("PUT", "/model/segresnet", "rita", files={"file": ("m", before)}).status_code == 403
+    assert lab.ask("PUT", "/model/vessel_path", "ada", files={"file": ("m", before)}).status_code == 404
+    answer = lab.ask("PUT", "/model/segresnet", "ada", files={"file": ("model.safetensors", before)})
+    assert answer.status_code == 200, answer.text
+    assert [kept.read_bytes() for kept in (weights.parent / "previous").iterdir()] == [before]
+    assert lab.ask("DELETE", "/model/segresnet", "ada").status_code == 200
+    assert not weights.exists()
+    assert lab.ask("PUT", "/model/segresnet", "ada", files={"file": ("model.safetensors", before)}).status_code == 200
+    with LabelStoreOf(lab.studies) as store:
+        actions = [entry["action"] for entry in store.journal.audit.entries()]
+    assert [action for action in actions if action.startswith("model.")] == ["model.replaced", "model.deleted", "model.replaced"]
+
+
+@pytest.mark.row(132)
+def test_the_stock_form_of_a_training_request_is_accepted(lab: Lab) -> None:
+    assert lab.ask("POST", "/train/", "ada", json={"model": "nope"}).status_code == 404
+    started = lab.ask("POST", "/train/", "ada", json={"model": "segresnet", "max_epochs": 1})
+    assert started.status_code == 200, started.text
+    lab.ask("DELETE", "/train/", "ada")
+
+
+@pytest.mark.row(131)
+def test_answers_tell_no_folders_of_the_server(lab: Lab) -> None:
+    about = lab.ask("GET", "/datastore/image/info", params={"image": "a"}).json()
+    assert (about["path"], about["name"]) == ("a.nii.gz", "a.nii.gz")
+    accounts = lab.folder / "server" / "accounts.json"
+    content = accounts.read_text()
+    accounts.write_text("{")
+    damaged = lab.ask("GET", "/info/")
+    accounts.write_text(content)
+    assert damaged.status_code == 503
+    assert str(lab.folder) not in damaged.text
+
+
+@pytest.mark.row(111)
+def test_a_prompt_is_a_job(lab: Lab) -> None:
+    assert lab.ask("POST", "/infer/segresnet", params={"image": "b", "output": "json"}).status_code == 200
+    body = {"tool": "path", "points": [[1, 1, 1], [8, 7, 2]]}
+    sent = lab.ask("POST", "/review/images/b/draft/prompt", json=body, headers={"X-Request-ID": "a-prompt-job"})
+    assert sent.status_code in (200, 422), sent.text
+    assert lab.ask("GET", "/jobs/a-prompt-job").json()["kind"] == "prompt"
+
+
+@pytest.mark.row(118)
+def test_the_server_stops_within_ten_seconds_beside_an_upload(lab: Lab) -> None:
+    """The last test of this server."""
+    half = socket.create_connection(lab.address, timeout=10)
+    head = f"PUT /datastore/label?image=a HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {lab.tokens['ann']}\r\n"
+    half.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 100000\r\n\r\n--x\r\n".encode())
+    time.sleep(0.5)
+    process = lab.server._process
+    assert process is not None
+    start = time.monotonic()
+    process.terminate()
+    process.wait(30)
+    print(f"stopped in {time.monotonic() - start:.1f} s")
+    assert process.returncode is not None
+    half.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -115,7 +116,10 @@ def under_faults(fault: str, work: Callable[[Callable[[str], None]], None]) -> l
     )
     assert tracer.stderr is not None
     line = tracer.stderr.readline()
-    assert "attached" in line, line
+    if "attached" not in line:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.skip(f"this system lets nobody trace a process: {line.strip()}")
     here.send(b"x")
     said = b""
     while part := here.recv(65536):

@@ -152,12 +152,22 @@ def test_answer__nobody_accepts_what_they_have_not_seen(service: ReviewService) 
     assert service.answer(item.id, "fixed", actor="ann", corrected=truth).state == "fixed"  # the annotator's own work counts
 
 
-def test_mask__the_later_answer_counts_where_regions_overlap(service: ReviewService) -> None:
+@pytest.mark.row(113)
+def test_mask__accepted_voxels_stay_where_a_later_region_overlaps(service: ReviewService) -> None:
     service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server")
     box = Box(10, 20, 10, 20, 2, 4)
-    for value in (False, True):
-        number = service.store.queue.propose("a", [make_region(box)], model="one", actor="x")
-        service.answer(f"a:{number}.0", "fixed", actor="ann", corrected=np.full(box.shape, value))
+    wide = Box(5, 20, 10, 20, 2, 4)
+    numbers = []
+    for region, value in ((box, False), (wide, True)):
+        numbers.append(service.store.queue.propose("a", [make_region(region)], model="one", actor="x"))
+        service.answer(f"a:{numbers[-1]}.0", "fixed", actor="ann", corrected=np.full(region.shape, value))
+    mask = service.mask("a")[0].array
+    assert (mask[box.slices] == 0).all()
+    assert (mask[5:10, 10:20, 2:4] == 1).all()
+    service.store.queue.reopen(f"a:{numbers[0]}.0", actor="ann")  # who was wrong withdraws the answer first
+    service.store.queue.reopen(f"a:{numbers[1]}.0", actor="ann")
+    number = service.store.queue.propose("a", [make_region(box)], model="one", actor="x")
+    service.answer(f"a:{number}.0", "fixed", actor="ann", corrected=np.full(box.shape, True))
     assert (service.mask("a")[0].array[box.slices] == 1).all()
 
 

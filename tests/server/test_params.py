@@ -36,7 +36,11 @@ def test_what_is_refused(text: str, words: str) -> None:
         read_params(text)
 
 
-@given(st.dictionaries(st.text("abc_", min_size=1), st.recursive(st.none() | st.booleans() | st.integers(), st.lists)))
+@given(
+    st.dictionaries(
+        st.text("abc_", min_size=1), st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1), st.lists)
+    )
+)
 def test_plain_json_comes_back(content: dict[str, object]) -> None:
     assert read_params(json.dumps(content)) == content
 

@@ -1,0 +1,83 @@
+"""Stored values, not real world values; JPEG Lossless; SEG files of other kinds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import highdicom as hd
+import imagecodecs
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
+from pydicom.uid import JPEGLosslessSV1, generate_uid
+
+from minivess.dicom import read_seg, read_series, write_series
+from minivess.errors import InputError
+from minivess.volume import Volume
+
+AFFINE = np.diag([0.5, 0.5, 2.0, 1.0])
+
+
+@pytest.mark.row(85)
+def test_read_series__takes_stored_values_not_real_world_values(tmp_path: Path) -> None:
+    write_series(Volume(np.full((16, 12, 6), 1000, np.uint16), AFFINE, "mm"), tmp_path / "s", name="values")
+    for number, file in enumerate(sorted((tmp_path / "s").glob("*.dcm"))):
+        dataset = pydicom.dcmread(file)
+        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = "1", "0", "US"
+        unit, mapping = Dataset(), Dataset()
+        unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "1", "UCUM", "no units"
+        mapping.RealWorldValueFirstValueMapped, mapping.RealWorldValueLastValueMapped = 0, 65535
+        mapping.RealWorldValueIntercept, mapping.RealWorldValueSlope = 0.0, 0.25 * (number + 1)
+        mapping.LUTExplanation = mapping.LUTLabel = "x"
+        mapping.MeasurementUnitsCodeSequence = Sequence([unit])
+        dataset.RealWorldValueMappingSequence = Sequence([mapping])
+        dataset.save_as(file, enforce_file_format=True)
+    assert (read_series(tmp_path / "s").volume.array == 1000).all()
+
+
+@pytest.mark.row(85)
+def test_read_series__decodes_jpeg_lossless(tmp_path: Path) -> None:
+    array = (np.random.default_rng(0).random((40, 32, 4)) * 4000).astype(np.uint16)
+    write_series(Volume(array, AFFINE, "mm"), tmp_path / "s", name="jpeg")
+    plain = read_series(tmp_path / "s").volume
+    for file in (tmp_path / "s").glob("*.dcm"):
+        dataset = pydicom.dcmread(file)
+        dataset.PixelData = encapsulate([imagecodecs.ljpeg_encode(dataset.pixel_array, bitspersample=16)])
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        dataset.save_as(file, enforce_file_format=True)
+    assert (read_series(tmp_path / "s").volume.array == plain.array).all()
+
+
+@pytest.mark.row(85)
+@pytest.mark.parametrize("kind", ["two", "overlap", "fractional"])
+def test_read_seg__refuses_other_kinds_in_words(tmp_path: Path, kind: str) -> None:
+    write_series(Volume(np.zeros((24, 20, 6), np.uint16), AFFINE, "mm"), tmp_path / "s", name="kinds")
+    sources = read_series(tmp_path / "s").datasets
+    a, b = np.zeros((6, 20, 24), np.uint8), np.zeros((6, 20, 24), np.uint8)
+    a[1:4, 5:9, 6:12], b[2:5, 7:11, 8:14] = 1, 1
+    vessel = hd.sr.CodedConcept("59820001", "SCT", "Blood vessel")
+    parts = [
+        hd.seg.SegmentDescription(n, name, codes.SCT.BodyStructure, vessel, hd.seg.SegmentAlgorithmTypeValues.MANUAL)
+        for n, name in ((1, "vessel"), (2, "other"))
+    ]
+    kinds = hd.seg.SegmentationTypeValues
+    made = {
+        "two": (np.stack([a, b * (1 - a)], -1), kinds.BINARY, parts, {}),
+        "overlap": (np.stack([a, b], -1), kinds.BINARY, parts, {}),
+        "fractional": (
+            np.where(a > 0, 0.9, 0.2).astype(np.float32), kinds.FRACTIONAL, parts[:1],
+            {"fractional_type": hd.seg.SegmentationFractionalTypeValues.PROBABILITY},
+        ),
+    }  # fmt: skip
+    array, segmentation, described, more = made[kind]
+    seg = hd.seg.Segmentation(
+        sources, array, segmentation, described, generate_uid(), 10, generate_uid(), 1, "x", "x", "1", "1", **more
+    )
+    seg.save_as(tmp_path / "x.dcm", enforce_file_format=True)
+    with pytest.raises(InputError, match="one segment"):
+        read_seg(tmp_path / "x.dcm")
