@@ -95,11 +95,9 @@ class Images:
 
     def count(self) -> tuple[int, int]:
         """Return the number of images, and of those with a final label; files that vanished are still counted."""
-        row = self._journal.connection.execute(
-            "SELECT COUNT(*), COUNT((SELECT 1 FROM revisions WHERE case_id = cases.id AND state = 'current' AND tag = ?)) "
-            "FROM cases WHERE removed = 0",
-            (FINAL,),
-        ).fetchone()
+        labelled = "EXISTS (SELECT 1 FROM revisions WHERE case_id = cases.id AND state = 'current' AND tag = ?)"
+        statement = f"SELECT COUNT(*), COALESCE(SUM({labelled}), 0) FROM cases WHERE removed = 0"  # noqa: S608 (only a constant)
+        row = self._journal.connection.execute(statement, (FINAL,)).fetchone()
         return int(row[0]), int(row[1])
 
     def get(self, image_id: str) -> Case:
