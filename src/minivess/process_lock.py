@@ -29,7 +29,7 @@ class ProcessLock:
         self.release = weakref.finalize(self, os.close, self._descriptor)  # releases the lock, too; also when nobody uses it
 
     def take(self, *, exclusive: bool) -> bool:
-        """Take the lock, or change between shared and exclusive; do not wait.
+        """Try to take the lock, or to change between shared and exclusive; do not wait.
 
         Args:
             exclusive: Whether no other process may hold it.

@@ -93,6 +93,10 @@ def make_dataset(
 def files_by_name(folder: Path, ending: str = "") -> dict[str, Path]:
     """Return name -> file or folder of the volumes in a folder; the name has no suffix, no ``.seg``, and no ``ending``.
 
+    Args:
+        folder: Folder of images or of labels.
+        ending: End of the names that is not part of them.
+
     Raises:
         InputError: When there is no such folder, it contains single slices, or two files have one name.
     """

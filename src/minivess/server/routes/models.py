@@ -39,7 +39,7 @@ def replace(model: str, file: UploadFile, app: App, account: CurrentAccount) -> 
 
 @router.delete("/{model}", summary="Delete the weights of a model", dependencies=[requires("admin")])
 def delete(model: str, app: App, account: CurrentAccount) -> dict[str, Any]:
-    """Take the weights away; they are kept in the folder of previous weights, and the audit chain says so."""
+    """Delete the weights; a copy is kept in the folder of previous weights, and an audit entry is written."""
     bundle = _bundle_of(app, model)
     if not weights_path(bundle).is_file():
         raise NotFoundError(f"The model {model} has no weights.")
