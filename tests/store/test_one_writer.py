@@ -271,3 +271,37 @@ def test_sixteen_processes_with_kills_repairs_and_older_versions_lose_nothing(tm
     assert check_files(store.root, store.journal.audit).faults == []
     assert repair_store(store)["faults"] == []
     assert upgrade_store(store.root)["copy"] == ""
+
+
+@pytest.mark.row(3)
+def test_images_add__by_many_at_once_under_one_id_keeps_the_one_that_was_acknowledged(store: LabelStore, tmp_path: Path) -> None:
+    uploads = [write_volume(image_volume(seed), tmp_path / f"{seed}.nii.gz") for seed in range(8)]
+    acknowledged = FORK.Queue()
+
+    def add(upload: Path) -> None:
+        try:
+            LabelStore(store.studies).images.add(upload, image_id="new", actor="ann")
+        except ConflictError:
+            return
+        acknowledged.put(upload.read_bytes())
+
+    workers = [FORK.Process(target=add, args=(upload,)) for upload in uploads]
+    for worker in workers:
+        worker.start()
+    taken = acknowledged.get(timeout=60)
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 8
+    assert acknowledged.empty()
+    assert store.images.get("new").image.read_bytes() == taken
+
+
+@pytest.mark.row(72)
+def test_scan__takes_neither_of_two_twins_and_says_so(store: LabelStore, studies: Path) -> None:
+    for name in ("c0.nii", "c0.nii.gz", "a.nrrd"):
+        write_volume(image_volume(5), studies / name)
+    assert store.images.scan() == []
+    assert sorted(store.images.skipped) == ["a.nrrd", "c0.nii", "c0.nii.gz"]
+    assert "a.nii.gz beside it" in store.images.skipped["a.nrrd"]
+    (studies / "c0.nii").unlink()
+    assert store.images.scan() == ["c0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def append_durably(path: Path, data: bytes) -> int:
             raise
         return before + len(data)
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # what counts is on the disk already, or was undone
+            os.close(descriptor)
 
 
 def _truncate(descriptor: int, size: int, reason: OSError) -> None:

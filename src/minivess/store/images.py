@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,32 +137,45 @@ class Images:
         check_name(image_id, "The image id")
         check_file_signature(file, IMAGE_SUFFIXES)
         read_volume(file, unit=self.unit)
-        row = self._journal.connection.execute("SELECT * FROM cases WHERE folded = ?", (image_id.casefold(),)).fetchone()
-        if row is not None and not row["removed"]:
-            existing = Case.from_row(row, self.studies)
-            if existing.id == image_id and existing.image.is_file() and file_sha256(existing.image) == file_sha256(file):
-                return existing
-            raise ConflictError(
-                f"Another image has the id {existing.id}. Send this one under another name; nothing is overwritten."
-            )
+        existing = self._existing(image_id, file)
+        if existing is not None:
+            return existing
         target = self.studies / f"{image_id}{suffix_of(file)}"
-        if target.exists():
-            raise ConflictError(
-                f"The studies folder contains another file named {target.name}. Send this one under another name."
-            )
-        staged = self.studies / f"{_STAGED}{target.name}"
         with on_disk(), tempfile.TemporaryDirectory(prefix=".upload.", dir=self.studies, ignore_cleanup_errors=True) as folder:
             copy = Path(folder) / target.name
             shutil.copyfile(file, copy)
             fsync_file(copy)
-            copy.replace(staged)
-            fsync_folder(self.studies)
-            with self._journal.transaction() as transaction:
+            with self._journal.transaction() as transaction:  # its lock: another upload may have taken the id meanwhile
+                existing = self._existing(image_id, file)
+                if existing is not None:
+                    return existing
+                if target.exists():
+                    raise ConflictError(
+                        f"The studies folder contains another file named {target.name}. Send this one under another name."
+                    )
+                staged = self.studies / f"{_STAGED}{target.name}"
                 transaction.add_file(staged)
+                copy.replace(staged)
+                fsync_folder(self.studies)
                 self._enter(transaction, target.name, actor=actor, info=info or {})
                 case = self.get(image_id)
         self._complete_uploads({target.name})
         return case
+
+    def _existing(self, image_id: str, file: Path) -> Case | None:
+        """Return the case of an upload that is repeated; None when the id is free.
+
+        Raises:
+            ConflictError: When another image has the id, or one that differs only in upper and lower case.
+        """
+        row = self._journal.connection.execute("SELECT * FROM cases WHERE folded = ?", (image_id.casefold(),)).fetchone()
+        if row is None or row["removed"]:
+            return None
+        existing = Case.from_row(row, self.studies)
+        self._complete_uploads({row["path"]})
+        if existing.id == image_id and existing.image.is_file() and file_sha256(existing.image) == file_sha256(file):
+            return existing
+        raise ConflictError(f"Another image has the id {existing.id}. Send this one under another name; nothing is overwritten.")
 
     def announce(self, name: str, *, info: Mapping[str, Any]) -> str:
         """Add a case for an image on another server, which is downloaded into the studies folder when it is first needed.
@@ -272,15 +285,14 @@ class Images:
         excluded = {str(self._journal.root), str(self.studies / "labels")}
         for folder, folders, files in os.walk(self.studies):
             folders[:] = sorted(f for f in folders if not f.startswith(".") and os.path.join(folder, f) not in excluded)
-            stems: dict[str, str] = {}
-            for file in sorted(files):
-                path = Path(folder, file)
-                if file.startswith(".") or suffix_of(path) not in IMAGE_SUFFIXES:
-                    continue
-                twin = stems.setdefault(stem_of(path), file)
-                if self._relative(path) in known or not path.is_file():
-                    continue
-                yield path, _reason_to_skip(file, twin)
+            by_stem: dict[str, list[Path]] = {}
+            for path in (Path(folder, file) for file in sorted(files) if not file.startswith(".")):
+                if suffix_of(path) in IMAGE_SUFFIXES:
+                    by_stem.setdefault(stem_of(path), []).append(path)
+            for paths in by_stem.values():
+                for path in paths:
+                    if self._relative(path) not in known and path.is_file():
+                        yield path, _reason_to_skip(path.name, [other.name for other in paths if other != path])
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.studies).as_posix()
@@ -302,11 +314,11 @@ class _FilesOf:
         return name in self._names[folder]
 
 
-def _reason_to_skip(file: str, twin: str) -> str:
+def _reason_to_skip(file: str, twins: Sequence[str]) -> str:
     try:
         file.encode()
     except UnicodeEncodeError:
         return "the file's name is not valid UTF-8: rename it"
-    if twin != file:
-        return f"{twin} beside it has the same name with another suffix, and both mean one image: rename or remove one"
+    if twins:
+        return f"{twins[0]} beside it has the same name with another suffix, and both mean one image: rename or remove one"
     return ""

@@ -32,8 +32,10 @@ def replace(model: str, file: UploadFile, app: App, account: CurrentAccount) -> 
             shutil.copyfileobj(file.file, copy)
         load_bundle(bundle, weights=uploaded)  # refuses what is no safetensors file, or made for another network
         before, after = _keep(bundle), file_sha256(uploaded)
+        _audit(
+            app, account.name, "model.replaced", model, before=before, sha256=after
+        )  # first: refused when it cannot be written
         publish(uploaded, bundle)
-    _audit(app, account.name, "model.replaced", model, before=before, sha256=after)
     return {"checksum": f"SHA256:{after}", "modified_time": int(weights_path(bundle).stat().st_mtime)}
 
 
@@ -43,9 +45,8 @@ def delete(model: str, app: App, account: CurrentAccount) -> dict[str, Any]:
     bundle = _bundle_of(app, model)
     if not weights_path(bundle).is_file():
         raise NotFoundError(f"The model {model} has no weights.")
-    before = _keep(bundle)
+    _audit(app, account.name, "model.deleted", model, before=_keep(bundle))
     weights_path(bundle).unlink()
-    _audit(app, account.name, "model.deleted", model, before=before)
     return {}
 
 
