@@ -135,7 +135,7 @@ def test_pairs_by_pattern_and_labels_by_threshold(sample: tuple[Volume, Volume],
     with pytest.raises(InputError, match="--image-suffix=_denoised --label-suffix=_labels_v1"):
         make_dataset(tmp_path)
     options = FileOptions(label_threshold=127)
-    make_dataset(tmp_path, image_suffix="_denoised", label_suffix="_labels_v1", options=options)
+    make_dataset(tmp_path, image_suffixes=["_denoised"], label_suffixes=["_labels_v1"], options=options)
     (case,) = read_dataset(tmp_path)["training"]
     assert (load_pair(case.to_item())[1].array == label.array).all()
 

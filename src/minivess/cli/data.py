@@ -29,8 +29,12 @@ def make(
     spacing: Spacing = None,
     spacing_of: Annotated[list[str] | None, typer.Option(help="NAME=X,Y,Z: voxel size of one image; repeatable.")] = None,
     unit: UnitOption = None,
-    image_suffix: Annotated[str, typer.Option(help="End of image names that is not part of the pair's name.")] = "",
-    label_suffix: Annotated[str, typer.Option(help="End of label names that is not part of the pair's name.")] = "",
+    image_suffix: Annotated[
+        list[str] | None, typer.Option(help="End of image names that is not part of the pair's name; repeatable.")
+    ] = None,
+    label_suffix: Annotated[
+        list[str] | None, typer.Option(help="End of label names that is not part of the pair's name; repeatable.")
+    ] = None,
     label_threshold: Annotated[
         float | None, typer.Option(help="Labels are vessel above this value (masks saved as JPEG).", show_default=False)
     ] = None,
@@ -61,8 +65,8 @@ def make(
         validation=validation or [],
         test=test or [],
         options=options,
-        image_suffix=image_suffix,
-        label_suffix=label_suffix,
+        image_suffixes=image_suffix or [],
+        label_suffixes=label_suffix or [],
         replace=replace,
     )
     emit({"dataset": str(file)}, as_json=as_json, text=f"Written: {file}\nNext: minivess data check {folder}")

@@ -49,8 +49,8 @@ def make_dataset(
     spacing: Spacing | None = None,
     unit: Unit | None = None,
     options: FileOptions | None = None,
-    image_suffix: str = "",
-    label_suffix: str = "",
+    image_suffixes: Sequence[str] = (),
+    label_suffixes: Sequence[str] = (),
     replace: bool = False,
 ) -> Path:
     """Pair ``images/`` with ``labels/`` by name, split them by subject, and write ``dataset.json``.
@@ -63,8 +63,8 @@ def make_dataset(
         spacing: Voxel size (x, y, z) for files that do not state it; that of ``options`` goes before it.
         unit: Unit of the spacing.
         options: Further options for reading the files.
-        image_suffix: End of the names of images that is not part of the pair's name, for example ``_denoised``.
-        label_suffix: The same for labels, for example ``_labels_v1``.
+        image_suffixes: Ends of the names of images that are not part of the pair's name, for example ``_denoised``.
+        label_suffixes: The same for labels, for example ``_labels_v1``.
         replace: Replace a ``dataset.json`` that has other content.
 
     Returns:
@@ -76,8 +76,8 @@ def make_dataset(
         ConflictError: When there is a ``dataset.json`` with other content and ``replace`` is not set.
     """
     options = options or FileOptions(spacing, {}, unit)
-    images = files_by_name(folder / "images", image_suffix)
-    labels = files_by_name(folder / "labels", label_suffix)
+    images = files_by_name(folder / "images", image_suffixes)
+    labels = files_by_name(folder / "labels", label_suffixes)
     _check_pairs(folder, images, labels)
     subjects = dict(subjects or {})
     _check_known("--subject", subjects, images)
@@ -90,12 +90,12 @@ def make_dataset(
     return folder / FILE_NAME
 
 
-def files_by_name(folder: Path, ending: str = "") -> dict[str, Path]:
-    """Return name -> file or folder of the volumes in a folder; the name has no suffix, no ``.seg``, and no ``ending``.
+def files_by_name(folder: Path, endings: Sequence[str] = ()) -> dict[str, Path]:
+    """Return name -> file or folder of the volumes in a folder; the name has no suffix, no ``.seg``, and no ending.
 
     Args:
         folder: Folder of images or of labels.
-        ending: End of the names that is not part of them.
+        endings: Ends of the names that are not part of them.
 
     Raises:
         InputError: When there is no such folder, it contains single slices, or two files have one name.
@@ -108,7 +108,8 @@ def files_by_name(folder: Path, ending: str = "") -> dict[str, Path]:
             if file.suffix.lower() in SLICE_SUFFIXES - {".tif", ".tiff"}:
                 raise InputError(f"{folder} contains single slices. Move the slices of each volume to their own folder.")
             continue
-        name = (stem_of(file) if file.is_file() else file.name).removesuffix(".seg").removesuffix(ending)
+        name = (stem_of(file) if file.is_file() else file.name).removesuffix(".seg")
+        name = name.removesuffix(next((ending for ending in sorted(endings, key=len, reverse=True) if name.endswith(ending)), ""))
         if name in found:
             raise InputError(
                 f"{folder}: {found[name].name} and {file.name} have the same name {name!r}, and one image has one file. "
@@ -132,11 +133,11 @@ def _check_pairs(folder: Path, images: Mapping[str, Path], labels: Mapping[str, 
 def _proposal(images: Mapping[str, Path], labels: Mapping[str, Path]) -> str:
     """Return the options that would make pairs of names which begin alike; empty when there are none."""
     starts = [_common_start(name, list(labels)) for name in images]
-    endings = {(name[len(start) :], label[len(start) :]) for name, (start, label) in zip(images, starts, strict=True) if start}
-    if len(endings) != 1 or len(images) != len(labels):
+    if len({label for _, label in starts}) != len(images) or len(images) != len(labels) or not all(start for start, _ in starts):
         return ""
-    image_end, label_end = endings.pop()
-    options = [f"--{what}-suffix={end}" for what, end in (("image", image_end), ("label", label_end)) if end]
+    ends = {("image", name[len(start) :]) for name, (start, _) in zip(images, starts, strict=True)}
+    ends |= {("label", label[len(start) :]) for start, label in starts}
+    options = [f"--{what}-suffix={end}" for what, end in sorted(ends) if end]
     return f" Do the names end differently? Then: {' '.join(options)}"
 
 
