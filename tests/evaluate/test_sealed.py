@@ -67,13 +67,13 @@ def test_the_command_refuses_with_exit_1_and_an_audit_entry(
 ) -> None:
     test_set, data = sealed
     (data / "sealed_test").symlink_to(test_set.folder)
-    make_dataset(data, validation=["stack2"])  # the test case goes to the training
+    make_dataset(data, validation=["stack2"], replace=True)  # the test case goes to the training
     before = len(list(test_set.chain.entries()))
     assert run(["train", str(data), "--out", str(tmp_path / "model")]) == 1
     assert "LockoutError: 1 cases for training belong to the sealed test set" in capsys.readouterr().err
     (data / "images" / "stack3.nii.gz").unlink()
     (data / "labels" / "stack3.nii.gz").unlink()
-    make_dataset(data, subjects={"stack1": "stack3"})  # another case of the same subject
+    make_dataset(data, subjects={"stack1": "stack3"}, replace=True)  # another case of the same subject
     assert run(["train", str(data), "--out", str(tmp_path / "model2"), "--sealed", str(test_set.folder)]) == 1
     assert "its subject is in the test set" in capsys.readouterr().err
     entries = list(test_set.chain.entries())[before:]

@@ -327,8 +327,8 @@ class StoreDatastore(Datastore):
 
     def status(self) -> dict[str, Any]:
         """Count images and labels."""
-        total, labelled = self.store.images.count()
-        return {"total": total, "completed": labelled, "label_tags": self.store.counts()}
+        total, labelled = self.store.images.all(), self.store.images.all(labelled=True)
+        return {"total": len(total), "completed": len(labelled), "label_tags": self.store.counts()}
 
     def json(self) -> dict[str, Any]:
         """List everything in the form of MONAI Label's own index."""

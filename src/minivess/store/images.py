@@ -93,13 +93,6 @@ class Images:
         cases = [Case.from_row(row, self.studies) for row in rows if labelled is None or bool(row["has"]) == labelled]
         return [case for case in cases if files.contain(case.image) or case.info.get(REMOTE)]
 
-    def count(self) -> tuple[int, int]:
-        """Return the number of images, and of those with a final label; files that vanished are still counted."""
-        labelled = "EXISTS (SELECT 1 FROM revisions WHERE case_id = cases.id AND state = 'current' AND tag = ?)"
-        statement = f"SELECT COUNT(*), COALESCE(SUM({labelled}), 0) FROM cases WHERE removed = 0"  # noqa: S608 (only a constant)
-        row = self._journal.connection.execute(statement, (FINAL,)).fetchone()
-        return int(row[0]), int(row[1])
-
     def get(self, image_id: str) -> Case:
         """Return a case.
 
