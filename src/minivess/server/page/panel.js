@@ -78,33 +78,48 @@ export class Panel {
   }
 
   /**
+   * Show the queue. A row stays the same element while its item is listed, so that neither a click nor the focus is lost when the list is fetched again.
    * @param {import('./regions.js').QueueItem[]} items
    * @param {import('./regions.js').QueueItem | null} current
    */
   queue(items, current) {
-    element('queue', HTMLTableSectionElement).replaceChildren(...items.map((item, rank) => this.row(item, rank)))
-    for (const row of this.rows) row.setAttribute('aria-current', String(row.dataset.id === current?.id))
+    const table = element('queue', HTMLTableSectionElement)
+    const shown = new Map([...table.rows].map((row) => [row.dataset.id, row]))
+    const rows = items.map((item, rank) => this.fill(shown.get(item.id) ?? this.row(item), item, rank))
+    if (rows.length !== table.rows.length || rows.some((row, n) => row !== table.rows[n])) {
+      const focused = document.activeElement
+      table.replaceChildren(...rows)
+      if (focused instanceof HTMLElement && table.contains(focused)) focused.focus()
+    }
+    for (const row of rows) row.setAttribute('aria-current', String(row.dataset.id === current?.id))
   }
 
   get rows() {
     return element('queue', HTMLTableSectionElement).rows
   }
 
+  /** @param {import('./regions.js').QueueItem} item */
+  row(item) {
+    const row = document.createElement('tr')
+    row.dataset.id = item.id
+    const button = document.createElement('button') // a button can be reached by the keyboard
+    button.type = 'button'
+    row.append(...Array.from({ length: 4 }, () => document.createElement('td')))
+    row.cells[1]?.append(button)
+    return row
+  }
+
   /**
+   * Write an item into its row.
+   * @param {HTMLTableRowElement} row
    * @param {import('./regions.js').QueueItem} item
    * @param {number} rank from 0
    */
-  row(item, rank) {
-    const row = document.createElement('tr')
-    row.dataset.id = item.id
+  fill(row, item, rank) {
     row.title = item.reason
-    row.addEventListener('click', () => this.onChoose(item))
-    const button = document.createElement('button') // a button can be reached by the keyboard
-    button.type = 'button'
-    button.textContent = item.kind
-    row.insertCell().textContent = String(rank + 1)
-    row.insertCell().append(button)
-    for (const cell of [item.expected_errors.toFixed(1), stateInWords(item.state)]) row.insertCell().textContent = cell
+    row.onclick = () => this.onChoose(item)
+    const texts = [String(rank + 1), item.kind, item.expected_errors.toFixed(1), stateInWords(item.state)]
+    texts.forEach((text, n) => { (row.cells[n]?.querySelector('button') ?? row.cells[n] ?? row).textContent = text })
     return row
   }
 }
