@@ -12,7 +12,7 @@ from faults.disk_faults import try_faults
 
 
 @pytest.mark.row(44)
-@pytest.mark.parametrize("rounds", [24, pytest.param(260, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [24, pytest.param(260, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
 def test_label_store__under_disk_faults_acknowledges_exactly_what_it_stores(tmp_path: Path, rounds: int) -> None:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed (apt-get install strace)")

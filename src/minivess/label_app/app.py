@@ -26,7 +26,7 @@ from minivess.label_app.dicomweb_datastore import DicomWebDatastore
 from minivess.label_app.http_errors import as_http
 from minivess.label_app.infer_task import STORE_IMAGE_KEY, VesselInferTask
 from minivess.label_app.prompt_task import VesselPromptTask
-from minivess.label_app.scores import DiceScoring, ScoreFile, UncertaintyScoring
+from minivess.label_app.scores import DiceScoring, ScoreFile, SumScoring, UncertaintyScoring
 from minivess.label_app.server_lock import lock_for_server
 from minivess.label_app.settings import MODEL_NAME, AppSettings
 from minivess.label_app.strategies import BY_SCORE, RandomStrategy, ScoreStrategy
@@ -126,7 +126,7 @@ class VesselApp(MONAILabelApp):
         """Return the scores of images and labels."""
         if self.settings.skip_scoring:
             return {}
-        methods: dict[str, ScoringMethod] = {"dice": DiceScoring(self.scores, self.settings)}
+        methods: dict[str, ScoringMethod] = {"dice": DiceScoring(self.scores, self.settings), "sum": SumScoring()}
         if self.settings.epistemic_enabled:
             methods["uncertainty"] = UncertaintyScoring(self.models[MODEL_NAME], self.scores, self.settings)
         return methods

@@ -358,4 +358,4 @@ def actor_of(info: Mapping[str, Any]) -> str:
 
 def _label_info(head: Revision) -> dict[str, Any]:
     recorded = {"revision": head.number, "actor": head.actor, "voxels": head.info.voxels, "changes": list(head.info.changes)}
-    return {**head.info.params, "name": head.path.name, "minivess": recorded}
+    return {**head.info.params, "name": f"{head.image_id}.nii.gz", "minivess": recorded}

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import HTTPException
-from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
 from minivess.errors import CancelledError, DeadlineError, InputError, MinivessError
@@ -154,6 +154,29 @@ def case_scores(prediction: Prediction) -> dict[str, Any]:
         raise InputError("The prediction has no finite score. Check the values of the image, and the weights of the model.")
     confidence = soft_dice_confidence(probability, prediction.threshold)
     return {"score": score, "soft_dice_confidence": confidence, "choice": [float(value) for value in row]}
+
+
+class SumScoring(ScoringMethod):
+    """Number of labelled voxels of each final label; MONAI Label's ``sum``, from what is recorded with the labels."""
+
+    def __init__(self) -> None:
+        """Name the score."""
+        super().__init__("Number of labelled voxels of the final labels")
+
+    def is_due(self, datastore: Datastore) -> bool:
+        """Return False: it is computed when somebody asks."""
+        return False
+
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Return image id -> ``{"sum": number of voxels}``.
+
+        Args:
+            request: Not used.
+            datastore: Images and labels.
+        """
+        tag = DefaultLabelTag.FINAL.value
+        infos = {image: datastore.get_label_info(image, tag) for image in datastore.get_labeled_images(tag)}
+        return {image: {"sum": sum(info["minivess"]["voxels"].values())} for image, info in infos.items()}
 
 
 class DiceScoring(ScoringMethod):

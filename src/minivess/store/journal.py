@@ -193,7 +193,7 @@ class Journal:
             if end is None:
                 raise
             self._behind = True
-            _logger.warning("the index of the store is behind the audit chain: %s", error)
+            _logger.warning("what was stored is in the audit chain, but not yet in the index: %s", error.__cause__ or error)
 
     def _catch_up(self, connection: sqlite3.Connection) -> None:
         """Apply the events that are in the chain but not in the index: a process ended, or its disk failed, in between."""
