@@ -159,7 +159,7 @@ def test_a_truncated_file_is_named(series: Path) -> None:
 
 def test_rows_that_lie_are_refused(series: Path) -> None:
     edit(series, lambda _, d: setattr(d, "Rows", 500))
-    with pytest.raises(InputError, match="cannot be decoded"):
+    with pytest.raises(InputError, match="the pixels cannot be read as DICOM"):
         read_series(series)
 
 

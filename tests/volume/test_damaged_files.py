@@ -61,6 +61,20 @@ def test_read_volume__refuses_other_files_that_are_cut_off(tmp_path: Path, name:
         read_volume(whole)
 
 
+@pytest.mark.row(60, 63)
+def test_read_tiff__refuses_directories_that_are_read_again_and_again(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STACK, photometric="minisblack")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    (first,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, first)
+    struct.pack_into("<I", data, first + 2 + 12 * entries, first)  # the chain is a ring
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(InputError, match="directory"):
+        read_volume(tmp_path / "a.tif", spacing=(1, 1, 5))
+    tifffile.imwrite(tmp_path / "big.tif", STACK, photometric="minisblack", bigtiff=True)
+    assert read_volume(tmp_path / "big.tif", spacing=(1, 1, 5)).shape == (32, 24, 10)
+
+
 @pytest.mark.row(61)
 @pytest.mark.parametrize("key", ["data file", "DATA FILE", "DataFile", "datafile", "Data_File"])
 def test_read_nrrd__refuses_a_data_file_in_any_spelling(tmp_path: Path, key: str) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 
 import minivess
+from minivess.dicom.damaged import damaged_dicom
 from minivess.dicom.frames import from_dicom, to_dicom
 from minivess.dicom.series import Series
 from minivess.errors import GeometryError, InputError
@@ -130,20 +130,15 @@ def read_seg(path: Path) -> Volume:
     Raises:
         InputError: When the file is not a SEG, is FRACTIONAL, has several segments, or cannot be read as one volume.
     """
-    try:
+    with damaged_dicom(path.name):
         segmentation = hd.seg.segread(path)
-    except (OSError, ValueError, AttributeError, RuntimeError, InvalidDicomError) as error:
-        raise InputError(f"{path.name}: the file cannot be read as DICOM SEG ({error}).") from error
-    kind, segments = str(segmentation.segmentation_type.value), segmentation.number_of_segments
-    if kind != "BINARY" or segments != 1:
-        raise InputError(
-            f"{path.name}: a binary SEG with one segment is read. Got {kind} with {segments} segments. Export one segment."
-        )
-    try:
+        kind, segments = str(segmentation.segmentation_type.value), segmentation.number_of_segments
+        if kind != "BINARY" or segments != 1:
+            raise InputError(
+                f"{path.name}: a binary SEG with one segment is read. Got {kind} with {segments} segments. Export one segment."
+            )
         volume = segmentation.get_volume(combine_segments=True, allow_missing_positions=True)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path.name}: the frames do not form one volume ({error}).") from error
-    return from_dicom(volume, volume.array.astype(np.uint8))
+        return from_dicom(volume, volume.array.astype(np.uint8))
 
 
 def _with_type_2(dataset: pydicom.Dataset, frame_of_reference_uid: str) -> pydicom.Dataset:

@@ -14,6 +14,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
+from minivess.dicom.damaged import damaged_dicom
 from minivess.dicom.frames import from_dicom
 from minivess.errors import GeometryError, InputError
 from minivess.volume import Volume
@@ -74,6 +75,11 @@ def read_series(folder: Path | str, *, limit_bytes: int = LIMIT_BYTES) -> Series
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"No such folder: {folder}. Choose the folder that contains the DICOM files of one series.")
+    with damaged_dicom(f"The series in {folder.name}"):
+        return _read_series(folder, limit_bytes)
+
+
+def _read_series(folder: Path, limit_bytes: int) -> Series:
     candidates, ignored = _group_by_series(folder)
     files = _only_series(candidates, folder, ignored)
     headers = [_read(file, pixels=False) for file in files]
@@ -86,12 +92,9 @@ def read_series(folder: Path | str, *, limit_bytes: int = LIMIT_BYTES) -> Series
     datasets = [_read(file, pixels=True) for file in files]
     for file, dataset in zip(files, datasets, strict=True):
         _decode(dataset, file)
-    try:
-        # Real world values may differ from slice to slice and have another meaning than the intensities that models learn from.
-        frames = _with_common_frame(datasets)
-        volume = from_dicom(hd.get_volume_from_series(frames, dtype=np.float32, apply_real_world_transform=False))
-    except (ValueError, AttributeError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"The series in {folder.name} cannot be read as one volume: {error}") from error
+    # Real world values may differ from slice to slice and have another meaning than the intensities that models learn from.
+    frames = _with_common_frame(datasets)
+    volume = from_dicom(hd.get_volume_from_series(frames, dtype=np.float32, apply_real_world_transform=False))
     check_finite(volume.array, source=folder.name)
     return Series(volume, datasets, tuple(notes))
 
@@ -102,16 +105,13 @@ def _group_by_series(folder: Path) -> tuple[dict[str, list[Path]], tuple[str, ..
     ignored = []
     for file in sorted(f for f in folder.rglob("*") if f.is_file() and f.name != "DICOMDIR"):
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "Modality"])
-        except InvalidDicomError as error:
-            if not _is_foreign(file):
-                raise InputError(
-                    f"{file.name} is a damaged DICOM file ({error}). Export it again, or remove it from the folder."
-                ) from error
+            with damaged_dicom(file.name):
+                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "Modality"])
+        except InputError as error:
+            if not (isinstance(error.__cause__, InvalidDicomError) and _is_foreign(file)):
+                raise
             ignored.append(file.name)
             continue
-        except (AttributeError, ValueError, EOFError, OSError, NotImplementedError, RecursionError) as error:
-            raise InputError(f"{file.name} is a damaged DICOM file ({error}). Export it again.") from error
         if "SeriesInstanceUID" not in header:
             raise InputError(f"{file.name} has no SeriesInstanceUID. Export it again.")
         if header.get("Modality") not in NO_IMAGES:
@@ -145,10 +145,8 @@ def _only_series(candidates: dict[str, list[Path]], folder: Path, ignored: tuple
 
 
 def _read(file: Path, *, pixels: bool) -> pydicom.Dataset:
-    try:
+    with damaged_dicom(file.name):
         return pydicom.dcmread(file, stop_before_pixels=not pixels)
-    except (InvalidDicomError, AttributeError, ValueError, EOFError, OSError, NotImplementedError, RecursionError) as error:
-        raise InputError(f"{file.name} is a damaged DICOM file ({error}). Export it again.") from error
 
 
 def _decode(dataset: pydicom.Dataset, file: Path) -> None:
@@ -157,10 +155,8 @@ def _decode(dataset: pydicom.Dataset, file: Path) -> None:
     Raises:
         InputError: When the pixels cannot be decoded or do not have the shape of the header.
     """
-    try:
+    with damaged_dicom(f"{file.name}: the pixels"):
         shape = dataset.pixel_array.shape
-    except (AttributeError, ValueError, RuntimeError, NotImplementedError, KeyError) as error:
-        raise InputError(f"{file.name}: the pixels cannot be decoded ({error}). The file is damaged: export it again.") from error
     if shape != (dataset.Rows, dataset.Columns):
         raise InputError(
             f"{file.name}: the pixels have shape {shape}, the header states {(dataset.Rows, dataset.Columns)}. Export it again."

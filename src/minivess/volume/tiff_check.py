@@ -10,6 +10,7 @@ from pathlib import Path
 import tifffile
 
 from minivess.errors import InputError, UnsafeFileError
+from minivess.volume.tiff_directories import check_directories
 
 #: What tifffile logs, and reads on without the planes that it did not find.
 _DAMAGE = ("invalid page offset", "invalid value offset", "corrupted", "failed to reshape", "failed to read", "Missing data")
@@ -29,6 +30,7 @@ def open_complete_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
         InputError: When the file is cut off, or has fewer planes than its metadata state.
         TiffFileError: When it is not TIFF.
     """
+    check_directories(path)
     with _log_of_tifffile() as messages, tifffile.TiffFile(path, _multifile=False) as file:
         series = file.series
         damage = next((text for text in messages if any(word in text for word in _DAMAGE)), "")

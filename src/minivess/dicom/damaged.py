@@ -1,0 +1,26 @@
+"""Errors of damaged DICOM files: pydicom converts elements when they are used, and raises what it likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from minivess.errors import InputError, MinivessError
+
+
+@contextmanager
+def damaged_dicom(name: str) -> Iterator[None]:
+    """Turn whatever pydicom and highdicom raise in the block into our own error.
+
+    Args:
+        name: What is read, for the message.
+
+    Raises:
+        InputError: When the block raises anything but our own errors.
+    """
+    try:
+        yield
+    except (MinivessError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(f"{name} cannot be read as DICOM ({type(error).__name__}: {error}). Export it again.") from error
