@@ -184,13 +184,12 @@ class StoreDatastore(Datastore):
         """
         self._rescan()
         reserved = self.store.leases.held(by_others_than=current_actor.get())
-        cases = self.store.images.all(labelled=False, tag=label_tag or FINAL)
-        return [case.id for case in cases if case.id not in reserved]
+        return [i for i in self.store.images.ids(labelled=False, tag=label_tag or FINAL) if i not in reserved]
 
     def list_images(self) -> list[str]:
         """List all images."""
         self._rescan()
-        return [case.id for case in self.store.images.all()]
+        return self.store.images.ids()
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
         """Write a ZIP file of the images that have a final label, with these labels, and return its path."""
@@ -327,7 +326,7 @@ class StoreDatastore(Datastore):
 
     def status(self) -> dict[str, Any]:
         """Count images and labels."""
-        total, labelled = self.store.images.all(), self.store.images.all(labelled=True)
+        total, labelled = self.store.images.ids(), self.store.images.ids(labelled=True)
         return {"total": len(total), "completed": len(labelled), "label_tags": self.store.counts()}
 
     def json(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -84,14 +85,28 @@ class Images:
             labelled: Only cases with (True) or without (False) a current label of the tag; None for all.
             tag: The tag.
         """
-        rows = self._journal.connection.execute(
-            "SELECT *, EXISTS (SELECT 1 FROM revisions WHERE case_id = cases.id AND state = 'current' AND tag = ?) AS has "
-            "FROM cases WHERE removed = 0 ORDER BY id",
-            (tag,),
-        )
-        files = _FilesOf()
-        cases = [Case.from_row(row, self.studies) for row in rows if labelled is None or bool(row["has"]) == labelled]
-        return [case for case in cases if files.contain(case.image) or case.info.get(REMOTE)]
+        return [Case.from_row(row, self.studies) for row in self._present(labelled, tag)]
+
+    def ids(self, *, labelled: bool | None = None, tag: str = FINAL) -> list[str]:
+        """List the image ids of :meth:`all`; of thousands of images this is faster.
+
+        Args:
+            labelled: Only cases with (True) or without (False) a current label of the tag; None for all.
+            tag: The tag.
+        """
+        return [row["id"] for row in self._present(labelled, tag)]
+
+    def _present(self, labelled: bool | None, tag: str) -> Iterator[sqlite3.Row]:
+        """Yield the rows of the cases whose image file exists or can be downloaded."""
+        connection = self._journal.connection
+        current = connection.execute("SELECT case_id FROM revisions WHERE state = 'current' AND tag = ?", (tag,))
+        have = {case for (case,) in current} if labelled is not None else set()
+        files = _FilesOf(self.studies)
+        for row in connection.execute("SELECT id, path, info FROM cases WHERE removed = 0 ORDER BY id"):
+            if labelled is not None and (row["id"] in have) != labelled:
+                continue
+            if files.contain(row["path"]) or (REMOTE in row["info"] and json.loads(row["info"]).get(REMOTE)):
+                yield row
 
     def get(self, image_id: str) -> Case:
         """Return a case.
@@ -294,14 +309,15 @@ class Images:
 class _FilesOf:
     """Which files exist, by one listing of each folder: thousands of single questions take longer."""
 
-    def __init__(self) -> None:
+    def __init__(self, studies: Path) -> None:
+        self._studies = str(studies)
         self._names: dict[str, frozenset[str]] = {}
 
-    def contain(self, path: Path) -> bool:
-        folder, name = os.path.split(path)
+    def contain(self, path: str) -> bool:
+        folder, _, name = path.rpartition("/")
         if folder not in self._names:
             try:
-                self._names[folder] = frozenset(os.listdir(folder))
+                self._names[folder] = frozenset(os.listdir(os.path.join(self._studies, folder)))
             except OSError:
                 self._names[folder] = frozenset()
         return name in self._names[folder]
