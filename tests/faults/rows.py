@@ -99,6 +99,7 @@ ROWS = {
     126: ("F26: accounts stay private", "mode 0600"),
     127: ("F27: what killed processes leave", "taken away by repair"),
     128: ("F28: a lost signing key or secret", "refused, nothing new is made"),
+    129: ("F29: a time limit during a long step", "looked at before each step, and while intensities are measured"),
     130: ("F30: tokens", "expire, rotate; a wrong one takes 0.2 s"),
     131: ("F31: folders of the server in answers", "not told"),
     132: ("F32: the stock form POST /train/ {model}", "accepted"),

@@ -112,6 +112,14 @@ def test_timeout__counts_from_the_request_also_while_waiting() -> None:
     assert [job.state for job in jobs.all()] == ["failed"]
 
 
+@pytest.mark.row(129)
+def test_timeout__is_looked_at_before_every_step() -> None:
+    job = Job("infer", timeout_s=0.05)
+    time.sleep(0.1)
+    with pytest.raises(DeadlineError), job.step("write"):
+        pytest.fail("the step began after the deadline")
+
+
 @pytest.mark.parametrize("timeout", [0, -1, 1e7, "5", float("nan")])
 def test_from_request__refuses_a_timeout_that_is_not_a_number_above_0(timeout: object) -> None:
     with pytest.raises(UsageError, match="timeout must be a number of seconds above 0"):

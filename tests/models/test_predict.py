@@ -81,6 +81,15 @@ def test_prompts_are_refused_by_a_model_that_takes_none(segmenter: BundleSegment
         segmenter.predict(stack(), prompts={"point": [[1, 2, 3]]})
 
 
+@pytest.mark.row(129)
+def test_measuring_the_intensities_can_be_cancelled() -> None:
+    def cancel() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fit_scaling(stack().array, "two_photon", check=cancel)
+
+
 def test_progress_ends_at_one_and_can_cancel(segmenter: BundleSegmenter) -> None:
     seen: list[float] = []
     segmenter.predict(stack(), progress=seen.append)

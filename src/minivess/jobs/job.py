@@ -215,7 +215,13 @@ class Job:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time the block, and add it to ``steps`` under a name."""
+        """Time the block, and add it to ``steps`` under a name.
+
+        Raises:
+            CancelledError: When the job was cancelled before.
+            DeadlineError: When its time limit is exceeded already.
+        """
+        self.stop_if_asked()
         start_ns, start, waited_s = time.time_ns(), time.monotonic(), self._waited_s
         try:
             yield

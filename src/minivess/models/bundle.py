@@ -141,7 +141,8 @@ class BundleSegmenter:
         if unknown:
             raise InputError(f"{self._model.bundle} takes no prompts. Got {', '.join(sorted(unknown))}. Leave them out.")
         box = Box.from_corners((0, 0, 0), volume.shape) if roi is None else check_roi(roi, volume.shape)
-        scaling = fit_scaling(volume.array, self._capabilities.modality)
+        report = progress or (lambda _: None)
+        scaling = fit_scaling(volume.array, self._capabilities.modality, check=lambda: report(0.0))
         inside = sliding_probability(
             self._network,
             volume.array[box.slices],

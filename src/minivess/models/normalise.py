@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,12 +101,13 @@ class Scaling:
         return scaled
 
 
-def fit_scaling(array: NDArray[Any], modality: str) -> Scaling:
+def fit_scaling(array: NDArray[Any], modality: str, *, check: Callable[[], object] = lambda: None) -> Scaling:
     """Measure the intensities of a volume.
 
     Args:
         array: (x, y, z) intensities, any real dtype.
         modality: Key of :data:`MODALITIES`.
+        check: Called again and again during the work; an exception raised in it ends the work.
 
     Returns:
         The scaling of this volume. A constant volume is scaled to a constant.
@@ -117,7 +119,7 @@ def fit_scaling(array: NDArray[Any], modality: str) -> Scaling:
         raise InputError(f"Unknown modality {modality!r}. Allowed: {', '.join(MODALITIES)}.")
     rule = MODALITIES[modality]
     if isinstance(rule, LocalContrast):
-        return _fit_local_contrast(array, rule)
+        return _fit_local_contrast(array, rule, check)
     values = _sampled(array)
     if rule.ignore_zero and values.any():
         values = values[values != 0]
@@ -127,13 +129,14 @@ def fit_scaling(array: NDArray[Any], modality: str) -> Scaling:
     return Scaling(low, 1.0 / (high - low) if high > low else 1.0)
 
 
-def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast) -> Scaling:
+def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast, check: Callable[[], object]) -> Scaling:
     offset, high = (float(v) for v in np.percentile(_sampled(array), (0.1, 99.99)))  # subtract the detector's pedestal
     # The floor is in counts, so every volume is stretched to 8-bit counts. The dtype must not matter: training reads all
     # volumes as floats, and prediction must give a network the same values as training.
     span = high - offset
     gain = 255.0 / span if span > 0 else 1.0
-    blocks = _block_means(array, Scaling(offset, gain), rule)
+    blocks = _block_means(array, Scaling(offset, gain), rule, check)
+    check()
     size = (rule.window, rule.window, 1)
     background = ndimage.percentile_filter(blocks, rule.percentile, size=size, mode="nearest")
     smoothing = (rule.window / 4, rule.window / 4, 0.0)
@@ -141,13 +144,16 @@ def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast) -> Scaling:
     return Scaling(offset, gain, smooth, rule)
 
 
-def _block_means(array: NDArray[Any], scaling: Scaling, rule: LocalContrast) -> NDArray[np.float32]:
+def _block_means(
+    array: NDArray[Any], scaling: Scaling, rule: LocalContrast, check: Callable[[], object]
+) -> NDArray[np.float32]:
     """Average the logarithm over in-plane blocks, one row of blocks at a time to bound memory."""
     x, y, _ = array.shape
     columns = np.arange(0, y, rule.block)
     widths = np.diff([*columns, y])[:, None]
     rows = []
     for start in range(0, x, rule.block):
+        check()
         part = (array[start : start + rule.block].astype(np.float32) - scaling.offset) * scaling.gain
         log = _log_counts(part, rule.floor).mean(axis=0)
         rows.append(np.add.reduceat(log, columns, axis=0) / widths)
