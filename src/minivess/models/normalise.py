@@ -144,9 +144,7 @@ def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast, check: Callabl
     return Scaling(offset, gain, smooth, rule)
 
 
-def _block_means(
-    array: NDArray[Any], scaling: Scaling, rule: LocalContrast, check: Callable[[], object]
-) -> NDArray[np.float32]:
+def _block_means(array: NDArray[Any], scaling: Scaling, rule: LocalContrast, check: Callable[[], object]) -> NDArray[np.float32]:
     """Average the logarithm over in-plane blocks, one row of blocks at a time to bound memory."""
     x, y, _ = array.shape
     columns = np.arange(0, y, rule.block)

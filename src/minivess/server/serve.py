@@ -77,23 +77,8 @@ def prepare_server(
         MissingExtraError: When MONAI Label is not installed.
     """
     require_extra("label", "The label server")
-    if is_address(studies):
-        from minivess.dicom.web import DicomWeb  # of the same extra
-
-        DicomWeb(str(studies))  # refuse a wrong address now, before a password in it is logged
-    elif not Path(studies).is_dir():
-        raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes in a folder and give its path.")
     accounts = accounts_path(workspace)
-    if not is_loopback(host) and not Accounts(accounts).all():
-        raise UsageError(
-            f"--host {host} opens the studies to the network, and there is no account. Without accounts: 127.0.0.1, ::1. "
-            f"Add an account first: minivess user add NAME --role annotator --studies {studies}"
-        )
-    if _is_taken(host, port):
-        raise InputError(f"Port {port} on {host} is in use. Stop the other server, or choose another port: --port {port + 1}.")
-    for file in tls or ():
-        if not file.is_file():
-            raise InputError(f"No such file: {file}. HTTPS needs a certificate and its private key, both as PEM files.")
+    _check_start(studies, accounts, host, port, tls)
     app = workspace / "app"
     shutil.copytree(
         resource_path("monailabel_app"), app, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model", "logs", "__pycache__")
@@ -115,6 +100,26 @@ def prepare_server(
     }
     scheme = "https" if tls is not None else "http"
     return Launch(command, environment, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", token)
+
+
+def _check_start(studies: Path | str, accounts: Path, host: str, port: int, tls: tuple[Path, Path] | None) -> None:
+    """Refuse what the server could not be started with."""
+    if is_address(studies):
+        from minivess.dicom.web import DicomWeb  # of the same extra
+
+        DicomWeb(str(studies))  # refuse a wrong address now, before a password in it is logged
+    elif not Path(studies).is_dir():
+        raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes in a folder and give its path.")
+    if not is_loopback(host) and not Accounts(accounts).all():
+        raise UsageError(
+            f"--host {host} opens the studies to the network, and there is no account. Without accounts: 127.0.0.1, ::1. "
+            f"Add an account first: minivess user add NAME --role annotator --studies {studies}"
+        )
+    if _is_taken(host, port):
+        raise InputError(f"Port {port} on {host} is in use. Stop the other server, or choose another port: --port {port + 1}.")
+    for file in tls or ():
+        if not file.is_file():
+            raise InputError(f"No such file: {file}. HTTPS needs a certificate and its private key, both as PEM files.")
 
 
 def is_address(studies: Path | str) -> bool:

@@ -22,7 +22,7 @@ from minivess.store.names import FINAL, check_name
 from minivess.store.queue import ReviewQueue
 from minivess.store.records import Case, Revision, RevisionInfo
 from minivess.store.revision_writer import current_revision, find_repeated, write_revision
-from minivess.volume import Unit, read_volume, write_volume
+from minivess.volume import Unit, Volume, read_volume, write_volume
 
 #: Default folder of the store inside the studies.
 STORE_FOLDER = "minivess_store"
@@ -130,24 +130,28 @@ class LabelStore:
                 upload, image, labels=self.labels, label_info=label_info, may_be_empty=may_be_empty, unit=self.unit
             )
             recorded = replace(info or RevisionInfo(), voxels=checked.voxels, changes=tuple(checked.changes))
-            body["info"] = recorded.to_json()
-            with (
-                on_disk(),
-                tempfile.TemporaryDirectory(
-                    prefix=".submit.", dir=self.journal.folder(image_id), ignore_cleanup_errors=True
-                ) as folder,
-            ):
-                file = write_volume(checked.volume, Path(folder) / "label.nii.gz")
-                revision = write_revision(self.journal, image_id, actor, file, body)
+            revision = self._write(checked.volume, image_id, actor, {**body, "info": recorded.to_json()})
         if revision.state == "rival":
-            head = self.head(image_id, tag)
-            raise ConflictError(
-                f"Your label was stored as revision {revision.number}, but it was made from "
-                f"{f'revision {revision.base}' if revision.base else 'no revision'}, and since then "
-                f"{head.actor if head else 'another user'} submitted revision {head.number if head else '?'}. "
-                "A reviewer decides between them; nothing is lost."
-            )
+            raise self._rival_error(revision)
         return revision
+
+    def _write(self, label: Volume, image_id: str, actor: str, body: dict[str, Any]) -> Revision:
+        """Write a label that was checked as a new revision."""
+        with on_disk():
+            folder = self.journal.folder(image_id)
+            with tempfile.TemporaryDirectory(prefix=".submit.", dir=folder, ignore_cleanup_errors=True) as temporary:
+                file = write_volume(label, Path(temporary) / "label.nii.gz")
+                return write_revision(self.journal, image_id, actor, file, body)
+
+    def _rival_error(self, revision: Revision) -> ConflictError:
+        """Return the message for the user whose label is not the current one, since another user was faster."""
+        head = self.head(revision.image_id, revision.tag)
+        return ConflictError(
+            f"Your label was stored as revision {revision.number}, but it was made from "
+            f"{f'revision {revision.base}' if revision.base else 'no revision'}, and since then "
+            f"{head.actor if head else 'another user'} submitted revision {head.number if head else '?'}. "
+            "A reviewer decides between them; nothing is lost."
+        )
 
     def head(self, image_id: str, tag: str = FINAL) -> Revision | None:
         """Return the current revision of a tag; None when there is none.
