@@ -95,7 +95,7 @@ def changed(whole: bytes, choose: random.Random, other: Path) -> bytes:
         elif kind == 4:
             del data[at : at + choose.randint(1, 40)]
         else:
-            del data[choose.randrange(1, len(data)) :]
+            del data[choose.randrange(len(data)) :]
         if not data:
             return b"\0"
     return bytes(data)
@@ -157,12 +157,10 @@ def fuzz(seconds: float, seed: int) -> int:
 
 def others_opened(trace: Path) -> list[str]:
     """List the opened files that are neither the changed file nor a part of Python, a library or the system."""
-    paths = set(re.findall(r'openat\([^,]+, "([^"]+)"', trace.read_text(errors="replace")))
-    known = (sys.prefix, sys.base_prefix, "/usr", "/lib", "/etc/ld.so", "/proc", "/sys", "/dev")
-    here = str(Path(__file__).resolve().parents[1])
-    return sorted(
-        p for p in paths if not p.startswith((*known, here)) and not re.search(r"/fuzz_[^/]+/(run/|[^/]*$)", p)
-    ) + sorted(p for p in paths if "another_file_secret" in p)
+    text = trace.read_text(errors="replace")
+    paths = set(re.findall(r'openat\([^,]+, "([^"]+)"', text[max(0, text.find("/run/a_nii/")) :]))  # after what Python loads
+    known = (sys.prefix, sys.base_prefix, "/usr", "/lib", "/proc", "/sys", "/dev", str(Path(__file__).resolve().parents[1]))
+    return sorted(p for p in paths if not p.startswith(known) and not re.search(r"/fuzz_[^/]+/run/", p))
 
 
 if __name__ == "__main__":

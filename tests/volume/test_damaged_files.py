@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from minivess.errors import InputError, MinivessError, UnsafeFileError
 from minivess.volume import Volume, read_volume, write_volume
 from minivess.volume.planes import Planes
+from minivess.volume.segments import segments_of
 
 STACK = (np.random.default_rng(0).random((10, 24, 32)) * 4000).astype(np.uint16)
 AFFINE = np.diag([-0.5, -0.5, 2.0, 1.0])
@@ -234,3 +235,15 @@ def test_nrrd_header_with_lists_of_wrong_length_is_refused(tmp_path: Path) -> No
     )
     with pytest.raises(InputError):
         read_volume(file)
+
+
+@pytest.mark.row(63)
+@pytest.mark.parametrize("line", ["space origin:", "space directions: (", "Segment0_LabelValue:=nine", "sizes: x"])
+def test_segments_of__a_damaged_header_ends_in_our_own_error(tmp_path: Path, line: str) -> None:
+    whole = image_file(tmp_path, "a.nrrd").read_bytes()
+    head, _, voxels = whole.partition(b"\n\n")
+    kept = [row for row in head.split(b"\n") if not row.startswith(line.split(":")[0].encode())]
+    file = tmp_path / "a.seg.nrrd"
+    file.write_bytes(b"\n".join([*kept, b"Segment0_Name:=vessel", line.encode()]) + b"\n\n" + voxels)
+    with pytest.raises(InputError, match="segments"):
+        segments_of(file)

@@ -48,7 +48,7 @@ def segments_of(path: Path) -> list[Segment]:
             )
             for n in numbers
         ]
-    except (nrrd.NRRDError, KeyError, ValueError, OSError, EOFError) as error:
+    except (nrrd.NRRDError, LookupError, TypeError, ValueError, OSError, EOFError) as error:
         raise InputError(f"{path.name}: the segments in its header cannot be read ({error}).") from error
 
 
