@@ -79,6 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from faults.rows import Report
 
     config.stash[FAULTS] = Report()
+    config.pluginmanager.register(config.stash[FAULTS], "faults")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -88,15 +89,15 @@ def pytest_runtest_makereport(
     """Note the result of such a test."""
     report = yield
     if report.when == "call":
-        for mark in item.iter_markers("row"):
-            item.config.stash[FAULTS].add(mark.args, item.nodeid, report.outcome)
+        rows = [row for mark in item.iter_markers("row") for row in mark.args]
+        report.user_properties.append(("rows", rows))  # this travels from a worker of xdist to the process that writes the table
     return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the table where it is asked for."""
     path = session.config.getoption("--faults-report")
-    if path:
+    if path and not hasattr(session.config, "workerinput"):
         session.config.stash[FAULTS].write(path)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 #: Number -> what is tried, right outcome.
 ROWS = {
     1: ("ids that reach elsewhere", "400, nothing written, nothing changed"),
@@ -112,9 +114,10 @@ class Report:
     def __init__(self) -> None:
         self.tests: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
 
-    def add(self, rows: tuple[int, ...], test: str, outcome: str) -> None:
-        for row in rows:
-            self.tests[row][test.partition("[")[0]].append(outcome)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the result of a test, from this process or from a worker."""
+        for row in dict(report.user_properties).get("rows", []):
+            self.tests[row][report.nodeid.partition("[")[0]].append(report.outcome)
 
     def write(self, path: Path) -> None:
         lines = ["# Bad inputs and faults", "", "Written by `pytest --faults-report docs/evidence/faults.md`; do not edit.", ""]
