@@ -25,7 +25,6 @@ import numpy as np
 import psutil
 import requests
 
-from minivess.models import load_bundle, weights_path
 from minivess.paths import resource_path
 from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
@@ -45,8 +44,6 @@ def prepare(folder: Path) -> None:
     publish(
         train_bundle(bundle, training=[case], validation=[], output=folder / "run", preset="tiny", overrides=few).weights, bundle
     )
-    load_bundle(bundle)
-    weights_path(bundle)
 
 
 def bomb() -> bytes:
@@ -78,11 +75,13 @@ def attack(server: LabelServer, token: str) -> None:  # noqa: C901 (one attack, 
 
     def ask(what: str, method: str, path: str, **keywords: object) -> int:
         try:
-            code = requests.request(method, server.url + path, headers=head, timeout=120, **keywords).status_code  # type: ignore[arg-type]
+            answer = requests.request(method, server.url + path, headers={**head, "X-Request-ID": what}, timeout=120, **keywords)  # type: ignore[arg-type]
         except requests.RequestException as error:
-            code = 0
             answers[f"{what}: {type(error).__name__}"] += 1
-            return code
+            return 0
+        code = answer.status_code
+        if keywords.get("stream") and code == 200:
+            answer.content  # noqa: B018 (the stream is followed to its end)
         answers[f"{what}: {code}"] += 1
         return code
 
@@ -116,9 +115,9 @@ def attack(server: LabelServer, token: str) -> None:  # noqa: C901 (one attack, 
     address = (urlsplit(server.url).hostname, urlsplit(server.url).port)
     points = [[int(x), int(y), 10] for x, y in np.random.default_rng(0).integers(2, 250, (200, 2))]
     works: list[Callable[[], object]] = [repeat(lambda: ask("readyz", "GET", "/readyz"))] * 50
-    works += [lambda: ask("stream", "GET", f"/jobs/{'x' * 20}/events", stream=True)] * 500
+    works += [lambda: ask("path-of-200-clicks", "POST", "/review/images/a/draft/prompt", json={"tool": "path", "points": points})]
+    works += [lambda: ask("stream", "GET", "/jobs/path-of-200-clicks/events", stream=True)] * 500
     works += [lambda: ask("bomb", "PUT", "/datastore/label?image=a&tag=final", files={"label": ("a.nii.gz", label)})] * 4
-    works += [lambda: ask("path", "POST", "/review/images/a/draft/prompt", json={"tool": "path", "points": points})]
     halves = []
     for _ in range(600):
         try:
