@@ -176,7 +176,8 @@ class SumScoring(ScoringMethod):
         """
         tag = DefaultLabelTag.FINAL.value
         infos = {image: datastore.get_label_info(image, tag) for image in datastore.get_labeled_images(tag)}
-        return {image: {"sum": sum(info["minivess"]["voxels"].values())} for image, info in infos.items()}
+        # a label that was withdrawn meanwhile has no info
+        return {image: {"sum": sum(info["minivess"]["voxels"].values())} for image, info in infos.items() if info}
 
 
 class DiceScoring(ScoringMethod):
