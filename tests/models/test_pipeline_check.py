@@ -83,7 +83,7 @@ def other_modality_in_step(inference: Config, metadata: Config) -> None:
 
 
 def other_threshold_in_step(inference: Config, metadata: Config) -> None:
-    steps(inference, "postprocessing")[2]["threshold"] = 0.7
+    steps(inference, "postprocessing")[3]["threshold"] = 0.7
 
 
 def largest_component(inference: Config, metadata: Config) -> None:
@@ -119,13 +119,13 @@ REFUSED: dict[str, tuple[Callable[[Config, Config], object], str]] = {
         r"preprocessing#transforms#1 is monai\.transforms\.ScaleIntensityd.*Normalise.*network",
     ),
     "a step more": (further_step, r"preprocessing#transforms#2 is .*Spacingd.*no further step"),
-    "a step less": (lambda i, m: steps(i, "postprocessing").pop(), r"postprocessing#transforms#3 is missing"),
+    "a step less": (lambda i, m: steps(i, "postprocessing").pop(), r"postprocessing#transforms#4 is missing"),
     "a step more, before the last": (largest_component, r"postprocessing#transforms#3 is .*KeepLargest"),
-    "other order": (swapped, r"postprocessing#transforms#0 is .*CopyItemsd"),
+    "other order": (swapped, r"postprocessing#transforms#0 is .*SuppressSmall"),
     "a step that stock MONAI skips": (disabled, r"preprocessing#transforms#1 is .*_disabled_=True"),
     "no Compose": (no_compose, r"preprocessing is not monai\.transforms\.Compose"),
     "another modality in the step": (other_modality_in_step, r"preprocessing#transforms#1 is .*ct_angiography"),
-    "another threshold in the step": (other_threshold_in_step, r"postprocessing#transforms#2 is .*threshold=0\.7"),
+    "another threshold in the step": (other_threshold_in_step, r"postprocessing#transforms#3 is .*threshold=0\.7"),
     "no sliding window": (simple_inferer, r"inferer is 'monai\.inferers\.SimpleInferer'.*SlidingWindowInferer"),
     "no modality": (lambda i, m: i.pop("modality"), "the key modality is missing"),
     "no threshold": (lambda i, m: i.pop("threshold"), "the key threshold is missing"),
@@ -133,6 +133,9 @@ REFUSED: dict[str, tuple[Callable[[Config, Config], object], str]] = {
     "modality by expression": (lambda i, m: i.update(modality="$'two_' + 'photon'"), "Allowed: two_photon, light_sheet"),
     "threshold 1": (lambda i, m: i.update(threshold=1), "threshold is 1. Allowed: a number between 0 and 1, or 'expected_dice'"),
     "threshold null": (lambda i, m: i.update(threshold=None), "threshold is None. Allowed"),
+    "no mass of a piece": (lambda i, m: i.update(min_piece_mass=-1), "min_piece_mass is -1. Allowed: a number of voxels"),
+    "a mass without its step": (lambda i, m: steps(i, "postprocessing").pop(1), r"postprocessing#transforms#1 is .*CopyItemsd"),
+    "a step without its mass": (lambda i, m: i.pop("min_piece_mass"), r"postprocessing#transforms#1 is .*SuppressSmall"),
     "unknown rule of threshold": (lambda i, m: i.update(threshold="otsu"), "threshold is 'otsu'. Allowed"),
     "another class": (
         lambda i, m: output(m).update(channel_def={"0": "tumour"}),
@@ -165,15 +168,21 @@ def test_check_and_load_refuse_the_same_bundles(copy: Path, capsys: pytest.Captu
 def reordered(inference: Config, metadata: Config) -> None:
     inference["preprocessing"] = {key: inference["preprocessing"][key] for key in ("transforms", "_target_")}
     inference["preprocessing"]["transforms"] = [dict(reversed(step.items())) for step in steps(inference, "preprocessing")]
-    steps(inference, "postprocessing")[3]["keys"] = ["probability", "pred"]
+    steps(inference, "postprocessing")[4]["keys"] = ["probability", "pred"]
 
 
 def literal_values(inference: Config, metadata: Config) -> None:
     inference["threshold"] = 0.4
     steps(inference, "preprocessing")[1]["modality"] = "two_photon"
-    steps(inference, "postprocessing")[2]["threshold"] = 0.4
+    steps(inference, "postprocessing")[3]["threshold"] = 0.4
     steps(inference, "postprocessing")[0]["keys"] = "pred"
-    steps(inference, "postprocessing")[3]["output_dir"] = "results"
+    steps(inference, "postprocessing")[4]["output_dir"] = "results"
+
+
+def all_pieces(inference: Config, metadata: Config) -> None:
+    """As in bundles that were made before small pieces were lowered."""
+    del inference["min_piece_mass"]
+    steps(inference, "postprocessing").pop(1)
 
 
 def references(inference: Config, metadata: Config) -> None:
@@ -195,7 +204,7 @@ def other_network(inference: Config, metadata: Config) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("change", [reordered, literal_values, references, as_before, other_network])
+@pytest.mark.parametrize("change", [reordered, literal_values, all_pieces, references, as_before, other_network])
 def test_check_load_and_predict_accept_the_same_pipeline(copy: Path, change: Callable[[Config, Config], object]) -> None:
     edit(copy, change)
     assert "configs/inference.yaml" in check_bundle(copy)

@@ -10,7 +10,7 @@ from minivess.synth.graph import VesselGraph
 from minivess.synth.raster import rasterise
 from minivess.synth.tree import TreeStyle, grow_tree, murray_children
 
-SMALL = {"capillary": (160, 160, 16), "large": (160, 160, 16), "tof": (96, 96, 64)}
+SMALL = {"capillary": (160, 160, 16), "large": (160, 160, 16), "tof": (96, 96, 64), "randomised": (96, 96, 12)}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ import typer
 
 from minivess.cli.output import Json, emit, table
 
-app = typer.Typer(no_args_is_help=True, help="List and check MONAI bundles.")
+app = typer.Typer(no_args_is_help=True, help="List and check MONAI bundles, and take a publication back.")
 
 
 @app.command("check")
@@ -23,6 +23,19 @@ def check(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
     files = check_bundle(bundle)
     text = f"{bundle} is valid and contains no code: {', '.join(files)}"
     emit({"bundle": str(bundle), "checked": files}, as_json=as_json, text=text)
+
+
+@app.command("roll-back")
+def roll_back_(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")], as_json: Json = False) -> None:
+    """Go back to the model before the present one; repeat it to go further back. A running server uses it at once.
+
+    Example: minivess bundle roll-back WORKSPACE/model/segresnet
+    """
+    from minivess.paths import file_sha256
+    from minivess.train import roll_back
+
+    sha256 = file_sha256(roll_back(bundle))
+    emit({"bundle": str(bundle), "weights_sha256": sha256}, as_json=as_json, text=f"{bundle} has its earlier weights: {sha256}")
 
 
 @app.command("list")

@@ -17,6 +17,10 @@ def train(
     preset: Annotated[str, typer.Option(help="tiny (minutes on two CPU cores) or full.")] = "tiny",
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs.", show_default="depends on the preset")] = None,
     init: Annotated[Path | None, typer.Option(help="Weights (.safetensors) to start with.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--from", help="Trained bundle to train further; it is kept if it would forget."),
+    ] = None,
     modality: Annotated[
         str,
         typer.Option(help="Intensity scaling for two_photon, light_sheet, mr_angiography or ct_angiography."),
@@ -31,38 +35,48 @@ def train(
     """Train a bundle and show the progress; --resume continues an interrupted training.
 
     Example: minivess train runs/data --out runs/model --preset tiny
+
+    Example: minivess train runs/new_data --from runs/model --out runs/better_model
     """
     from minivess.errors import InputError
     from minivess.evaluate.sealed import FOLDER
+    from minivess.models import weights_path
     from minivess.paths import resource_path
-    from minivess.train import copy_bundle, publish, read_dataset, set_modality, train_bundle
+    from minivess.train import copy_bundle, publish, read_dataset, set_modality, train_and_judge
 
     run = out / "runs" / "train"
     if run.exists() and not resume:
         raise InputError(f"{run} already contains a training. Continue it: --resume. Or choose a new folder: --out.")
     if resume and not run.exists():
         raise InputError(f"{run} contains no training to resume. Remove --resume.")
+    if model is not None and (init is not None or bundle is not None):
+        raise InputError("--from names bundle and weights. Remove --init and --bundle.")
     sections = read_dataset(dataset)
     default_sealed = (dataset if dataset.is_dir() else dataset.parent) / FOLDER
-    copy_bundle(bundle or resource_path("bundles/segresnet"), out)
-    set_modality(out, modality)
+    copy_bundle(model or bundle or resource_path("bundles/segresnet"), out)
+    if model is None:
+        set_modality(out, modality)
+    elif not resume:
+        publish(weights_path(model), out)
     overrides: dict[str, Any] = {"seed": seed, "notes": {"dataset": dataset.name, "preset": preset}}
     if epochs is not None:
         overrides["epochs"] = epochs
-    result = train_bundle(
+    result, promotion = train_and_judge(
         out,
-        training=sections["training"],
-        validation=sections["validation"],
+        new=sections["training"],
+        judged=sections["validation"],
         output=run,
         preset=preset,
+        published=model is not None,
         init_weights=init,
         overrides=overrides,
         sealed=sealed or (default_sealed if default_sealed.is_dir() else None),
     )
-    weights = publish(result.weights, out)
     held_out = "held-out" if result.held_out else "training (no validation section)"
+    scores = f"Dice {promotion.scores.dice:.3f}, clDice {promotion.scores.cldice:.3f} on the {held_out} cases"
     text = (
-        f"Trained in {result.seconds:.0f} s: Dice {result.validation_dice:.3f} on the {held_out} cases.\n"
-        f"Bundle: {out} (weights {weights.name})\nNext: minivess predict VOLUME --bundle {out} --out runs/predictions"
+        f"Trained in {result.seconds:.0f} s: {scores}.\n"
+        f"Gate: {promotion.state}.\n"
+        f"Bundle: {out} (weights {weights_path(out).name})\nNext: minivess predict VOLUME --bundle {out} --out runs/predictions"
     )
-    emit({"bundle": str(out), **result.to_json()}, as_json=as_json, text=text)
+    emit({"bundle": str(out), **result.to_json(), "gate": promotion.to_json()}, as_json=as_json, text=text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def read_dataset(path: Path) -> dict[str, list[TrainingCase]]:
         raise InputError(f"There is no data set at {path}. Check the path, or create one: minivess data make {folder}")
     try:
         content = json.loads(path.read_text())
-        sections = {s: [_as_case(row, path.parent) for row in _rows(content.get(s, []))] for s in SECTIONS}
+        sections = {s: [case_from_item(row, path.parent) for row in _rows(content.get(s, []))] for s in SECTIONS}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: rows are {{'image': ..., 'label': ..., 'subject': ...}}. Got {error!r}.") from error
     _refuse_leaks(sections, path)
@@ -111,7 +112,16 @@ def _rows(rows: list[Any]) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict) and row.get("label")]
 
 
-def _as_case(row: dict[str, Any], base: Path) -> TrainingCase:
+def case_from_item(row: Mapping[str, Any], base: Path) -> TrainingCase:
+    """Read the row that :meth:`TrainingCase.to_item` writes.
+
+    Args:
+        row: A row of ``dataset.json``.
+        base: Folder that relative paths start from.
+
+    Raises:
+        KeyError: When the row names no image or no label.
+    """
     spacing = row.get("spacing")
     image = base / row["image"]
     return TrainingCase(

@@ -1,92 +1,111 @@
-"""The promotion gate: new weights replace the published ones only when they are not worse on the same cases."""
+"""The promotion gate: new weights are published when they are better on reviewed places and forget nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from minivess.errors import InputError
-from minivess.metrics import dsc
+from minivess.evaluate.anchors import MARGIN, Anchor, AnchorResult
+from minivess.evaluate.gate_scores import GateScores, ReviewedCase, score_model
 from minivess.models import Segmenter
-from minivess.volume import Volume
-
-
-@dataclass(frozen=True, eq=False)
-class ReviewedCase:
-    """A case to score a model on.
-
-    Attributes:
-        image: The image.
-        label: uint8 mask on its grid.
-        reviewed: (x, y, z) bool, voxels whose label somebody has reviewed; the others do not count.
-    """
-
-    image: Volume
-    label: Volume
-    reviewed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """The decision of the gate.
+    """The decision of the gate on one candidate.
 
     Attributes:
-        promoted: Whether the new weights were published.
-        dice: Mean Dice of the new weights.
-        dice_before: Mean Dice of the published weights; None when there were none to compare with.
+        candidate: Name of the candidate, for example the share of new weights.
+        scores: Scores of the candidate on the reviewed cases.
+        before: Scores of the published model there; None when there was none to compare with.
+        anchors: Scores of both on every anchor; without a published model there are none.
     """
 
-    promoted: bool
-    dice: float
-    dice_before: float | None
+    candidate: str
+    scores: GateScores
+    before: GateScores | None = None
+    anchors: tuple[AnchorResult, ...] = ()
+
+    @property
+    def gain(self) -> float:
+        """Rise of the mean of Dice and clDice on the reviewed cases."""
+        return self.scores.overlap - (self.before.overlap if self.before else 0.0)
+
+    @property
+    def losses(self) -> list[str]:
+        """What it would lose on the anchors."""
+        return [loss for anchor in self.anchors for loss in anchor.losses]
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the candidate is published: it is better, and no anchor falls."""
+        return self.before is None or (self.gain > 0 and not self.losses)
 
     @property
     def state(self) -> str:
         """The decision in words."""
-        return "published" if self.promoted else "kept the published model: the new one is worse"
+        if self.promoted:
+            return "published"
+        if self.losses:
+            return f"kept the published model: the new one would have lost {', '.join(self.losses)}"
+        return "kept the published model: the new one is not better on the reviewed places"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, by the names of MONAI Label's training statistics."""
-        return {"state": self.state, "validation_dice": self.dice, "published_dice_before": self.dice_before}
+        """Return plain values; the names of the first three are those of MONAI Label's training statistics."""
+        return {
+            "state": self.state,
+            "validation_dice": self.scores.dice,
+            "published_dice_before": self.before.dice if self.before else None,
+            "candidate": self.candidate,
+            "scores": self.scores.to_json(),
+            "scores_before": self.before.to_json() if self.before else None,
+            "anchors": [
+                {"name": a.name, "before": a.before.to_json(), "after": a.after.to_json(), "losses": a.losses}
+                for a in self.anchors
+            ],
+            "margin": MARGIN,
+        }
 
 
-def mean_dice(segmenter: Segmenter, cases: Iterable[ReviewedCase]) -> float:
-    """Compute the mean Dice over cases, on the reviewed voxels.
-
-    Args:
-        segmenter: The model.
-        cases: The cases; one at a time is in memory.
-
-    Raises:
-        InputError: When there is no case.
-    """
-    scores = [dsc(case.label.array & case.reviewed, segmenter.predict(case.image).mask.array & case.reviewed) for case in cases]
-    if not scores:
-        raise InputError("A model is scored on at least one labelled case. Got none.")
-    return sum(scores) / len(scores)
-
-
-def promote_if_not_worse(
-    candidate: Segmenter,
+def choose_model(
+    candidates: Mapping[str, Callable[[], Segmenter]],
     published: Segmenter | None,
     cases: Callable[[], Iterable[ReviewedCase]],
-    publish: Callable[[], object],
+    anchors: Sequence[Anchor] = (),
+    *,
+    background_below: float | None = None,
 ) -> Promotion:
-    """Score new and published weights on the same cases, and publish the new ones when they are not worse.
+    """Score candidates and the published model on the same cases, and choose the best candidate that forgets nothing.
 
     Args:
-        candidate: The model with the new weights.
-        published: The model with the published weights; None when there is none.
-        cases: Reads the cases; called once a model.
-        publish: Replaces the published weights.
+        candidates: Name -> loads the model; without a published model the first one is chosen.
+        published: The published model; None when there is none.
+        cases: Reads the reviewed cases; called once a model.
+        anchors: Cases on which no candidate may be worse than the published model, beyond the stated margins.
+        background_below: Upper limit of the published model's background zone, whose promise is one more anchor.
+
+    Returns:
+        The decision on the best candidate that may be published; on the one with the highest gain when none may.
+
+    Raises:
+        InputError: When there is no candidate or no case.
     """
-    dice = mean_dice(candidate, cases())
-    before = mean_dice(published, cases()) if published is not None else None
-    promoted = before is None or dice >= before
-    if promoted:
-        publish()
-    return Promotion(promoted, dice, before)
+    if not candidates:
+        raise InputError("The gate compares at least one new model. Got none.")
+    if published is None:
+        name, load = next(iter(candidates.items()))
+        return Promotion(name, score_model(load(), cases()))
+    before = score_model(published, cases())
+    known = [score_model(published, anchor.cases(), background_below=background_below) for anchor in anchors]
+    decisions = []
+    for name, load in candidates.items():
+        model = load()
+        scores = score_model(model, cases())
+        results: tuple[AnchorResult, ...] = ()
+        if scores.overlap > before.overlap:  # otherwise it is refused anyway
+            after = [score_model(model, anchor.cases(), background_below=background_below) for anchor in anchors]
+            results = tuple(AnchorResult(a.name, old, new) for a, old, new in zip(anchors, known, after, strict=True))
+        decisions.append(Promotion(name, scores, before, results))
+    return max(decisions, key=lambda decision: (decision.promoted, decision.gain))

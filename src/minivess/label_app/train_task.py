@@ -1,28 +1,29 @@
-"""Train on the submitted labels and answered regions; publish the new weights only when they are not worse."""
+"""Train on the submitted labels and answered places; publish the new weights only when they pass the gate."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
-from minivess.errors import InputError, MinivessError, NotFoundError
-from minivess.evaluate import ReviewedCase, SubjectHistory, promote_if_not_worse, split_by_subject
+from minivess.errors import InputError, MinivessError
+from minivess.evaluate import SubjectHistory, split_by_subject
 from minivess.label_app.settings import AppSettings
-from minivess.models import load_bundle, read_metadata, weights_path
-from minivess.paths import write_json
+from minivess.label_app.training_cases import ReviewedCases, labelled_cases, looked_at, reviewed_cases
+from minivess.models import read_metadata, weights_path
+from minivess.paths import file_sha256, write_json
 from minivess.review.service import ReviewService
-from minivess.train import TrainingCase, load_pair, load_reviewed, presets, publish, read_stats, train_bundle
-from minivess.volume import write_volume
+from minivess.train import TrainingCase, load_pair, load_reviewed, presets, read_stats, train_and_judge
+from minivess.uncertainty.calibration import read_zones
 
 logger = logging.getLogger(__name__)
 #: ``published_by`` in the metadata of weights that this app has published.
@@ -40,11 +41,10 @@ class VesselTrainTask(TrainTask):
             settings: Settings of the app.
             review: The review, whose answered regions are training data, too.
         """
-        super().__init__("Train the model on the final labels; published only when the held-out Dice does not decrease")
+        super().__init__("Train on labels and answered places; published only when the model is better and has forgotten nothing")
         self.bundle = bundle
         self.settings = settings
         self.review = review
-        self._unreadable: dict[str, str] = {}
         self.stats_file = settings.model_dir / "train_stats.json"
 
     def config(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class VesselTrainTask(TrainTask):
         return stats
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train, and publish the new weights when they are not worse.
+        """Train, and publish the new weights when they pass the gate.
 
         Args:
             request: Values for keys of :meth:`config`; other keys are ignored.
@@ -87,80 +87,86 @@ class VesselTrainTask(TrainTask):
     def _train(self, preset: str, options: Mapping[str, Any], datastore: Datastore, started: dict[str, Any]) -> dict[str, Any]:
         current = weights_path(self.bundle)
         metadata = read_metadata(current) if current.is_file() else {}
-        history = SubjectHistory.from_metadata(metadata)
-        cases, left_out = usable_cases(self._cases(datastore))
-        left_out |= self._unreadable
-        training, validation = split_by_subject(cases, float(options["val_split"]), history)
+        cases = self._collect(datastore, float(options["val_split"]), SubjectHistory.from_metadata(metadata))
         run = self.settings.model_dir / "runs" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
-        started |= {"run": run.name, "cases": len(training), "left_out": left_out}
+        started |= {"run": run.name, "cases": len(cases.training), "left_out": cases.left_out}
         write_json(self.stats_file, started)
         # With use_pretrained_model=false only weights count that this server has published itself.
         counts = current.is_file() and (self.settings.use_pretrained_model or metadata.get("published_by") == _PUBLISHER)
         overrides: dict[str, Any] = {"seed": int(options["seed"]), "notes": {"published_by": _PUBLISHER}}
         if int(options["max_epochs"]) > 0:
             overrides["epochs"] = int(options["max_epochs"])
-        result = train_bundle(
+        result, promotion = train_and_judge(
             self.bundle,
-            training=training,
-            validation=validation,
+            new=cases.training,
+            judged=cases.judged,
+            earlier=cases.earlier,
             output=run,
             preset=preset,
-            init_weights=current if counts and options["pretrained"] else None,
+            published=counts,
+            pretrained=bool(options["pretrained"]),
             overrides=overrides,
             sealed=self.settings.sealed_test_set,
-        )
-        promotion = promote_if_not_worse(
-            load_bundle(self.bundle, weights=result.weights),
-            load_bundle(self.bundle, weights=current) if counts else None,
-            lambda: _read_cases(validation or training),
-            lambda: publish(result.weights, self.bundle),
+            background_below=self._background_below(current) if counts else None,
         )
         return {
             **promotion.to_json(),
-            "held_out": result.held_out,
-            "held_out_subjects": sorted({case.subject for case in validation}),
+            "held_out": bool(cases.judged),
+            "held_out_subjects": sorted({case.subject for case in cases.held_out}),
             "seconds": round(result.seconds, 1),
         }
 
-    def _cases(self, datastore: Datastore) -> list[TrainingCase]:
-        by_path = {datastore.get_image_uri(i): i for i in datastore.get_labeled_images()}
-        cases = [
-            TrainingCase(
-                Path(row["image"]), Path(row["label"]), _subject(datastore, by_path[row["image"]]), unit=self.settings.unit
-            )
-            for row in datastore.datalist()
-        ]
-        cases += self._partly_reviewed(datastore, set(by_path.values()))
-        if not cases:
+    def _collect(self, datastore: Datastore, share: float, history: SubjectHistory) -> _Cases:
+        folder, unit = self.settings.model_dir / "reviewed", self.settings.unit
+        labelled = labelled_cases(datastore, unit)
+        places = ReviewedCases()
+        if self.review is not None:
+            places = reviewed_cases(datastore, self.review, folder, leave_out=set(labelled), unit=unit)
+        if not labelled and not places.training:
             raise InputError(
                 "There is no final label and no answered region to train on. Submit a label first (next sample, correct it, "
                 "submit), or answer regions of the queue."
             )
-        return cases
+        cases, left_out = usable_cases([*labelled.values(), *places.training])
+        training, held_out = split_by_subject(cases, share, history)
+        ids = {case.image: image_id for image_id, case in labelled.items()}
+        judged = [case for case in held_out if case.image not in ids]
+        if self.review is not None:
+            final = [(ids[case.image], case) for case in held_out if case.image in ids]
+            judged += looked_at(final, self.review, folder)
+        images = {case.image for case in training}
+        on_places = [case for case in places.held_out if case.image in images]
+        return _Cases(
+            training=training,
+            held_out=held_out,
+            judged=on_places or judged,
+            earlier=judged if on_places else [],
+            left_out=left_out | places.left_out,
+        )
 
-    def _partly_reviewed(self, datastore: Datastore, labelled: set[str]) -> list[TrainingCase]:
-        """Write the accepted regions of images that have no final label; only these voxels count in the training."""
-        if self.review is None:
-            return []
-        folder = self.settings.model_dir / "reviewed"
-        folder.mkdir(parents=True, exist_ok=True)
-        answered = {item.image_id for item in self.review.store.queue.answered() if item.answer and item.answer.mask}
-        cases = []
-        for image_id in sorted(answered - labelled):
-            try:
-                mask, reviewed = self.review.mask(image_id)
-            except NotFoundError:  # the image was removed
-                continue
-            except MinivessError as error:
-                self._unreadable[image_id] = str(error)
-                continue
-            files = [folder / f"{image_id}_{name}.nii.gz" for name in ("label", "reviewed")]
-            for file, array in zip(files, (mask.array, reviewed), strict=True):
-                write_volume(mask.with_array(array.astype(np.uint8)), file)
-            image = Path(datastore.get_image_uri(image_id))
-            subject = _subject(datastore, image_id)
-            cases.append(TrainingCase(image, files[0], subject, unit=self.settings.unit, reviewed=files[1]))
-        return cases
+    def _background_below(self, current: Path) -> float | None:
+        """Return the upper limit of the background zone of the published weights; None when they have no zones."""
+        zones = read_zones(self.bundle, file_sha256(current))
+        return zones.lower if zones else None
+
+
+@dataclass(frozen=True)
+class _Cases:
+    """What a training learns from, and what its result is judged on.
+
+    Attributes:
+        training: Cases to learn.
+        held_out: Cases of the subjects that are held out.
+        judged: Held-out places of the training images; where there are none, the held-out cases, where a person has looked.
+        earlier: The held-out cases, when places are judged: they may not get worse.
+        left_out: Name -> why a case cannot be used.
+    """
+
+    training: list[TrainingCase]
+    held_out: list[TrainingCase]
+    judged: list[TrainingCase]
+    earlier: list[TrainingCase]
+    left_out: dict[str, str]
 
 
 def usable_cases(cases: Sequence[TrainingCase]) -> tuple[list[TrainingCase], dict[str, str]]:
@@ -184,13 +190,3 @@ def usable_cases(cases: Sequence[TrainingCase]) -> tuple[list[TrainingCase], dic
     if not usable:
         raise InputError(f"No case can be used for training. The first: {next(iter(left_out.values()))}")
     return usable, left_out
-
-
-def _subject(datastore: Datastore, image_id: str) -> str:
-    return str(datastore.get_image_info(image_id).get("subject", image_id))
-
-
-def _read_cases(cases: Sequence[TrainingCase]) -> Iterator[ReviewedCase]:
-    for case in cases:
-        image, label = load_pair(case.to_item())
-        yield ReviewedCase(image, label, load_reviewed(case.to_item(), image))

@@ -18,6 +18,7 @@ from minivess.models.entropy import binary_entropy
 from minivess.models.normalise import fit_scaling
 from minivess.models.segmenter import Capabilities, ModelRef, Prediction, Progress, PromptKind, check_roi
 from minivess.models.sliding import sliding_probability
+from minivess.models.small_pieces import check_min_mass, suppress_small_pieces
 from minivess.models.threshold import check_threshold, choose_threshold
 from minivess.models.weights import FILE_NAME, load_weights
 from minivess.paths import file_sha256
@@ -63,6 +64,7 @@ class BundleSegmenter:
         model: ModelRef,
         threshold: float | str,
         device: torch.device,
+        min_piece_mass: float = 0.0,
     ) -> None:
         """Store a network and its settings; :func:`load_bundle` builds them from a bundle.
 
@@ -73,9 +75,10 @@ class BundleSegmenter:
             model: The model that predictions name.
             threshold: A number in (0, 1), or ``"expected_dice"``.
             device: Where to compute; the network is moved there.
+            min_piece_mass: Smallest sum of the probabilities of a piece that stays; 0 for none.
 
         Raises:
-            BundleError: When the threshold is neither.
+            BundleError: When the threshold or the mass is no such value.
         """
         self._network = network.to(device).eval()
         self._inferer = inferer
@@ -83,6 +86,7 @@ class BundleSegmenter:
         self._model = model
         check_threshold(threshold)  # now, not after the first prediction
         self._threshold = threshold
+        self._min_piece_mass = check_min_mass(min_piece_mass)
         self._device = device
 
     @property
@@ -152,6 +156,7 @@ class BundleSegmenter:
             at=box.low,
             progress=progress,
         )
+        suppress_small_pieces(inside, self._min_piece_mass, cut_faces=_cut_faces(box, volume.shape))
         if roi is None:
             probability = inside
         else:
@@ -196,8 +201,15 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
         capabilities=Capabilities(frozenset(), LABELS, str(_build(parser, "modality"))),
         model=ModelRef(str(metadata["name"]), str(metadata["version"]), sha256),
         threshold=_build(parser, "threshold"),
+        min_piece_mass=_build(parser, "min_piece_mass") if "min_piece_mass" in parser else 0.0,
         device=pick_device(device),
     )
+
+
+def _cut_faces(box: Box, shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """Return the faces of a box that lie inside a volume, as (axis, 0 or -1)."""
+    low = [(axis, 0) for axis in range(3) if box.low[axis] > 0]
+    return low + [(axis, -1) for axis in range(3) if box.high[axis] < shape[axis]]
 
 
 def _build(parser: ConfigParser, key: str) -> Any:

@@ -1,9 +1,10 @@
 """Compare what a bundle states about its pipeline with what prediction runs.
 
-:class:`minivess.models.bundle.BundleSegmenter` builds ``network_def``, ``inferer``, ``modality`` and ``threshold`` of
-``configs/inference.yaml``. It does not build ``preprocessing`` and ``postprocessing``: it normalises, applies the sigmoid and
-the threshold itself, slab by slab, so that a volume of any size fits in memory. Both keys are there for stock
-``monai.bundle``, which must compute the same. A bundle that states other steps is refused, since they would be ignored.
+:class:`minivess.models.bundle.BundleSegmenter` builds ``network_def``, ``inferer``, ``modality``, ``threshold`` and
+``min_piece_mass`` of ``configs/inference.yaml``. It does not build ``preprocessing`` and ``postprocessing``: it normalises,
+applies the sigmoid, lowers small pieces and applies the threshold itself, slab by slab, so that a volume of any size fits in
+memory. Both keys are there for stock ``monai.bundle``, which must compute the same. A bundle that states other steps is refused,
+since they would be ignored.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from minivess.errors import BundleError
 from minivess.models.normalise import MODALITIES
+from minivess.models.small_pieces import check_min_mass
 from minivess.models.threshold import check_threshold
 
 #: A parameter that may have any value.
@@ -28,6 +30,7 @@ PIPELINE: dict[str, list[dict[str, Any]]] = {
     ],
     "postprocessing": [
         {"_target_": "monai.transforms.Activationsd", "keys": ["pred"], "sigmoid": True},
+        {"_target_": "minivess.models.transforms.SuppressSmallPiecesd", "keys": ["pred"], "min_mass": "@min_piece_mass"},
         {"_target_": "monai.transforms.CopyItemsd", "keys": ["pred"], "names": ["probability"]},
         {"_target_": "minivess.models.transforms.AsMaskd", "keys": ["pred"], "threshold": "@threshold"},
         {"_target_": "minivess.models.transforms.SaveVolumed", "keys": ["pred", "probability"], "output_dir": ANY},
@@ -64,7 +67,14 @@ def check_pipeline(inference: Mapping[str, Any]) -> list[str]:
             check_threshold(resolve(inference, "@threshold"))
         except BundleError as error:
             findings.append(str(error))
-    for key, expected in PIPELINE.items():
+    if "min_piece_mass" in inference:
+        try:
+            check_min_mass(resolve(inference, "@min_piece_mass"))
+        except BundleError as error:
+            findings.append(str(error))
+    for key, steps in PIPELINE.items():
+        # A bundle without the key keeps all pieces, and has no such step.
+        expected = [s for s in steps if s.get("min_mass") != "@min_piece_mass" or "min_piece_mass" in inference]
         if key in inference:
             findings += _compare(inference, key, expected)
     if "inferer" in inference:

@@ -15,6 +15,7 @@ from monai.transforms import MapTransform
 from minivess.datasets.pairs import load_item
 from minivess.errors import InputError
 from minivess.models.normalise import fit_scaling
+from minivess.models.small_pieces import suppress_small_pieces
 from minivess.models.threshold import choose_threshold
 from minivess.volume import Volume, write_volume
 from minivess.volume.io import VOLUME_SUFFIXES, stem_of, suffix_of
@@ -79,6 +80,30 @@ class AsMaskd(MapTransform):
         for key in self.key_iterator(d):
             probability = d[key][0].cpu().numpy()
             d[key] = (d[key] >= choose_threshold(probability, self.threshold)).to(torch.float32)
+        return d
+
+
+class SuppressSmallPiecesd(MapTransform):
+    """Lower the probability of small loose pieces by :func:`minivess.models.small_pieces.suppress_small_pieces`."""
+
+    def __init__(self, keys: KeysCollection, min_mass: float, allow_missing_keys: bool = False) -> None:
+        """Store the settings.
+
+        Args:
+            keys: Probabilities, (1, x, y, z) float in [0, 1] each.
+            min_mass: Smallest sum of the probabilities of a piece that stays.
+            allow_missing_keys: Whether an item may lack a key.
+        """
+        super().__init__(keys, allow_missing_keys)
+        self.min_mass = min_mass
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each probability, (1, x, y, z) float32."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            lowered = suppress_small_pieces(d[key][0].float().cpu().numpy().copy(), self.min_mass)
+            tensor = torch.from_numpy(lowered)[None].to(d[key].device)
+            d[key] = MetaTensor(tensor, meta=d[key].meta) if isinstance(d[key], MetaTensor) else tensor
         return d
 
 

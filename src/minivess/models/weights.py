@@ -41,7 +41,7 @@ def load_weights(network: torch.nn.Module, path: Path) -> dict[str, str]:
         WeightsError: When the file is missing or damaged, its names or shapes differ from the network's, or a value is
             not finite. The network is then unchanged.
     """
-    tensors, metadata = _read(path)
+    tensors, metadata = read_weights(path)
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     got = {name: tuple(value.shape) for name, value in tensors.items()}
     differences = [
@@ -71,7 +71,12 @@ def read_metadata(path: Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read the tensors by name, and the metadata.
+
+    Raises:
+        WeightsError: When the file is missing or damaged.
+    """
     with _open(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from minivess.synth.microscope import _smooth_field
+from minivess.synth.microscope import smooth_field
 
 
 def expose_tof(
@@ -24,9 +24,9 @@ def expose_tof(
     """
     size = np.asarray(spacing_mm)
     shape = brightness.shape
-    coarse, fine = (_smooth_field(rng, shape, width / size) for width in (12.0, 2.0))
+    coarse, fine = (smooth_field(rng, shape, width / size) for width in (12.0, 2.0))
     tissue = 0.28 + 0.07 * coarse + 0.03 * fine
-    folds = 0.06 * (np.abs(_smooth_field(rng, shape, 5.0 / size)) < 0.15)  # thin dark lines, as between gyri
+    folds = 0.06 * (np.abs(smooth_field(rng, shape, 5.0 / size)) < 0.15)  # thin dark lines, as between gyri
     height = np.arange(shape[2]) * size[2]
     saturation = np.exp(-height / rng.uniform(120.0, 300.0))
     slab = 1.0 + 0.04 * np.sin(2 * np.pi * height / rng.uniform(20.0, 40.0))

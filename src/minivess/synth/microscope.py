@@ -88,11 +88,11 @@ def expose(
     """
     size = np.asarray(spacing_um)
     sigma = np.array([optics.psf_um[0], optics.psf_um[0], optics.psf_um[1]]) / size
-    texture = 1.0 + 0.25 * _smooth_field(rng, brightness.shape, 4.0 / size)
+    texture = 1.0 + 0.25 * smooth_field(rng, brightness.shape, 4.0 / size)
     signal = brightness * texture + _specks(rng, brightness.shape, size, optics.speck_density)
     focused = ndimage.gaussian_filter(signal, sigma)
     haze = ndimage.gaussian_filter(signal, np.array([12.0, 12.0, 18.0]) / size)
-    uneven = 1.0 + 0.3 * _smooth_field(rng, brightness.shape, 60.0 / size)
+    uneven = 1.0 + 0.3 * smooth_field(rng, brightness.shape, 60.0 / size)
     light = focused + optics.haze * haze * 4.0 + optics.background * uneven
     depth = np.arange(brightness.shape[2]) * size[2]
     light = np.maximum(light, 0.0) * np.exp(-depth / optics.attenuation_um)
@@ -102,7 +102,7 @@ def expose(
     return np.clip(np.round(smoothed * scale), 0, 4095).astype(np.uint16)
 
 
-def _smooth_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: NDArray[np.float64]) -> NDArray[Any]:
+def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: NDArray[np.float64]) -> NDArray[Any]:
     """Sample a smooth random field of unit variance; a very smooth field is computed on a coarser grid."""
     coarse = np.maximum(1, (sigma / 2).astype(int))
     small = tuple(int(np.ceil(n / c)) + 1 for n, c in zip(shape, coarse, strict=True))

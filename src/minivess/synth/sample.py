@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +12,30 @@ from minivess.errors import InputError
 from minivess.synth.angiography import expose_tof
 from minivess.synth.graph import VesselGraph
 from minivess.synth.mesh import capillary_mesh
-from minivess.synth.microscope import draw_brightness, draw_optics, expose
+from minivess.synth.microscope import TwoPhotonOptics, draw_brightness, draw_optics, expose
+from minivess.synth.random_anatomy import draw_spacing, random_vessels
+from minivess.synth.random_microscope import expose_randomised
 from minivess.synth.raster import Raster, rasterise
 from minivess.synth.tree import TreeStyle, grow_tree
 from minivess.volume.units import Unit
 from minivess.volume.volume import Volume, affine_from_spacing
 
-Kind = Literal["capillary", "large", "tof"]
+Kind = Literal["capillary", "large", "tof", "randomised"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_SHAPE: dict[Kind, tuple[int, int, int]] = {"capillary": (512, 512, 25), "large": (512, 512, 25), "tof": (160, 160, 96)}
+_SHAPE: dict[Kind, tuple[int, int, int]] = {
+    "capillary": (512, 512, 25),
+    "large": (512, 512, 25),
+    "tof": (160, 160, 96),
+    "randomised": (192, 192, 20),
+}
+#: The voxel size of a randomised volume is drawn by its seed.
 _SPACING: dict[Kind, tuple[float, float, float]] = {
     "capillary": (0.994, 0.994, 5.0),
     "large": (0.994, 0.994, 5.0),
     "tof": (0.6, 0.6, 0.6),
 }
-_UNIT: dict[Kind, Unit] = {"capillary": "um", "large": "um", "tof": "mm"}
+_UNIT: dict[Kind, Unit] = {"capillary": "um", "large": "um", "tof": "mm", "randomised": "um"}
 #: Range of the fraction of voxels inside vessels.
 _FOREGROUND: dict[Kind, tuple[float, float]] = {"capillary": (0.03, 0.04), "large": (0.10, 0.40), "tof": (0.006, 0.02)}
 
@@ -38,7 +46,7 @@ class SyntheticSample:
 
     Attributes:
         image: uint16 volume, the simulated image.
-        mask: uint8 volume, 1 inside vessels.
+        mask: uint8 volume, 1 inside vessels; of a randomised volume, in the extent that is visible.
         centreline: uint8 volume, 1 in voxels that a centre-line passes through.
         radius: float32 volume, vessel radius at centre-line voxels in the volume's unit, 0 elsewhere.
         graph: The vessel network.
@@ -57,15 +65,18 @@ def make_sample(
     *,
     shape: tuple[int, int, int] | None = None,
     spacing: tuple[float, float, float] | None = None,
+    optics: TwoPhotonOptics | None = None,
 ) -> SyntheticSample:
     """Generate one synthetic volume; equal arguments give equal voxels.
 
     Args:
-        kind: ``"capillary"`` (two-photon, 3 to 4 % vessel), ``"large"`` (two-photon, 10 to 40 % vessel) or ``"tof"``
-            (time-of-flight MR angiogram, 0.6 to 2 % vessel).
+        kind: ``"capillary"`` (two-photon, 3 to 4 % vessel), ``"large"`` (two-photon, 10 to 40 % vessel), ``"tof"``
+            (time-of-flight MR angiogram, 0.6 to 2 % vessel) or ``"randomised"`` (microscopy of any calibre, voxel size,
+            noise, staining and detector).
         seed: Any non-negative integer.
         shape: Number of voxels along x, y, z, each at least 8; the default depends on the kind.
         spacing: Voxel size along x, y, z, in um (tof: mm); the default depends on the kind.
+        optics: Microscope and tissue of a capillary or large volume; drawn by the seed by default.
 
     Raises:
         InputError: When the kind is unknown, the seed is negative, or the shape is not three numbers of at least 8.
@@ -84,20 +95,25 @@ def make_sample(
     shape = shape or _SHAPE[kind]
     if len(shape) != 3 or min(shape) < 8:
         raise InputError(f"A synthetic volume needs at least 8 voxels along x, y and z. Got shape {shape}.")
-    spacing = spacing or _SPACING[kind]
     # Separate random streams for anatomy and imaging: the same vessels can be imaged again.
     anatomy, imaging = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, KINDS.index(kind)]).spawn(2))
+    spacing = spacing or (draw_spacing(anatomy) if kind == "randomised" else _SPACING[kind])
     graph = _ANATOMY[kind](anatomy, shape, spacing)
-    raster = rasterise(graph, shape, spacing, brightness=draw_brightness(imaging, graph, 0.6 if kind != "tof" else 0.15))
+    spread = imaging.uniform(0.2, 0.9) if kind == "randomised" else 0.15 if kind == "tof" else 0.6
+    raster = rasterise(graph, shape, spacing, brightness=draw_brightness(imaging, graph, spread))
+    array: NDArray[Any]
     if kind == "tof":
         array = expose_tof(imaging, raster.brightness, spacing)
+    elif kind == "randomised":
+        array, visible = expose_randomised(imaging, raster.brightness, spacing)
+        raster = replace(raster, mask=visible)
     else:
-        array = expose(imaging, raster.brightness, spacing, draw_optics(imaging))
+        array = expose(imaging, raster.brightness, spacing, optics or draw_optics(imaging))
     return _as_sample(array, raster, graph, spacing, _UNIT[kind])
 
 
 def _as_sample(
-    array: NDArray[np.uint16], raster: Raster, graph: VesselGraph, spacing: tuple[float, float, float], unit: Unit
+    array: NDArray[Any], raster: Raster, graph: VesselGraph, spacing: tuple[float, float, float], unit: Unit
 ) -> SyntheticSample:
     affine = affine_from_spacing(spacing)
     layers = (array, raster.mask.astype(np.uint8), raster.centreline.astype(np.uint8), raster.radius)
@@ -158,4 +174,4 @@ def _fit_width(
     return graph
 
 
-_ANATOMY = {"capillary": _capillaries, "large": _large_vessels, "tof": _arteries}
+_ANATOMY = {"capillary": _capillaries, "large": _large_vessels, "tof": _arteries, "randomised": random_vessels}

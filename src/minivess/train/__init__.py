@@ -1,7 +1,10 @@
 """Train bundles: data sets, patches, loss, checkpoints, publishing of weights."""
 
 from minivess.datasets import TrainingCase, check_dataset, load_pair, load_reviewed, make_dataset, read_dataset
-from minivess.train.run import TrainingResult, copy_bundle, presets, publish, read_stats, set_modality, train_bundle
+from minivess.train.publishing import publish, roll_back
+from minivess.train.rehearsal import rehearsal_cases, write_training_data
+from minivess.train.retrain import read_cases, train_and_judge
+from minivess.train.run import TrainingResult, copy_bundle, presets, read_stats, set_modality, train_bundle
 
 __all__ = [
     "TrainingCase",
@@ -13,8 +16,13 @@ __all__ = [
     "make_dataset",
     "presets",
     "publish",
+    "read_cases",
     "read_dataset",
     "read_stats",
+    "rehearsal_cases",
+    "roll_back",
     "set_modality",
+    "train_and_judge",
     "train_bundle",
+    "write_training_data",
 ]

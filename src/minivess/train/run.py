@@ -1,4 +1,4 @@
-"""Run a bundle's training configuration on a list of cases, and publish weights."""
+"""Run a bundle's training configuration on a list of cases."""
 
 from __future__ import annotations
 
@@ -90,9 +90,11 @@ def train_bundle(
     if sealed is not None:
         cases = [case.to_item() for case in (*training, *validation)]
         SealedTestSet(sealed).refuse(cases, purpose="training", actor=current_actor.get() or system_user())
+    learned = {case.subject for case in training}  # of whom places may be held out
+    held_out = [case for case in validation if case.subject not in learned]
     values: dict[str, Any] = {
         **(overrides or {}),
-        "notes": {**(overrides or {}).get("notes", {}), **subjects_metadata(training, validation)},
+        "notes": {**(overrides or {}).get("notes", {}), **subjects_metadata(training, held_out)},
         "bundle_root": str(bundle),
         "output_dir": str(output),
         "init_weights": str(init_weights or ""),
@@ -115,22 +117,6 @@ def _run_workflow(names: list[str], bundle: Path, values: dict[str, Any]) -> Non
     workflow.initialize()
     workflow.run()
     workflow.finalize()
-
-
-def publish(weights: Path, bundle: Path) -> Path:
-    """Copy weights into a bundle, atomically: a reader sees the old or the new file.
-
-    Args:
-        weights: A safetensors file.
-        bundle: The bundle's folder.
-
-    Returns:
-        Path of the weights in the bundle.
-    """
-    target = weights_path(bundle)
-    with atomic_file(target) as temporary:
-        shutil.copyfile(weights, temporary)
-    return target
 
 
 def copy_bundle(source: Path, target: Path) -> Path:

@@ -15,11 +15,10 @@ from minivess.paths import file_sha256
 from minivess.server.dependencies import App, CurrentAccount
 from minivess.server.label_app import LabelApp
 from minivess.server.roles import requires
-from minivess.train import publish
+from minivess.train import publish, roll_back
+from minivess.train.publishing import keep_previous
 
 router = APIRouter(prefix="/model", tags=["Model"])
-#: Folder beside the weights for those that were replaced or deleted.
-PREVIOUS = "previous"
 
 
 @router.put("/{model}", summary="Replace the weights of a model", dependencies=[requires("admin")])
@@ -31,10 +30,9 @@ def replace(model: str, file: UploadFile, app: App, account: CurrentAccount) -> 
         with uploaded.open("wb") as copy:
             shutil.copyfileobj(file.file, copy)
         load_bundle(bundle, weights=uploaded)  # refuses what is no safetensors file, or made for another network
-        before, after = _keep(bundle), file_sha256(uploaded)
-        _audit(
-            app, account.name, "model.replaced", model, before=before, sha256=after
-        )  # first: refused when it cannot be written
+        before, after = _sha256(bundle), file_sha256(uploaded)
+        # The entry first: the model is not replaced when it cannot be written.
+        _audit(app, account.name, "model.replaced", model, before=before, sha256=after)
         publish(uploaded, bundle)
     return {"checksum": f"SHA256:{after}", "modified_time": int(weights_path(bundle).stat().st_mtime)}
 
@@ -45,9 +43,18 @@ def delete(model: str, app: App, account: CurrentAccount) -> dict[str, Any]:
     bundle = _bundle_of(app, model)
     if not weights_path(bundle).is_file():
         raise NotFoundError(f"The model {model} has no weights.")
-    _audit(app, account.name, "model.deleted", model, before=_keep(bundle))
+    _audit(app, account.name, "model.deleted", model, before=keep_previous(bundle))
     weights_path(bundle).unlink()
     return {}
+
+
+@router.post("/{model}/roll_back", summary="Go back to the model before", dependencies=[requires("admin")])
+def go_back(model: str, app: App, account: CurrentAccount) -> dict[str, Any]:
+    """Publish the model before the present one again; repeat it to go further back. An audit entry is written."""
+    bundle = _bundle_of(app, model)
+    _audit(app, account.name, "model.rolled_back", model, before=_sha256(bundle))
+    roll_back(bundle)
+    return {"checksum": f"SHA256:{_sha256(bundle)}", "modified_time": int(weights_path(bundle).stat().st_mtime)}
 
 
 def _bundle_of(app: LabelApp, model: str) -> Path:
@@ -59,16 +66,10 @@ def _bundle_of(app: LabelApp, model: str) -> Path:
     return Path(bundle)
 
 
-def _keep(bundle: Path) -> str:
-    """Copy the current weights to the folder of previous ones, and return their SHA-256; empty when there are none."""
-    current = weights_path(bundle)
-    if not current.is_file():
-        return ""
-    sha256 = file_sha256(current)
-    kept = current.parent / PREVIOUS / f"{sha256[:16]}.safetensors"
-    kept.parent.mkdir(exist_ok=True)
-    shutil.copy2(current, kept)
-    return sha256
+def _sha256(bundle: Path) -> str:
+    """Return the SHA-256 of a bundle's weights; empty when there are none."""
+    file = weights_path(bundle)
+    return file_sha256(file) if file.is_file() else ""
 
 
 def _audit(app: LabelApp, actor: str, action: str, model: str, **hashes: str) -> None:

@@ -1,0 +1,140 @@
+"""Collect what a training learns from and is judged on: submitted labels, and the answered places of other images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from monailabel.interfaces.datastore import Datastore
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from minivess.datasets import TrainingCase, load_pair
+from minivess.errors import MinivessError, NotFoundError
+from minivess.review.accepted_regions import apply_accepted
+from minivess.review.service import ReviewService
+from minivess.store import QueueItem
+from minivess.volume import Unit, Volume, write_volume
+
+#: One of so many answered places is held out to judge the new model.
+HELD_OUT_PLACES = 5
+#: Voxels (x, y, z) around what a person drew that count as looked at.
+_AROUND = (5, 5, 1)
+
+
+@dataclass
+class ReviewedCases:
+    """Images of which only places were answered.
+
+    Attributes:
+        training: Cases to learn, on most of the places.
+        held_out: The same images, on the places that are held out.
+        left_out: Name -> why an image cannot be used.
+    """
+
+    training: list[TrainingCase] = field(default_factory=list)
+    held_out: list[TrainingCase] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def labelled_cases(datastore: Datastore, unit: Unit | None) -> dict[str, TrainingCase]:
+    """Return the images with a final label, by their id."""
+    by_path = {datastore.get_image_uri(i): i for i in datastore.get_labeled_images()}
+    return {
+        by_path[row["image"]]: TrainingCase(
+            Path(row["image"]), Path(row["label"]), subject_of(datastore, by_path[row["image"]]), unit=unit
+        )
+        for row in datastore.datalist()
+    }
+
+
+def reviewed_cases(
+    datastore: Datastore, review: ReviewService, folder: Path, *, leave_out: set[str], unit: Unit | None
+) -> ReviewedCases:
+    """Write the answered places of images that have no final label; only their voxels count.
+
+    One place in five is held out: which one depends on its name alone, so that a place that was held out stays held out.
+
+    Args:
+        datastore: The images.
+        review: The answers.
+        folder: Where masks are written.
+        leave_out: Images with a final label.
+        unit: Unit of the images, for files that do not state it.
+    """
+    found = ReviewedCases()
+    answered = {item.image_id for item in review.store.queue.answered() if item.answer and item.answer.mask}
+    for image_id in sorted(answered - leave_out):
+        try:
+            mask, _ = review.mask(image_id)
+            items = [item for item in review.store.queue.answered(image_id) if item.answer and item.answer.mask]
+            held_out = [item for item in items if _is_held_out(item)]
+            judged = _voxels_of(held_out, mask)
+            learned = _voxels_of([item for item in items if item not in held_out], mask) & ~judged
+        except NotFoundError:  # the image was removed
+            continue
+        except MinivessError as error:
+            found.left_out[image_id] = str(error)
+            continue
+        case = TrainingCase(
+            Path(datastore.get_image_uri(image_id)),
+            _written(mask, mask.array, folder / f"{image_id}_label.nii.gz"),
+            subject_of(datastore, image_id),
+            unit=unit,
+        )
+        for name, voxels, cases in (("reviewed", learned, found.training), ("held_out", judged, found.held_out)):
+            if voxels.any():
+                cases.append(replace(case, reviewed=_written(mask, voxels, folder / f"{image_id}_{name}.nii.gz")))
+    return found
+
+
+def looked_at(cases: Sequence[tuple[str, TrainingCase]], review: ReviewService, folder: Path) -> list[TrainingCase]:
+    """Restrict submitted labels to where a person has answered or drawn: the rest may be the model's own prediction.
+
+    A label of an image that was never predicted counts as a whole; one that equals the prediction does not count at all.
+
+    Args:
+        cases: Image id and case.
+        review: The answers and predictions.
+        folder: Where masks are written.
+    """
+    found = []
+    for image_id, case in cases:
+        image, label = load_pair(case.to_item())
+        try:
+            prediction = review.contexts.get(image_id).mask
+        except NotFoundError:
+            found.append(case)
+            continue
+        items = [item for item in review.store.queue.answered(image_id) if item.answer and item.answer.mask]
+        _, answered = apply_accepted(prediction, items)
+        size = [2 * n + 1 for n in _AROUND]
+        voxels = answered | (ndimage.maximum_filter(((label.array > 0) != prediction).astype(np.uint8), size) > 0)
+        if voxels.any():
+            found.append(replace(case, reviewed=_written(image, voxels, folder / f"{image_id}_looked_at.nii.gz")))
+    return found
+
+
+def subject_of(datastore: Datastore, image_id: str) -> str:
+    """Return the animal or patient of an image; its id where none is stated."""
+    return str(datastore.get_image_info(image_id).get("subject", image_id))
+
+
+def _is_held_out(item: QueueItem) -> bool:
+    return int(sha256(item.id.encode()).hexdigest(), 16) % HELD_OUT_PLACES == 0
+
+
+def _voxels_of(items: Sequence[QueueItem], image: Volume) -> NDArray[np.bool_]:
+    voxels = np.zeros(image.shape, bool)
+    for item in items:
+        voxels[item.region.box.slices] = True
+    return voxels
+
+
+def _written(grid: Volume, array: NDArray[np.generic], path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(grid.with_array(array.astype(np.uint8)), path)
+    return path

@@ -1,0 +1,89 @@
+"""Publish weights into a bundle, and take the last publication back."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from minivess.errors import ConflictError
+from minivess.models import weights_path
+from minivess.models.weights import FILE_NAME
+from minivess.paths import atomic_file, atomic_folder, file_sha256
+
+#: So many earlier models are kept.
+KEPT = 5
+_PREVIOUS = "previous"
+#: What lies beside weights and names their hash: it is worthless for other weights.
+_COMPANIONS = ("zones.json", "training_data.json")
+
+
+def publish(weights: Path, bundle: Path) -> Path:
+    """Copy weights into a bundle, atomically: a reader sees the old or the new file. The replaced model is kept.
+
+    Zones and the list of training data beside the weights are copied with them.
+
+    Args:
+        weights: A safetensors file.
+        bundle: The bundle's folder.
+
+    Returns:
+        Path of the weights in the bundle.
+    """
+    target = weights_path(bundle)
+    keep_previous(bundle)
+    for file in (weights, *(weights.with_name(name) for name in _COMPANIONS)):
+        if file.is_file():
+            with atomic_file(target.with_name(file.name) if file != weights else target) as temporary:
+                shutil.copyfile(file, temporary)
+    return target
+
+
+def roll_back(bundle: Path) -> Path:
+    """Publish the model before the present one again, with its zones and its training data; repeat it to go further back.
+
+    Args:
+        bundle: The bundle's folder.
+
+    Returns:
+        Path of the weights in the bundle.
+
+    Raises:
+        ConflictError: When no earlier model is kept.
+    """
+    target = weights_path(bundle)
+    kept = _kept(target.parent)
+    if not kept:
+        raise ConflictError(f"{bundle.name} has no earlier model to go back to: its present one is the first that was published.")
+    last = kept[-1]
+    for file in sorted(last.iterdir(), key=lambda f: f.name == target.name):  # the weights last: they make the others valid
+        with atomic_file(target.parent / file.name) as temporary:
+            shutil.copyfile(file, temporary)
+    shutil.rmtree(last)
+    return target
+
+
+def keep_previous(bundle: Path) -> str:
+    """Copy the published model, and what belongs to it, to a folder of its own; the oldest ones are removed.
+
+    Args:
+        bundle: The bundle's folder.
+
+    Returns:
+        SHA-256 of its weights; empty when there are none.
+    """
+    current = weights_path(bundle)
+    if not current.is_file():
+        return ""
+    models = current.parent
+    name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    with atomic_folder(models / _PREVIOUS / name) as temporary:
+        for file in (f for f in models.iterdir() if f.is_file() and f.suffix in (".safetensors", ".json")):
+            shutil.copyfile(file, temporary / file.name)
+    for old in _kept(models)[:-KEPT]:
+        shutil.rmtree(old)
+    return file_sha256(current)
+
+
+def _kept(models: Path) -> list[Path]:
+    return sorted(file.parent for file in (models / _PREVIOUS).glob(f"*/{FILE_NAME}"))
