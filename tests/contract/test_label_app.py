@@ -227,7 +227,8 @@ print(json.dumps({'sample': sample, 'cases': cases, 'drawn': drawn, 'saved': see
     assert answer.json()["name"] == "stack1.nii.gz"  # as MONAI Label's own tests expect
     published = weights_path(bundle).read_bytes() != before
     assert published == (stats["state"] == "published")
-    assert published == (stats["validation_dice"] >= stats["published_dice_before"])
+    gain = sum(stats["scores"][name] - stats["scores_before"][name] for name in ("dice", "cldice"))
+    assert published == (gain > 0 and not any(anchor["losses"] for anchor in stats["anchors"]))
 
 
 def _wait_for_scores(bundle: Path) -> None:

@@ -247,3 +247,23 @@ def test_segments_of__a_damaged_header_ends_in_our_own_error(tmp_path: Path, lin
     file.write_bytes(b"\n".join([*kept, b"Segment0_Name:=vessel", line.encode()]) + b"\n\n" + voxels)
     with pytest.raises(InputError, match="segments"):
         segments_of(file)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".mhd"])
+def test_metaimage__a_damaged_stream_is_refused_at_once(tmp_path: Path, suffix: str) -> None:
+    """ITK's reader never ends on some of them (found by an hour of fuzzing)."""
+    rng = np.random.default_rng(0)
+    image = sitk.GetImageFromArray(rng.integers(0, 2000, (10, 24, 32)).astype(np.uint16))
+    path = tmp_path / f"a{suffix}"
+    sitk.WriteImage(image, str(path), useCompression=True)
+    voxels = path if suffix == ".mha" else path.with_suffix(".zraw")
+    whole = voxels.read_bytes()
+    assert read_volume(path).shape == (32, 24, 10)
+    start = 1000  # after the header
+    for position in rng.integers(start, len(whole) - 200, 40):
+        voxels.write_bytes(whole[:position] + rng.bytes(40) + whole[position + 40 :])
+        with pytest.raises(InputError, match=r"damaged|cut off"):
+            read_volume(path)
+    voxels.write_bytes(whole[: start + 5000])
+    with pytest.raises(InputError, match=r"damaged|cut off"):
+        read_volume(path)

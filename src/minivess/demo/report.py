@@ -19,7 +19,7 @@ img { width: 100%; image-rendering: auto; border-radius: 4px; }
 .regions { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 0 1rem; }
 figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; opacity: .8; }
 table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .8rem; text-align: right; }
-th { border-bottom: 2px solid; } td:nth-child(-n+3), th:nth-child(-n+3) { text-align: left; }
+th { border-bottom: 2px solid; } td:nth-child(-n+2), th:nth-child(-n+2) { text-align: left; }
 code, pre { background: #8882; border-radius: 4px; padding: .1rem .3rem; } pre { padding: .8rem; overflow: auto; }
 """
 
@@ -52,8 +52,7 @@ def write_html(
         _introduction(facts),
         "<h2>Before and after</h2>",
         _score_table(scores),
-        f"<p>Training in the round: {html.escape(str(facts['training']['state']))} (Dice on the held-out stack "
-        f"{facts['training']['published_dice_before']:.3f} before, {facts['training']['validation_dice']:.3f} after).</p>",
+        _gate_section(facts["training"]),
         "<p>A stack marked * was labelled in the round: its second row is not a held-out score. One round on tiny stacks shows "
         "that the workflow runs; it does not predict the scores on your data.</p>",
         "<h2>Predictions</h2>",
@@ -80,10 +79,27 @@ def _introduction(facts: dict[str, Any]) -> str:
     return (
         "<h1>MinIVess: one round of active learning</h1>"
         f"<p>minivess {minivess.__version__}, on synthetic two-photon stacks with known ground truth. "
-        "The first model was trained on two stacks of capillaries; its checkpoint was selected on a third stack, of large "
-        "vessels. The server then selected the stack with the most uncertain prediction, "
+        "The first model was trained on small synthetic stacks of many microscopes, in minutes on a CPU. "
+        "The server then selected the stack with the most uncertain prediction, "
         f"<b>{html.escape(str(facts['labelled']))}</b> ({html.escape(str(facts['reason']))}: {facts['score']:.2f}). "
         "Its true label was submitted in place of an annotator's label, and the model was retrained.</p>"
+    )
+
+
+def _gate_section(training: dict[str, Any]) -> str:
+    """Describe the decision of the gate, and what the new model keeps of what the old one knew."""
+    rows = [("the reviewed places", training["scores_before"], training["scores"])]
+    rows += [(anchor["name"], anchor["before"], anchor["after"]) for anchor in training["anchors"]]
+    cells = "".join(
+        f"<tr><td>{html.escape(name)}</td><td></td><td>{old['dice']:.3f}</td><td>{new['dice']:.3f}</td>"
+        f"<td>{old['cldice']:.3f}</td><td>{new['cldice']:.3f}</td></tr>"
+        for name, old, new in rows
+    )
+    head = "<tr><th>judged on</th><th></th><th>Dice before</th><th>after</th><th>clDice before</th><th>after</th></tr>"
+    return (
+        f"<p>Training in the round: {html.escape(str(training['state']))}. The best candidate had "
+        f"{html.escape(str(training['candidate']))}. It is published when it is better on the reviewed places, and on no other "
+        f"line worse by more than {training['margin']}.</p><table>{head}{cells}</table>"
     )
 
 
@@ -108,7 +124,7 @@ def _next_commands(bundle: Path) -> str:
 
 
 def _score_table(scores: Sequence[dict[str, Any]]) -> str:
-    columns = ("stack", "kind", "when", "Dice", "clDice", "NSD", "HD95 (um)", "error in components")
+    columns = ("stack", "when", "Dice", "clDice", "NSD", "HD95 (um)", "error in components")
     head = "<tr>" + "".join(f"<th>{name}</th>" for name in columns) + "</tr>"
     rows = []
     for stack in dict.fromkeys(row["stack"] for row in scores):
@@ -116,7 +132,7 @@ def _score_table(scores: Sequence[dict[str, Any]]) -> str:
             star = "*" if row["labelled"] else ""
             hd95 = "-" if row["hd95_um"] is None else f"{row['hd95_um']:.1f}"
             rows.append(
-                f"<tr><td>{html.escape(stack)}{star}</td><td>{row['kind']}</td><td>{row['when']}</td><td>{row['dsc']:.3f}</td>"
+                f"<tr><td>{html.escape(stack)}{star}</td><td>{row['when']}</td><td>{row['dsc']:.3f}</td>"
                 f"<td>{row['cldice']:.3f}</td><td>{row['nsd']:.3f}</td><td>{hd95}</td><td>{row['b0_error']}</td></tr>"
             )
     return f"<table>{head}{''.join(rows)}</table>"

@@ -29,26 +29,20 @@ from minivess.paths import resource_path, write_json
 from minivess.pictures import Rgb, heat, overlay, projection, side_by_side
 from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
-from minivess.synth import Kind, make_sample
-from minivess.train import copy_bundle, make_dataset, publish, read_dataset, train_bundle
-from minivess.uncertainty.calibration import FILE_NAME, calibrate, read_zones, write_zones
+from minivess.synth import SyntheticSample, make_sample
+from minivess.train import copy_bundle, make_dataset, publish, read_dataset, train_and_judge
+from minivess.uncertainty.calibration import calibrate, read_zones, write_zones
 from minivess.volume import read_volume, write_volume
 
-#: Name and kind of each stack. Three have labels (the third is the validation stack), two are in the annotator's queue, and
-#: one is excluded from all training. The first model is trained without large vessels and improves when the annotator labels
-#: such a stack.
-STACKS: tuple[tuple[str, Kind], ...] = (
-    ("stack1", "capillary"),
-    ("stack2", "capillary"),
-    ("stack3", "large"),
-    ("stack4", "capillary"),
-    ("stack5", "large"),
-    ("stack6", "large"),
-)
+#: Name and seed of each stack. Three have labels already (the third one is held out by the server), two are in the annotator's
+#: queue, and one is excluded from all training.
+STACKS = {"stack1": 80_000, "stack2": 80_006, "stack3": 80_004, "stack4": 80_010, "stack5": 80_007, "stack6": 80_013}
 LABELLED, QUEUE, HELD_OUT = ("stack1", "stack2", "stack3"), ("stack4", "stack5"), ("stack6",)
-SHAPE = (224, 224, 20)
+SHAPE, SPACING_UM = (224, 224, 20), (0.994, 0.994, 5.0)
+#: Seeds and shape of the stacks that the first model is trained on: of many microscopes, none like the other.
+BASE, BASE_VALIDATION, BASE_SHAPE = range(1000, 1048), range(1048, 1051), (144, 144, 14)
 #: Seeds and shape of the calibration stacks, which are used neither for training nor for evaluation.
-CALIBRATION, CALIBRATION_SHAPE = range(9000, 9012), (96, 96, 12)
+CALIBRATION, CALIBRATION_SHAPE = range(90_000, 90_012), (112, 112, 12)
 _MARKER = ".minivess-demo"
 
 
@@ -100,9 +94,9 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
     start = time.monotonic()
     _prepare_folder(out, seed)
     demo = Demo(out, seed)
-    with demo.step("generating six synthetic stacks"):
+    with demo.step(f"generating {len(BASE)} small synthetic stacks of many microscopes, and six to annotate"):
         _make_stacks(demo)
-    with demo.step("training the tiny preset on three stacks"):
+    with demo.step("training the tiny preset on the small stacks"):
         bundle = _train(demo)
     with demo.step("calibrating probability zones on twelve small stacks"):
         _calibrate(demo, bundle)
@@ -129,7 +123,7 @@ def _prepare_folder(out: Path, seed: int) -> None:
             raise InputError(f"{out} is not empty and is not the output of a demo. Choose another folder: --out.")
         interrupted = (out / _MARKER).read_text() == about and not (out / "report.html").exists()
         for entry in out.iterdir():
-            if not (interrupted and entry.name in ("data", "model")):
+            if not (interrupted and entry.name in ("base", "data", "model")):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         if interrupted:
             print("going on with the stacks and the training of the interrupted demo", file=sys.stderr, flush=True)
@@ -140,33 +134,45 @@ def _prepare_folder(out: Path, seed: int) -> None:
 def _make_stacks(demo: Demo) -> None:
     if (demo.out / "data" / DATASET_FILE).exists():
         return  # of an interrupted demo
-    for index, (name, kind) in enumerate(STACKS):
-        sample = make_sample(kind, demo.seed + index, shape=SHAPE)
-        write_volume(sample.image, demo.out / "data" / "images" / f"{name}.nii.gz")
-        write_volume(sample.mask, demo.out / "data" / "labels" / f"{name}.nii.gz")
-        print(f"      {name}: {kind}, {100 * sample.mask.array.mean():.1f} % vessel", file=sys.stderr, flush=True)
+    for seed in (*BASE, *BASE_VALIDATION):
+        sample = make_sample("randomised", seed + _offset(demo), shape=BASE_SHAPE)
+        _write_sample(sample, demo.out / "base", f"base{seed}")
+    make_dataset(demo.out / "base", validation=[f"base{seed}" for seed in BASE_VALIDATION])
+    for name, seed in STACKS.items():
+        sample = make_sample("randomised", seed + _offset(demo), shape=SHAPE, spacing=SPACING_UM)
+        _write_sample(sample, demo.out / "data", name)
+        print(f"      {name}: {100 * sample.mask.array.mean():.1f} % vessel", file=sys.stderr, flush=True)
     make_dataset(demo.out / "data", validation=[LABELLED[-1]], test=[*QUEUE, *HELD_OUT])
 
 
+def _offset(demo: Demo) -> int:
+    """Return what is added to the seed of every stack."""
+    return 100_000 * demo.seed
+
+
+def _write_sample(sample: SyntheticSample, folder: Path, name: str) -> None:
+    write_volume(sample.image, folder / "images" / f"{name}.nii.gz")
+    write_volume(sample.mask, folder / "labels" / f"{name}.nii.gz")
+
+
 def _train(demo: Demo) -> Path:
-    sections = read_dataset(demo.out / "data")
+    sections = read_dataset(demo.out / "base")
     trained = demo.out / "model" / "trained.json"
     if trained.exists():  # by an interrupted demo
         demo.facts |= json.loads(trained.read_text())
         return demo.out / "model"
     bundle = copy_bundle(resource_path("bundles/segresnet"), demo.out / "model")
-    # The checkpoint is selected on the third stack, so that no evaluated stack influences the training.
-    result = train_bundle(
+    _, promotion = train_and_judge(
         bundle,
-        training=sections["training"],
-        validation=sections["validation"],
+        new=sections["training"],
+        judged=sections["validation"],
         output=demo.out / "model" / "runs" / "train",
         preset="tiny",
+        published=False,
         overrides={"seed": demo.seed},
     )
-    publish(result.weights, bundle)
-    demo.facts["validation_dice"] = result.validation_dice
-    write_json(trained, {"validation_dice": result.validation_dice})
+    demo.facts["validation_dice"] = promotion.scores.dice
+    write_json(trained, {"validation_dice": promotion.scores.dice})
     return bundle
 
 
@@ -180,7 +186,7 @@ def _calibrate(demo: Demo, bundle: Path) -> None:
 
     def cases() -> Iterator[tuple[Prediction, NDArray[np.bool_], str]]:
         for seed in CALIBRATION:
-            sample = make_sample(("capillary", "large")[seed % 2], seed, shape=CALIBRATION_SHAPE)
+            sample = make_sample("randomised", seed + _offset(demo), shape=CALIBRATION_SHAPE)
             yield segmenter.predict(sample.image), sample.mask.array > 0, f"calibration{seed}"
 
     zones = calibrate(cases(), 0.1)
@@ -195,9 +201,7 @@ def _score(demo: Demo, bundle: Path, when: str) -> None:
         image, label = (read_volume(demo.out / "data" / folder / f"{name}.nii.gz") for folder in ("images", "labels"))
         prediction = segmenter.predict(image)
         scores = compare_masks(label.array, prediction.mask.array, image.spacing_um)
-        demo.scores.append(
-            {"when": when, "stack": name, "kind": dict(STACKS)[name], "labelled": name == labelled, **scores.to_json()}
-        )
+        demo.scores.append({"when": when, "stack": name, "labelled": name == labelled, **scores.to_json()})
         if name in HELD_OUT:
             picture = projection(image)
             row = side_by_side(picture, overlay(picture, prediction.mask.array, label.array), heat(prediction.uncertainty))
@@ -212,7 +216,6 @@ def _label_and_retrain(demo: Demo, bundle: Path) -> Path:
         _copy(demo.out / "data" / "labels" / f"{name}.nii.gz", studies / "labels" / "final")
     published = copy_bundle(bundle, workspace / "model" / "segresnet")
     publish(weights_path(bundle), published)
-    _copy(bundle / "models" / FILE_NAME, published / "models")
     launch = prepare_server(studies, workspace=workspace, port=free_port(), conf={"preset": "tiny"})
     with LabelServer(launch, log=demo.out / "server.log") as server:
         demo.facts |= one_round(server, truth=demo.out / "data" / "labels", scratch=demo.out / "client")

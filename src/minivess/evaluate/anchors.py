@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from minivess.evaluate.gate_scores import GateScores, ReviewedCase
-from minivess.synth import Kind, TwoPhotonOptics, make_sample
+from minivess.synth import Kind, make_sample
 
 #: Largest fall of Dice or clDice, largest rise of the share of vessel in the background zone, that an anchor may show.
 MARGIN = 0.02
 #: Largest rise of the relative error in the number of components.
 BETTI_MARGIN = 0.5
-_SHAPE = (96, 96, 12)
-_SEEDS = (70_001, 70_002)  # never trained on: synthetic training stacks have lower seeds
-_OPTICS = {
-    "bright": TwoPhotonOptics((0.7, 2.5), 80.0, 0.5, 400.0, 0.03, 0.05, 2.0, 0.7),
-    "dim": TwoPhotonOptics((0.9, 3.5), 14.0, 1.5, 200.0, 0.10, 0.25, 8.0, 0.6),
+_SHAPE, _SPACING_UM = (128, 128, 12), (1.0, 1.0, 4.0)
+#: Seeds of randomised stacks, by calibre and contrast; synthetic training stacks have lower seeds.
+_PANEL = {
+    "bright capillaries": (70_022, 70_027),
+    "dim capillaries": (70_014, 70_029),
+    "bright large vessels": (70_021, 70_058),
+    "dim large vessels": (70_024, 70_081),
 }
+_TOF_SHAPE, _TOF_SEEDS = (64, 64, 48), (70_001, 70_002)
 
 
 @dataclass(frozen=True)
@@ -76,18 +80,17 @@ def synthetic_anchors(modality: str) -> list[Anchor]:
         modality: Key of :data:`minivess.models.MODALITIES`.
     """
     if modality == "mr_angiography":
-        return [Anchor("synthetic arteries", lambda: _stacks("tof", None))]
+        return [Anchor("synthetic arteries", lambda: _stacks("tof", _TOF_SEEDS, _TOF_SHAPE, None))]
     if modality not in ("two_photon", "light_sheet"):
         return []
-    kinds: dict[str, Kind] = {"capillaries": "capillary", "large vessels": "large"}
     return [
-        Anchor(f"synthetic {light} {name}", lambda kind=kind, light=light: _stacks(kind, _OPTICS[light]))  # type: ignore[misc]
-        for name, kind in kinds.items()
-        for light in _OPTICS
+        Anchor(f"synthetic {name}", partial(_stacks, "randomised", seeds, _SHAPE, _SPACING_UM)) for name, seeds in _PANEL.items()
     ]
 
 
-def _stacks(kind: Kind, optics: TwoPhotonOptics | None) -> Iterator[ReviewedCase]:
-    for seed in _SEEDS:
-        sample = make_sample(kind, seed, shape=_SHAPE, optics=optics)
-        yield ReviewedCase(sample.image, sample.mask, np.ones(_SHAPE, bool))
+def _stacks(
+    kind: Kind, seeds: Iterable[int], shape: tuple[int, int, int], spacing: tuple[float, float, float] | None
+) -> Iterator[ReviewedCase]:
+    for seed in seeds:
+        sample = make_sample(kind, seed, shape=shape, spacing=spacing)
+        yield ReviewedCase(sample.image, sample.mask, np.ones(shape, bool))

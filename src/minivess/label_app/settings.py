@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from minivess.errors import InputError
 from minivess.evaluate import SealedTestSet
 from minivess.models import check_bundle, weights_path
+from minivess.models.bundle_check import read_config
 from minivess.paths import resource_path
 from minivess.train import copy_bundle, presets, publish
 from minivess.volume import Unit
@@ -99,16 +101,24 @@ class AppSettings:
     def prepare_bundle(self) -> Path:
         """Copy the bundle to the model folder; weights that were trained there stay, otherwise those of the source are copied.
 
+        The configuration of weights that stay is replaced only by one of the same network: a newer minivess may have another.
+
         Returns:
             Folder of the copy.
         """
         check_bundle(self.bundle)
         target = self.model_dir / MODEL_NAME
         if target != self.bundle:
-            copy_bundle(self.bundle, target)
+            if not weights_path(target).is_file() or _network(self.bundle) == _network(target):
+                copy_bundle(self.bundle, target)
             if weights_path(self.bundle).is_file() and not weights_path(target).is_file():
                 publish(weights_path(self.bundle), target)
         return target
+
+
+def _network(bundle: Path) -> Any:
+    """Return the network that a bundle states."""
+    return read_config(bundle / "configs" / "inference.yaml").get("network_def")
 
 
 def _switch(conf: dict[str, str], key: str, *, default: bool) -> bool:

@@ -12,7 +12,7 @@ from minivess.errors import InputError
 from minivess.synth.angiography import expose_tof
 from minivess.synth.graph import VesselGraph
 from minivess.synth.mesh import capillary_mesh
-from minivess.synth.microscope import TwoPhotonOptics, draw_brightness, draw_optics, expose
+from minivess.synth.microscope import draw_brightness, draw_optics, expose
 from minivess.synth.random_anatomy import draw_spacing, random_vessels
 from minivess.synth.random_microscope import expose_randomised
 from minivess.synth.raster import Raster, rasterise
@@ -65,7 +65,6 @@ def make_sample(
     *,
     shape: tuple[int, int, int] | None = None,
     spacing: tuple[float, float, float] | None = None,
-    optics: TwoPhotonOptics | None = None,
 ) -> SyntheticSample:
     """Generate one synthetic volume; equal arguments give equal voxels.
 
@@ -76,7 +75,6 @@ def make_sample(
         seed: Any non-negative integer.
         shape: Number of voxels along x, y, z, each at least 8; the default depends on the kind.
         spacing: Voxel size along x, y, z, in um (tof: mm); the default depends on the kind.
-        optics: Microscope and tissue of a capillary or large volume; drawn by the seed by default.
 
     Raises:
         InputError: When the kind is unknown, the seed is negative, or the shape is not three numbers of at least 8.
@@ -108,7 +106,7 @@ def make_sample(
         array, visible = expose_randomised(imaging, raster.brightness, spacing)
         raster = replace(raster, mask=visible)
     else:
-        array = expose(imaging, raster.brightness, spacing, optics or draw_optics(imaging))
+        array = expose(imaging, raster.brightness, spacing, draw_optics(imaging))
     return _as_sample(array, raster, graph, spacing, _UNIT[kind])
 
 

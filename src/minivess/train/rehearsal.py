@@ -22,7 +22,7 @@ _FILES = ("image", "label", "reviewed")
 MIN_CASES = 4
 _SYNTHETIC_SHAPE = (192, 192, 16)
 _KINDS: dict[str, tuple[Kind, ...]] = {
-    "two_photon": ("randomised", "capillary", "randomised", "large"),
+    "two_photon": ("randomised",),
     "light_sheet": ("randomised",),
     "mr_angiography": ("tof",),
 }

@@ -10,6 +10,7 @@ from typing import Any
 from minivess.datasets import TrainingCase, load_pair, load_reviewed
 from minivess.evaluate import Anchor, Promotion, ReviewedCase, choose_model, synthetic_anchors
 from minivess.models import Segmenter, load_bundle, weights_path
+from minivess.models.bundle_check import read_config
 from minivess.models.interpolate import interpolate_weights
 from minivess.train.publishing import publish
 from minivess.train.rehearsal import known_cases, rehearsal_cases, write_training_data
@@ -66,7 +67,7 @@ def train_and_judge(
         output=output,
         preset=preset,
         init_weights=weights_path(bundle) if continued else init_weights,
-        overrides=overrides,
+        overrides={**(continued_settings(bundle, preset) if continued else {}), **(overrides or {})},
         sealed=sealed,
     )
     candidates = {
@@ -86,6 +87,13 @@ def train_and_judge(
         publish(chosen, bundle)
         write_training_data(bundle, learned)
     return replace(result, weights=chosen, held_out=bool(judged)), promotion
+
+
+def continued_settings(bundle: Path, preset: str) -> dict[str, Any]:
+    """Return the number of epochs and the learning rate that the bundle states for a training from published weights."""
+    files = ["train"] if preset == "full" else ["train", preset]
+    content = {key: value for name in files for key, value in read_config(bundle / "configs" / f"{name}.yaml").items()}
+    return {key: content[f"continued_{key}"] for key in ("epochs", "learning_rate") if f"continued_{key}" in content}
 
 
 def _anchors(before: Segmenter | None, earlier: Sequence[TrainingCase]) -> list[Anchor]:

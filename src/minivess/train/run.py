@@ -88,7 +88,7 @@ def train_bundle(
     if preset not in presets(bundle):
         raise InputError(f"Unknown preset {preset!r}. Allowed: {', '.join(presets(bundle))}.")
     if sealed is not None:
-        cases = [case.to_item() for case in (*training, *validation)]
+        cases = [case.to_item() for case in dict.fromkeys((*training, *validation))]
         SealedTestSet(sealed).refuse(cases, purpose="training", actor=current_actor.get() or system_user())
     learned = {case.subject for case in training}  # of whom places may be held out
     held_out = [case for case in validation if case.subject not in learned]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from minivess.volume.units import Unit
 from minivess.volume.volume import Volume
 
 _HEADER_BYTES = 65_536
+_PART_BYTES = 1 << 20
 _ITEM_BYTES = {
     "CHAR": 1,
     "UCHAR": 1,
@@ -56,6 +58,8 @@ def read_metaimage(path: Path, *, unit: Unit | None = None, limit_bytes: int) ->
     claimed = check_budget(shape, _ITEM_BYTES[kind], limit_bytes=limit_bytes, source=source)
     compressed = header.get("CompressedData", "False").lower() == "true"
     check_enough_bytes(claimed, voxels.stat().st_size, compressed=compressed, source=source)
+    if compressed:
+        _check_stream(voxels, header, claimed, source=source)
     try:
         image = sitk.ReadImage(str(path), imageIO="MetaImageIO")
     except RuntimeError as error:
@@ -71,6 +75,42 @@ def read_metaimage(path: Path, *, unit: Unit | None = None, limit_bytes: int) ->
     if unit is None and stated is None:
         raise InputError(f"{source}: DistanceUnits is {header['DistanceUnits'][:20]!r}. Pass unit='mm' or unit='um' (--unit um).")
     return Volume(array.reshape(shape[:3]), np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps, unit or stated or "mm")
+
+
+def _check_stream(voxels: Path, header: dict[str, str], claimed: int, *, source: str) -> None:
+    """Decompress the voxels once in small parts: on a stream that is damaged or too short, ITK's reader never ends.
+
+    Args:
+        voxels: The file with the compressed voxels.
+        header: The header.
+        claimed: Bytes that it claims.
+        source: Name of the file, for messages.
+
+    Raises:
+        InputError: When fewer bytes than claimed can be decompressed.
+    """
+    size = header.get("CompressedDataSize", "")
+    left = int(size) if size.isdecimal() else voxels.stat().st_size
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # zlib or gzip
+    found = 0
+    with voxels.open("rb") as file:
+        while header["ElementDataFile"] == "LOCAL" and file.readline().split(b"=")[0].strip() != b"ElementDataFile":
+            pass
+        try:
+            while found < claimed and not stream.eof:
+                part = stream.unconsumed_tail
+                if not part:
+                    part = file.read(min(left, _PART_BYTES))
+                    left -= len(part)
+                if not part:
+                    break
+                found += len(stream.decompress(part, _PART_BYTES))
+        except zlib.error as error:
+            raise InputError(f"{source}: the compressed voxels are damaged ({error}). Copy the file again.") from error
+    if found < claimed:
+        raise InputError(
+            f"{source}: {claimed} bytes of voxels are claimed, {found} can be decompressed. It is cut off: copy it again."
+        )
 
 
 def _header(path: Path) -> dict[str, str]:

@@ -1,0 +1,184 @@
+"""Does a round of review make the model better where it was reviewed, and does it forget nothing elsewhere?
+
+    python benchmarks/learning.py --model runs/two_photon/synthetic --out runs/learning [--seed 0] [--places 30 60 120]
+
+The model has seen synthetic stacks only. For each of the five real stacks, its queue's first places are answered with the truth, the model
+is trained on them, and scored on the voxels of that stack that were not reviewed, on its sister stack (the same animal) and on the central
+256 x 256 pixels of the stacks of all other animals. Ways: `before`; `boxes alone`, as the label app did until now; `boxes, half old`, its
+weights averaged with the old ones; `rehearsal`, beside as many synthetic stacks; `rehearsal, half old`; `gate`, rehearsal with
+the share of new weights that the promotion gate chooses, the old model where it refuses all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from minivess.process_setup import prepare_process
+
+prepare_process()
+
+import numpy as np
+from two_photon import STACKS, cases, load
+
+from minivess.evaluate import ReviewedCase, choose_model, synthetic_anchors
+from minivess.metrics import betti_numbers, cldice, dsc
+from minivess.models import BundleSegmenter, load_bundle, weights_path
+from minivess.models.interpolate import interpolate_weights
+from minivess.models.normalise import fit_scaling
+from minivess.review.analysis import analyse_prediction
+from minivess.review.proposal import propose_regions
+from minivess.train import TrainingCase, copy_bundle, publish, rehearsal_cases, train_bundle
+from minivess.train.retrain import SHARES, continued_settings
+from minivess.volume import Box, Volume, write_volume
+
+EDGE = 256
+SCORES = ("Dice", "clDice", "Betti-0")
+
+
+def scores_of(
+    model: BundleSegmenter, image: Volume, truth: np.ndarray, box: Box, counts: np.ndarray | None = None
+) -> dict[str, float]:
+    """Score a box of a stack, on the voxels that count."""
+    mask = model.predict(image, roi=[n for pair in zip(box.low, box.high, strict=True) for n in pair]).mask.array > 0
+    reference, predicted = truth[box.slices], mask[box.slices]
+    if counts is not None:
+        reference, predicted = reference & counts[box.slices], predicted & counts[box.slices]
+    pieces = abs(betti_numbers(predicted)[0] - betti_numbers(reference)[0])
+    return dict(zip(SCORES, (dsc(reference, predicted), cldice(reference, predicted), float(pieces)), strict=True))
+
+
+def central(shape: tuple[int, int, int]) -> Box:
+    low = [max(0, (n - EDGE) // 2) for n in shape[:2]]
+    return Box.from_corners((*low, 0), (*(min(n, a + EDGE) for a, n in zip(low, shape[:2], strict=True)), shape[2]))
+
+
+def places(model: BundleSegmenter, image: Volume, count: int) -> list[Box]:
+    prediction = model.predict(image)
+    contrast = fit_scaling(image.array, model.capabilities.modality).apply(image.array)
+    mask = prediction.mask.array > 0
+    analysis = analyse_prediction(prediction.probability, mask, contrast, threshold=prediction.threshold)
+    return [region.box for region in propose_regions(analysis, count=count).regions]
+
+
+def voxels_of(boxes: list[Box], shape: tuple[int, int, int]) -> np.ndarray:
+    voxels = np.zeros(shape, bool)
+    for box in boxes:
+        voxels[box.slices] = True
+    return voxels
+
+
+def write_case(case: TrainingCase, image: Volume, truth: np.ndarray, voxels: np.ndarray, file: Path) -> TrainingCase:
+    label = file.with_name(f"label_{file.name}")
+    for path, array in ((label, truth), (file, voxels)):
+        write_volume(image.with_array(array.astype(np.uint8)), path)
+    return replace(case, label=label, reviewed=file)
+
+
+def ways(base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int) -> Iterator[tuple[str, Path]]:
+    """Train on the places in each way; give the name of the way and its weights."""
+    image, label = load(case)
+    truth = label.array > 0
+    judged = voxels_of(boxes[::5], image.shape)
+    learned = write_case(case, image, truth, voxels_of(boxes, image.shape) & ~judged, out / "learned.nii.gz")
+    bundle = copy_bundle(base, out / "bundle")
+    publish(weights_path(base), bundle)
+    settings = {**continued_settings(bundle, "tiny"), "seed": seed}
+    published = load_bundle(bundle)
+
+    def trained(name: str, training: list[TrainingCase]) -> Path:
+        return train_bundle(
+            bundle, training=training, validation=[learned], output=out / name, preset="tiny", init_weights=weights_path(bundle),
+            overrides={**settings, "val_interval": settings["epochs"]},
+        ).weights  # fmt: skip
+
+    def mixed(weights: Path, share: float) -> Path:
+        return interpolate_weights(weights_path(bundle), weights, share, weights.with_name(f"{share:g}.safetensors"))
+
+    yield "before", weights_path(bundle)
+    alone = trained("alone", [learned])
+    yield "boxes alone", alone
+    yield "boxes, half old", mixed(alone, 0.5)
+    rehearsed = rehearsal_cases(bundle, [learned], modality="two_photon", folder=out / "rehearsal")
+    rehearsal = trained("rehearsal", [learned, *rehearsed])
+    yield "rehearsal", rehearsal
+    yield "rehearsal, half old", mixed(rehearsal, 0.5)
+    shares: dict[str, Path] = {f"{share:g}": mixed(rehearsal, share) for share in SHARES}
+
+    def loader(weights: Path) -> Callable[[], BundleSegmenter]:
+        return lambda: load_bundle(bundle, weights=weights)
+
+    held_out = [ReviewedCase(image, label, judged)]
+    decision = choose_model(
+        {n: loader(w) for n, w in shares.items()}, published, lambda: held_out, synthetic_anchors("two_photon")
+    )
+    print(f"  gate: {decision.candidate}, gain {decision.gain:+.3f}: {decision.state}", flush=True)
+    yield "gate", shares[decision.candidate] if decision.promoted else weights_path(bundle)
+
+
+def rows_of(base: Path, everything: list[TrainingCase], index: int, count: int, out: Path, seed: int) -> list[dict]:
+    case = everything[index]
+    image, _ = load(case)
+    boxes = places(load_bundle(base), image, count)
+    unreviewed = ~voxels_of(boxes, image.shape)
+    rows = []
+    for way, weights in ways(base, case, boxes, out, seed):
+        model = load_bundle(base, weights=weights)
+        for other in everything:
+            volume, truth = load(other)
+            own = other is case
+            where = "rest" if own else "sister" if other.subject == case.subject else "others"
+            box = Box.from_corners((0, 0, 0), volume.shape) if own else central(volume.shape)
+            found = scores_of(model, volume, truth.array > 0, box, unreviewed if own else None)
+            rows.append(
+                {"reviewed": STACKS[index][0], "places": len(boxes), "way": way, "where": where, "stack": other.name, **found}
+            )
+        last = [row for row in rows if row["way"] == way]
+        print(f"  {way}: " + ", ".join(f"{r['where']} {r['Dice']:.3f}/{r['clDice']:.3f}" for r in last), flush=True)
+    return rows
+
+
+def report(rows: list[dict]) -> None:
+    """Print the mean change against `before`, with a bootstrap interval over the reviewed stacks."""
+    rng = np.random.default_rng(0)
+    reviewed = sorted({row["reviewed"] for row in rows})
+    before = {(r["reviewed"], r["places"], r["stack"]): r for r in rows if r["way"] == "before"}
+    print("| places | way | where | " + " | ".join(SCORES) + " | worst Dice |\n|---|---|---|" + "---|" * (len(SCORES) + 1))
+    for places_, way, where in dict.fromkeys((r["places"], r["way"], r["where"]) for r in rows if r["way"] != "before"):
+        own = [r for r in rows if (r["places"], r["way"], r["where"]) == (places_, way, where)]
+        cells = []
+        for score in SCORES:
+            change = {s: [r[score] - before[s, places_, r["stack"]][score] for r in own if r["reviewed"] == s] for s in reviewed}
+            means = np.array([np.mean(values) for values in change.values() if values])
+            low, high = np.percentile([rng.choice(means, len(means)).mean() for _ in range(5000)], (2.5, 97.5))
+            digits = 1 if score == "Betti-0" else 3
+            cells.append(f"{means.mean():+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]")
+        worst = min(r["Dice"] - before[r["reviewed"], places_, r["stack"]]["Dice"] for r in own)
+        print(f"| {places_} | {way} | {where} | " + " | ".join(cells) + f" | {worst:+.3f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data" / "two_photon")
+    parser.add_argument("--model", type=Path, required=True, help="bundle that has learned no real stack")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--places", type=int, nargs="+", default=[60])
+    arguments = parser.parse_args()
+    everything, rows = cases(arguments.data), []
+    for count in arguments.places:
+        for index in range(len(everything)):
+            folder = arguments.out / f"{STACKS[index][0]}_{count}"
+            shutil.rmtree(folder, ignore_errors=True)
+            print(f"{STACKS[index][0]}, {count} places", flush=True)
+            rows += rows_of(arguments.model, everything, index, count, folder, arguments.seed)
+            (arguments.out / "rows.json").write_text(json.dumps(rows, indent=1))
+    report(rows)
+
+
+if __name__ == "__main__":
+    main()
