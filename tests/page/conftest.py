@@ -42,7 +42,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]
         write_volume(Volume(sample.array, affine, "um"), folder / "studies" / f"{name}.nii.gz")
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
     people = Accounts(accounts_path(folder))
-    roles = {"ann": "annotator", "bob": "annotator", "eve": "reader"}
+    roles = {"ann": "annotator", "bob": "annotator", "eve": "reader", "ada": "admin"}
     tokens = {name: people.add(name, role) for name, role in roles.items()}
     conf = {"model_dir": str(folder / "model"), "unit": "um", "epistemic_enabled": "false"}
     launch = prepare_server(folder / "studies", workspace=folder, port=free_port(), conf=conf)

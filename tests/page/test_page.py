@@ -404,3 +404,21 @@ def picture(seat: Seat, name: str) -> None:
 def serious(seat: Seat) -> list[tuple[str, str]]:
     found = Axe().run(seat.page).response["violations"]
     return [(v["id"], v["help"]) for v in found if v["impact"] in ("serious", "critical")]
+
+
+def test_the_model__an_admin_trains_and_goes_back_an_annotator_reads(chromium: Browser, lab: Lab, seat: Seat) -> None:
+    seat.connect()
+    seat.page.click("#training summary")
+    assert not seat.page.is_visible("#train")
+    assert "training" in seat.page.inner_text("#trained").lower()
+    context = chromium.new_context()
+    admin = Seat(context.new_page(), lab, "ada").connect()
+    admin.page.on("dialog", lambda dialog: dialog.accept())
+    admin.page.click("#training summary")
+    admin.page.click("#rollBack")
+    admin.page.wait_for_function("() => document.getElementById('trained').textContent.includes('no earlier model')")
+    admin.page.click("#train")
+    admin.page.wait_for_function("() => document.getElementById('train').textContent === 'Stop training'")
+    admin.page.click("#train")  # stop
+    admin.page.wait_for_function("() => document.getElementById('train').textContent === 'Train'", timeout=60_000)
+    context.close()

@@ -6,6 +6,7 @@ import { Panel, element } from './panel.js'
 import { Review } from './review.js'
 import { Server } from './server.js'
 import { offerTools, penSize, penValue, selectByKey, selectedTool, takesClicks } from './toolbox.js'
+import { Training } from './training.js'
 import { Viewer } from './viewer.js'
 
 /** @typedef {'accept' | 'skip' | 'next' | 'undo' | 'redo' | 'heat' | 'submit'} Action */
@@ -17,6 +18,8 @@ const KEYS = { a: 'accept', s: 'skip', n: 'next', u: 'undo', r: 'redo', o: 'heat
 let review = null
 /** @type {Viewer | null} */
 let viewer = null
+/** @type {Training | null} */
+let training = null
 const panel = new Panel((item) => enqueue((review) => review.choose(item)))
 const images = element('image', HTMLSelectElement)
 
@@ -41,7 +44,7 @@ async function enqueue(action) {
 async function connect(token, remember) {
   const server = new Server(token)
   const { objects = {} } = await server.json('GET', '/datastore/?output=all')
-  const { username } = await server.json('GET', '/auth/token/valid')
+  const { username, roles = [] } = await server.json('GET', '/auth/token/valid')
   /** @type {import('./server.js').Capabilities} */
   const capabilities = await server.json('GET', '/review/capabilities')
   if (remember !== null) sessionStorage.setItem('minivess.token', token)
@@ -52,6 +55,8 @@ async function connect(token, remember) {
   await outbox.send()
   offerTools(capabilities.tools.map(({ name }) => name))
   panel.connected(true)
+  training = new Training(server, roles)
+  training.show().catch(() => {}) // a server without a trainer has nothing to show
   images.replaceChildren(...Object.keys(objects).sort().map((name) => new Option(name)))
   element('progress', HTMLElement).textContent = ''
   choose(sessionStorage.getItem('minivess.image') ?? '')
@@ -166,6 +171,8 @@ for (const name of [...Object.values(KEYS), 'submit']) element(name, HTMLButtonE
 element('save', HTMLButtonElement).addEventListener('click', save)
 element('stop', HTMLButtonElement).addEventListener('click', () => review?.prediction?.stop())
 element('nextImage', HTMLButtonElement).addEventListener('click', openNextImage)
+element('train', HTMLButtonElement).addEventListener('click', () => training?.toggle())
+element('rollBack', HTMLButtonElement).addEventListener('click', () => training?.rollBack())
 element('leave', HTMLButtonElement).addEventListener('click', disconnect)
 element('look', HTMLButtonElement).addEventListener('click', changeLook)
 element('tools', HTMLFieldSetElement).addEventListener('change', takeTool)

@@ -1,0 +1,89 @@
+// The model of the server: what its last training has brought, start and stop one, go back to the model before.
+import { element } from './panel.js'
+
+const POLL_MS = 1500
+const text = (/** @type {string} */ id) => element(id, HTMLElement)
+
+/**
+ * What `train_stats` of `/info/` says of a training.
+ * @typedef {{ state?: string, epoch?: number, epochs?: number, validation_dice?: number, published_dice_before?: number | null,
+ *   scores?: Scores, scores_before?: Scores | null }} TrainingStats
+ * @typedef {{ dice: number, cldice: number }} Scores
+ */
+
+/**
+ * Say in words what a training has brought.
+ * @param {TrainingStats} stats
+ */
+export function trainingInWords({ state, epoch, epochs, scores, scores_before: before }) {
+  if (!state) return 'No training yet.'
+  if (state === 'running') return epochs ? `Training: epoch ${epoch ?? 0} of ${epochs}.` : 'The training starts.'
+  const change = scores && before
+    ? ` Dice ${before.dice.toFixed(3)} before, ${scores.dice.toFixed(3)} now; clDice ${before.cldice.toFixed(3)} before, ${scores.cldice.toFixed(3)} now.`
+    : ''
+  return `Last training: ${state}.${change}`
+}
+
+export class Training {
+  /**
+   * @param {import('./server.js').Server} server
+   * @param {string[]} roles of the user
+   */
+  constructor(server, roles) {
+    this.server = server
+    this.admin = roles.some((role) => role.includes('admin'))
+    /** @type {string | undefined} */
+    this.model = undefined
+  }
+
+  /** Show the last training, and follow one that is running. */
+  async show() {
+    const { trainers = {}, train_stats: stats = {} } = await this.server.json('GET', '/info/')
+    this.model = Object.keys(trainers)[0]
+    text('training').hidden = !this.model
+    text('train').hidden = text('rollBack').hidden = !this.admin
+    if (!this.model) return
+    /** @type {TrainingStats} */
+    const found = stats[this.model] ?? {}
+    const running = await this.running()
+    text('train').textContent = running ? 'Stop training' : 'Train'
+    this.say(running && found.state !== 'running' ? 'The training starts.' : trainingInWords(found))
+    if (running) setTimeout(() => this.show().catch(() => {}), POLL_MS)
+  }
+
+  /** Whether a training is running. */
+  async running() {
+    return this.server.json('GET', '/train/?check_if_running=true').then((job) => ['RUNNING', 'SUBMITTED'].includes(job?.status), () => false)
+  }
+
+  /** Start a training, or stop the one that is running. */
+  async toggle() {
+    const stop = await this.running()
+    await this.act(() => (stop ? this.server.json('DELETE', '/train/') : this.server.json('POST', `/train/${this.model}`, { body: {} })))
+  }
+
+  /** Publish the model before the present one again. */
+  async rollBack() {
+    if (!confirm('Go back to the model before the present one? Predictions are made again with it.')) return
+    await this.act(() => this.server.json('POST', `/model/${this.model}/roll_back`), 'The model before is in use again.')
+  }
+
+  /**
+   * @param {() => Promise<unknown>} work
+   * @param {string} [done] what to say then
+   */
+  async act(work, done) {
+    try {
+      await work()
+      await this.show()
+      if (done) this.say(done)
+    } catch (error) {
+      this.say(error instanceof Error ? error.message : String(error))
+    }
+  }
+
+  /** @param {string} words */
+  say(words) {
+    text('trained').textContent = words
+  }
+}
