@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 import requests
+from safetensors.torch import load, save
 from store.conftest import image_volume, label_volume
 
 from minivess.models import weights_path
@@ -260,13 +262,21 @@ def test_a_model_by_http_is_checked_and_its_predecessor_is_kept(lab: Lab) -> Non
     assert lab.ask("PUT", "/model/vessel_path", "ada", files={"file": ("m", before)}).status_code == 404
     answer = lab.ask("PUT", "/model/segresnet", "ada", files={"file": ("model.safetensors", before)})
     assert answer.status_code == 200, answer.text
-    assert [kept.read_bytes() for kept in (weights.parent / "previous").iterdir()] == [before]
+    assert [kept.read_bytes() for kept in (weights.parent / "previous").glob("*/*.safetensors")] == [before]
     assert lab.ask("DELETE", "/model/segresnet", "ada").status_code == 200
     assert not weights.exists()
     assert lab.ask("PUT", "/model/segresnet", "ada", files={"file": ("model.safetensors", before)}).status_code == 200
+    other = save({name: value + 1 for name, value in load(before).items()})
+    assert lab.ask("PUT", "/model/segresnet", "ada", files={"file": ("model.safetensors", other)}).status_code == 200
+    assert weights.read_bytes() == other
+    assert lab.ask("POST", "/model/segresnet/roll_back", "rita").status_code == 403
+    assert lab.ask("POST", "/model/segresnet/roll_back", "ada").json()["checksum"] == f"SHA256:{sha256(before).hexdigest()}"
+    assert weights.read_bytes() == before
     with LabelStoreOf(lab.studies) as store:
         actions = [entry["action"] for entry in store.journal.audit.entries()]
-    assert [action for action in actions if action.startswith("model.")] == ["model.replaced", "model.deleted", "model.replaced"]
+    assert [action for action in actions if action.startswith("model.")] == [
+        "model.replaced", "model.deleted", "model.replaced", "model.replaced", "model.rolled_back",
+    ]  # fmt: skip
 
 
 @pytest.mark.row(132)

@@ -34,6 +34,7 @@ RESTRICTED: dict[str, Role] = {
     "GET /model/info/{model}": "admin",
     "PUT /model/{model}": "admin",
     "DELETE /model/{model}": "admin",
+    "POST /model/{model}/roll_back": "admin",
     "POST /train/{model}": "admin",
     "DELETE /train/": "admin",
     "POST /scoring/{method}": "annotator",
