@@ -1,0 +1,72 @@
+"""What a training learns from and is judged on: real answers and labels in a real store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from review.example import TRUTH, answer_items, make_prediction, make_service, read_image
+
+from minivess.datasets import load_pair, load_reviewed
+from minivess.review.service import ReviewService
+from minivess.train import TrainingCase
+from minivess.volume import write_volume
+
+pytest.importorskip("monailabel")
+
+from minivess.label_app.datastore import StoreDatastore
+from minivess.label_app.training_cases import looked_at, reviewed_cases
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> ReviewService:
+    service = make_service(tmp_path)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=20)
+    return service
+
+
+def voxels(case: TrainingCase) -> np.ndarray:
+    image, _ = load_pair(case.to_item())
+    return load_reviewed(case.to_item(), image)
+
+
+def test_reviewed_cases__held_out_places_are_never_learned_and_stay_held_out(service: ReviewService, tmp_path: Path) -> None:
+    answer_items(service, "ann", 12)
+
+    def collect(leave_out: set[str]):
+        return reviewed_cases(StoreDatastore(service.store), service, tmp_path / "cases", leave_out=leave_out, unit=None)
+
+    found = collect(set())
+    (learned,), (held_out,) = found.training, found.held_out
+    _, answered = service.mask("a")
+    assert not (voxels(learned) & voxels(held_out)).any()
+    np.testing.assert_array_equal(voxels(learned) | voxels(held_out), answered)
+    label = load_pair(learned.to_item())[1].array > 0
+    assert (label == TRUTH)[answered].all()
+    before = voxels(held_out)
+    answer_items(service, "bob", 4)
+    assert (voxels(collect(set()).held_out[0]) | ~before).all()
+    assert collect({"a"}).training == []  # its final label counts
+
+
+def test_looked_at__a_submitted_prediction_judges_nobody_a_corrected_one_only_there(
+    service: ReviewService, tmp_path: Path
+) -> None:
+    image = read_image(service)
+    prediction = service.contexts.get("a").mask
+
+    def case_of(mask: np.ndarray, name: str) -> TrainingCase:
+        label = tmp_path / f"{name}.nii.gz"
+        write_volume(image.with_array(mask.astype(np.uint8)), label)
+        return TrainingCase(Path(StoreDatastore(service.store).get_image_uri("a")), label, "mouse")
+
+    assert looked_at([("a", case_of(prediction, "same"))], service, tmp_path / "cases") == []
+    drawn = prediction.copy()
+    drawn[2:5, 3, 4] = ~drawn[2:5, 3, 4]
+    (judged,) = looked_at([("a", case_of(drawn, "drawn"))], service, tmp_path / "cases")
+    counts = voxels(judged)
+    assert counts[2:5, 3, 4].all()
+    assert 0 < counts.mean() < 0.2
+    whole = case_of(drawn, "whole")
+    assert looked_at([("b", whole)], service, tmp_path / "cases") == [whole]  # never predicted: all of it was drawn
