@@ -100,8 +100,12 @@ def synthetic_cases(folder: Path) -> list[TrainingCase]:
     return training_cases
 
 
-def fit(out: Path, name: str, training: list[TrainingCase], recipe: dict, init: Path | None = None) -> tuple[Path, float]:
+def fit(
+    out: Path, name: str, training: list[TrainingCase], recipe: dict, init: Path | None, *, reuse: bool
+) -> tuple[Path, float]:
     bundle = copy_bundle(resource_path("bundles/segresnet"), out / name)
+    if reuse and weights_path(bundle).is_file():
+        return bundle, float((bundle / "cpu_s.txt").read_text()) if (bundle / "cpu_s.txt").is_file() else 0.0
     shutil.rmtree(bundle / "run", ignore_errors=True)
     start = time.process_time()
     result = train_bundle(
@@ -114,6 +118,7 @@ def fit(out: Path, name: str, training: list[TrainingCase], recipe: dict, init: 
         init_weights=init,
     )
     publish(result.weights, bundle)
+    (bundle / "cpu_s.txt").write_text(f"{time.process_time() - start:.0f}")
     return bundle, time.process_time() - start
 
 
@@ -137,20 +142,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--fold", choices=FOLDS, action="append")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--reuse", action="store_true", help="score the weights that an earlier run has left in OUT")
     arguments = parser.parse_args()
     everything, rows = cases(arguments.data), []
     weak = {name: is_weak for name, _, _, is_weak in STACKS}
     weak_animal = {animal: is_weak for _, animal, _, is_weak in STACKS}
     start = time.process_time()
     made = synthetic_cases(arguments.out / "synthetic_data")
-    synthetic, _ = fit(arguments.out, "synthetic", made, {**RECIPE, "seed": arguments.seed})
+    synthetic, _ = fit(arguments.out, "synthetic", made, {**RECIPE, "seed": arguments.seed}, None, reuse=arguments.reuse)
     print(f"synthetic stacks and training: {time.process_time() - start:.0f} CPU s", flush=True)
     for fold in arguments.fold or FOLDS:
         others = [case for case in everything if case.subject != fold]
         training = [case for case in others for _ in range(WEAK if weak_animal[case.subject] else WELL_LABELLED)]
         training += made[:REHEARSED]
         threshold = contrast_threshold(others)
-        bundle, cpu_s = fit(arguments.out, fold, training, {**FOLD_RECIPE, "seed": arguments.seed}, weights_path(synthetic))
+        recipe = {**FOLD_RECIPE, "seed": arguments.seed}
+        bundle, cpu_s = fit(arguments.out, fold, training, recipe, weights_path(synthetic), reuse=arguments.reuse)
         for case in (c for c in everything if c.subject == fold):
             image, label = load(case)
             name = next(n for n, *_ in STACKS if case.name.startswith(n))

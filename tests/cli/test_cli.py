@@ -52,6 +52,35 @@ def test_synth_check_train_predict_evaluate(capsys: pytest.CaptureFixture[str], 
     assert Path(zones["file"]).is_file()
 
 
+@pytest.mark.slow
+def test_a_model_is_trained_further_by_the_gate_and_taken_back(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, dataset: Path, bundle: Path
+) -> None:
+    before = weights_path(bundle).read_bytes()
+    answer = json.loads(ok(capsys, "train", dataset, "--from", bundle, "--out", tmp_path / "m", "--epochs", 1, "--json"))
+    assert answer["gate"]["scores_before"]["dice"] >= 0
+    assert len(answer["gate"]["anchors"]) in (0, 4)
+    refused(
+        capsys,
+        1,
+        "--from names bundle and weights",
+        "train",
+        dataset,
+        "--from",
+        bundle,
+        "--bundle",
+        bundle,
+        "--out",
+        tmp_path / "n",
+    )
+    after = weights_path(tmp_path / "m").read_bytes()
+    assert (after != before) == (answer["gate"]["state"] == "published")
+    if after != before:
+        ok(capsys, "bundle", "roll-back", tmp_path / "m")
+        assert weights_path(tmp_path / "m").read_bytes() == before
+    refused(capsys, 1, "no earlier model", "bundle", "roll-back", tmp_path / "m")
+
+
 def test_a_stack_without_spacing_is_told_what_to_pass(capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path) -> None:
     tifffile.imwrite(tmp_path / "s.tif", np.ones((4, 16, 16), np.uint8), photometric="minisblack")
     refused(capsys, 1, "--spacing 0.994 0.994 5 --unit um", "predict", tmp_path / "s.tif", "--bundle", bundle, "--out", tmp_path)
