@@ -60,7 +60,7 @@ def test_score_model__counts_reviewed_voxels_only() -> None:
 
 def test_score_model__number_of_pieces_and_background_zone() -> None:
     scores = score_model(Threshold(5), specks(), background_below=0.5)
-    assert scores.betti0_error == 10 * 3  # 30 pieces too many, one is there
+    assert scores.betti0_error == pytest.approx(np.log2((30 + 2) / 2))  # 30 pieces too many, one is there
     assert scores.missed == 0.0
     assert score_model(Threshold(10), specks(), background_below=0.5).missed == 1.0
 
@@ -86,7 +86,7 @@ def test_choose_model__refuses_what_an_anchor_would_lose_and_says_how_much() -> 
 def test_choose_model__specks_are_a_loss_although_dice_hardly_falls() -> None:
     before, after = (score_model(Threshold(value), specks()) for value in (9, 5))
     losses = AnchorResult("dim stacks", before, after).losses
-    assert any("number of pieces on dim stacks" in loss for loss in losses)
+    assert any("number of pieces on dim stacks (wrong by a factor of 1.0 before, 16.0 now)" in loss for loss in losses)
 
 
 def test_choose_model__the_background_zone_is_a_promise() -> None:

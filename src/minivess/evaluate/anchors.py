@@ -13,7 +13,7 @@ from minivess.synth import Kind, make_sample
 
 #: Largest fall of Dice or clDice, largest rise of the share of vessel in the background zone, that an anchor may show.
 MARGIN = 0.02
-#: Largest rise of the relative error in the number of components.
+#: Largest rise of the error in the number of components, in doublings.
 BETTI_MARGIN = 0.5
 _SHAPE, _SPACING_UM = (128, 128, 12), (1.0, 1.0, 4.0)
 #: Seeds of randomised stacks, by calibre and contrast; synthetic training stacks have lower seeds.
@@ -64,8 +64,10 @@ class AnchorResult:
             if after < before - MARGIN:
                 found.append(f"{before - after:.2f} {name} on {self.name}")
         if self.after.betti0_error > self.before.betti0_error + BETTI_MARGIN:
-            change = f"{self.before.betti0_error:.1f} to {self.after.betti0_error:.1f}"
-            found.append(f"the number of pieces on {self.name} (relative error {change})")
+            factors = [f"{2**scores.betti0_error:.1f}" for scores in (self.before, self.after)]
+            found.append(
+                f"the right number of pieces on {self.name} (wrong by a factor of {factors[0]} before, {factors[1]} now)"
+            )
         if self.before.missed is not None and self.after.missed is not None and self.after.missed > self.before.missed + MARGIN:
             found.append(
                 f"{100 * (self.after.missed - self.before.missed):.0f} % of the vessel on {self.name} to the background zone"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -36,7 +37,7 @@ class GateScores:
     Attributes:
         dice: Dice similarity coefficient, in [0, 1].
         cldice: Centre-line Dice, in [0, 1].
-        betti0_error: Difference in the number of components, relative to the reference's number; 0 is best.
+        betti0_error: Error in the number of components, ``|log2((predicted + 1) / (reference + 1))|``: 0 is best, 1 is twice or half.
         missed: Share of vessel voxels that the background zone contains, in [0, 1]; None without a zone.
     """
 
@@ -85,4 +86,4 @@ def _score(segmenter: Segmenter, case: ReviewedCase, background_below: float | N
     missed = None
     if background_below is not None and reference.any():
         missed = float((prediction.probability.array[reference] <= background_below).mean())
-    return GateScores(dsc(reference, mask), cldice(reference, mask), abs(pieces - wanted) / max(wanted, 1), missed)
+    return GateScores(dsc(reference, mask), cldice(reference, mask), abs(math.log2((pieces + 1) / (wanted + 1))), missed)
