@@ -37,7 +37,7 @@ class GateScores:
     Attributes:
         dice: Dice similarity coefficient, in [0, 1].
         cldice: Centre-line Dice, in [0, 1].
-        betti0_error: Error in the number of components, ``|log2((predicted + 1) / (reference + 1))|``: 0 is best, 1 is twice or half.
+        betti0_error: Error in the number of components, ``|log2((predicted + 1) / (reference + 1))|``: 1 is twice or half.
         missed: Share of vessel voxels that the background zone contains, in [0, 1]; None without a zone.
     """
 
