@@ -30,6 +30,7 @@ from minivess.models import BundleSegmenter, load_bundle, weights_path
 from minivess.models.interpolate import interpolate_weights
 from minivess.synth import make_sample
 from minivess.train import TrainingCase, copy_bundle, publish, rehearsal_cases, train_bundle
+from minivess.train.rehearsal import balanced
 from minivess.train.retrain import SHARES
 from minivess.volume import write_volume
 
@@ -80,7 +81,7 @@ def one(bundle: Path, out: Path, number: int, spoiled: str) -> tuple[Promotion, 
     }  # fmt: skip
     shutil.rmtree(out / "run", ignore_errors=True)
     trained = train_bundle(
-        bundle, training=[new, *rehearsed], validation=[new], output=out / "run", preset="tiny",
+        bundle, training=balanced([new], rehearsed), validation=[new], output=out / "run", preset="tiny",
         init_weights=weights_path(bundle), overrides=overrides,
     ).weights  # fmt: skip
     shares = {f"{s:g}": interpolate_weights(weights_path(bundle), trained, s, out / "run" / f"{s:g}.safetensors") for s in SHARES}

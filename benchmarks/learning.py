@@ -4,8 +4,8 @@
 
 The model has seen synthetic stacks only. For each of the five real stacks, its queue's first places are answered with the truth, the model
 is trained on them, and scored on the voxels of that stack that were not reviewed, on its sister stack (the same animal) and on the central
-256 x 256 pixels of the stacks of all other animals. Ways: `before`; `boxes alone`, as the label app did until now; `boxes, half old`, its
-weights averaged with the old ones; `rehearsal`, beside as many synthetic stacks; `rehearsal, half old`; `gate`, rehearsal with
+256 x 256 pixels of the stacks of all other animals. Ways: `before`; `boxes alone`, as the label app did until now; `rehearsal`,
+half of the patches from synthetic stacks; `rehearsal, half old`; `gate`, rehearsal with
 the share of new weights that the promotion gate chooses, the old model where it refuses all.
 """
 
@@ -33,6 +33,7 @@ from minivess.models.normalise import fit_scaling
 from minivess.review.analysis import analyse_prediction
 from minivess.review.proposal import propose_regions
 from minivess.train import TrainingCase, copy_bundle, publish, rehearsal_cases, train_bundle
+from minivess.train.rehearsal import balanced
 from minivess.train.retrain import SHARES, continued_settings
 from minivess.volume import Box, Volume, write_volume
 
@@ -102,9 +103,8 @@ def ways(base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int)
     yield "before", weights_path(bundle)
     alone = trained("alone", [learned])
     yield "boxes alone", alone
-    yield "boxes, half old", mixed(alone, 0.5)
     rehearsed = rehearsal_cases(bundle, [learned], modality="two_photon", folder=out / "rehearsal")
-    rehearsal = trained("rehearsal", [learned, *rehearsed])
+    rehearsal = trained("rehearsal", balanced([learned], rehearsed))
     yield "rehearsal", rehearsal
     yield "rehearsal, half old", mixed(rehearsal, 0.5)
     shares: dict[str, Path] = {f"{share:g}": mixed(rehearsal, share) for share in SHARES}
@@ -167,11 +167,12 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="bundle that has learned no real stack")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stack", choices=[name for name, *_ in STACKS], action="append", help="only these are reviewed")
     parser.add_argument("--places", type=int, nargs="+", default=[60])
     arguments = parser.parse_args()
     everything, rows = cases(arguments.data), []
     for count in arguments.places:
-        for index in range(len(everything)):
+        for index in (n for n, (name, *_) in enumerate(STACKS) if name in (arguments.stack or [name])):
             folder = arguments.out / f"{STACKS[index][0]}_{count}"
             shutil.rmtree(folder, ignore_errors=True)
             print(f"{STACKS[index][0]}, {count} places", flush=True)

@@ -26,7 +26,7 @@ from minivess.train import (
     write_training_data,
 )
 from minivess.train.publishing import KEPT
-from minivess.train.rehearsal import MIN_CASES, known_cases
+from minivess.train.rehearsal import MIN_CASES, balanced, known_cases
 
 SHORT = {"epochs": 1, "iterations_per_epoch": 2, "val_interval": 1, "patch_size": [32, 32, 8], "items_per_batch": 1}
 
@@ -114,6 +114,13 @@ def test_rehearsal__earlier_cases_that_are_unchanged_then_synthetic_stacks(model
     assert rehearsed() == rehearsed()
     assert all(name.startswith("rehearsal_") for name in rehearsed())
     assert rehearsal_cases(model, new, modality="ct_angiography", folder=tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(("new", "rehearsed", "times"), [(1, 8, 8), (3, 8, 3), (8, 8, 1), (5, 0, 1)])
+def test_balanced__about_every_second_patch_is_from_a_new_case(new: int, rehearsed: int, times: int) -> None:
+    cases = [TrainingCase(Path(f"{n}.nii"), Path(f"{n}_label.nii"), str(n)) for n in range(new + rehearsed)]
+    listed = balanced(cases[:new], cases[new:])
+    assert [listed.count(case) for case in cases] == [times] * new + [1] * rehearsed
 
 
 def test_rehearsal__a_record_of_other_weights_does_not_count(model: Path, dataset: Path, tmp_path: Path) -> None:

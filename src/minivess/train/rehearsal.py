@@ -18,8 +18,7 @@ from minivess.volume import write_volume
 
 FILE_NAME = "training_data.json"
 _FILES = ("image", "label", "reviewed")
-#: Earlier cases beside each new one, and at least so many in all: patches are drawn from all cases alike.
-PER_NEW_CASE = 2
+#: At least so many cases are rehearsed, also beside a single new one.
 MIN_CASES = 8
 _SYNTHETIC_SHAPE = (192, 192, 16)
 _KINDS: dict[str, tuple[Kind, ...]] = {
@@ -46,7 +45,7 @@ def write_training_data(bundle: Path, cases: Iterable[TrainingCase]) -> Path:
 
 
 def rehearsal_cases(bundle: Path, new: Sequence[TrainingCase], *, modality: str, folder: Path) -> list[TrainingCase]:
-    """Return two earlier cases for each new one, at least eight; synthetic stacks where too few are left.
+    """Return as many earlier cases as there are new ones, at least eight; synthetic stacks where too few are left.
 
     Args:
         bundle: The bundle whose weights are trained further.
@@ -54,7 +53,7 @@ def rehearsal_cases(bundle: Path, new: Sequence[TrainingCase], *, modality: str,
         modality: Key of :data:`minivess.models.MODALITIES`; some have no synthesis, and then nothing replaces lost cases.
         folder: Where synthetic stacks are written.
     """
-    wanted = max(MIN_CASES, PER_NEW_CASE * len(new))
+    wanted = max(MIN_CASES, len(new))
     fresh = {case.image.resolve() for case in new}
     earlier = [case for case in known_cases(bundle) if case.image.resolve() not in fresh]
     step = max(1, len(earlier) // wanted)
@@ -62,6 +61,16 @@ def rehearsal_cases(bundle: Path, new: Sequence[TrainingCase], *, modality: str,
     kinds = _KINDS.get(modality, ())
     missing = wanted - len(chosen) if kinds else 0
     return chosen + [_synthetic(kinds[seed % len(kinds)], seed, folder) for seed in range(missing)]
+
+
+def balanced(new: Sequence[TrainingCase], rehearsed: Sequence[TrainingCase]) -> list[TrainingCase]:
+    """List new cases so often that about every second patch is drawn from one of them.
+
+    Args:
+        new: The cases that are learned now.
+        rehearsed: Earlier cases.
+    """
+    return [*new] * max(1, round(len(rehearsed) / len(new))) + [*rehearsed]
 
 
 def known_cases(bundle: Path) -> list[TrainingCase]:

@@ -13,7 +13,7 @@ from minivess.models import Segmenter, load_bundle, weights_path
 from minivess.models.bundle_check import read_config
 from minivess.models.interpolate import interpolate_weights
 from minivess.train.publishing import publish
-from minivess.train.rehearsal import known_cases, rehearsal_cases, write_training_data
+from minivess.train.rehearsal import balanced, known_cases, rehearsal_cases, write_training_data
 from minivess.train.run import TrainingResult, train_bundle
 
 #: Shares of the new weights that are tried; the gate's cases choose. 1 is what was trained, without the old weights.
@@ -62,7 +62,7 @@ def train_and_judge(
     continued = published and pretrained
     result = train_bundle(
         bundle,
-        training=[*new, *rehearsed],
+        training=balanced(new, rehearsed),
         validation=judged or new,
         output=output,
         preset=preset,
