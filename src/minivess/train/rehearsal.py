@@ -18,9 +18,9 @@ from minivess.volume import write_volume
 
 FILE_NAME = "training_data.json"
 _FILES = ("image", "label", "reviewed")
-#: At least so many cases are rehearsed, also beside a single new one.
-MIN_CASES = 8
-_SYNTHETIC_SHAPE = (192, 192, 16)
+#: At least so many cases are rehearsed, also beside a single new one: with eight, a model forgets what these eight do not show.
+MIN_CASES = 32
+_SYNTHETIC_SHAPE = (128, 128, 12)
 _KINDS: dict[str, tuple[Kind, ...]] = {
     "two_photon": ("randomised",),
     "light_sheet": ("randomised",),
@@ -45,7 +45,7 @@ def write_training_data(bundle: Path, cases: Iterable[TrainingCase]) -> Path:
 
 
 def rehearsal_cases(bundle: Path, new: Sequence[TrainingCase], *, modality: str, folder: Path) -> list[TrainingCase]:
-    """Return as many earlier cases as there are new ones, at least eight; synthetic stacks where too few are left.
+    """Return as many earlier cases as there are new ones, at least 32; synthetic stacks where too few are left.
 
     Args:
         bundle: The bundle whose weights are trained further.
@@ -92,9 +92,10 @@ def _hashes(case: TrainingCase) -> dict[str, str] | None:
 
 
 def _synthetic(kind: Kind, seed: int, folder: Path) -> TrainingCase:
-    sample = make_sample(kind, seed, shape=_SYNTHETIC_SHAPE)
     name = f"rehearsal_{kind}_{seed}"
     image, label = (folder / part / f"{name}.nii.gz" for part in ("images", "labels"))
-    write_volume(sample.image, image)
-    write_volume(sample.mask, label)
-    return TrainingCase(image, label, name, unit=sample.image.unit)
+    if not label.is_file():  # by an interrupted training
+        sample = make_sample(kind, seed, shape=_SYNTHETIC_SHAPE)
+        write_volume(sample.image, image)
+        write_volume(sample.mask, label)
+    return TrainingCase(image, label, name)
