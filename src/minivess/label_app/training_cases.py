@@ -41,7 +41,12 @@ class ReviewedCases:
 
 
 def labelled_cases(datastore: Datastore, unit: Unit | None) -> dict[str, TrainingCase]:
-    """Return the images with a final label, by their id."""
+    """Return the images with a final label, by their id.
+
+    Args:
+        datastore: Images and labels.
+        unit: Unit of the images, for files that do not state it.
+    """
     by_path = {datastore.get_image_uri(i): i for i in datastore.get_labeled_images()}
     return {
         by_path[row["image"]]: TrainingCase(
@@ -119,7 +124,12 @@ def looked_at(cases: Sequence[tuple[str, TrainingCase]], review: ReviewService, 
 
 
 def subject_of(datastore: Datastore, image_id: str) -> str:
-    """Return the animal or patient of an image; its id where none is stated."""
+    """Return the animal or patient of an image; its id where none is stated.
+
+    Args:
+        datastore: The images.
+        image_id: One of them.
+    """
     return str(datastore.get_image_info(image_id).get("subject", image_id))
 
 

@@ -103,7 +103,13 @@ def expose(
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: NDArray[np.float64]) -> NDArray[Any]:
-    """Sample a smooth random field of unit variance; a very smooth field is computed on a coarser grid."""
+    """Sample a smooth random field of unit variance; a very smooth field is computed on a coarser grid.
+
+    Args:
+        rng: Random number generator.
+        shape: Number of voxels (x, y, z).
+        sigma: (3,) float64, width of the correlation along x, y, z in voxels.
+    """
     coarse = np.maximum(1, (sigma / 2).astype(int))
     small = tuple(int(np.ceil(n / c)) + 1 for n, c in zip(shape, coarse, strict=True))
     field = ndimage.gaussian_filter(rng.normal(size=small).astype(np.float32), sigma / coarse, mode="wrap")

@@ -90,7 +90,12 @@ def train_and_judge(
 
 
 def continued_settings(bundle: Path, preset: str) -> dict[str, Any]:
-    """Return the number of epochs and the learning rate that the bundle states for a training from published weights."""
+    """Return the number of epochs and the learning rate that the bundle states for a training from published weights.
+
+    Args:
+        bundle: The bundle's folder.
+        preset: One of :func:`minivess.train.presets`.
+    """
     files = ["train"] if preset == "full" else ["train", preset]
     content = {key: value for name in files for key, value in read_config(bundle / "configs" / f"{name}.yaml").items()}
     return {key: content[f"continued_{key}"] for key in ("epochs", "learning_rate") if f"continued_{key}" in content}
