@@ -15,6 +15,7 @@ from minivess.volume import write_volume
 
 pytest.importorskip("monailabel")
 
+from minivess.label_app import training_cases
 from minivess.label_app.datastore import StoreDatastore
 from minivess.label_app.training_cases import looked_at, reviewed_cases
 
@@ -48,6 +49,16 @@ def test_reviewed_cases__held_out_places_are_never_learned_and_stay_held_out(ser
     answer_items(service, "bob", 4)
     assert (voxels(collect(set()).held_out[0]) | ~before).all()
     assert collect({"a"}).training == []  # its final label counts
+
+
+def test_reviewed_cases__answers_that_are_all_held_out_are_learned(
+    service: ReviewService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (box,) = answer_items(service, "ann", 1)
+    monkeypatch.setattr(training_cases, "HELD_OUT_PLACES", 1)  # chooses every place
+    found = reviewed_cases(StoreDatastore(service.store), service, tmp_path / "cases", leave_out=set(), unit=None)
+    assert voxels(found.training[0])[box.slices].all()
+    assert found.held_out == []
 
 
 def test_looked_at__a_submitted_prediction_judges_nobody_a_corrected_one_only_there(

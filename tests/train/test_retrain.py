@@ -85,6 +85,15 @@ def test_roll_back__returns_the_models_in_reverse_order_with_what_belongs_to_the
     assert first != file_sha256(weights_path(model))
 
 
+def test_publish__without_weights_the_bundle_is_unchanged(model: Path, tmp_path: Path) -> None:
+    before = file_sha256(weights_path(model))
+    with pytest.raises(WeightsError, match="no weights at"):
+        publish(tmp_path / "nothing.safetensors", model)
+    assert file_sha256(weights_path(model)) == before
+    with pytest.raises(ConflictError):
+        roll_back(model)
+
+
 def test_roll_back__brings_zones_and_training_data_back(model: Path, dataset: Path, tmp_path: Path) -> None:
     case = read_dataset(dataset)["training"][0]
     write_training_data(model, [case])

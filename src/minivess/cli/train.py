@@ -23,7 +23,7 @@ def train(
     ] = None,
     modality: Annotated[
         str,
-        typer.Option(help="Intensity scaling for two_photon, light_sheet, mr_angiography or ct_angiography."),
+        typer.Option(help="Intensity scaling for two_photon, light_sheet, mr_angiography or ct_angiography; not with --from."),
     ] = "two_photon",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
     sealed: Annotated[
@@ -43,6 +43,7 @@ def train(
     from minivess.models import weights_path
     from minivess.paths import resource_path
     from minivess.train import copy_bundle, publish, read_dataset, set_modality, train_and_judge
+    from minivess.uncertainty.calibration import background_limit
 
     run = out / "runs" / "train"
     if run.exists() and not resume:
@@ -71,6 +72,7 @@ def train(
         init_weights=init,
         overrides=overrides,
         sealed=sealed or (default_sealed if default_sealed.is_dir() else None),
+        background_below=background_limit(out),
     )
     held_out = "held-out" if result.held_out else "training (no validation section)"
     scores = f"Dice {promotion.scores.dice:.3f}, clDice {promotion.scores.cldice:.3f} on the {held_out} cases"

@@ -20,10 +20,10 @@ from minivess.evaluate import SubjectHistory, split_by_subject
 from minivess.label_app.settings import AppSettings
 from minivess.label_app.training_cases import ReviewedCases, labelled_cases, looked_at, reviewed_cases
 from minivess.models import read_metadata, weights_path
-from minivess.paths import file_sha256, write_json
+from minivess.paths import write_json
 from minivess.review.service import ReviewService
 from minivess.train import TrainingCase, load_pair, load_reviewed, presets, read_stats, train_and_judge
-from minivess.uncertainty.calibration import read_zones
+from minivess.uncertainty.calibration import background_limit
 
 logger = logging.getLogger(__name__)
 #: ``published_by`` in the metadata of weights that this app has published.
@@ -107,7 +107,7 @@ class VesselTrainTask(TrainTask):
             pretrained=bool(options["pretrained"]),
             overrides=overrides,
             sealed=self.settings.sealed_test_set,
-            background_below=self._background_below(current) if counts else None,
+            background_below=background_limit(self.bundle) if counts else None,
         )
         return {
             **promotion.to_json(),
@@ -130,10 +130,10 @@ class VesselTrainTask(TrainTask):
         cases, left_out = usable_cases([*labelled.values(), *places.training])
         training, held_out = split_by_subject(cases, share, history)
         ids = {case.image: image_id for image_id, case in labelled.items()}
-        judged = [case for case in held_out if case.image not in ids]
+        judged = held_out
         if self.review is not None:
             final = [(ids[case.image], case) for case in held_out if case.image in ids]
-            judged += looked_at(final, self.review, folder)
+            judged = [case for case in held_out if case.image not in ids] + looked_at(final, self.review, folder)
         images = {case.image for case in training}
         on_places = [case for case in places.held_out if case.image in images]
         return _Cases(
@@ -143,11 +143,6 @@ class VesselTrainTask(TrainTask):
             earlier=judged if on_places else [],
             left_out=left_out | places.left_out,
         )
-
-    def _background_below(self, current: Path) -> float | None:
-        """Return the upper limit of the background zone of the published weights; None when they have no zones."""
-        zones = read_zones(self.bundle, file_sha256(current))
-        return zones.lower if zones else None
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ def reviewed_cases(
             held_out = [item for item in items if _is_held_out(item)]
             judged = _voxels_of(held_out, mask)
             learned = _voxels_of([item for item in items if item not in held_out], mask) & ~judged
+            if not learned.any():  # of few answers, all may be chosen to be held out
+                learned, judged = judged, learned
         except NotFoundError:  # the image was removed
             continue
         except MinivessError as error:
@@ -111,11 +113,10 @@ def looked_at(cases: Sequence[tuple[str, TrainingCase]], review: ReviewService, 
         image, label = load_pair(case.to_item())
         try:
             prediction = review.contexts.get(image_id).mask
-        except NotFoundError:
+            _, answered = apply_accepted(prediction, review.store.queue.answered(image_id))
+        except MinivessError:  # never predicted, or the prediction and the answers are of another image
             found.append(case)
             continue
-        items = [item for item in review.store.queue.answered(image_id) if item.answer and item.answer.mask]
-        _, answered = apply_accepted(prediction, items)
         size = [2 * n + 1 for n in _AROUND]
         voxels = answered | (ndimage.maximum_filter(((label.array > 0) != prediction).astype(np.uint8), size) > 0)
         if voxels.any():

@@ -6,7 +6,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from minivess.errors import ConflictError
+from minivess.errors import ConflictError, WeightsError
 from minivess.models import weights_path
 from minivess.models.weights import FILE_NAME
 from minivess.paths import atomic_file, atomic_folder, file_sha256
@@ -29,13 +29,20 @@ def publish(weights: Path, bundle: Path) -> Path:
 
     Returns:
         Path of the weights in the bundle.
+
+    Raises:
+        WeightsError: When there are no such weights; the bundle is unchanged.
     """
     target = weights_path(bundle)
+    if not weights.is_file():
+        raise WeightsError(f"There are no weights at {weights} to publish. Train the bundle first.")
     keep_previous(bundle)
-    for file in (weights, *(weights.with_name(name) for name in _COMPANIONS)):
-        if file.is_file():
-            with atomic_file(target.with_name(file.name) if file != weights else target) as temporary:
-                shutil.copyfile(file, temporary)
+    with atomic_file(target) as temporary:
+        shutil.copyfile(weights, temporary)
+    for companion in (weights.with_name(name) for name in _COMPANIONS):
+        if companion.is_file():
+            with atomic_file(target.with_name(companion.name)) as temporary:
+                shutil.copyfile(companion, temporary)
     return target
 
 

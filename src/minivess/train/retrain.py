@@ -63,7 +63,7 @@ def train_and_judge(
     result = train_bundle(
         bundle,
         training=balanced(new, rehearsed),
-        validation=judged or new,
+        validation=[*judged, *earlier] or new,
         output=output,
         preset=preset,
         init_weights=weights_path(bundle) if continued else init_weights,

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.errors import BundleError, InputError
-from minivess.models import Prediction
-from minivess.paths import write_json
+from minivess.models import Prediction, weights_path
+from minivess.paths import file_sha256, write_json
 from minivess.uncertainty.conformal import Curve, Zones, control_risk, length_curve, voxel_curve
 
 FILE_NAME = "zones.json"
@@ -83,3 +83,10 @@ def read_zones(bundle: Path, weights_sha256: str) -> Zones | None:
         return Zones(**content)
     except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{path} does not contain zones ({error!r}). Calibrate again: minivess calibrate --help.") from error
+
+
+def background_limit(bundle: Path) -> float | None:
+    """Return the upper limit of the background zone of a bundle's weights; None when they have no zones."""
+    weights = weights_path(bundle)
+    zones = read_zones(bundle, file_sha256(weights)) if weights.is_file() else None
+    return zones.lower if zones else None
