@@ -38,30 +38,10 @@ def segresnet() -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory, segresnet: Path) -> Path:
-    """A copy of the bundle with seeded random weights: real files, real loading, no training.
+    """A copy of the bundle that finds vessels without any training."""
+    from untrained import untrained_bundle
 
-    Its network starts as a threshold on contrast, so that it finds vessels without any training.
-    """
-    import torch
-    import yaml
-    from monai.bundle import ConfigParser
-
-    from minivess.models import save_weights, weights_path
-    from minivess.train import copy_bundle
-
-    folder = copy_bundle(segresnet, tmp_path_factory.mktemp("bundle") / "segresnet")
-    for file in (folder / "configs" / name for name in ("train.yaml", "inference.yaml")):
-        config = yaml.safe_load(file.read_text())
-        config["network_def"] = {
-            "_target_": "minivess.models.networks.ContrastResidual",
-            "network": config["network_def"],
-        }
-        file.write_text(yaml.safe_dump(config, sort_keys=False))
-    parser = ConfigParser()
-    parser.read_config(str(folder / "configs" / "inference.yaml"))
-    torch.manual_seed(0)
-    save_weights(parser.get_parsed_content("network_def"), weights_path(folder), {"made_by": "conftest"})
-    return folder
+    return untrained_bundle(segresnet, tmp_path_factory.mktemp("bundle") / "segresnet")
 
 
 @pytest.fixture(scope="session")
