@@ -63,22 +63,25 @@ def test_a_model_is_trained_further_by_the_gate_and_taken_back(
     refused(
         capsys,
         1,
-        "--from names bundle and weights",
+        "--from names bundle, weights and modality",
         "train",
         dataset,
         "--from",
         bundle,
-        "--bundle",
-        bundle,
+        "--modality",
+        "light_sheet",
         "--out",
         tmp_path / "n",
     )
     after = weights_path(tmp_path / "m").read_bytes()
     assert (after != before) == (answer["gate"]["state"] == "published")
     if after != before:
+        done = ("train", dataset, "--from", bundle, "--out", tmp_path / "m", "--resume")
+        refused(capsys, 1, "is done, and its model is published", *done)
         ok(capsys, "bundle", "roll-back", tmp_path / "m")
         assert weights_path(tmp_path / "m").read_bytes() == before
     refused(capsys, 1, "no earlier model", "bundle", "roll-back", tmp_path / "m")
+    refused(capsys, 1, "no published model", "bundle", "roll-back", tmp_path / "away")
 
 
 def test_a_stack_without_spacing_is_told_what_to_pass(capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path) -> None:

@@ -11,8 +11,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from geometries import geometries
+from numpy.typing import NDArray
 from page.seat import Seat
 from playwright.sync_api import Browser, sync_playwright
 from server.lab import Lab
@@ -40,6 +42,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]
     for index, (name, affine) in enumerate(affines.items()):
         sample = make_sample("capillary", index if name in known else 0, shape=(160, 144, 12)).image
         write_volume(Volume(sample.array, affine, "um"), folder / "studies" / f"{name}.nii.gz")
+    affines["large"] = write_large(folder)
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
     people = Accounts(accounts_path(folder))
     roles = {"ann": "annotator", "bob": "annotator", "eve": "reader", "ada": "admin"}
@@ -52,6 +55,16 @@ def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]
             found.ask("POST", f"/infer/segresnet?image={name}&output=json", "ann").raise_for_status()
         yield found
         found.server.stop()  # a test may have started another
+
+
+def write_large(folder: Path) -> NDArray[np.float64]:
+    """Write a stack of 512 x 512 pixels that gets dimmer with depth, as tissue does, and the mask of its vessels."""
+    sample = make_sample("capillary", 7, shape=(512, 512, 14))
+    light = sample.image.array.astype(np.float64) * np.exp(-np.arange(14) / 5)
+    noisy = np.random.default_rng(0).poisson(np.maximum(light, 0) / light.max() * 400).astype(np.uint16)
+    write_volume(sample.image.with_array(noisy), folder / "studies" / "large.nii.gz")
+    write_volume(sample.mask, folder / "truth" / "large.nii.gz")
+    return sample.image.affine
 
 
 @pytest.fixture(scope="module")  # while Playwright runs, asyncio.run() is refused in this thread: not longer than its own tests

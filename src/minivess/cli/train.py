@@ -22,9 +22,12 @@ def train(
         typer.Option("--from", help="Trained bundle to train further; it is kept if it would forget."),
     ] = None,
     modality: Annotated[
-        str,
-        typer.Option(help="Intensity scaling for two_photon, light_sheet, mr_angiography or ct_angiography; not with --from."),
-    ] = "two_photon",
+        str | None,
+        typer.Option(
+            help="Intensity scaling for two_photon, light_sheet, mr_angiography or ct_angiography; not with --from.",
+            show_default="two_photon",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
     sealed: Annotated[
         Path | None, typer.Option(help="Folder of a sealed test set.", show_default="DATASET/sealed_test, if it exists")
@@ -41,24 +44,16 @@ def train(
     from minivess.errors import InputError
     from minivess.evaluate.sealed import FOLDER
     from minivess.models import weights_path
-    from minivess.paths import resource_path
-    from minivess.train import copy_bundle, publish, read_dataset, set_modality, train_and_judge
+    from minivess.train import read_dataset, train_and_judge
     from minivess.uncertainty.calibration import background_limit
 
     run = out / "runs" / "train"
-    if run.exists() and not resume:
-        raise InputError(f"{run} already contains a training. Continue it: --resume. Or choose a new folder: --out.")
-    if resume and not run.exists():
-        raise InputError(f"{run} contains no training to resume. Remove --resume.")
-    if model is not None and (init is not None or bundle is not None):
-        raise InputError("--from names bundle and weights. Remove --init and --bundle.")
+    if model is not None and not (init is None and bundle is None and modality is None):
+        raise InputError("--from names bundle, weights and modality. Remove --init, --bundle and --modality.")
+    _check_run(run, resume=resume)
     sections = read_dataset(dataset)
     default_sealed = (dataset if dataset.is_dir() else dataset.parent) / FOLDER
-    copy_bundle(model or bundle or resource_path("bundles/segresnet"), out)
-    if model is None:
-        set_modality(out, modality)
-    elif not resume:
-        publish(weights_path(model), out)
+    _prepare(out, bundle, model, modality or "two_photon", resume=resume)
     overrides: dict[str, Any] = {"seed": seed, "notes": {"dataset": dataset.name, "preset": preset}}
     if epochs is not None:
         overrides["epochs"] = epochs
@@ -82,3 +77,28 @@ def train(
         f"Bundle: {out} (weights {weights_path(out).name})\nNext: minivess predict VOLUME --bundle {out} --out runs/predictions"
     )
     emit({"bundle": str(out), **result.to_json(), "gate": promotion.to_json()}, as_json=as_json, text=text)
+
+
+def _check_run(run: Path, *, resume: bool) -> None:
+    from minivess.errors import InputError
+
+    if run.exists() and not resume:
+        raise InputError(f"{run} already contains a training. Continue it: --resume. Or choose a new folder: --out.")
+    if resume and not run.exists():
+        raise InputError(f"{run} contains no training to resume. Remove --resume.")
+
+
+def _prepare(out: Path, bundle: Path | None, model: Path | None, modality: str, *, resume: bool) -> None:
+    """Copy the bundle that is trained; of a trained one also its weights, which the new ones must beat."""
+    from minivess.errors import InputError
+    from minivess.models import weights_path
+    from minivess.paths import file_sha256, resource_path
+    from minivess.train import copy_bundle, publish, set_modality
+
+    copy_bundle(model or bundle or resource_path("bundles/segresnet"), out)
+    if model is None:
+        set_modality(out, modality)
+    elif not resume:
+        publish(weights_path(model), out)
+    elif file_sha256(weights_path(model)) != file_sha256(weights_path(out)):
+        raise InputError(f"The training in {out} is done and published. Train its model further: --from {out} --out FOLDER.")

@@ -56,9 +56,12 @@ def roll_back(bundle: Path) -> Path:
         Path of the weights in the bundle.
 
     Raises:
+        WeightsError: When the bundle has no weights, or is no bundle.
         ConflictError: When no earlier model is kept.
     """
     target = weights_path(bundle)
+    if not target.is_file():
+        raise WeightsError(f"There is no published model at {target}, so there is none before it.")
     kept = _kept(target.parent)
     if not kept:
         raise ConflictError(f"{bundle.name} has no earlier model to go back to: its present one is the first that was published.")

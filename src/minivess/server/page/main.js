@@ -7,6 +7,7 @@ import { Review } from './review.js'
 import { Server } from './server.js'
 import { offerTools, penSize, penValue, selectByKey, selectedTool, takesClicks } from './toolbox.js'
 import { Training } from './training.js'
+import { bindViewControls, showSlice, viewKey } from './view_controls.js'
 import { Viewer } from './viewer.js'
 
 /** @typedef {'accept' | 'skip' | 'next' | 'undo' | 'redo' | 'heat' | 'submit'} Action */
@@ -68,7 +69,7 @@ async function newViewer() {
   const found = new Viewer(element('gl', HTMLCanvasElement), element('frame', HTMLCanvasElement), {
     onStroke: () => enqueue((review) => review.opened.editing.stroke()),
     onClick: (ijk) => enqueue((review) => review.opened.editing.click(selectedTool(), ijk)),
-    onSlice: (number, count) => { element('slice', HTMLElement).textContent = `slice ${number} of ${count}` },
+    onSlice: (slice, count) => showSlice(slice, count, found.stretch),
   })
   await found.start()
   return found
@@ -157,14 +158,34 @@ function showMask() {
 
 /** @param {KeyboardEvent} event */
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || element('work', HTMLElement).hidden) return
+  if (event.altKey || element('work', HTMLElement).hidden) return
   if (event.target instanceof Element && event.target.matches('input[type="password"], select')) return
-  const key = event.key.toLowerCase()
-  if (KEYS[key]) act(KEYS[key])
-  else if (selectByKey(key)) takeTool()
-  else return
+  if (!(event.ctrlKey || event.metaKey ? undoKey(event) : plainKey(event))) return
   event.preventDefault()
   event.stopPropagation()
+}
+
+/**
+ * Undo and redo as everywhere else: Ctrl+Z; Ctrl+Shift+Z or Ctrl+Y. Return whether it was one of them.
+ * @param {KeyboardEvent} event
+ */
+function undoKey(event) {
+  const key = event.key.toLowerCase()
+  if (event.repeat || (key !== 'z' && key !== 'y')) return false
+  act(key === 'y' || event.shiftKey ? 'redo' : 'undo')
+  return true
+}
+
+/** @param {KeyboardEvent} event */
+function plainKey(event) {
+  if (viewer && viewKey(event, viewer)) return true
+  const key = event.key.toLowerCase()
+  if (event.repeat) return false
+  if (KEYS[key]) act(KEYS[key])
+  else if (key === 'enter' && viewer?.clicking && event.target === viewer.canvas) viewer.click()
+  else if (selectByKey(key)) takeTool()
+  else return false
+  return true
 }
 
 for (const name of [...Object.values(KEYS), 'submit']) element(name, HTMLButtonElement).addEventListener('click', () => act(name))
@@ -179,6 +200,7 @@ element('tools', HTMLFieldSetElement).addEventListener('change', takeTool)
 element('size', HTMLInputElement).addEventListener('input', takeTool)
 images.addEventListener('change', open)
 document.addEventListener('keydown', onKey, true)
+bindViewControls(() => viewer)
 element('connect', HTMLFormElement).addEventListener('submit', (event) => {
   event.preventDefault()
   const token = element('token', HTMLInputElement).value.trim()

@@ -19,8 +19,13 @@ export class NVImage {
     cal_min?: number
     cal_max?: number
   }): Promise<NVImage>
-  hdr: object
+  hdr: { affine: number[][]; pixDims: number[]; datatypeCode: number; numBitsPerVoxel: number }
+  img: ArrayLike<number>
+  cal_min: number
+  cal_max: number
   permRAS: number[]
+  calculateRAS(): void
+  calMinMax(): unknown
 }
 
 /** A view that was drawn last. */
@@ -39,7 +44,7 @@ export class Niivue {
   drawScene: () => unknown
   onDrawingChanged: (action: string) => void
   opts: { penSize: number; drawingEnabled: boolean }
-  scene: { crosshairPos: ArrayLike<number> }
+  scene: { crosshairPos: ArrayLike<number>; pan2Dxyzmm: ArrayLike<number> & Iterable<number> }
   screenSlices: Tile[]
   volumes: NVImage[]
   addVolume(volume: NVImage): void
@@ -52,8 +57,10 @@ export class Niivue {
   saveImage(options: { filename: string; isSaveDrawing: boolean }): Promise<Uint8Array<ArrayBuffer>>
   setCustomLayout(layout: object[]): void
   setDrawColormap(colormap: object): void
+  setOpacity(volume: number, opacity: number): void
   setDrawOpacity(opacity: number): void
   setDrawingEnabled(enabled: boolean): void
   setPan2Dxyzmm(panAndZoom: number[]): void
+  updateGLVolume(): void
   setPenValue(value: number, filled: boolean): void
 }

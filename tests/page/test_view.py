@@ -1,0 +1,124 @@
+"""What is seen of a large, dim stack: every region wholly and in the middle, its vessels brighter than what is around them."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from page.seat import Seat
+from PIL import Image
+
+from minivess.volume import read_volume
+
+#: Corners of a box of voxels in the main view and the view itself, in CSS pixels: [left, top, right, bottom] of both.
+PLACED = """(box) => { const { viewer } = window.minivess; viewer.jump(box)
+    const { nv, grid, canvas } = viewer; const scale = canvas.width / canvas.clientWidth
+    const tile = nv.screenSlices.find(({ axCorSag }) => axCorSag === 0)
+    const [left, top, width, height] = tile.leftTopWidthHeight
+    const corners = [[box[0], box[2]], [box[1], box[3]]].map(([i, j]) => nv.frac2canvasPosWithTile(
+        [i / grid.shape[0], j / grid.shape[1], nv.scene.crosshairPos[2]], nv.screenSlices.indexOf(tile)).pos)
+    const [xs, ys] = [corners.map((c) => c[0] / scale), corners.map((c) => c[1] / scale)]
+    return [[Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)], [left, top, left + width, top + height].map((v) => v / scale)] }"""
+
+
+def boxes_of(seat: Seat) -> list[list[int]]:
+    """Regions of the queue, and boxes at the borders and corners of the stack."""
+    items = seat.lab.ask("GET", "/review/?image=large&limit=40", "ann").json()["places"]
+    x, y, z = seat.page.evaluate("() => window.minivess.viewer.grid.shape")
+    edges = [[i, i + 64, j, j + 64, k, k + 4] for i in (0, x - 64) for j in (0, y - 64) for k in (0, z - 4)]
+    small = [[0, 8, 0, 8, 0, 1], [x - 8, x, 200, 208, z - 1, z]]
+    return [item["box"] for item in items] + edges + small
+
+
+def test_every_region_is_wholly_in_view_and_in_the_middle(seat: Seat) -> None:
+    seat.connect("large")
+    for width, height in ((1200, 760), (1024, 768), (1440, 900)):
+        seat.page.set_viewport_size({"width": width, "height": height})
+        seat.drawn()
+        boxes = boxes_of(seat)
+        assert len(boxes) >= 50
+        for box in boxes:
+            placed, view = seat.page.evaluate(PLACED, box)
+            assert placed[0] >= view[0] - 1, (box, placed, view)
+            assert placed[1] >= view[1] - 1, (box, placed, view)
+            assert placed[2] <= view[2] + 1, (box, placed, view)
+            assert placed[3] <= view[3] + 1, (box, placed, view)
+            voxel = (placed[2] - placed[0]) / (box[1] - box[0])
+            middle = [(placed[0] + placed[2]) / 2, (placed[1] + placed[3]) / 2]
+            np.testing.assert_allclose(middle, [(view[0] + view[2]) / 2, (view[1] + view[3]) / 2], atol=1.5 * voxel)
+
+
+def greys_of(seat: Seat, box: list[int]) -> np.ndarray:
+    """The greys on the screen of the region's voxels in the slice shown, (x, y)."""
+    (left, top, right, bottom), _ = seat.page.evaluate(PLACED, box)
+    seat.drawn()
+    shot = Image.open(io.BytesIO(seat.page.locator("#gl").screenshot())).convert("L")
+    cut = shot.crop((round(left), round(top), round(right), round(bottom))).resize((box[1] - box[0], box[3] - box[2]), Image.BOX)
+    return np.asarray(cut, dtype=float).T[:, ::-1]  # up is the second axis
+
+
+def test_vessels_of_dim_slices_are_brighter_than_what_is_around_them(seat: Seat) -> None:
+    seat.connect("large")
+    truth = read_volume(seat.lab.folder / "truth" / "large.nii.gz").array > 0
+    ratios: dict[str, list[float]] = {"slice": [], "stack": []}
+    seat.page.locator("#gl").hover()
+    for greys, found in ratios.items():
+        seat.page.select_option("#greys", greys)
+        seat.page.locator("#fit").focus()
+        seat.page.keyboard.down("h")  # the image alone
+        for box in [box for box in boxes_of(seat) if box[1] - box[0] > 32][::4]:
+            vessel = truth[box[0] : box[1], box[2] : box[3], (box[4] + box[5] - 1) // 2]
+            if vessel.sum() > 60:
+                shown = greys_of(seat, box)
+                found.append(shown[vessel].mean() / max(1.0, shown[~vessel].mean()))
+        seat.page.keyboard.up("h")
+    assert len(ratios["slice"]) >= 5
+    assert np.median(ratios["slice"]) > 1.5, ratios
+    assert min(ratios["slice"]) > 1.15, ratios
+
+
+def test_slices_by_slider_and_keys_magnification_by_keys_and_wheel(seat: Seat) -> None:
+    seat.connect("large")
+    slider = seat.page.locator("#sliceNumber")
+    slider.fill("3")
+    assert seat.page.inner_text("#slice").startswith("slice 3 of 14; side views ")
+    seat.page.locator("#gl").focus()
+    seat.page.keyboard.press("PageUp")
+    assert slider.input_value() == "4"
+    at = seat.page.evaluate("() => window.minivess.viewer.crosshair()")
+    for key, step in (("ArrowRight", (1, 0)), ("ArrowUp", (0, 1)), ("Shift+ArrowLeft", (-10, 0)), ("ArrowDown", (0, -1))):
+        seat.page.keyboard.press(key)
+        now = seat.page.evaluate("() => window.minivess.viewer.crosshair()")
+        assert [now[0] - at[0], now[1] - at[1], now[2] - at[2]] == [*step, 0], key
+        at = now
+    zoom = "() => window.minivess.viewer.nv.scene.pan2Dxyzmm[3]"
+    before, place = seat.page.evaluate(zoom), seat.crosshair()
+    seat.page.keyboard.press("+")
+    assert seat.page.evaluate(zoom) == pytest.approx(1.25 * before)
+    assert seat.crosshair() == pytest.approx(place, abs=1)  # what is looked at stays where it is
+    seat.page.mouse.move(*place)
+    seat.page.keyboard.down("Control")
+    seat.page.mouse.wheel(0, 300)
+    seat.page.keyboard.up("Control")
+    seat.page.wait_for_function(f"({zoom})() < {before}")
+    seat.page.keyboard.press("0")
+    assert seat.page.evaluate(zoom) == pytest.approx(before)
+
+
+def test_by_keyboard_alone_a_path_is_traced_and_undone(seat: Seat) -> None:
+    seat.connect("large")
+    before, (i0, i1, j0, j1, k0, k1) = seat.mask(), seat.item["box"]
+    seat.press("p")
+    seat.page.locator("#gl").focus()
+    for voxel in ((i0 + 2, (j0 + j1) // 2, (k0 + k1) // 2), (i1 - 3, (j0 + j1) // 2, (k0 + k1) // 2)):
+        seat.page.evaluate("(ijk) => window.minivess.viewer.goTo(ijk)", list(voxel))
+        seat.press("Enter")
+    assert "path" in seat.message, seat.message
+    assert (seat.mask() != before).any()
+    seat.press("Control+z")
+    np.testing.assert_array_equal(seat.mask(), before)
+    seat.press("Control+Shift+z")
+    assert (seat.mask() != before).any()
+    seat.press("Control+z")
+    seat.press("Escape")
