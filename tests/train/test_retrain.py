@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from minivess.errors import ConflictError, WeightsError
-from minivess.models import load_bundle, read_metadata, weights_path
+from minivess.models import load_bundle, read_metadata, save_weights, weights_path
 from minivess.models.interpolate import interpolate_weights
 from minivess.models.weights import read_weights
 from minivess.paths import file_sha256
@@ -25,6 +26,7 @@ from minivess.train import (
     train_and_judge,
     write_training_data,
 )
+from minivess.train.normalisation import reestimate_normalisation
 from minivess.train.publishing import KEPT
 from minivess.train.rehearsal import MIN_CASES, balanced, known_cases
 
@@ -61,6 +63,28 @@ def test_interpolate_weights__is_a_straight_line_and_its_ends(model: Path, tmp_p
     all_of_it = read_weights(interpolate_weights(old, new, 1.0, tmp_path / "all.safetensors"))[0]
     assert all(torch.equal(all_of_it[name], b[name]) for name in b)
     load_bundle(model, weights=half)
+
+
+def test_reestimate_normalisation__of_interpolated_weights(segresnet: Path, dataset: Path, tmp_path: Path) -> None:
+    """Of an untrained network, whose statistics are 0 and 1; weights and metadata stay."""
+    model = copy_bundle(segresnet, tmp_path / "plain")
+    torch.manual_seed(0)
+    parser = ConfigParser()
+    parser.read_config(str(model / "configs" / "inference.yaml"))
+    file = tmp_path / "weights.safetensors"
+    save_weights(parser.get_parsed_content("network_def"), file, {"name": "mixed"})
+    before = read_weights(file)[0]
+    cases = read_dataset(dataset)["training"]
+    reestimate_normalisation(model, [file], cases, preset="tiny", output=tmp_path / "run")
+    after = read_weights(file)[0]
+    statistics = {name for name in before if "running_" in name}
+    assert statistics
+    assert all(not torch.equal(before[name], after[name]) for name in statistics)
+    assert all(torch.equal(before[name], after[name]) for name in before if name.endswith((".weight", ".bias")))
+    assert read_metadata(file)["name"] == "mixed"
+    again = file_sha256(file)
+    reestimate_normalisation(model, [file], cases, preset="tiny", output=tmp_path / "run")
+    assert file_sha256(file) == again  # by its seed
 
 
 def test_interpolate_weights__refuses_two_networks(model: Path, tmp_path: Path) -> None:

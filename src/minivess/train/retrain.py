@@ -12,12 +12,13 @@ from minivess.evaluate import Anchor, Promotion, ReviewedCase, choose_model, syn
 from minivess.models import Segmenter, load_bundle, weights_path
 from minivess.models.bundle_check import read_config
 from minivess.models.interpolate import interpolate_weights
+from minivess.train.normalisation import reestimate_normalisation
 from minivess.train.publishing import publish
 from minivess.train.rehearsal import balanced, known_cases, rehearsal_cases, write_training_data
 from minivess.train.run import TrainingResult, train_bundle
 
 #: Shares of the new weights that are tried; the gate's cases choose. 1 is what was trained, without the old weights.
-SHARES = (1.0, 0.75, 0.5, 0.25)
+SHARES = (1.0, 0.5, 0.25)
 
 
 def train_and_judge(
@@ -59,10 +60,10 @@ def train_and_judge(
     if before is not None:
         modality = before.capabilities.modality
         rehearsed = rehearsal_cases(bundle, new, modality=modality, folder=output / "rehearsal")
-    continued = published and pretrained
+    continued, training = published and pretrained, balanced(new, rehearsed)
     result = train_bundle(
         bundle,
-        training=balanced(new, rehearsed),
+        training=training,
         validation=[*judged, *earlier] or new,
         output=output,
         preset=preset,
@@ -73,6 +74,8 @@ def train_and_judge(
     candidates = {
         f"{share:g} of the new weights": _mixed(bundle, result.weights, share) for share in SHARES if continued or share == 1
     }
+    mixed = [weights for weights in candidates.values() if weights != result.weights]
+    reestimate_normalisation(bundle, mixed, training, preset=preset, output=output)
     promotion = choose_model(
         {name: _loader(bundle, weights) for name, weights in candidates.items()},
         before,
