@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from review.example import make_region
 
-from minivess.review.progress import MIN_TIMED_ANSWERS, ReviewProgress, review_progress
+from minivess.review.progress import ReviewProgress, review_progress
 from minivess.store import Answer, QueueItem
 from minivess.store.queue_item import QueueState
 from minivess.volume import Box
@@ -15,8 +17,12 @@ def item(state: QueueState, expected_errors: float, cost_s: float, seconds: floa
     return QueueItem("a:1.0", "a", region, "one", state, "ann", answer)
 
 
+def share_of_errors(boxes: Iterable[Box]) -> float:
+    return 0.2 * len(list(boxes))
+
+
 def test_review_progress__of_an_empty_queue() -> None:
-    assert review_progress([]) == ReviewProgress(0, 0, 1.0, 0.0)
+    assert review_progress([], share_of_errors) == ReviewProgress(0, 0, 0.0, 0.0, 0.0, (0.0, 0.0))
 
 
 def test_review_progress__obsolete_items_do_not_count_and_skipped_ones_handle_no_error() -> None:
@@ -28,18 +34,24 @@ def test_review_progress__obsolete_items_do_not_count_and_skipped_ones_handle_no
         item("leased", 2.0, 8.0),
         item("obsolete", 100.0, 100.0),
     ]
-    assert review_progress(items) == ReviewProgress(5, 3, pytest.approx(0.3), pytest.approx(14.0))
+    progress = review_progress(items, share_of_errors)
+    assert (progress.items, progress.answered) == (5, 3)
+    assert (progress.errors_handled, progress.errors_in_queue) == (pytest.approx(0.4), pytest.approx(1.0))
+    assert progress.seconds_left == pytest.approx(14.0)
+    assert progress.seconds_left_range == (pytest.approx(7.0), pytest.approx(28.0))
 
 
-def test_review_progress__the_pace_of_the_answers_replaces_the_estimate_once_there_are_enough() -> None:
+def test_review_progress__the_pace_of_the_answers_replaces_the_estimate_little_by_little() -> None:
     pending = [item("pending", 1.0, 10.0), item("leased", 1.0, 4.0)]
-    timed = [item("accepted", 1.0, 2.0 + n, seconds=3 * (2.0 + n)) for n in range(MIN_TIMED_ANSWERS)]
+    timed = [item("accepted", 1.0, 8.0, seconds=0.4) for _ in range(90)]
     untimed = [item("accepted", 1.0, 50.0)] * 9
-    assert review_progress(pending + timed[1:] + untimed).seconds_left == pytest.approx(14.0)
-    assert review_progress(pending + timed + untimed).seconds_left == pytest.approx(3 * 14.0)
-    assert review_progress(timed).seconds_left == 0.0
+    left = [review_progress(pending + untimed + timed[:n], share_of_errors) for n in (0, 1, 5, 10, 90)]
+    assert [progress.seconds_left for progress in left] == pytest.approx([14.0, 12.79, 9.57, 7.35, 2.03], abs=0.01)
+    widths = [progress.seconds_left_range[1] / progress.seconds_left for progress in left]
+    assert widths == sorted(widths, reverse=True)
 
 
 def test_review_progress__to_json_calls_items_places_as_over_http() -> None:
-    values = {"places": 4, "answered": 2, "errors_handled": 0.5, "seconds_left": 12.0}
-    assert ReviewProgress(4, 2, 0.5, 12.0).to_json() == values
+    values = {"places": 4, "answered": 2, "errors_handled": 0.5, "errors_in_queue": 0.7, "seconds_left": 12.0}
+    values |= {"seconds_left_range": (8.0, 18.0)}
+    assert ReviewProgress(4, 2, 0.5, 0.7, 12.0, (8.0, 18.0)).to_json() == values

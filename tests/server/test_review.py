@@ -287,7 +287,10 @@ def test_an_image_tells_how_its_review_stands_and_is_sent_on_its_grid(lab: Lab) 
     after = lab.ask("GET", "/review/images/stack4", "eve").json()["progress"]
     assert after["answered"] == 1
     assert 0 < after["errors_handled"] < 1
-    assert after["seconds_left"] == pytest.approx(progress["seconds_left"] - place["cost_s"])
+    assert after["errors_handled"] <= after["errors_in_queue"] <= 1
+    low, high = after["seconds_left_range"]
+    assert low < after["seconds_left"] < high
+    assert after["seconds_left"] < progress["seconds_left"]
     (lab.folder / "image.nii.gz").write_bytes(lab.ask("GET", "/review/images/stack4/volume?format=nii.gz", "eve").content)
     sent = read_volume(lab.folder / "image.nii.gz")
     np.testing.assert_array_equal(sent.array, image.array)

@@ -72,11 +72,15 @@ class Display:
 
     def progress(self, progress):
         """Show how far the review is."""
-        left = progress["seconds_left"]
-        text = _("{done} of {count} regions, about {share} % of the expected errors handled, {left} left")
-        words = _("{count} min").format(count=round(left / 60)) if left >= 90 else _("{count} s").format(count=round(left))
-        share = round(100 * progress["errors_handled"])
-        self.ui.progress.setText(text.format(done=progress["answered"], count=progress["places"], share=share, left=words))
+        text = _("{done} of {count} regions, about {share} % of the image's expected errors handled (the queue holds {queue} %)")
+        low, high = progress["seconds_left_range"]
+        if high >= 90:
+            left = _("{low} to {high} min left").format(low=max(1, round(low / 60)), high=round(high / 60))
+        else:
+            left = _("{low} to {high} s left").format(low=round(low), high=round(high))
+        shares = {name: round(100 * progress[f"errors_{key}"]) for name, key in (("share", "handled"), ("queue", "in_queue"))}
+        words = text.format(done=progress["answered"], count=progress["places"], **shares)
+        self.ui.progress.setText(f"{words}, {left}" if progress["answered"] < progress["places"] else words)
 
     def share(self, share):
         """Show how far the model is with an image, from 0 to 1."""

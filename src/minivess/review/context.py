@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import RLock
@@ -17,7 +17,7 @@ from minivess.review.error_candidates import CANDIDATE_PROBABILITY
 from minivess.review.prediction_cache import CachedPrediction, PredictionCache
 from minivess.store import LabelStore
 from minivess.uncertainty import expected_errors_per_predicted_voxel
-from minivess.volume import Volume
+from minivess.volume import Box, Volume
 
 #: Images in memory; one of 512 x 512 x 128 voxels at 16 bits needs 270 MB.
 _MAX_IMAGES = 3
@@ -55,6 +55,27 @@ class ReviewContext:
     def errors_per_predicted_voxel(self) -> float:
         """Errors that the model expects, per voxel predicted as vessel."""
         return expected_errors_per_predicted_voxel(self.probability.astype(np.float32), self.prediction.threshold)
+
+    def share_of_errors(self, boxes: Iterable[Box]) -> float:
+        """Return which share of all errors that the model expects in the image lies inside boxes, in [0, 1].
+
+        Args:
+            boxes: In voxels; they may overlap.
+        """
+        seen, inside = np.zeros(self.mask.shape, bool), 0.0
+        for box in boxes:
+            inside += float(self._expected_errors(box)[~seen[box.slices]].sum(dtype=np.float64))
+            seen[box.slices] = True
+        return inside / self._all_expected_errors if self._all_expected_errors else 1.0
+
+    @cached_property
+    def _all_expected_errors(self) -> float:
+        return float(self._expected_errors(Box.from_corners((0, 0, 0), self.mask.shape)).sum(dtype=np.float64))
+
+    def _expected_errors(self, box: Box) -> NDArray[np.float32]:
+        """Return the probability that a voxel of the mask is wrong, as the model sees it, inside a box."""
+        p = self.probability[box.slices].astype(np.float32)
+        return np.where(self.mask[box.slices], 1 - p, p)
 
     @cached_property
     def analysis(self) -> PredictionAnalysis:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from minivess.store import QueueItem
+from minivess.volume import Box
 
-#: From so many timed answers on, their pace replaces the fixed estimate.
-MIN_TIMED_ANSWERS = 5
+#: The fixed estimate weighs as much as so many timed answers: the first quick answers do not change the time left by much.
+PRIOR_ANSWERS = 10
 
 
 @dataclass(frozen=True)
@@ -19,14 +20,18 @@ class ReviewProgress:
     Attributes:
         items: Number of queue items, answered ones included.
         answered: Number of answered items.
-        errors_handled: Share of the expected errors that are in accepted or corrected regions, in [0, 1].
+        errors_handled: Share of all errors that the model expects in the image, inside accepted or corrected regions, in [0, 1].
+        errors_in_queue: The same share inside all regions of the queue: what its end would be.
         seconds_left: Estimated time for the other items, at the pace of the answers so far.
+        seconds_left_range: From where to where it may lie; wide at first.
     """
 
     items: int
     answered: int
     errors_handled: float
+    errors_in_queue: float
     seconds_left: float
+    seconds_left_range: tuple[float, float]
 
     def to_json(self) -> dict[str, Any]:
         """Return the progress as plain values; over HTTP the number of items is called ``places``."""
@@ -34,15 +39,31 @@ class ReviewProgress:
         return {"places": values.pop("items"), **values}
 
 
-def review_progress(items: Sequence[QueueItem]) -> ReviewProgress:
-    """Compute the progress from all items of an image; obsolete ones do not count."""
+def review_progress(items: Sequence[QueueItem], share_of_errors: Callable[[Iterable[Box]], float]) -> ReviewProgress:
+    """Compute the progress from all items of an image; obsolete ones do not count.
+
+    The pace is that of the timed answers, drawn towards the fixed estimate while there are few. The range of the time is a factor
+    of 2 to both sides without answers, of 1.4 after 12, of 1.15 after 100: a guess, not measured on people.
+
+    Args:
+        items: The items.
+        share_of_errors: Returns which share of the errors that the model expects in the image lies inside boxes.
+    """
     counted = [item for item in items if item.state != "obsolete"]
     pending = [item for item in counted if item.state in ("pending", "leased")]
-    total = sum(item.region.expected_errors for item in counted)
-    handled = sum(item.region.expected_errors for item in counted if item.state in ("accepted", "fixed"))
+    handled = [item.region.box for item in counted if item.state in ("accepted", "fixed")]
     estimate_s = sum(item.region.cost_s for item in pending)
     timed = [(item.answer.seconds, item.region.cost_s) for item in counted if item.answer and item.answer.seconds is not None]
-    pace = 1.0
-    if len(timed) >= MIN_TIMED_ANSWERS:
-        pace = sum(seconds for seconds, _ in timed) / sum(cost_s for _, cost_s in timed)
-    return ReviewProgress(len(counted), len(counted) - len(pending), handled / total if total else 1.0, estimate_s * pace)
+    mean_s = sum(cost_s for _, cost_s in timed) / len(timed) if timed else 1.0
+    prior_s = PRIOR_ANSWERS * mean_s
+    pace = (prior_s + sum(seconds for seconds, _ in timed)) / (prior_s + sum(cost_s for _, cost_s in timed))
+    factor = 2 ** (1 + len(timed) / 4) ** -0.5
+    left_s = estimate_s * pace
+    return ReviewProgress(
+        items=len(counted),
+        answered=len(counted) - len(pending),
+        errors_handled=share_of_errors(handled),
+        errors_in_queue=share_of_errors([item.region.box for item in counted]),
+        seconds_left=left_s,
+        seconds_left_range=(left_s / factor, left_s * factor),
+    )

@@ -4,12 +4,22 @@ import { readMask } from './nifti.js'
 import { isTemporary } from './server.js'
 
 /**
+ * How far the review of an image is; the shares are of all errors that the model expects in it.
+ * @typedef {object} Progress
+ * @property {number} places
+ * @property {number} answered
+ * @property {number} errors_handled in accepted and corrected regions
+ * @property {number} errors_in_queue in all regions of the queue
+ * @property {number[]} seconds_left_range
+ */
+
+/**
  * What the server states of an image under review.
  * @typedef {object} ImageStatus
  * @property {number[]} shape
  * @property {number | null} revision
  * @property {boolean} predicted
- * @property {{ places: number, answered: number, errors_handled: number, seconds_left: number }} progress
+ * @property {Progress} progress
  * @property {string} retrain_first
  * @property {string} zones
  */

@@ -65,10 +65,10 @@ export class Panel {
     text('message').classList.toggle('bad', bad)
   }
 
-  /** @param {{ places: number, answered: number, errors_handled: number, seconds_left: number }} progress as the server states it */
-  progress({ places, answered, errors_handled: handled, seconds_left: left }) {
-    const time = left >= 90 ? `${Math.round(left / 60)} min` : `${Math.round(left)} s`
-    text('progress').textContent = `${answered} of ${places} regions, about ${Math.round(100 * handled)} % of the expected errors handled, ${time} left`
+  /** @param {import('./image.js').Progress} progress as the server states it */
+  progress({ places, answered, errors_handled: handled, errors_in_queue: inQueue, seconds_left_range: [low, high] }) {
+    const errors = `${percent(handled)} of the image's expected errors handled (the queue holds ${percent(inQueue)})`
+    text('progress').textContent = `${answered} of ${places} regions, about ${errors}${answered < places ? `, ${duration(low, high)} left` : ''}`
   }
 
   /** @param {import('./regions.js').QueueItem | null} item */
@@ -122,4 +122,19 @@ export class Panel {
     texts.forEach((text, n) => { (row.cells[n]?.querySelector('button') ?? row.cells[n] ?? row).textContent = text })
     return row
   }
+}
+
+/** @param {number} share */
+function percent(share) {
+  return `${Math.round(100 * share)} %`
+}
+
+/**
+ * Return a range of time in words.
+ * @param {number} low seconds
+ * @param {number} high seconds
+ */
+function duration(low, high) {
+  if (high < 90) return `${Math.round(low)} to ${Math.round(high)} s`
+  return `${Math.max(1, Math.round(low / 60))} to ${Math.round(high / 60)} min`
 }

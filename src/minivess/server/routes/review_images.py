@@ -25,6 +25,7 @@ def state(image: str, review: Review) -> dict[str, Any]:
     """
     predicted, head = bool(review.predictions.weights_sha256(image)), review.store.head(image)
     volume = review.contexts.get(image).image if predicted else review.read(image)
+    share_of_errors = review.contexts.get(image).share_of_errors if predicted else lambda _: 0.0
     return {
         "image": image,
         "shape": volume.shape,
@@ -33,7 +34,7 @@ def state(image: str, review: Review) -> dict[str, Any]:
         "spacing_um": volume.spacing_um,
         "revision": head.number if head else None,
         "predicted": predicted,
-        "progress": review_progress(review.store.queue.all(image, limit=-1)[0]).to_json(),
+        "progress": review_progress(review.store.queue.all(image, limit=-1)[0], share_of_errors).to_json(),
         **(review.advice(image) if predicted else {"retrain_first": "", "zones": ""}),
     }
 
