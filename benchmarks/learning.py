@@ -4,9 +4,10 @@
 
 The model has seen synthetic stacks only. For each of the five real stacks, its queue's first places are answered with the truth, the model
 is trained on them, and scored on the voxels of that stack that were not reviewed, on its sister stack (the same animal) and on the central
-256 x 256 pixels of the stacks of all other animals. Ways: `before`; `boxes alone`, as the label app did until now; `rehearsal`,
-half of the patches from synthetic stacks; `rehearsal, half old`; `gate`, rehearsal with
-the share of new weights that the promotion gate chooses, the old model where it refuses all.
+256 x 256 pixels of the stacks of all other animals. Ways: `before`; `all together`, half of the patches from synthetic stacks and soft
+targets of the old model where nobody has looked; `all together, half old`, interpolated, its normalisation estimated again; `gate`, the
+share of new weights that the promotion gate chooses, the old model where it refuses all. With `--parts` also `boxes alone`, as the label
+app did at first, and `rehearsal` without soft targets.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from minivess.models.normalise import fit_scaling
 from minivess.review.analysis import analyse_prediction
 from minivess.review.proposal import propose_regions
 from minivess.train import TrainingCase, copy_bundle, publish, rehearsal_cases, train_bundle
+from minivess.train.normalisation import reestimate_normalisation
 from minivess.train.rehearsal import balanced
 from minivess.train.retrain import SHARES, continued_settings
 from minivess.volume import Box, Volume, write_volume
@@ -80,7 +82,7 @@ def write_case(case: TrainingCase, image: Volume, truth: np.ndarray, voxels: np.
     return replace(case, label=label, reviewed=file)
 
 
-def ways(base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int) -> Iterator[tuple[str, Path]]:
+def ways(base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int, parts: bool) -> Iterator[tuple[str, Path]]:
     """Train on the places in each way; give the name of the way and its weights."""
     image, label = load(case)
     truth = label.array > 0
@@ -91,23 +93,29 @@ def ways(base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int)
     settings = {**continued_settings(bundle, "tiny"), "seed": seed}
     published = load_bundle(bundle)
 
-    def trained(name: str, training: list[TrainingCase]) -> Path:
+    def trained(name: str, training: list[TrainingCase], **changed: float) -> Path:
         return train_bundle(
             bundle, training=training, validation=[learned], output=out / name, preset="tiny", init_weights=weights_path(bundle),
-            overrides={**settings, "val_interval": settings["epochs"]},
+            overrides={**settings, "val_interval": settings["epochs"], **changed},
         ).weights  # fmt: skip
 
     def mixed(weights: Path, share: float) -> Path:
-        return interpolate_weights(weights_path(bundle), weights, share, weights.with_name(f"{share:g}.safetensors"))
+        if share == 1:
+            return weights
+        target = interpolate_weights(weights_path(bundle), weights, share, weights.with_name(f"{share:g}.safetensors"))
+        reestimate_normalisation(bundle, [target], together, preset="tiny", output=out / "normalisation")
+        return target
 
-    yield "before", weights_path(bundle)
-    alone = trained("alone", [learned])
-    yield "boxes alone", alone
     rehearsed = rehearsal_cases(bundle, [learned], modality="two_photon", folder=out / "rehearsal")
-    rehearsal = trained("rehearsal", balanced([learned], rehearsed))
-    yield "rehearsal", rehearsal
-    yield "rehearsal, half old", mixed(rehearsal, 0.5)
-    shares: dict[str, Path] = {f"{share:g}": mixed(rehearsal, share) for share in SHARES}
+    together = balanced([learned], rehearsed)
+    yield "before", weights_path(bundle)
+    if parts:
+        yield "boxes alone", trained("alone", [learned], soft_weight=0.0)
+        yield "rehearsal", trained("rehearsal", together, soft_weight=0.0)
+    new = trained("together", together)
+    shares: dict[str, Path] = {f"{share:g}": mixed(new, share) for share in SHARES}
+    yield "all together", new
+    yield "all together, half old", shares["0.5"]
 
     def loader(weights: Path) -> Callable[[], BundleSegmenter]:
         return lambda: load_bundle(bundle, weights=weights)
@@ -120,13 +128,13 @@ def ways(base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int)
     yield "gate", shares[decision.candidate] if decision.promoted else weights_path(bundle)
 
 
-def rows_of(base: Path, everything: list[TrainingCase], index: int, count: int, out: Path, seed: int) -> list[dict]:
+def rows_of(base: Path, everything: list[TrainingCase], index: int, count: int, out: Path, seed: int, parts: bool) -> list[dict]:
     case = everything[index]
     image, _ = load(case)
     boxes = places(load_bundle(base), image, count)
     unreviewed = ~voxels_of(boxes, image.shape)
     rows = []
-    for way, weights in ways(base, case, boxes, out, seed):
+    for way, weights in ways(base, case, boxes, out, seed, parts):
         model = load_bundle(base, weights=weights)
         for other in everything:
             volume, truth = load(other)
@@ -169,6 +177,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stack", choices=[name for name, *_ in STACKS], action="append", help="only these are reviewed")
     parser.add_argument("--places", type=int, nargs="+", default=[60])
+    parser.add_argument("--parts", action="store_true", help="train in each part of the way alone, too")
     arguments = parser.parse_args()
     everything, rows = cases(arguments.data), []
     for count in arguments.places:
@@ -176,7 +185,7 @@ def main() -> None:
             folder = arguments.out / f"{STACKS[index][0]}_{count}"
             shutil.rmtree(folder, ignore_errors=True)
             print(f"{STACKS[index][0]}, {count} places", flush=True)
-            rows += rows_of(arguments.model, everything, index, count, folder, arguments.seed)
+            rows += rows_of(arguments.model, everything, index, count, folder, arguments.seed, arguments.parts)
             (arguments.out / "rows.json").write_text(json.dumps(rows, indent=1))
     report(rows)
 

@@ -17,7 +17,7 @@ pytest.importorskip("monailabel")
 
 from minivess.label_app import training_cases
 from minivess.label_app.datastore import StoreDatastore
-from minivess.label_app.training_cases import looked_at, reviewed_cases
+from minivess.label_app.training_cases import looked_at, only_reviewed, reviewed_cases
 
 
 @pytest.fixture
@@ -81,3 +81,19 @@ def test_looked_at__a_submitted_prediction_judges_nobody_a_corrected_one_only_th
     assert 0 < counts.mean() < 0.2
     whole = case_of(drawn, "whole")
     assert looked_at([("b", whole)], service, tmp_path / "cases") == [whole]  # never predicted: all of it was drawn
+
+
+def test_only_reviewed__a_label_of_a_review_that_is_not_done_counts_where_somebody_looked(
+    service: ReviewService, tmp_path: Path
+) -> None:
+    image = read_image(service)
+    label = tmp_path / "label.nii.gz"
+    write_volume(image.with_array(service.contexts.get("a").mask.astype(np.uint8)), label)
+    cases = {"a": TrainingCase(Path(StoreDatastore(service.store).get_image_uri("a")), label, "mouse")}
+    assert only_reviewed(cases, service, tmp_path / "cases") == cases  # no answer: a label from another program
+    answer_items(service, "ann", 2)
+    partly = only_reviewed(cases, service, tmp_path / "cases")["a"]
+    np.testing.assert_array_equal(voxels(partly), service.mask("a")[1])
+    left = service.store.queue.all("a", states=("pending", "leased"), limit=0)[1]
+    answer_items(service, "ann", left)
+    assert only_reviewed(cases, service, tmp_path / "cases") == cases

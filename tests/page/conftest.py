@@ -85,6 +85,7 @@ def seat(chromium: Browser, lab: Lab) -> Iterator[Seat]:
     asked: list[str] = []
     broken: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
+    page.on("dialog", lambda dialog: dialog.accept())
     page.on("pageerror", lambda error: broken.append(str(error)))
     yield Seat(page, lab)
     context.close()

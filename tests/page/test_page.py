@@ -331,6 +331,39 @@ def test_an_image_that_cannot_be_opened_leaves_the_one_before(seat: Seat) -> Non
     assert seat.lab.ask("GET", "/labels/lost", "ann").json()["revisions"] == []
 
 
+def test_a_label_of_a_review_that_is_not_done_is_submitted_only_when_that_is_meant(chromium: Browser, lab: Lab) -> None:
+    context = chromium.new_context(viewport={"width": 1200, "height": 760})
+    seat = Seat(context.new_page(), lab).connect("hidden")
+    asked: list[str] = []
+    seat.page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    seat.page.click("#submit")
+    seat.idle()
+    assert "Nothing was submitted" in seat.message
+    assert "regions are open" in asked[0]
+    assert lab.ask("GET", "/labels/hidden", "ann").json()["revisions"] == []
+    context.close()
+
+
+def test_an_image_that_is_chosen_meanwhile_goes_first(seat: Seat) -> None:
+    """The page predicts an image that nobody asked for; another one is chosen, and that one is shown."""
+    for name in ("slow", "wanted"):
+        (seat.lab.folder / "studies" / f"{name}.nii.gz").write_bytes(
+            (seat.lab.folder / "studies" / ("large" if name == "slow" else "plain")).with_suffix(".nii.gz").read_bytes()
+        )
+    seat.lab.ask("GET", "/datastore/?output=all", "ann")
+    seat.page.goto(f"{seat.lab.server.url}/app/")
+    seat.page.evaluate("() => sessionStorage.setItem('minivess.image', 'slow')")
+    seat.page.fill("#token", seat.lab.tokens["ann"])
+    seat.page.click("#connect button")
+    seat.page.wait_for_function("() => window.minivess.review?.prediction")
+    seat.page.select_option("#image", "wanted")
+    seat.page.wait_for_function(f"() => window.minivess.review.image?.name === 'wanted' && ({READY})()", timeout=300_000)
+    assert not seat.lab.ask("GET", "/review/images/slow", "ann").json()["predicted"]
+    for name in ("slow", "wanted"):
+        (seat.lab.folder / "studies" / f"{name}.nii.gz").unlink()
+    seat.lab.ask("GET", "/datastore/?output=all", "ann")
+
+
 def test_somebody_else_was_faster(seat: Seat) -> None:
     seat.connect().choose("faster")
     item = seat.item

@@ -40,6 +40,20 @@ def test_review_service__an_annotator_who_knows_the_truth_corrects_the_mask(serv
     assert before[0].id in [item.id for item in service.store.queue.answered("a")]
 
 
+def test_share_of_errors__of_overlapping_boxes_and_of_the_whole_image(service: ReviewService) -> None:
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=12)
+    context = service.contexts.get("a")
+    p, mask = context.probability.astype(float), context.mask
+    wrong = np.where(mask, 1 - p, p)
+    one, two = Box(0, 40, 30, 50, 2, 10), Box(20, 60, 30, 50, 2, 10)
+    union = np.zeros(SHAPE, bool)
+    for box in (one, two):
+        union[box.slices] = True
+    assert context.share_of_errors([one, two]) == pytest.approx(wrong[union].sum() / wrong.sum(), rel=1e-3)
+    assert context.share_of_errors([]) == 0.0
+    assert context.share_of_errors([Box.from_corners((0, 0, 0), SHAPE)]) == pytest.approx(1.0)
+
+
 def test_add_prediction__accepted_regions_stay_and_are_not_proposed_again(service: ReviewService) -> None:
     answered: list[Box] = []
     for seed in range(4):

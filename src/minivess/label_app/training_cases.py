@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -121,6 +121,25 @@ def looked_at(cases: Sequence[tuple[str, TrainingCase]], review: ReviewService, 
         voxels = answered | (ndimage.maximum_filter(((label.array > 0) != prediction).astype(np.uint8), size) > 0)
         if voxels.any():
             found.append(replace(case, reviewed=_written(image, voxels, folder / f"{image_id}_looked_at.nii.gz")))
+    return found
+
+
+def only_reviewed(cases: Mapping[str, TrainingCase], review: ReviewService, folder: Path) -> dict[str, TrainingCase]:
+    """Restrict the labels of images whose review has begun and is not done to where a person has answered or drawn.
+
+    A label whose image has no answer, or no open place, counts as a whole: somebody who submits it has looked at all of it.
+
+    Args:
+        cases: Image id -> case with a submitted label.
+        review: The answers and predictions.
+        folder: Where masks are written.
+    """
+    found = dict(cases)
+    for image_id, case in cases.items():
+        items = review.store.queue.all(image_id, limit=-1)[0]
+        states = {item.state for item in items}
+        if states & {"accepted", "fixed"} and states & {"pending", "leased"}:
+            found.update((image_id, part) for part in looked_at([(image_id, case)], review, folder))
     return found
 
 

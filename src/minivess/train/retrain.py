@@ -93,7 +93,7 @@ def train_and_judge(
 
 
 def continued_settings(bundle: Path, preset: str) -> dict[str, Any]:
-    """Return the number of epochs and the learning rate that the bundle states for a training from published weights.
+    """Return what the bundle states for a training from published weights: epochs, learning rate, weight of soft targets.
 
     Args:
         bundle: The bundle's folder.
@@ -101,7 +101,9 @@ def continued_settings(bundle: Path, preset: str) -> dict[str, Any]:
     """
     files = ["train"] if preset == "full" else ["train", preset]
     content = {key: value for name in files for key, value in read_config(bundle / "configs" / f"{name}.yaml").items()}
-    return {key: content[f"continued_{key}"] for key in ("epochs", "learning_rate") if f"continued_{key}" in content}
+    return {
+        key: content[f"continued_{key}"] for key in ("epochs", "learning_rate", "soft_weight") if f"continued_{key}" in content
+    }
 
 
 def _anchors(before: Segmenter | None, earlier: Sequence[TrainingCase]) -> list[Anchor]:

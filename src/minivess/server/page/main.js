@@ -102,6 +102,7 @@ function choose(name) {
 
 function open() {
   const image = images.value
+  review?.prediction?.stop() // what was chosen now goes first
   return enqueue(async (review) => {
     try {
       await review.open(image)

@@ -71,6 +71,17 @@ export class Panel {
     text('progress').textContent = `${answered} of ${places} regions, about ${errors}${answered < places ? `, ${duration(low, high)} left` : ''}`
   }
 
+  /**
+   * Ask whether the mask is submitted although regions are open. Return whether it is.
+   * @param {import('./image.js').Progress} progress
+   */
+  confirmSubmission({ places, answered, errors_handled: handled }) {
+    const open = places - answered
+    return open === 0 || confirm(
+      `${open} of ${places} regions are open, and only ${percent(handled)} of the errors that the model expects are handled.\n\n` +
+      'Submit the mask all the same? The next training learns only what was answered or drawn.')
+  }
+
   /** @param {import('./regions.js').QueueItem | null} item */
   region(item) {
     text('region').textContent = item ? `${item.kind}: ${item.reason}` : ''

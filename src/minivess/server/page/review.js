@@ -192,9 +192,11 @@ export class Review {
     await this.viewer.showHeat(await this.server.bytes(`${this.opened.image.path}/heat?format=nii.gz`))
   }
 
-  /** Send the mask as the label of the image. */
+  /** Send the mask as the label of the image; while regions are open the user is asked first. */
   async submit() {
     await this.catchUp()
+    const { progress } = await statusOf(this.server, this.opened.image.name)
+    if (!this.panel.confirmSubmission(progress)) return this.panel.message('Nothing was submitted. Go on with the regions (N).')
     this.panel.message(await submit(this.server, this.opened.image, await this.viewer.file()))
   }
 }
