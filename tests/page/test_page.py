@@ -346,11 +346,6 @@ def test_a_label_of_a_review_that_is_not_done_is_submitted_only_when_that_is_mea
 
 def test_an_image_that_is_chosen_meanwhile_goes_first(seat: Seat) -> None:
     """The page predicts an image that nobody asked for; another one is chosen, and that one is shown."""
-    for name in ("slow", "wanted"):
-        (seat.lab.folder / "studies" / f"{name}.nii.gz").write_bytes(
-            (seat.lab.folder / "studies" / ("large" if name == "slow" else "plain")).with_suffix(".nii.gz").read_bytes()
-        )
-    seat.lab.ask("GET", "/datastore/?output=all", "ann")
     seat.page.goto(f"{seat.lab.server.url}/app/")
     seat.page.evaluate("() => sessionStorage.setItem('minivess.image', 'slow')")
     seat.page.fill("#token", seat.lab.tokens["ann"])
@@ -359,9 +354,6 @@ def test_an_image_that_is_chosen_meanwhile_goes_first(seat: Seat) -> None:
     seat.page.select_option("#image", "wanted")
     seat.page.wait_for_function(f"() => window.minivess.review.image?.name === 'wanted' && ({READY})()", timeout=300_000)
     assert not seat.lab.ask("GET", "/review/images/slow", "ann").json()["predicted"]
-    for name in ("slow", "wanted"):
-        (seat.lab.folder / "studies" / f"{name}.nii.gz").unlink()
-    seat.lab.ask("GET", "/datastore/?output=all", "ann")
 
 
 def test_somebody_else_was_faster(seat: Seat) -> None:
