@@ -103,7 +103,7 @@ def ways(base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int,
         if share == 1:
             return weights
         target = interpolate_weights(weights_path(bundle), weights, share, weights.with_name(f"{share:g}.safetensors"))
-        reestimate_normalisation(bundle, [target], together, preset="tiny", output=out / "normalisation")
+        reestimate_normalisation(bundle, [target], preset="tiny", run=weights.parent)
         return target
 
     rehearsed = rehearsal_cases(bundle, [learned], modality="two_photon", folder=out / "rehearsal")

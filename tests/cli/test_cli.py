@@ -102,6 +102,16 @@ def test_it_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert ok(capsys, "--version").strip() == f"minivess {minivess.__version__}"
 
 
+def test_serve__a_folder_of_tiff_stacks_is_told_how_to_convert_them(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name in ("two", "one"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.ones((4, 16, 16), np.uint8), photometric="minisblack")
+    (tmp_path / "minivess_store").mkdir()
+    (tmp_path / "minivess_store" / "old.nrrd").touch()
+    command = f"minivess data convert '{tmp_path / 'one.tif'}' studies/one.nii.gz --spacing X Y Z --unit um"
+    refused(capsys, 1, command, "serve", tmp_path)
+    assert not (tmp_path / ".minivess").exists()
+
+
 def test_doctor_answers(capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(ok(capsys, "doctor", "--json"))
     assert {"extra label", "bundles/segresnet", "dciodvfy", "GPU"} <= {row["what"] for row in report["checks"]}

@@ -96,14 +96,21 @@ class Seat:
 
     def crosshair(self) -> tuple[float, float]:
         """Where the crosshair is in the axial view, on the screen."""
+        return self._on_screen("nv.scene.crosshairPos")
+
+    def middle(self) -> tuple[float, float]:
+        """Where the middle of the framed region is in the axial view, on the screen."""
+        middle = "grid.toRas([0, 1, 2].map((a) => Math.floor((box[2 * a] + box[2 * a + 1] - 1) / 2)))"
+        return self._on_screen(f"{middle}.map((n, r) => (n + 0.5) / grid.ras[r])")
+
+    def _on_screen(self, fraction: str) -> tuple[float, float]:
         x, y = self.page.evaluate(
-            """() => { const { nv, canvas } = window.minivess.viewer; const at = nv.frac2canvasPosWithTile(nv.scene.crosshairPos, 0).pos
-            const scale = canvas.width / canvas.clientWidth; const box = canvas.getBoundingClientRect()
-            return [box.left + at[0] / scale, box.top + at[1] / scale] }"""
+            f"""() => {{ const {{ nv, grid, box, canvas }} = window.minivess.viewer
+            const at = nv.frac2canvasPosWithTile({fraction}, 0).pos
+            const scale = canvas.width / canvas.clientWidth; const edges = canvas.getBoundingClientRect()
+            return [edges.left + at[0] / scale, edges.top + at[1] / scale] }}"""
         )
         return x, y
-
-    middle = crosshair
 
     def server_mask(self, image: str, name: str = "draft/mask") -> np.ndarray:
         """What the server holds."""

@@ -112,7 +112,7 @@ def test_by_keyboard_alone_a_path_is_traced_and_undone(seat: Seat) -> None:
     seat.press("p")
     seat.page.locator("#gl").focus()
     for voxel in ((i0 + 2, (j0 + j1) // 2, (k0 + k1) // 2), (i1 - 3, (j0 + j1) // 2, (k0 + k1) // 2)):
-        seat.page.evaluate("(ijk) => window.minivess.viewer.goTo(ijk)", list(voxel))
+        seat.page.evaluate("(ijk) => window.minivess.viewer.position.goTo(ijk)", list(voxel))
         seat.press("Enter")
     assert "path" in seat.message, seat.message
     assert (seat.mask() != before).any()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from safetensors.torch import load_file
 
 from minivess.errors import ConflictError, WeightsError
 from minivess.models import load_bundle, read_metadata, save_weights, weights_path
@@ -24,6 +25,7 @@ from minivess.train import (
     rehearsal_cases,
     roll_back,
     train_and_judge,
+    train_bundle,
     write_training_data,
 )
 from minivess.train.normalisation import reestimate_normalisation
@@ -73,18 +75,21 @@ def test_reestimate_normalisation__of_interpolated_weights(segresnet: Path, data
     parser.read_config(str(model / "configs" / "inference.yaml"))
     file = tmp_path / "weights.safetensors"
     save_weights(parser.get_parsed_content("network_def"), file, {"name": "mixed"})
-    before = read_weights(file)[0]
-    cases = read_dataset(dataset)["training"]
-    reestimate_normalisation(model, [file], cases, preset="tiny", output=tmp_path / "run")
+    before, run = read_weights(file)[0], tmp_path / "run"
+    unchanged = file_sha256(file)
+    reestimate_normalisation(model, [file], preset="tiny", run=run)
+    assert file_sha256(file) == unchanged  # a run that has kept no batches
+    train_bundle(model, training=read_dataset(dataset)["training"], validation=[], output=run, preset="tiny", overrides=SHORT)
+    reestimate_normalisation(model, [file], preset="tiny", run=run)
     after = read_weights(file)[0]
     statistics = {name for name in before if "running_" in name}
     assert statistics
     assert all(not torch.equal(before[name], after[name]) for name in statistics)
     assert all(torch.equal(before[name], after[name]) for name in before if name.endswith((".weight", ".bias")))
     assert read_metadata(file)["name"] == "mixed"
-    again = file_sha256(file)
-    reestimate_normalisation(model, [file], cases, preset="tiny", output=tmp_path / "run")
-    assert file_sha256(file) == again  # by its seed
+    images = load_file(run / "last_images.safetensors")
+    assert {tuple(image.shape) for image in images.values()} == {(1, 1, 32, 32, 8)}
+    assert len(images) == SHORT["epochs"] * SHORT["iterations_per_epoch"]
 
 
 def test_interpolate_weights__refuses_two_networks(model: Path, tmp_path: Path) -> None:

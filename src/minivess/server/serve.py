@@ -26,6 +26,9 @@ from minivess.process_setup import SPIN_COUNT
 from minivess.server.accounts import Accounts
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST
 from minivess.server.loopback import is_loopback
+from minivess.store.images import IMAGE_SUFFIXES
+from minivess.store.store import STORE_FOLDER
+from minivess.volume.io import stem_of, suffix_of
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ def _check_start(studies: Path | str, accounts: Path, host: str, port: int, tls:
         DicomWeb(str(studies))  # refuse a wrong address now, before a password in it is logged
     elif not Path(studies).is_dir():
         raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes in a folder and give its path.")
+    else:
+        _refuse_plain_tiff(Path(studies))
     if not is_loopback(host) and not Accounts(accounts).all():
         raise UsageError(
             f"--host {host} opens the studies to the network, and there is no account. Without accounts: 127.0.0.1, ::1. "
@@ -120,6 +125,24 @@ def _check_start(studies: Path | str, accounts: Path, host: str, port: int, tls:
     for file in tls or ():
         if not file.is_file():
             raise InputError(f"No such file: {file}. HTTPS needs a certificate and its private key, both as PEM files.")
+
+
+def _refuse_plain_tiff(studies: Path) -> None:
+    """Refuse a folder whose only volumes are TIFF stacks, which do not state their voxel size: no image would be there."""
+    stacks = []
+    for folder, folders, files in os.walk(studies):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != STORE_FOLDER]
+        for file in (Path(folder) / name for name in sorted(files) if not name.startswith(".")):
+            if suffix_of(file) in IMAGE_SUFFIXES or file.suffix.lower() in ("", ".dcm"):
+                return
+            stacks += [file] if suffix_of(file) in (".tif", ".tiff") else []
+    if stacks:
+        first = stacks[0]
+        raise InputError(
+            f"{studies} holds {len(stacks)} TIFF stacks and no other volume. A TIFF stack does not state its voxel size. Convert "
+            f"each into a folder of its own, for example: minivess data convert '{first}' studies/{stem_of(first)}.nii.gz "
+            "--spacing X Y Z --unit um"
+        )
 
 
 def is_address(studies: Path | str) -> bool:

@@ -75,7 +75,7 @@ def train_and_judge(
         f"{share:g} of the new weights": _mixed(bundle, result.weights, share) for share in SHARES if continued or share == 1
     }
     mixed = [weights for weights in candidates.values() if weights != result.weights]
-    reestimate_normalisation(bundle, mixed, training, preset=preset, output=output)
+    reestimate_normalisation(bundle, mixed, preset=preset, run=output)
     promotion = choose_model(
         {name: _loader(bundle, weights) for name, weights in candidates.items()},
         before,

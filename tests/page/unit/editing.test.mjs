@@ -23,7 +23,7 @@ function editing(reply) {
     masks.replace(new Uint8Array(12), new Uint8Array(12))
     image.stale = false
   }
-  const regions = new Regions(server, 'img', 10, said, views)
+  const regions = new Regions(server, 'img', 10, said, views, [])
   regions.current = { id: 'img:1.0', box: BOX }
   return { server, said: said.said, views, image, regions, editing: new Editing(image, regions, new Outbox(server, 'ann', storage(), () => {}), TOOLS) }
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Grid, intersection, volumeOf } from '../../../src/minivess/server/page/grid.js'
+import { Grid, intersection, volumeOf, voxelAt } from '../../../src/minivess/server/page/grid.js'
 
 // permRAS of a plain, a mirrored and a permuted image
 const GRIDS = [[1, 2, 3], [-1, 2, -3], [3, -1, 2], [-2, -3, -1]].map((perm) => new Grid(perm, [5, 4, 3]))
@@ -69,4 +69,12 @@ test('intersection and volumeOf: boxes that do not meet have no voxels', () => {
   assert.deepEqual(intersection([0, 4, 0, 4, 0, 2], [2, 6, 1, 3, 1, 9]), [2, 4, 1, 3, 1, 2])
   assert.equal(volumeOf([2, 4, 1, 3, 1, 2]), 4)
   assert.equal(volumeOf(intersection([0, 2, 0, 2, 0, 2], [3, 5, 3, 5, 0, 2])), 0)
+})
+
+test('voxelAt: there and back for an oblique, mirrored affine', () => {
+  const affine = [[-0.8, 0.3, 0, 12], [0.3, 0.8, 1, -7], [0, 0.2, 5, 3], [0, 0, 0, 1]]
+  for (const ijk of [[0, 0, 0], [17, 3, 9], [120, 500, 13]]) {
+    const ras = affine.slice(0, 3).map((row) => row[3] + row[0] * ijk[0] + row[1] * ijk[1] + row[2] * ijk[2])
+    assert.deepEqual(voxelAt(affine, ras), ijk)
+  }
 })

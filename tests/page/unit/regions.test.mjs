@@ -3,11 +3,11 @@ import { test } from 'node:test'
 import { Regions, stateInWords } from '../../../src/minivess/server/page/regions.js'
 import { ScriptedServer, panel, viewer } from './helpers.mjs'
 
-const item = (id, state, by = '') => ({ id, state, by, box: [0, 1, 0, 1, 0, 1], kind: 'gap', reason: 'why', expected_errors: 1 })
+const item = (id, state, by = '') => ({ id, state, by, box: [0, 1, 0, 1, 0, 1], centre_ras: [0, 0, 0], kind: 'gap', reason: 'why', expected_errors: 1 })
 
 function regions(reply) {
   const [server, said, views] = [new ScriptedServer(reply), panel(), viewer(null)]
-  return { server, said: said.said, views, regions: new Regions(server, 'a b', 7, said, views) }
+  return { server, said: said.said, views, regions: new Regions(server, 'a b', 7, said, views, [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]) }
 }
 
 test('list: as many as the server allows; accepted and corrected ones are locked', async () => {

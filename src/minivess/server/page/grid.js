@@ -126,6 +126,23 @@ export class Grid {
 }
 
 /**
+ * Return the voxel of the file that a point lies in, by Cramer's rule.
+ * @param {number[][]} affine rows of the matrix from voxels to the point's frame
+ * @param {number[]} point
+ */
+export function voxelAt(affine, point) {
+  const columns = [0, 1, 2].map((c) => affine.slice(0, 3).map((row) => row[c]))
+  const target = affine.slice(0, 3).map((row, r) => point[r] - row[3])
+  const all = determinant(columns)
+  return columns.map((_, c) => Math.round(determinant(columns.map((column, n) => (n === c ? target : column))) / all) + 0) // never -0
+}
+
+/** @param {number[][]} columns three of three */
+function determinant([a, b, c]) {
+  return a[0] * (b[1] * c[2] - b[2] * c[1]) - b[0] * (a[1] * c[2] - a[2] * c[1]) + c[0] * (a[1] * b[2] - a[2] * b[1])
+}
+
+/**
  * Return the intersection of two boxes; empty where they do not meet.
  * @param {Box} one
  * @param {Box} other

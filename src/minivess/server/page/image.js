@@ -17,6 +17,7 @@ import { isTemporary } from './server.js'
  * What the server states of an image under review.
  * @typedef {object} ImageStatus
  * @property {number[]} shape
+ * @property {number[][]} affine_ras
  * @property {number | null} revision
  * @property {boolean} predicted
  * @property {Progress} progress

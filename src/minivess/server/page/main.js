@@ -1,11 +1,12 @@
 // The page: connects, and binds buttons and keys to the review.
+import { Brush } from './brush.js'
 import { nextImage } from './image.js'
 import { changeLook, restoreLook } from './look.js'
 import { Outbox } from './outbox.js'
 import { Panel, element } from './panel.js'
 import { Review } from './review.js'
 import { Server } from './server.js'
-import { offerTools, penSize, penValue, selectByKey, selectedTool, takesClicks } from './toolbox.js'
+import { offerTools, penSize, penValue, selectByKey, selectedTool, takesClicks, widenByKey } from './toolbox.js'
 import { Training } from './training.js'
 import { bindViewControls, showSlice, viewKey } from './view_controls.js'
 import { Viewer } from './viewer.js'
@@ -21,6 +22,8 @@ let review = null
 let viewer = null
 /** @type {Training | null} */
 let training = null
+/** @type {Brush | null} */
+let brush = null
 const panel = new Panel((item) => enqueue((review) => review.choose(item)))
 const images = element('image', HTMLSelectElement)
 
@@ -72,6 +75,7 @@ async function newViewer() {
     onSlice: (slice, count) => showSlice(slice, count, found.stretch),
   })
   await found.start()
+  brush = new Brush(element('brush', HTMLElement), found.canvas, () => found.pixelsPerVoxel)
   return found
 }
 
@@ -141,6 +145,7 @@ function takeTool() {
   if (!viewer) return
   viewer.clicking = takesClicks()
   viewer.pen(penValue(), penSize())
+  brush?.take(penValue() === null ? 0 : penSize())
   review?.editing?.forgetClicks()
   element('gl', HTMLCanvasElement).style.cursor = selectedTool() === 'look' ? 'default' : 'crosshair'
 }
@@ -184,7 +189,7 @@ function plainKey(event) {
   if (event.repeat) return false
   if (KEYS[key]) act(KEYS[key])
   else if (key === 'enter' && viewer?.clicking && event.target === viewer.canvas) viewer.click()
-  else if (selectByKey(key)) takeTool()
+  else if (selectByKey(key) || widenByKey(key)) takeTool()
   else return false
   return true
 }

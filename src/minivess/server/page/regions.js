@@ -1,4 +1,5 @@
 // The queue of one image: its items (regions to review), the current one, and the user's own answers; requests and display.
+import { voxelAt } from './grid.js'
 
 /**
  * A region of the queue, as the server sends it.
@@ -6,6 +7,7 @@
  * @property {string} id
  * @property {string} case the image
  * @property {import('./grid.js').Box} box
+ * @property {number[]} centre_ras where the error is suspected
  * @property {string} kind
  * @property {string} reason
  * @property {number} expected_errors
@@ -31,8 +33,10 @@ export class Regions {
    * @param {number} limit most items of one list
    * @param {import('./panel.js').Panel} panel
    * @param {Pick<import('./viewer.js').Viewer, 'jump'>} viewer
+   * @param {number[][]} affine from voxels to RAS
    */
-  constructor(server, image, limit, panel, viewer) {
+  constructor(server, image, limit, panel, viewer, affine) {
+    this.affine = affine
     this.server = server
     this.image = image
     this.limit = limit
@@ -74,7 +78,15 @@ export class Regions {
     this.since = performance.now()
     this.panel.message('')
     this.panel.region(item)
-    if (item) this.viewer.jump(item.box)
+    if (item) this.goTo(item)
+  }
+
+  /**
+   * Show an item in the views, with the crosshair where the error is suspected.
+   * @param {QueueItem} item
+   */
+  goTo({ box, centre_ras: centre }) {
+    this.viewer.jump(box, voxelAt(this.affine, centre).map((n, a) => Math.min(box[2 * a + 1] - 1, Math.max(box[2 * a], n))))
   }
 
   /** Reserve the best open region and go there. Return what the server advises, '' for nothing. */
@@ -96,7 +108,7 @@ export class Regions {
     }
     this.show(null)
     this.panel.region(item)
-    this.viewer.jump(item.box)
+    this.goTo(item)
     this.panel.message(`This region is answered: ${stateInWords(item.state)}, by ${item.by}. Press N to go on.`)
   }
 

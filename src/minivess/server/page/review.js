@@ -22,7 +22,7 @@ export class Review {
     this.panel = panel
     /** @type {OpenImage | null} */
     this.image = null
-    this.regions = new Regions(server, '', 1, panel, viewer)
+    this.regions = new Regions(server, '', 1, panel, viewer, [])
     /** @type {Editing | null} */
     this.editing = null
     /** @type {ReturnType<typeof predict> | null} */
@@ -70,7 +70,7 @@ export class Review {
     this.panel.message('Loading ...')
     const answered = name === this.image?.name ? this.regions.answered : []
     this.image = await OpenImage.open(this.server, this.viewer, name, status)
-    this.regions = new Regions(this.server, name, this.capabilities.limits.list, this.panel, this.viewer)
+    this.regions = new Regions(this.server, name, this.capabilities.limits.list, this.panel, this.viewer, status.affine_ras)
     this.regions.answered = answered
     this.editing = new Editing(this.image, this.regions, this.outbox, this.capabilities.tools)
     this.regions.show(null)

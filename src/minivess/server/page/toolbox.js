@@ -21,6 +21,18 @@ export function penSize() {
   return Number(element('size', HTMLInputElement).value)
 }
 
+/**
+ * Make the pen wider or narrower by a key: ] or [. Return whether it was one of them.
+ * @param {string} key
+ */
+export function widenByKey(key) {
+  if (key !== '[' && key !== ']') return false
+  const size = element('size', HTMLInputElement)
+  if (key === ']') size.stepUp()
+  else size.stepDown()
+  return true
+}
+
 /** Whether the selected tool is one that the server runs, at a click. */
 export function takesClicks() {
   return selectedTool() !== 'look' && penValue() === null

@@ -3,15 +3,15 @@ import { element } from './panel.js'
 
 /** @type {Record<string, (viewer: import('./viewer.js').Viewer, step: number) => void>} */
 const KEYS = {
-  arrowleft: (viewer, step) => viewer.move(-step, 0, 0),
-  arrowright: (viewer, step) => viewer.move(step, 0, 0),
-  arrowup: (viewer, step) => viewer.move(0, step, 0),
-  arrowdown: (viewer, step) => viewer.move(0, -step, 0),
-  pageup: (viewer) => viewer.move(0, 0, 1),
-  pagedown: (viewer) => viewer.move(0, 0, -1),
-  '+': (viewer) => viewer.zoomBy(1.25),
-  '=': (viewer) => viewer.zoomBy(1.25),
-  '-': (viewer) => viewer.zoomBy(0.8),
+  arrowleft: (viewer, step) => viewer.position.move(-step, 0, 0),
+  arrowright: (viewer, step) => viewer.position.move(step, 0, 0),
+  arrowup: (viewer, step) => viewer.position.move(0, step, 0),
+  arrowdown: (viewer, step) => viewer.position.move(0, -step, 0),
+  pageup: (viewer) => viewer.position.move(0, 0, 1),
+  pagedown: (viewer) => viewer.position.move(0, 0, -1),
+  '+': (viewer) => viewer.position.zoomBy(1.25),
+  '=': (viewer) => viewer.position.zoomBy(1.25),
+  '-': (viewer) => viewer.position.zoomBy(0.8),
   0: (viewer) => viewer.fit(),
 }
 const FAST = 10 // voxels, with Shift
@@ -23,7 +23,7 @@ const BARE = 'h'
  */
 export function bindViewControls(viewer) {
   const slider = element('sliceNumber', HTMLInputElement)
-  slider.addEventListener('input', () => viewer()?.showSlice(Number(slider.value) - 1))
+  slider.addEventListener('input', () => viewer()?.position.showSlice(Number(slider.value) - 1))
   const actions = { zoomIn: '+', zoomOut: '-', fit: '0' }
   for (const [id, key] of Object.entries(actions)) {
     element(id, HTMLButtonElement).addEventListener('click', () => { const views = viewer(); if (views) KEYS[key](views, 1) })

@@ -4,6 +4,7 @@ import { greys, stretchOf } from './display.js'
 import { drawFrame } from './frame.js'
 import { Grid } from './grid.js'
 import { drawOutline } from './outline.js'
+import { Position } from './position.js'
 import { shownSlices } from './tile.js'
 
 const LAYOUT = [
@@ -12,7 +13,6 @@ const LAYOUT = [
   { sliceType: SLICE_TYPE.SAGITTAL, position: [0.69, 0.505, 0.31, 0.495] },
 ]
 const FILL_OPACITY = 0.15
-const LEAST_ZOOM = 1, MOST_ZOOM = 32
 const HEAT_OPACITY = 0.55
 const UNCERTAINTY_NATS = [0.2, Math.LN2] // range of the colours
 
@@ -47,6 +47,7 @@ export class Viewer {
       clipPlaneHotKey: '', cycleClipPlaneHotKey: '', viewModeHotKey: '', loadingText: '', maxDrawUndoBitmaps: 2, logLevel: 'error',
       isRuler: false, isColorbar: false, isOrientationTextVisible: false,
     })
+    this.position = new Position(this.nv)
     this.nv.onDrawingChanged = (action) => { if (action === 'draw') onStroke() }
     canvas.addEventListener('pointerdown', (event) => { this.down = event.isPrimary && event.button === 0 ? event : null })
     canvas.addEventListener('pointerup', (event) => { if (this.clicking && isClick(this.down, event)) this.click() })
@@ -73,7 +74,7 @@ export class Viewer {
     if (!event.ctrlKey && !event.metaKey) return
     event.preventDefault()
     event.stopImmediatePropagation()
-    this.zoomBy(Math.exp(-event.deltaY / 300))
+    this.position.zoomBy(Math.exp(-event.deltaY / 300))
   }
 
   get maskShown() {
@@ -121,7 +122,7 @@ export class Viewer {
     this.stretch = stretchOf(shape, volume.hdr.affine)
     this.stretchDepth(volume)
     this.values = { img: volume.img, code: volume.hdr.datatypeCode, bits: volume.hdr.numBitsPerVoxel }
-    this.grid = new Grid(volume.permRAS, shape)
+    this.grid = this.position.grid = new Grid(volume.permRAS, shape)
     this.showGreys(volume)
     this.nv.addVolume(volume)
     // Of a drawing niivue reads header, orientation and voxels only. Tested with niivue 0.69.0.
@@ -205,87 +206,32 @@ export class Viewer {
   }
 
   /**
-   * Frame a box and go there, so near that it fills a third of a view.
+   * Frame a box and go there.
    * @param {import('./grid.js').Box} box
+   * @param {number[]} [focus] voxel of the file, where the error is suspected; the middle where none is
    */
-  jump(box) {
-    const { grid } = this
-    if (!grid) return
+  jump(box, focus) {
     this.box = box
-    this.goTo([0, 1, 2].map((a) => Math.floor((box[2 * a] + box[2 * a + 1] - 1) / 2)))
-    const across = Math.max(box[1] - box[0], box[3] - box[2])
-    this.centre(within(Math.max(grid.shape[0], grid.shape[1]) / (3 * across), LEAST_ZOOM, MOST_ZOOM))
-  }
-
-  /**
-   * Put the crosshair on a voxel of the file.
-   * @param {number[]} ijk
-   */
-  goTo(ijk) {
-    const { nv, grid } = this
-    if (!grid) return
-    const ras = grid.toRas(ijk.map((n, a) => within(n, 0, grid.shape[a] - 1)))
-    nv.scene.crosshairPos = grid.ras.map((n, r) => (ras[r] + 0.5) / n)
-  }
-
-  /**
-   * Bring the crosshair to the middle of each view, at a magnification.
-   * @param {number} zoom 1 shows the whole image
-   */
-  centre(zoom) {
-    const mm = this.nv.frac2mm(this.nv.scene.crosshairPos)
-    const middle = this.nv.frac2mm([0.5, 0.5, 0.5])
-    this.nv.setPan2Dxyzmm([...[0, 1, 2].map((r) => middle[r] - zoom * mm[r]), zoom]) // niivue's pan is in magnified mm; it draws
-  }
-
-  /**
-   * Magnify; the voxel under the crosshair stays where it is.
-   * @param {number} factor
-   */
-  zoomBy(factor) {
-    const { scene } = this.nv
-    const [x, y, z, zoom] = scene.pan2Dxyzmm
-    const next = within(zoom * factor, LEAST_ZOOM, MOST_ZOOM)
-    const mm = this.nv.frac2mm(scene.crosshairPos)
-    this.nv.setPan2Dxyzmm([...[x, y, z].map((pan, r) => pan + mm[r] * (zoom - next)), next])
+    this.position.show(box, focus)
   }
 
   /** Show the framed box again, or the whole image. */
   fit() {
-    if (this.box) this.jump(this.box)
-    else this.centre(1)
-  }
-
-  /**
-   * Move the crosshair along the axes of the main view: right, up, and to another slice.
-   * @param {number} right
-   * @param {number} up
-   * @param {number} slices
-   */
-  move(right, up, slices) {
-    const { nv, grid } = this
-    if (!grid) return
-    const ijk = this.crosshair()
-    const steps = [right, up, 0]
-    grid.axis.forEach((axis, r) => { if (axis !== 2) ijk[axis] += (grid.flipped[r] ? -1 : 1) * steps[r] })
-    ijk[2] += slices
-    this.goTo(ijk)
-    nv.drawScene()
-  }
-
-  /**
-   * Show a slice of the file.
-   * @param {number} slice from 0
-   */
-  showSlice(slice) {
-    if (this.grid) this.move(0, 0, slice - this.crosshair()[2])
+    if (this.box) this.position.show(this.box, this.crosshair())
+    else this.position.centre(1)
   }
 
   /** Return the voxel of the file under the crosshair. */
   crosshair() {
-    const { nv, grid } = this
-    if (!grid) throw new Error('No image is open.')
-    return grid.toFile(grid.ras.map((n, r) => Math.min(n - 1, Math.max(0, Math.floor(nv.scene.crosshairPos[r] * n)))))
+    return this.position.crosshair()
+  }
+
+  /** CSS pixels that a voxel has in the main view. */
+  get pixelsPerVoxel() {
+    const [main] = shownSlices(this.nv)
+    if (!main || !this.grid) return 1
+    const [from, to] = [main.at([0, 0, 0]), main.at([1, 1, 1])]
+    return Math.abs(to[0] - from[0]) / this.grid.ras[0] * this.canvas.clientWidth / this.canvas.width
   }
 
   /**
@@ -316,15 +262,6 @@ export class Viewer {
     if (this.shown && this.mask) drawOutline(pen, slices, nv.scene.crosshairPos, grid.ras, this.mask)
     if (this.box) drawFrame(pen, slices, nv.scene.crosshairPos, grid, this.box)
   }
-}
-
-/**
- * @param {number} value
- * @param {number} low
- * @param {number} high
- */
-function within(value, low, high) {
-  return Math.min(high, Math.max(low, value))
 }
 
 /**
