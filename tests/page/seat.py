@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,9 @@ class Seat:
         return self._on_screen("nv.scene.crosshairPos")
 
     def middle(self) -> tuple[float, float]:
-        """Where the middle of the framed region is in the axial view, on the screen."""
+        """Where the middle of the framed region is in the axial view, on the screen; in the slice shown."""
         middle = "grid.toRas([0, 1, 2].map((a) => Math.floor((box[2 * a] + box[2 * a + 1] - 1) / 2)))"
-        return self._on_screen(f"{middle}.map((n, r) => (n + 0.5) / grid.ras[r])")
+        return self._on_screen(f"{middle}.map((n, r) => (r === 2 ? nv.scene.crosshairPos[2] : (n + 0.5) / grid.ras[r]))")
 
     def _on_screen(self, fraction: str) -> tuple[float, float]:
         x, y = self.page.evaluate(
@@ -119,3 +120,8 @@ class Seat:
         assert answer.status_code == 200, answer.text
         file.write_bytes(answer.content)
         return read_volume(file).array
+
+    def picture(self, name: str) -> None:
+        """Leave a picture of the page where MINIVESS_PICTURES says."""
+        if os.environ.get("MINIVESS_PICTURES"):
+            self.page.screenshot(path=Path(os.environ["MINIVESS_PICTURES"]) / f"{name}.png")

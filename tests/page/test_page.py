@@ -6,8 +6,6 @@ With MINIVESS_PICTURES=FOLDER pictures of the page are left there.
 from __future__ import annotations
 
 import io
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,7 +57,7 @@ def test_a_pen_stroke_and_a_path_reach_the_server_voxel_by_voxel(seat: Seat, ima
     assert (drawn != before)[inside].sum() > 5
     np.testing.assert_array_equal(drawn[~inside], before[~inside])
     np.testing.assert_array_equal(drawn, seat.server_mask(image))
-    picture(seat, f"page-{image}")
+    seat.picture(f"page-{image}")
     seat.press("p")
     middle = (j0 + j1) // 2, (k0 + k1) // 2
     seat.click_voxel((i0 + 2, *middle))
@@ -99,7 +97,6 @@ def test_a_whole_sitting(seat: Seat) -> None:
             seat.press("f")
             seat.stroke()
             seat.press("Escape")
-            picture(seat, "page")
         if number == 5:
             launch, log = seat.lab.server.launch, seat.lab.server.log
             seat.lab.server.stop()
@@ -110,7 +107,6 @@ def test_a_whole_sitting(seat: Seat) -> None:
             for i in (i0 + 2, i1 - 3):
                 seat.click_voxel((i, (j0 + j1) // 2, (k0 + k1) // 2))
             assert "path" in seat.message, seat.message
-            picture(seat, "page-path")
             seat.press("Escape")
         seat.press("a")
     assert len(set(seen)) == 10
@@ -237,7 +233,7 @@ def test_on_a_tablet_by_touch(chromium: Browser, lab: Lab) -> None:
     drawn = seat.mask()
     assert (drawn != before).any()
     np.testing.assert_array_equal(drawn, seat.server_mask("touch"))
-    picture(seat, "page-tablet")
+    seat.picture("page-tablet")
     seat.page.locator("#accept").tap()
     seat.page.wait_for_function(
         f"() => window.minivess.review.regions.current && window.minivess.review.regions.current.id !== '{item['id']}'"
@@ -378,7 +374,7 @@ def test_nothing_serious_stands_in_the_way_of_anybody(seat: Seat, look: str) -> 
     seat.press("o")
     assert seat.page.is_visible("#legend")
     assert serious(seat) == []
-    picture(seat, f"page-{look}")
+    seat.picture(f"page-{look}")
     seat.press("o")
     assert not seat.page.is_visible("#legend")
 
@@ -419,11 +415,6 @@ def test_the_mask_is_hidden_and_shown(seat: Seat) -> None:
         seat.press("m")
     assert red[0] == red[2] > 500
     assert red[1] < red[0] / 20
-
-
-def picture(seat: Seat, name: str) -> None:
-    if os.environ.get("MINIVESS_PICTURES"):
-        seat.page.screenshot(path=Path(os.environ["MINIVESS_PICTURES"]) / f"{name}.png")
 
 
 def serious(seat: Seat) -> list[tuple[str, str]]:

@@ -108,6 +108,7 @@ def test_slices_by_slider_and_keys_magnification_by_keys_and_wheel(seat: Seat) -
 
 def test_by_keyboard_alone_a_path_is_traced_and_undone(seat: Seat) -> None:
     seat.connect("large")
+    seat.picture("page")
     before, (i0, i1, j0, j1, k0, k1) = seat.mask(), seat.item["box"]
     seat.press("p")
     seat.page.locator("#gl").focus()
@@ -115,6 +116,7 @@ def test_by_keyboard_alone_a_path_is_traced_and_undone(seat: Seat) -> None:
         seat.page.evaluate("(ijk) => window.minivess.viewer.position.goTo(ijk)", list(voxel))
         seat.press("Enter")
     assert "path" in seat.message, seat.message
+    seat.picture("page-path")
     assert (seat.mask() != before).any()
     seat.press("Control+z")
     np.testing.assert_array_equal(seat.mask(), before)
