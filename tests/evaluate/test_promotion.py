@@ -104,6 +104,18 @@ def test_choose_model__the_best_candidate_that_forgets_nothing() -> None:
         choose_model({}, Threshold(4), cases)
 
 
+def test_choose_model__what_the_published_model_does_not_know_it_cannot_forget() -> None:
+    def stacks() -> Iterator[ReviewedCase]:
+        yield case_of(np.arange(8).reshape(2, 2, 2), 7.5)  # of which the published model finds nothing
+        yield case_of(np.arange(8).reshape(2, 2, 2), 6)
+
+    decision = choose_model({"new": load(4)}, Threshold(6), cases, [Anchor("stacks", stacks, known_from=0.5)])
+    assert decision.anchors[0].before.dice == 1.0  # of the second stack alone
+    assert not decision.promoted
+    unknown = Anchor("stacks", lambda: iter([next(stacks())]), known_from=0.5)
+    assert choose_model({"new": load(4)}, Threshold(6), cases, [unknown]).promoted
+
+
 def test_synthetic_anchors__are_fixed_and_cover_calibre_and_contrast() -> None:
     anchors = synthetic_anchors("two_photon")
     assert len({anchor.name for anchor in anchors}) == 4

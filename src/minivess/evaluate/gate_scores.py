@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -67,7 +67,28 @@ def score_model(segmenter: Segmenter, cases: Iterable[ReviewedCase], *, backgrou
     Raises:
         InputError: When there is no case.
     """
-    rows = [_score(segmenter, case, background_below) for case in cases]
+    return mean_scores(score_cases(segmenter, cases, background_below=background_below))
+
+
+def score_cases(
+    segmenter: Segmenter, cases: Iterable[ReviewedCase], *, background_below: float | None = None
+) -> list[GateScores]:
+    """Score a model on the reviewed voxels of each case.
+
+    Args:
+        segmenter: The model.
+        cases: The cases; one at a time is in memory.
+        background_below: Upper limit of the background zone of the published model, a probability.
+    """
+    return [_score(segmenter, case, background_below) for case in cases]
+
+
+def mean_scores(rows: Sequence[GateScores]) -> GateScores:
+    """Return the mean of scores.
+
+    Raises:
+        InputError: When there are none.
+    """
     if not rows:
         raise InputError("A model is scored on at least one labelled case. Got none.")
     missed = [row.missed for row in rows if row.missed is not None]

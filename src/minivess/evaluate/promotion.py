@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivess.errors import InputError
-from minivess.evaluate.anchors import MARGIN, Anchor, AnchorResult
+from minivess.evaluate.anchors import MARGIN, Anchor, AnchorResult, KnownAnchor
 from minivess.evaluate.gate_scores import GateScores, ReviewedCase, score_model
 from minivess.models import Segmenter
 
@@ -98,14 +98,13 @@ def choose_model(
         name, load = next(iter(candidates.items()))
         return Promotion(name, score_model(load(), cases()))
     before = score_model(published, cases())
-    known = [score_model(published, anchor.cases(), background_below=background_below) for anchor in anchors]
+    known = [KnownAnchor.of(anchor, published, background_below) for anchor in anchors]
     decisions = []
     for name, load in candidates.items():
         model = load()
         scores = score_model(model, cases())
         results: tuple[AnchorResult, ...] = ()
         if scores.overlap > before.overlap:  # otherwise it is refused anyway
-            after = [score_model(model, anchor.cases(), background_below=background_below) for anchor in anchors]
-            results = tuple(AnchorResult(a.name, old, new) for a, old, new in zip(anchors, known, after, strict=True))
+            results = tuple(result for anchor in known if (result := anchor.compare(model)) is not None)
         decisions.append(Promotion(name, scores, before, results))
     return max(decisions, key=lambda decision: (decision.promoted, decision.gain))
