@@ -30,8 +30,9 @@ from minivess.models import BundleSegmenter, load_bundle, weights_path
 from minivess.models.interpolate import interpolate_weights
 from minivess.synth import make_sample
 from minivess.train import TrainingCase, copy_bundle, publish, rehearsal_cases, train_bundle
+from minivess.train.normalisation import reestimate_normalisation
 from minivess.train.rehearsal import balanced
-from minivess.train.retrain import SHARES
+from minivess.train.retrain import SHARES, continued_settings
 from minivess.volume import write_volume
 
 SHAPE, SPACING_UM = (144, 144, 12), (1.0, 1.0, 4.0)
@@ -77,6 +78,7 @@ def one(bundle: Path, out: Path, number: int, spoiled: str) -> tuple[Promotion, 
     steps = STEPS * (4 if spoiled == "one stack only" else 1)
     rate = RATE * (20 if spoiled == "learning rate x 20" else 1)
     overrides = {
+        **continued_settings(bundle, "tiny"), **({"soft_weight": 0.0} if spoiled == "one stack only" else {}),
         "epochs": 1, "iterations_per_epoch": steps, "val_interval": 1, "learning_rate": rate, "seed": int(rng.integers(1000)),
     }  # fmt: skip
     shutil.rmtree(out / "run", ignore_errors=True)
@@ -85,6 +87,7 @@ def one(bundle: Path, out: Path, number: int, spoiled: str) -> tuple[Promotion, 
         init_weights=weights_path(bundle), overrides=overrides,
     ).weights  # fmt: skip
     shares = {f"{s:g}": interpolate_weights(weights_path(bundle), trained, s, out / "run" / f"{s:g}.safetensors") for s in SHARES}
+    reestimate_normalisation(bundle, [shares[f"{s:g}"] for s in SHARES if s < 1], preset="tiny", run=out / "run")
     decision = choose_model(
         {name: (lambda weights=weights: load_bundle(bundle, weights=weights)) for name, weights in shares.items()},
         load_bundle(bundle),

@@ -422,6 +422,34 @@ def serious(seat: Seat) -> list[tuple[str, str]]:
     return [(v["id"], v["help"]) for v in found if v["impact"] in ("serious", "critical")]
 
 
+def test_the_study__who_is_how_far_and_a_click_opens_an_image(seat: Seat) -> None:
+    seat.connect().choose("listed")
+    seat.press("a")
+    seat.page.click("#study")
+    row = seat.page.locator("#studyImages tr", has=seat.page.get_by_role("button", name="listed", exact=True))
+    row.wait_for()
+    assert seat.page.evaluate("location.hash") == "#study"
+    told = next(i for i in seat.lab.ask("GET", "/review/study", "eve").json()["images"] if i["image"] == "listed")
+    cells = row.locator("td").all_inner_texts()
+    assert cells == [
+        "listed",
+        "in review",
+        f"{told['answered']} of {told['places']}",
+        f"{told['expected_errors_left']:.1f}",
+        "ann",
+    ]
+    assert serious(seat) == []
+    seat.picture("page-study")
+    seat.page.keyboard.press("s")  # no answer of the region behind it
+    seat.page.fill("#studySearch", "OBLI")
+    seat.page.wait_for_function("() => document.getElementById('studySummary').textContent.startsWith('1 image')")
+    seat.page.get_by_role("button", name="oblique", exact=True).click()
+    seat.page.wait_for_function("() => window.minivess.review.image?.name === 'oblique'", timeout=120_000)
+    seat.idle()
+    assert not seat.page.is_visible("#studyView")
+    assert seat.lab.ask("GET", "/review/study?search=listed", "eve").json()["images"][0]["answered"] == told["answered"]
+
+
 def test_the_model__an_admin_trains_and_goes_back_an_annotator_reads(chromium: Browser, lab: Lab, seat: Seat) -> None:
     seat.connect()
     seat.page.click("#training summary")

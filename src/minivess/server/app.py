@@ -40,6 +40,7 @@ from minivess.server.routes import (
     review_drafts,
     review_images,
     review_queue,
+    review_study,
     sessions,
 )
 from minivess.telemetry import Telemetry
@@ -55,6 +56,7 @@ _OUR_ROUTERS = (
     models.router,
     review_capabilities.router,
     review_queue.router,
+    review_study.router,
     review_images.router,
     review_drafts.router,
 )

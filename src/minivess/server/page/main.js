@@ -6,6 +6,7 @@ import { Outbox } from './outbox.js'
 import { Panel, element } from './panel.js'
 import { Review } from './review.js'
 import { Server } from './server.js'
+import { Study } from './study.js'
 import { offerTools, penSize, penValue, selectByKey, selectedTool, takesClicks, widenByKey } from './toolbox.js'
 import { Training } from './training.js'
 import { bindViewControls, showSlice, viewKey } from './view_controls.js'
@@ -26,6 +27,7 @@ let training = null
 let brush = null
 const panel = new Panel((item) => enqueue((review) => review.choose(item)))
 const images = element('image', HTMLSelectElement)
+const study = new Study(() => review?.server ?? null, (image) => { choose(image); open() })
 
 /**
  * Do something with the review, after all that was asked for before.
@@ -64,6 +66,7 @@ async function connect(token, remember) {
   images.replaceChildren(...Object.keys(objects).sort().map((name) => new Option(name)))
   element('progress', HTMLElement).textContent = ''
   choose(sessionStorage.getItem('minivess.image') ?? '')
+  if (location.hash === '#study') study.show()
   if (images.value) await open()
   else panel.message('This server has no image yet.', true)
 }
@@ -164,7 +167,7 @@ function showMask() {
 
 /** @param {KeyboardEvent} event */
 function onKey(event) {
-  if (event.altKey || element('work', HTMLElement).hidden) return
+  if (event.altKey || element('work', HTMLElement).hidden || document.querySelector('dialog[open]')) return
   if (event.target instanceof Element && event.target.matches('input[type="password"], select')) return
   if (!(event.ctrlKey || event.metaKey ? undoKey(event) : plainKey(event))) return
   event.preventDefault()
@@ -201,6 +204,7 @@ element('nextImage', HTMLButtonElement).addEventListener('click', openNextImage)
 element('train', HTMLButtonElement).addEventListener('click', () => training?.toggle())
 element('rollBack', HTMLButtonElement).addEventListener('click', () => training?.rollBack())
 element('leave', HTMLButtonElement).addEventListener('click', disconnect)
+element('study', HTMLButtonElement).addEventListener('click', () => study.show())
 element('look', HTMLButtonElement).addEventListener('click', changeLook)
 element('tools', HTMLFieldSetElement).addEventListener('change', takeTool)
 element('size', HTMLInputElement).addEventListener('input', takeTool)

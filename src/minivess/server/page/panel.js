@@ -47,7 +47,7 @@ export class Panel {
   /** @param {boolean} connected */
   connected(connected) {
     text('connect').hidden = connected
-    for (const id of ['work', 'leave', 'bar']) text(id).hidden = !connected
+    for (const id of ['work', 'study', 'leave', 'bar']) text(id).hidden = !connected
     if (connected) this.connectMessage('')
   }
 

@@ -1,0 +1,85 @@
+// All images of the study: how far each is, and who works on it. A click opens one.
+import { element } from './panel.js'
+
+const MOST = 200 // rows; the search finds the others
+const WAIT_MS = 200 // after a letter
+
+/**
+ * What the server states of an image in the list.
+ * @typedef {object} StudyImage
+ * @property {string} image
+ * @property {boolean} predicted
+ * @property {number} places
+ * @property {number} answered
+ * @property {number} expected_errors_left
+ * @property {string[]} who
+ * @property {number | null} revision
+ */
+
+/**
+ * Return the state of an image in words.
+ * @param {StudyImage} image
+ */
+export function stateOf({ predicted, places, answered, revision }) {
+  if (revision !== null) return answered < places ? `label ${revision}, ${places - answered} regions open` : `label ${revision}`
+  if (!predicted) return 'not segmented yet'
+  if (!answered) return 'segmented'
+  return answered < places ? 'in review' : 'reviewed, no label yet'
+}
+
+export class Study {
+  /**
+   * @param {() => import('./server.js').Server | null} server
+   * @param {(image: string) => void} onOpen an image is chosen
+   */
+  constructor(server, onOpen) {
+    this.server = server
+    this.onOpen = onOpen
+    this.view = element('studyView', HTMLDialogElement)
+    this.search = element('studySearch', HTMLInputElement)
+    this.timer = 0
+    this.search.addEventListener('input', () => {
+      clearTimeout(this.timer)
+      this.timer = setTimeout(() => this.fill(), WAIT_MS)
+    })
+    this.view.addEventListener('close', () => { if (location.hash === '#study') history.replaceState(null, '', location.pathname) })
+  }
+
+  /** Show the list; its address is `/app/#study`. */
+  async show() {
+    history.replaceState(null, '', '#study')
+    if (!this.view.open) this.view.showModal()
+    await this.fill()
+  }
+
+  async fill() {
+    const server = this.server()
+    if (!server) return
+    const summary = element('studySummary', HTMLElement)
+    try {
+      const { total, images } = await server.json('GET', `/review/study?limit=${MOST}&search=${encodeURIComponent(this.search.value)}`)
+      const more = total > images.length ? `; the first ${images.length} are listed, search for the others` : ''
+      summary.textContent = total ? `${total} ${total === 1 ? 'image' : 'images'}${more}.` : 'No image has this in its name.'
+      element('studyImages', HTMLTableSectionElement).replaceChildren(...images.map((/** @type {StudyImage} */ image) => this.row(image)))
+    } catch (error) {
+      summary.textContent = error instanceof Error ? error.message : String(error)
+    }
+  }
+
+  /** @param {StudyImage} image */
+  row(image) {
+    const button = document.createElement('button')
+    button.type = 'button'
+    button.textContent = image.image
+    button.addEventListener('click', () => { this.view.close(); this.onOpen(image.image) })
+    const row = document.createElement('tr')
+    const regions = image.places ? `${image.answered} of ${image.places}` : ''
+    const errors = image.places ? image.expected_errors_left.toFixed(1) : ''
+    for (const content of [button, stateOf(image), regions, errors, image.who.join(', ')]) {
+      const cell = document.createElement('td')
+      cell.append(content)
+      row.append(cell)
+    }
+    return row
+  }
+}

@@ -1,0 +1,32 @@
+"""All images of the study, and how far each of them is. ``/review/study``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from minivess.server.dependencies import Review
+from minivess.server.roles import requires
+from minivess.store.summary import summarise_images
+
+router = APIRouter(prefix="/review/study", tags=["Review"])
+#: Largest number of images in one answer.
+STUDY_LIMIT = 1000
+
+
+@router.get("", summary="All images and how far they are", dependencies=[requires("reader")])
+def study(
+    review: Review,
+    search: Annotated[str, Query(max_length=255, description="Only images whose id contains this, in any case.")] = "",
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[int, Query(ge=1, le=STUDY_LIMIT)] = 200,
+) -> dict[str, Any]:
+    """List images by id with places, answers, expected errors left, users and label; ``total`` is the number that match.
+
+    ``predicted`` says whether there is a prediction.
+    """
+    ids = [image_id for image_id in review.store.images.ids() if search.lower() in image_id.lower()]
+    rows = summarise_images(review.store.journal, ids[offset : offset + limit])
+    images = [{**row.to_json(), "predicted": bool(review.predictions.weights_sha256(row.image))} for row in rows]
+    return {"total": len(ids), "offset": offset, "images": images}
