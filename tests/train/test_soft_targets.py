@@ -70,3 +70,11 @@ def test_loss__soft_targets_draw_only_where_nobody_has_looked() -> None:
     VesselLoss(soft_weight=2.0)(at_target, torch.cat([label, soft], 1)).backward()
     assert at_target.grad is not None
     assert at_target.grad[:, :, :4].abs().max() < 1e-6
+
+
+def test_a_rehearsed_case_is_a_soft_target_everywhere(weights: str) -> None:
+    given = {**batch(known=True), "rehearsed": torch.tensor([False, True])}
+    _, target = WithSoftTargets(network(2), weights, 2.0)(given, CPU)
+    torch.testing.assert_close(target[0, 0], given["label"][0, 0])
+    assert (target[1, 0] == -1).all()
+    assert (given["label"] >= 0).all()  # the batch is not changed

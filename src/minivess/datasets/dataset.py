@@ -33,6 +33,7 @@ class TrainingCase:
         time: Time point of the image, from 1; None where it has one.
         depth_axis: Axis of the image's file that is the depth: ``Z``, ``T`` or ``C``.
         label_threshold: The label is vessel above this value; None for a mask of two values.
+        rehearsed: Whether the model has learned it before: it is to keep what it says of it. Not part of a data set.
     """
 
     image: Path
@@ -45,6 +46,7 @@ class TrainingCase:
     time: int | None = None
     depth_axis: str = "Z"
     label_threshold: float | None = None
+    rehearsed: bool = False
 
     @property
     def name(self) -> str:
@@ -64,6 +66,8 @@ class TrainingCase:
         item |= {key: value for key, value in options.items() if value is not None}
         if self.depth_axis != "Z":
             item["depth_axis"] = self.depth_axis
+        if self.rehearsed:
+            item["rehearsed"] = True
         return item
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from minivess.datasets.dataset import TrainingCase, case_from_item
@@ -60,7 +61,8 @@ def rehearsal_cases(bundle: Path, new: Sequence[TrainingCase], *, modality: str,
     chosen = earlier[::step][:wanted]
     kinds = _KINDS.get(modality, ())
     missing = wanted - len(chosen) if kinds else 0
-    return chosen + [_synthetic(kinds[seed % len(kinds)], seed, folder) for seed in range(missing)]
+    synthetic = [_synthetic(kinds[seed % len(kinds)], seed, folder) for seed in range(missing)]
+    return [replace(case, rehearsed=True) for case in (*chosen, *synthetic)]
 
 
 def balanced(new: Sequence[TrainingCase], rehearsed: Sequence[TrainingCase]) -> list[TrainingCase]:

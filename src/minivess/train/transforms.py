@@ -127,13 +127,14 @@ class VesselPatchesd(MapTransform, Randomizable):
         return chosen[:3].astype(np.int64) + np.round(offset / (scale, scale, 1.0)).astype(np.int64), scale
 
     def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:
-        """Return ``num_samples`` dictionaries of patches, (1, x, y, z) of ``patch_size`` each."""
+        """Return ``num_samples`` dictionaries: patches, (1, x, y, z) of ``patch_size``, and whether the case is ``rehearsed``."""
         shape = tuple(data[self.label_key].shape[1:])
         patches = []
         for _ in range(self.num_samples):
             centre, scale = self.randomize(data[f"{self.label_key}_centres"], data[f"{self.label_key}_reviewed"], shape)
             size = [max(2, round(p / s)) for p, s in zip(self.patch_size, (scale, scale, 1.0), strict=True)]
-            patches.append({key: self._cut(data[key], centre, size, mask=key == self.label_key) for key in self.keys})
+            patch = {key: self._cut(data[key], centre, size, mask=key == self.label_key) for key in self.keys}
+            patches.append({**patch, "rehearsed": bool(data.get("rehearsed", False))})
         return patches
 
     def _cut(self, image: torch.Tensor, centre: NDArray[np.int64], size: list[int], *, mask: bool) -> torch.Tensor:
