@@ -30,7 +30,6 @@ from minivess.models import BundleSegmenter, load_bundle, weights_path
 from minivess.models.interpolate import interpolate_weights
 from minivess.synth import make_sample
 from minivess.train import TrainingCase, copy_bundle, publish, rehearsal_cases, train_bundle
-from minivess.train.normalisation import reestimate_normalisation
 from minivess.train.rehearsal import balanced
 from minivess.train.retrain import SHARES, continued_settings
 from minivess.volume import write_volume
@@ -87,7 +86,6 @@ def one(bundle: Path, out: Path, number: int, spoiled: str) -> tuple[Promotion, 
         init_weights=weights_path(bundle), overrides=overrides,
     ).weights  # fmt: skip
     shares = {f"{s:g}": interpolate_weights(weights_path(bundle), trained, s, out / "run" / f"{s:g}.safetensors") for s in SHARES}
-    reestimate_normalisation(bundle, [shares[f"{s:g}"] for s in SHARES if s < 1], preset="tiny", run=out / "run")
     decision = choose_model(
         {name: (lambda weights=weights: load_bundle(bundle, weights=weights)) for name, weights in shares.items()},
         load_bundle(bundle),

@@ -4,8 +4,8 @@
 
 The model has seen synthetic stacks only. For each of the five real stacks, its queue's first places are answered with the truth, the model
 is trained on them, and scored on the voxels of that stack that were not reviewed, on its sister stack (the same animal) and on the central
-256 x 256 pixels of the stacks of all other animals. Ways: `before`; `all together`, half of the patches from synthetic stacks and soft
-targets of the old model where nobody has looked; `all together, half old`, interpolated, its normalisation estimated again; `gate`, the
+256 x 256 pixels of the stacks of all other animals. Ways: `before`; `all together`, half of the patches from synthetic stacks, and the
+old model's probabilities as targets of these and where nobody has looked; `all together, half old`, interpolated; `gate`, the
 share of new weights that the promotion gate chooses, the old model where it refuses all. With `--parts` also `boxes alone`, as the label
 app did at first, and `rehearsal` without soft targets.
 """
@@ -34,7 +34,6 @@ from minivess.models.normalise import fit_scaling
 from minivess.review.analysis import analyse_prediction
 from minivess.review.proposal import propose_regions
 from minivess.train import TrainingCase, copy_bundle, publish, rehearsal_cases, train_bundle
-from minivess.train.normalisation import reestimate_normalisation
 from minivess.train.rehearsal import balanced
 from minivess.train.retrain import SHARES, continued_settings
 from minivess.volume import Box, Volume, write_volume
@@ -102,9 +101,7 @@ def ways(base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int,
     def mixed(weights: Path, share: float) -> Path:
         if share == 1:
             return weights
-        target = interpolate_weights(weights_path(bundle), weights, share, weights.with_name(f"{share:g}.safetensors"))
-        reestimate_normalisation(bundle, [target], preset="tiny", run=weights.parent)
-        return target
+        return interpolate_weights(weights_path(bundle), weights, share, weights.with_name(f"{share:g}.safetensors"))
 
     rehearsed = rehearsal_cases(bundle, [learned], modality="two_photon", folder=out / "rehearsal")
     together = balanced([learned], rehearsed)

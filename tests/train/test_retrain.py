@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser
-from safetensors.torch import load_file
 
 from minivess.errors import ConflictError, WeightsError
-from minivess.models import load_bundle, read_metadata, save_weights, weights_path
+from minivess.models import load_bundle, read_metadata, weights_path
 from minivess.models.interpolate import interpolate_weights
 from minivess.models.weights import read_weights
 from minivess.paths import file_sha256
@@ -25,10 +23,8 @@ from minivess.train import (
     rehearsal_cases,
     roll_back,
     train_and_judge,
-    train_bundle,
     write_training_data,
 )
-from minivess.train.normalisation import reestimate_normalisation
 from minivess.train.publishing import KEPT
 from minivess.train.rehearsal import MIN_CASES, balanced, known_cases
 
@@ -65,31 +61,6 @@ def test_interpolate_weights__is_a_straight_line_and_its_ends(model: Path, tmp_p
     all_of_it = read_weights(interpolate_weights(old, new, 1.0, tmp_path / "all.safetensors"))[0]
     assert all(torch.equal(all_of_it[name], b[name]) for name in b)
     load_bundle(model, weights=half)
-
-
-def test_reestimate_normalisation__of_interpolated_weights(segresnet: Path, dataset: Path, tmp_path: Path) -> None:
-    """Of an untrained network, whose statistics are 0 and 1; weights and metadata stay."""
-    model = copy_bundle(segresnet, tmp_path / "plain")
-    torch.manual_seed(0)
-    parser = ConfigParser()
-    parser.read_config(str(model / "configs" / "inference.yaml"))
-    file = tmp_path / "weights.safetensors"
-    save_weights(parser.get_parsed_content("network_def"), file, {"name": "mixed"})
-    before, run = read_weights(file)[0], tmp_path / "run"
-    unchanged = file_sha256(file)
-    reestimate_normalisation(model, [file], preset="tiny", run=run)
-    assert file_sha256(file) == unchanged  # a run that has kept no batches
-    train_bundle(model, training=read_dataset(dataset)["training"], validation=[], output=run, preset="tiny", overrides=SHORT)
-    reestimate_normalisation(model, [file], preset="tiny", run=run)
-    after = read_weights(file)[0]
-    statistics = {name for name in before if "running_" in name}
-    assert statistics
-    assert all(not torch.equal(before[name], after[name]) for name in statistics)
-    assert all(torch.equal(before[name], after[name]) for name in before if name.endswith((".weight", ".bias")))
-    assert read_metadata(file)["name"] == "mixed"
-    images = load_file(run / "last_images.safetensors")
-    assert {tuple(image.shape) for image in images.values()} == {(1, 1, 32, 32, 8)}
-    assert len(images) == SHORT["epochs"] * SHORT["iterations_per_epoch"]
 
 
 def test_interpolate_weights__refuses_two_networks(model: Path, tmp_path: Path) -> None:

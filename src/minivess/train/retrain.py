@@ -12,7 +12,6 @@ from minivess.evaluate import Anchor, Promotion, ReviewedCase, choose_model, syn
 from minivess.models import Segmenter, load_bundle, weights_path
 from minivess.models.bundle_check import read_config
 from minivess.models.interpolate import interpolate_weights
-from minivess.train.normalisation import reestimate_normalisation
 from minivess.train.publishing import publish
 from minivess.train.rehearsal import balanced, known_cases, rehearsal_cases, write_training_data
 from minivess.train.run import TrainingResult, train_bundle
@@ -74,8 +73,6 @@ def train_and_judge(
     candidates = {
         f"{share:g} of the new weights": _mixed(bundle, result.weights, share) for share in SHARES if continued or share == 1
     }
-    mixed = [weights for weights in candidates.values() if weights != result.weights]
-    reestimate_normalisation(bundle, mixed, preset=preset, run=output)
     promotion = choose_model(
         {name: _loader(bundle, weights) for name, weights in candidates.items()},
         before,
