@@ -17,7 +17,7 @@ pytest.importorskip("monailabel")
 
 from minivess.label_app import training_cases
 from minivess.label_app.datastore import StoreDatastore
-from minivess.label_app.training_cases import looked_at, only_reviewed, reviewed_cases
+from minivess.label_app.training_cases import looked_at, only_reviewed, open_regions, reviewed_cases
 
 
 @pytest.fixture
@@ -83,17 +83,30 @@ def test_looked_at__a_submitted_prediction_judges_nobody_a_corrected_one_only_th
     assert looked_at([("b", whole)], service, tmp_path / "cases") == [whole]  # never predicted: all of it was drawn
 
 
-def test_only_reviewed__a_label_of_a_review_that_is_not_done_counts_where_somebody_looked(
+def test_only_reviewed__a_label_submitted_while_regions_were_open_counts_where_somebody_looked(
     service: ReviewService, tmp_path: Path
 ) -> None:
-    image = read_image(service)
-    label = tmp_path / "label.nii.gz"
+    store, image, label = service.store, read_image(service), tmp_path / "label.nii.gz"
     write_volume(image.with_array(service.contexts.get("a").mask.astype(np.uint8)), label)
-    cases = {"a": TrainingCase(Path(StoreDatastore(service.store).get_image_uri("a")), label, "mouse")}
+    cases = {"a": TrainingCase(Path(StoreDatastore(store).get_image_uri("a")), label, "mouse")}
     assert only_reviewed(cases, service, tmp_path / "cases") == cases  # no answer: a label from another program
     answer_items(service, "ann", 2)
+    left = store.queue.all("a", states=("pending", "leased"), limit=0)[1]
+    assert open_regions(store, "a") == left
+    store.submit(label, image_id="a", actor="ann")
     partly = only_reviewed(cases, service, tmp_path / "cases")["a"]
     np.testing.assert_array_equal(voxels(partly), service.mask("a")[1])
-    left = service.store.queue.all("a", states=("pending", "leased"), limit=0)[1]
     answer_items(service, "ann", left)
-    assert only_reviewed(cases, service, tmp_path / "cases") == cases
+    assert open_regions(store, "a") == left  # when it was submitted
+
+
+def test_only_reviewed__a_label_of_a_review_that_was_done_counts_as_a_whole_also_beside_a_newer_queue(
+    service: ReviewService, tmp_path: Path
+) -> None:
+    store, label = service.store, tmp_path / "label.nii.gz"
+    answer_items(service, "ann", store.queue.all("a", limit=0)[1])
+    write_volume(service.mask("a")[0], label)
+    store.submit(label, image_id="a", actor="ann")
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=20)
+    assert store.queue.all("a", states=("pending",), limit=0)[1] > 0
+    assert open_regions(store, "a") == 0

@@ -32,6 +32,7 @@ from minivess.label_app.settings import MODEL_NAME, AppSettings
 from minivess.label_app.strategies import BY_SCORE, RandomStrategy, ScoreStrategy
 from minivess.label_app.studies import read_study_image
 from minivess.label_app.train_task import VesselTrainTask
+from minivess.label_app.training_cases import open_regions
 from minivess.models.bundle_check import read_config
 from minivess.process_lock import ProcessLock
 from minivess.review.drafts import Drafts
@@ -280,7 +281,10 @@ class VesselApp(MONAILabelApp):
         revision = self.datastore().saved_revision()
         if revision is None:
             return {}
-        about = {"revision": revision.number, "voxels": revision.info.voxels, "changes": list(revision.info.changes)}
+        changes = list(revision.info.changes)
+        if left := open_regions(self.datastore().store, image_id):
+            changes.append(f"{left} regions were open: a training learns of this label only what was answered or drawn.")
+        about = {"revision": revision.number, "voxels": revision.info.voxels, "changes": changes}
         return {"minivess": {**about, **self.datastore().remarks(revision)}}
 
 

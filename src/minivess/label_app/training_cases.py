@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -16,7 +17,7 @@ from minivess.datasets import TrainingCase, load_pair
 from minivess.errors import MinivessError, NotFoundError
 from minivess.review.accepted_regions import apply_accepted
 from minivess.review.service import ReviewService
-from minivess.store import QueueItem
+from minivess.store import LabelStore, QueueItem
 from minivess.volume import Unit, Volume, write_volume
 
 #: One of so many answered places is held out to judge the new model.
@@ -125,22 +126,34 @@ def looked_at(cases: Sequence[tuple[str, TrainingCase]], review: ReviewService, 
 
 
 def only_reviewed(cases: Mapping[str, TrainingCase], review: ReviewService, folder: Path) -> dict[str, TrainingCase]:
-    """Restrict the labels of images whose review has begun and is not done to where a person has answered or drawn.
-
-    A label whose image has no answer, or no open place, counts as a whole: somebody who submits it has looked at all of it.
+    """Restrict labels that were submitted while regions were open to where a person has answered or drawn.
 
     Args:
         cases: Image id -> case with a submitted label.
         review: The answers and predictions.
         folder: Where masks are written.
     """
-    found = dict(cases)
-    for image_id, case in cases.items():
-        items = review.store.queue.all(image_id, limit=-1)[0]
-        states = {item.state for item in items}
-        if states & {"accepted", "fixed"} and states & {"pending", "leased"}:
-            found.update((image_id, part) for part in looked_at([(image_id, case)], review, folder))
-    return found
+    partly = [(image_id, case) for image_id, case in cases.items() if open_regions(review.store, image_id)]
+    return {**cases, **{image_id: part for image_id, case in partly for part in looked_at([(image_id, case)], review, folder)}}
+
+
+def open_regions(store: LabelStore, image_id: str) -> int:
+    """Return how many regions were open when the image's current label was submitted; now, where there is no label.
+
+    0 when nobody had answered any: a label from another program, or of somebody who looked at the whole image, counts as a whole.
+
+    Args:
+        store: The store.
+        image_id: The image.
+    """
+    head = store.head(image_id)
+    until = head.number if head else sys.maxsize  # queues, answers and labels of an image are numbered in one row
+    items = [item for item in store.queue.all(image_id, limit=-1)[0] if item.queue_number < until]
+    answered = {item.id for item in items if item.answer and item.answer.number < until}
+    if not any(item.id in answered and item.state in ("accepted", "fixed") for item in items):
+        return 0
+    last = max(item.queue_number for item in items)
+    return sum(item.queue_number == last and item.id not in answered for item in items)
 
 
 def subject_of(datastore: Datastore, image_id: str) -> str:

@@ -70,6 +70,11 @@ class QueueItem:
         """``IMAGE:QUEUE``, the same for all items that were proposed together."""
         return self.id.rpartition(".")[0]
 
+    @property
+    def queue_number(self) -> int:
+        """Number of the event, in the history of the image, that proposed this item."""
+        return int(self.queue.rpartition(":")[2])
+
     def to_json(self) -> dict[str, Any]:
         """Return the item as plain values."""
         return {

@@ -4,6 +4,8 @@ const LOW = 0.02, HIGH = 0.998 // quantiles of a slice that become black and whi
 const LEAST_RANGE = 0.12 // of the whole stack's range: the noise of an empty slice is not spread over all greys
 const SAMPLES = 20_000 // voxels of a slice that are looked at
 const GAMMA = 0.6 // below 1 dim vessels are brighter
+const STEPS = 4096
+const CURVE = Uint8Array.from({ length: STEPS }, (_, n) => Math.round(255 * (n / (STEPS - 1)) ** GAMMA)) // a power for each voxel takes seconds
 const LEAST_DEPTH = 0.9 // of a stack, as a share of its width
 const MOST_STRETCHED = 12
 
@@ -17,9 +19,9 @@ export function greys(values, shape) {
   const ranges = rangesOf(values, size, shape[2])
   const bytes = new Uint8Array(size * shape[2])
   ranges.forEach(([low, high], slice) => {
+    const scale = (STEPS - 1) / (high - low)
     for (let n = slice * size; n < (slice + 1) * size; n++) {
-      const share = Math.min(1, Math.max(0, (values[n] - low) / (high - low)))
-      bytes[n] = Math.round(255 * share ** GAMMA)
+      bytes[n] = CURVE[Math.min(STEPS - 1, Math.max(0, (values[n] - low) * scale)) | 0]
     }
   })
   return bytes
