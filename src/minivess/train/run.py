@@ -103,27 +103,20 @@ def train_bundle(
     }
     check_overrides(values)
     start = time.monotonic()
-    workflow = training_workflow(bundle, preset, values)
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    _run_workflow(["train"] if preset == "full" else ["train", preset], bundle, values)
     best = output / weights_path(output).name
     if not best.is_file():
         raise BundleError(f"The training in {output} produced no weights: its validation Dice was never a number. See log.csv.")
     return TrainingResult(best, float(read_metadata(best)["val_dice"]), bool(validation), time.monotonic() - start)
 
 
-def training_workflow(bundle: Path, preset: str, values: dict[str, Any]) -> ConfigWorkflow:
-    """Return the bundle's training workflow with some values replaced; nothing is read or run yet.
-
-    Args:
-        bundle: A bundle that was checked.
-        preset: One of :func:`presets`, laid over ``train.yaml``.
-        values: Values for keys of the configuration, checked.
-    """
-    names = ["train"] if preset == "full" else ["train", preset]
+def _run_workflow(names: list[str], bundle: Path, values: dict[str, Any]) -> None:
+    """Run configurations of a bundle, the later ones on top of the earlier ones, with some values replaced."""
     configs = [str(bundle / "configs" / f"{name}.yaml") for name in names]
-    return ConfigWorkflow(configs, workflow_type="train", logging_file=False, **values)
+    workflow = ConfigWorkflow(configs, workflow_type="train", logging_file=False, **values)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
 
 
 def copy_bundle(source: Path, target: Path) -> Path:
