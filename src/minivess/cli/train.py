@@ -100,5 +100,5 @@ def _prepare(out: Path, bundle: Path | None, model: Path | None, modality: str, 
         set_modality(out, modality)
     elif not resume:
         publish(weights_path(model), out)
-    elif file_sha256(weights_path(model)) != file_sha256(weights_path(out)):
+    elif weights_path(model).is_file() and file_sha256(weights_path(model)) != file_sha256(weights_path(out)):
         raise InputError(f"The training in {out} is done and published. Train its model further: --from {out} --out FOLDER.")

@@ -282,7 +282,7 @@ class VesselApp(MONAILabelApp):
         if revision is None:
             return {}
         changes = list(revision.info.changes)
-        if left := open_regions(self.datastore().store, image_id):
+        if revision.tag == FINAL and (left := open_regions(self.datastore().store, image_id)):
             changes.append(f"{left} regions were open: a training learns of this label only what was answered or drawn.")
         about = {"revision": revision.number, "voxels": revision.info.voxels, "changes": changes}
         return {"minivess": {**about, **self.datastore().remarks(revision)}}

@@ -27,7 +27,7 @@ let training = null
 let brush = null
 const panel = new Panel((item) => enqueue((review) => review.choose(item)))
 const images = element('image', HTMLSelectElement)
-const study = new Study(() => review?.server ?? null, (image) => { choose(image); open() })
+const study = new Study(() => review?.server ?? null, (image) => { addImage(image); choose(image); open() })
 
 /**
  * Do something with the review, after all that was asked for before.
@@ -107,6 +107,14 @@ function choose(name) {
   if ([...images.options].some(({ value }) => value === name)) images.value = name
 }
 
+/**
+ * List an image that came to the server after the page had read the list.
+ * @param {string} name
+ */
+function addImage(name) {
+  if (![...images.options].some(({ value }) => value === name)) images.add(new Option(name))
+}
+
 function open() {
   const image = images.value
   review?.prediction?.stop() // what was chosen now goes first
@@ -126,7 +134,7 @@ function openNextImage() {
     const image = await nextImage(review.server, review.capabilities.next_image_strategy)
     if (!image) throw new Error('No image is left to review.')
     if (image === review.image?.name) throw new Error(`${image} is still the image with the most expected errors.`)
-    if (![...images.options].some(({ value }) => value === image)) images.add(new Option(image))
+    addImage(image)
     images.value = image
     open()
   })
