@@ -340,14 +340,20 @@ def test_a_label_of_a_review_that_is_not_done_is_submitted_only_when_that_is_mea
     context.close()
 
 
-def test_an_image_that_is_chosen_meanwhile_goes_first(seat: Seat) -> None:
-    """The page predicts an image that nobody asked for; another one is chosen, and that one is shown."""
+@pytest.mark.parametrize("held", ["**/info/", "**/infer/**"])
+def test_an_image_that_is_chosen_meanwhile_goes_first(seat: Seat, held: str) -> None:
+    """The page predicts an image that nobody asked for; another one is chosen before the server knows of the job."""
+    waiting: list[Route] = []
+    seat.page.route(held, lambda route: waiting.append(route))
     seat.page.goto(f"{seat.lab.server.url}/app/")
     seat.page.evaluate("() => sessionStorage.setItem('minivess.image', 'slow')")
     seat.page.fill("#token", seat.lab.tokens["ann"])
-    seat.page.click("#connect button")
-    seat.page.wait_for_function("() => window.minivess.review?.prediction")
-    seat.page.select_option("#image", "wanted")
+    with seat.page.expect_request(held):
+        seat.page.click("#connect button")
+    with seat.page.expect_request(lambda request: request.method == "DELETE"):
+        seat.page.select_option("#image", "wanted")
+    waiting[0].continue_()
+    seat.page.unroute(held)
     seat.page.wait_for_function(f"() => window.minivess.review.image?.name === 'wanted' && ({READY})()", timeout=300_000)
     assert not seat.lab.ask("GET", "/review/images/slow", "ann").json()["predicted"]
 
