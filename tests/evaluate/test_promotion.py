@@ -9,6 +9,7 @@ import pytest
 
 from minivess.errors import InputError
 from minivess.evaluate import Anchor, AnchorResult, GateScores, ReviewedCase, choose_model, score_model, synthetic_anchors
+from minivess.evaluate.anchors import compare_anchors
 from minivess.models import Capabilities, ModelRef, Prediction
 from minivess.volume import Volume
 
@@ -79,7 +80,7 @@ def test_choose_model__refuses_what_an_anchor_would_lose_and_says_how_much() -> 
     decision = choose_model({"new": load(4)}, Threshold(6), cases, [anchor])
     assert decision.gain > 0
     assert not decision.promoted
-    assert "would have lost 0.33 Dice on capillaries" in decision.state
+    assert "would have lost 0.33 Dice and" in decision.state
     assert decision.to_json()["anchors"][0]["losses"]
 
 
@@ -92,6 +93,22 @@ def test_choose_model__specks_are_a_loss_although_dice_hardly_falls() -> None:
 def test_choose_model__the_background_zone_is_a_promise() -> None:
     before, after = GateScores(0.9, 0.9, 0.0, 0.05), GateScores(0.9, 0.9, 0.0, 0.12)
     assert AnchorResult("dim stacks", before, after).losses == ["7 % of the vessel on dim stacks to the background zone"]
+
+
+def test_compare_anchors__a_family_has_wider_margins_than_the_set_that_it_is_part_of() -> None:
+    def scores(change: float) -> list[tuple[GateScores, GateScores]]:
+        return [(GateScores(0.9, 0.8, 1.0), GateScores(0.9 + change, 0.8 + change, 1.0))]
+
+    families = [Anchor(name, lambda: iter(()), part_of="all stacks") for name in ("thin", "wide", "unknown")]
+    kept = compare_anchors([(families[0], scores(-0.07)), (families[1], scores(0.02)), (families[2], [])])
+    assert [result.name for result in kept] == ["thin", "wide", "all stacks"]
+    assert [result.losses for result in kept] == [[], [], []]
+    assert kept[-1].after.dice == pytest.approx(0.875)  # the mean of both families
+    thin, _, whole = compare_anchors([(families[0], scores(-0.1)), (families[1], scores(0.02))])
+    assert thin.losses == ["0.10 Dice and 0.10 clDice on thin"]
+    assert whole.losses == ["0.04 Dice and 0.04 clDice on all stacks"]
+    (alone,) = compare_anchors([(Anchor("earlier subjects", lambda: iter(())), scores(-0.04))])
+    assert alone.losses
 
 
 def test_choose_model__the_best_candidate_that_forgets_nothing() -> None:

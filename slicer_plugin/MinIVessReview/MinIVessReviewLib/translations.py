@@ -12,6 +12,7 @@ def kind_text(kind):
         "faint branch": _("faint branch"),
         "blob": _("blob"),
         "boundary": _("boundary"),
+        "random check": _("random check"),
     }
     return words.get(kind, kind)
 
@@ -37,5 +38,6 @@ def step_text(step):
         "connect": _("connection"),
         "cut": _("cut"),
         "remove": _("branch removed"),
+        "specks": _("specks removed"),
     }
     return words.get(step, step)

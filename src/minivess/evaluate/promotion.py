@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivess.errors import InputError
-from minivess.evaluate.anchors import MARGIN, Anchor, AnchorResult, KnownAnchor
+from minivess.evaluate.anchors import MARGINS, Anchor, AnchorResult, KnownAnchor, compare_anchors
 from minivess.evaluate.gate_scores import GateScores, ReviewedCase, score_model
 from minivess.models import Segmenter
 
@@ -65,7 +65,7 @@ class Promotion:
                 {"name": a.name, "before": a.before.to_json(), "after": a.after.to_json(), "losses": a.losses}
                 for a in self.anchors
             ],
-            "margin": MARGIN,
+            "margin": MARGINS.overlap,
         }
 
 
@@ -105,6 +105,11 @@ def choose_model(
         scores = score_model(model, cases())
         results: tuple[AnchorResult, ...] = ()
         if scores.overlap > before.overlap:  # otherwise it is refused anyway
-            results = tuple(result for anchor in known if (result := anchor.compare(model)) is not None)
+            results = compare_anchors((anchor.anchor, anchor.score(model)) for anchor in known)
         decisions.append(Promotion(name, scores, before, results))
+    return best_of(decisions)
+
+
+def best_of(decisions: Iterable[Promotion]) -> Promotion:
+    """Return the decision with the highest gain among those that publish; among all where none does."""
     return max(decisions, key=lambda decision: (decision.promoted, decision.gain))

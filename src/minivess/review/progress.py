@@ -24,6 +24,8 @@ class ReviewProgress:
         errors_in_queue: The same share inside all regions of the queue: what its end would be.
         seconds_left: Estimated time for the other items, at the pace of the answers so far.
         seconds_left_range: From where to where it may lie; wide at first.
+        checks: Number of answered places that were drawn at random.
+        checks_right: Number of these where nothing was corrected.
     """
 
     items: int
@@ -32,6 +34,8 @@ class ReviewProgress:
     errors_in_queue: float
     seconds_left: float
     seconds_left_range: tuple[float, float]
+    checks: int = 0
+    checks_right: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the progress as plain values; over HTTP the number of items is called ``places``."""
@@ -57,6 +61,7 @@ def review_progress(items: Sequence[QueueItem], share_of_errors: Callable[[Itera
     mean_s = sum(cost_s for _, cost_s in timed) / len(timed) if timed else 1.0
     prior_s = PRIOR_ANSWERS * mean_s
     pace = (prior_s + sum(seconds for seconds, _ in timed)) / (prior_s + sum(cost_s for _, cost_s in timed))
+    checks = [item.state for item in counted if item.region.kind == "random check" and item.state in ("accepted", "fixed")]
     factor = 2 ** (1 + len(timed) / 4) ** -0.5
     left_s = estimate_s * pace
     return ReviewProgress(
@@ -66,4 +71,6 @@ def review_progress(items: Sequence[QueueItem], share_of_errors: Callable[[Itera
         errors_in_queue=share_of_errors([item.region.box for item in counted]),
         seconds_left=left_s,
         seconds_left_range=(left_s / factor, left_s * factor),
+        checks=len(checks),
+        checks_right=checks.count("accepted"),
     )

@@ -111,7 +111,7 @@ def connect(context: PromptContext, start: Point, end: Point) -> MaskChange:
     Raises:
         InputError: When there is no mask near a click, or it is outside the volume.
     """
-    ends = [_nearest(context, point) for point in (start, end)]
+    ends = [nearest_mask_voxel(context, point) for point in (start, end)]
     window, low = _window(ends, context.mask.shape, context.spacing_um)
     evidence = context.evidence(window, low)
     points, _ = _along_the_middle(evidence, _minus(ends[0], low), _minus(ends[1], low), context.spacing_um)
@@ -130,7 +130,7 @@ def cut(context: PromptContext, point: Point) -> MaskChange:
     Raises:
         InputError: When there is no mask near the click, or it is outside the volume.
     """
-    at, spacing_um = _nearest(context, point, within_um=_HIT_UM), context.spacing_um
+    at, spacing_um = nearest_mask_voxel(context, point, within_um=_HIT_UM), context.spacing_um
     window, low = _window((at,), context.mask.shape, spacing_um)
     inside = context.mask[window]
     graph = skeleton_graph(inside, spacing_um, longest_um=2 * _DETOUR_UM)
@@ -158,7 +158,7 @@ def remove_branch(context: PromptContext, point: Point) -> MaskChange:
     Raises:
         InputError: When there is no mask near the click, or it is outside the volume.
     """
-    at, reach_um = _nearest(context, point, within_um=_HIT_UM), 2 * _DETOUR_UM
+    at, reach_um = nearest_mask_voxel(context, point, within_um=_HIT_UM), 2 * _DETOUR_UM
     while True:
         window, low = _window((at,), context.mask.shape, context.spacing_um, reach_um=reach_um)
         pieces = cc3d.connected_components(context.mask[window], connectivity=26)
@@ -191,6 +191,28 @@ def grow(context: PromptContext, point: Point, box: Box, *, share: float = 0.5) 
     components = cc3d.connected_components(window >= share * near, connectivity=26)
     hit = np.unique(components[_around(np.asarray(click), 1)])
     return MaskChange(np.isin(components, hit[hit > 0]), box.low)
+
+
+def nearest_mask_voxel(context: PromptContext, point: Point, *, within_um: float = 15.0) -> Point:
+    """Return the mask voxel nearest to a click.
+
+    Args:
+        context: Mask, probability and image.
+        point: The click (x, y, z).
+        within_um: How far it may be.
+
+    Raises:
+        InputError: When there is none.
+    """
+    window, low = _window((point,), context.mask.shape, context.spacing_um, reach_um=within_um)
+    drawn = np.argwhere(context.mask[window])
+    if drawn.size:
+        spacing_um = np.asarray(context.spacing_um)
+        distance, index = cKDTree(drawn * spacing_um).query(np.asarray(_minus(point, low)) * spacing_um)
+        if distance <= within_um:
+            x, y, z = (int(v) for v in drawn[index] + low)
+            return x, y, z
+    raise InputError(f"There is no vessel in the mask within {within_um:g} um of {tuple(point)}. Click on a vessel of the mask.")
 
 
 def _along_the_middle(
@@ -241,19 +263,6 @@ def _tube(
         drawn[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] |= ball
     drawn[tuple(points.T)] = True
     return drawn
-
-
-def _nearest(context: PromptContext, point: Point, *, within_um: float = 15.0) -> Point:
-    """Find the mask voxel nearest to a click."""
-    window, low = _window((point,), context.mask.shape, context.spacing_um, reach_um=within_um)
-    drawn = np.argwhere(context.mask[window])
-    if drawn.size:
-        spacing_um = np.asarray(context.spacing_um)
-        distance, index = cKDTree(drawn * spacing_um).query(np.asarray(_minus(point, low)) * spacing_um)
-        if distance <= within_um:
-            x, y, z = (int(v) for v in drawn[index] + low)
-            return x, y, z
-    raise InputError(f"There is no vessel in the mask within {within_um:g} um of {tuple(point)}. Click on a vessel of the mask.")
 
 
 def _window(

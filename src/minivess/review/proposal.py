@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minivess.review.analysis import PredictionAnalysis
-from minivess.review.blocks import BlockFeatures, sum_blocks
+from minivess.review.random_checks import ONE_IN, add_random_checks
 from minivess.review.ranker import BlockSamples, Ranking, score_blocks
-from minivess.review.region_selection import Objective, blocks_to_voxels, describe_region, select_boxes
+from minivess.review.region_selection import Objective, blocks_to_voxels, describe_region, reviewed_blocks, select_boxes
 from minivess.store.region import Region
 from minivess.volume import Box
 
@@ -24,7 +23,7 @@ class Proposal:
     """Regions to look at.
 
     Attributes:
-        regions: The regions, most expected errors first.
+        regions: The regions in the order of the queue: most expected errors first, and among them those drawn at random.
         ranked_by: ``"rule"``, or ``"answers"`` when a ranker was trained on answers.
         errors_per_predicted_voxel: Errors that the model expects, per voxel predicted as vessel.
         retrain_first: Why a queue does not help for this volume; empty when it helps.
@@ -43,6 +42,7 @@ def propose_regions(
     objective: Objective = "mass",
     reviewed: Iterable[Box] = (),
     samples: BlockSamples | None = None,
+    rng: np.random.Generator | None = None,
 ) -> Proposal:
     """Select the regions of a volume that an annotator should look at.
 
@@ -52,31 +52,19 @@ def propose_regions(
         objective: Determines the size of the regions.
         reviewed: Boxes in voxels that were reviewed already; they are not proposed again.
         samples: Training samples from the answers in this volume and in others.
+        rng: Draws one region in ten at random; without it all are ranked.
     """
     volume, blocks = analysis.volume, analysis.blocks
     score, ranked_by = score_blocks(blocks, samples)
+    reviewed = tuple(reviewed)
     seen = reviewed_blocks(reviewed, blocks, volume.shape)
-    boxes = select_boxes(blocks, score, volume.spacing_um, count=count, objective=objective, reviewed=seen)
+    ranked = count if rng is None else count - count // ONE_IN
+    boxes = select_boxes(blocks, score, volume.spacing_um, count=ranked, objective=objective, reviewed=seen)
     regions = tuple(describe_region(blocks_to_voxels(box, blocks, volume.shape), errors, analysis) for box, errors in boxes)
+    if rng is not None:
+        regions = add_random_checks(regions, analysis, score, rng, reviewed=reviewed, objective=objective)
     share = analysis.errors_per_predicted_voxel
     return Proposal(regions, ranked_by, share, retrain_advice(share))
-
-
-def reviewed_blocks(boxes: Iterable[Box], blocks: BlockFeatures, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """Return which blocks are, by more than half, inside of boxes.
-
-    Args:
-        boxes: In voxels.
-        blocks: The blocks.
-        shape: Shape (x, y, z) of the volume in voxels.
-
-    Returns:
-        (grid x, grid y, grid z) bool.
-    """
-    seen = np.zeros(shape, bool)
-    for box in boxes:
-        seen[box.slices] = True
-    return np.asarray(sum_blocks(seen, blocks.block_shape) > blocks.to_grid(blocks.voxels) / 2)
 
 
 def retrain_advice(errors_per_predicted_voxel: float) -> str:

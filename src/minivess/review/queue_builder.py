@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from threading import Lock
 
+import numpy as np
+
 from minivess.models import Prediction
 from minivess.review.context import ContextCache, ReviewContext
 from minivess.review.prediction_cache import CachedPrediction, PredictionCache
@@ -103,7 +105,10 @@ class QueueBuilder:
         leased = queue.all(image_id, states=("leased",), limit=-1)[0]  # their answers are still to come, and are accepted
         reviewed += [item.region.box for item in leased if item.model == model]
         samples = self._samples.read(image_id, queue.answered())
-        proposal = propose_regions(context.analysis, count=count, objective=objective, reviewed=reviewed, samples=samples)
+        rng = np.random.default_rng(len(reviewed))  # the same queue for the same answers
+        proposal = propose_regions(
+            context.analysis, count=count, objective=objective, reviewed=reviewed, samples=samples, rng=rng
+        )
         about = {
             "ranked_by": proposal.ranked_by,
             "order": objective,

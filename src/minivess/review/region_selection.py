@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minivess.review.analysis import PredictionAnalysis
-from minivess.review.blocks import BlockFeatures
+from minivess.review.blocks import BlockFeatures, sum_blocks
+from minivess.review.suspected_errors import suspected_errors
 from minivess.store.region import Region, RegionKind
 from minivess.volume import Box
 
@@ -47,8 +48,7 @@ def select_boxes(
     """
     seen = np.zeros(blocks.grid, bool) if reviewed is None else reviewed.copy()
     left = np.where(seen, 0.0, blocks.to_grid(np.maximum(score, 0)))
-    edges_um = np.asarray(blocks.block_shape) * np.asarray(spacing_um)
-    size = [max(1, min(n, round(g / e))) for g, e, n in zip(REGION_SIZE_UM[objective], edges_um, blocks.grid, strict=True)]
+    size = region_size(blocks, spacing_um, objective)
     boxes: list[tuple[Box, float]] = []
     while len(boxes) < count:
         sums = _window_sums(left, size)
@@ -64,6 +64,38 @@ def select_boxes(
             seen[window.slices] = True
         left[window.slices] = 0
     return boxes
+
+
+def reviewed_blocks(boxes: Iterable[Box], blocks: BlockFeatures, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Return which blocks are, by more than half, inside of boxes.
+
+    Args:
+        boxes: In voxels.
+        blocks: The blocks.
+        shape: Shape (x, y, z) of the volume in voxels.
+
+    Returns:
+        (grid x, grid y, grid z) bool.
+    """
+    seen = np.zeros(shape, bool)
+    for box in boxes:
+        seen[box.slices] = True
+    return np.asarray(sum_blocks(seen, blocks.block_shape) > blocks.to_grid(blocks.voxels) / 2)
+
+
+def region_size(
+    blocks: BlockFeatures, spacing_um: tuple[float, float, float], objective: Objective = "mass"
+) -> tuple[int, int, int]:
+    """Return the size (x, y, z) of a region in blocks.
+
+    Args:
+        blocks: Blocks of the volume.
+        spacing_um: Voxel size along x, y, z.
+        objective: See :data:`REGION_SIZE_UM`.
+    """
+    edges_um = np.asarray(blocks.block_shape) * np.asarray(spacing_um)
+    x, y, z = (max(1, min(n, round(g / e))) for g, e, n in zip(REGION_SIZE_UM[objective], edges_um, blocks.grid, strict=True))
+    return x, y, z
 
 
 def blocks_to_voxels(box: Box, blocks: BlockFeatures, shape: tuple[int, int, int]) -> Box:
@@ -88,18 +120,12 @@ def describe_region(box: Box, errors: float, analysis: PredictionAnalysis) -> Re
         analysis: Analysis of the prediction for the whole volume.
     """
     low, high = np.array(box.low), np.array(box.high)
-    inside = np.flatnonzero(((analysis.points >= low) & (analysis.points < high)).all(axis=1))
-    indices, first, count = np.unique(analysis.candidate_index[inside], return_index=True, return_counts=True)
-    candidates = [analysis.candidates[index] for index in indices]
-    weights = np.array([c.expected_voxels * n / len(c.branch.points) for c, n in zip(candidates, count, strict=True)])
+    suspected = suspected_errors(analysis, box)
     kind: RegionKind = "boundary"
     centre, reason = (low + high - 1) / 2, "the model is uncertain here"
-    if candidates:
-        worst = int(weights.argmax())
-        kind, reason = candidates[worst].kind, candidates[worst].description
-        centre = analysis.points[inside[first[worst] + count[worst] // 2]]
-        others = int((np.delete(weights, worst) > 1.0).sum())
-        reason += f"; and {others} more" if others else ""
+    if suspected:
+        kind, reason, centre = suspected[0].kind, suspected[0].description, suspected[0].centre
+        reason += f"; and {len(suspected) - 1} more" if len(suspected) > 1 else ""
     affine = analysis.volume.affine
     corners = np.concatenate([(affine @ [*corner, 1.0])[:3] for corner in (low - 0.5, high - 0.5)])
     return Region(

@@ -114,6 +114,7 @@ class ReviewService:
         actor: str,
         corrected: NDArray[np.bool_] | None = None,
         seconds: float | None = None,
+        note: str = "",
         run_later: Callable[[Callable[[], None]], None] = lambda work: work(),
     ) -> QueueItem:
         """Record an answer: the accepted voxels of a region are those that were shown, or the corrected ones.
@@ -124,6 +125,7 @@ class ReviewService:
             actor: Who answers.
             corrected: (x, y, z) bool, the voxels of the region's box, for ``fixed``.
             seconds: How long it took.
+            note: What the annotator writes about it.
             run_later: Called with a function that extracts training samples (seconds on first use); default: run it now.
 
         Raises:
@@ -139,14 +141,14 @@ class ReviewService:
         if corrected is not None and corrected.shape != box.shape:
             raise InputError(f"The region has {box.shape} voxels. Got {corrected.shape}.")
         if verdict == "skipped":
-            return self.store.queue.answer(item_id, verdict, actor=actor, seconds=seconds)
+            return self.store.queue.answer(item_id, verdict, actor=actor, seconds=seconds, note=note)
         if verdict == "accepted":
             self.refuse_outdated(item)
         mask, locked = self.mask(item.image_id)
         shown = mask.array[box.slices] > 0
         # voxels of another region that overlaps with this one, and was answered before, stay as they were accepted
         accepted = shown if corrected is None else np.where(locked[box.slices], shown, corrected)
-        answered = self.store.queue.answer(item_id, verdict, actor=actor, mask=pack_mask(accepted), seconds=seconds)
+        answered = self.store.queue.answer(item_id, verdict, actor=actor, mask=pack_mask(accepted), seconds=seconds, note=note)
         run_later(lambda: self._write_samples(answered, shown, accepted))
         return answered
 

@@ -14,6 +14,7 @@ from minivess.jobs import current_job
 from minivess.review.edits import Mode
 from minivess.review.prompts import MaskChange, Point, PromptContext, connect, cut, grow, path, remove_branch
 from minivess.review.region_selection import REGION_SIZE_UM
+from minivess.review.specks import remove_specks
 from minivess.volume import Box
 
 Item = TypeVar("Item")
@@ -60,6 +61,12 @@ TOOLS: dict[str, Tool] = {
         1,
         "remove",
         lambda context, points, _: [remove_branch(context, point) for point in _steps(points)],
+    ),
+    "specks": Tool(
+        "Removes the loose piece at each click, and all loose pieces in the region that are not larger.",
+        1,
+        "remove",
+        lambda context, points, box: [remove_specks(context, point, box) for point in _steps(points)],
     ),
     "grow": Tool(
         "Fills what is connected to each click, inside the region.",

@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from minivess.store.events import Event
 
 SCHEMA_VERSION = 3
 #: Names are part of the file format: ``case_id`` is an image id, a ``rival`` is a revision in conflict, ``places`` are queue
-#: items, ``worth`` is the expected number of errors, ``seen`` is the revision that was last served to a user. ``applied`` is the
+#: items, ``worth`` is what the queue is sorted by, ``seen`` is the revision that was last served to a user. ``applied`` is the
 #: position in the audit chain up to which the index is complete; ``damaged`` holds the cases with events that cannot be read.
 _SCHEMA = """
 CREATE TABLE cases (
@@ -233,12 +233,16 @@ def _review(connection: sqlite3.Connection, event: Event) -> None:
     )
 
 
+def _worth_of(region: Mapping[str, Any]) -> float:
+    return float(region.get("queued_as", region.get("expected_errors", 0.0)))
+
+
 def _queue(connection: sqlite3.Connection, event: Event) -> None:
     connection.execute("UPDATE places SET state = 'obsolete' WHERE case_id = ? AND state = 'pending'", (event.image_id,))
     connection.executemany(
         "INSERT INTO places VALUES (?, ?, ?, ?, ?, 'pending', '', 0, '{}')",
         [
-            (event.image_id, event.number, rank, float(region.get("expected_errors", 0.0)), json.dumps(region))
+            (event.image_id, event.number, rank, _worth_of(region), json.dumps(region))
             for rank, region in enumerate(event.body["regions"])
         ],
     )

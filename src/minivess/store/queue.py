@@ -113,7 +113,9 @@ class ReviewQueue:
                 (image_id, queue, rank, holder),
             )
 
-    def answer(self, item_id: str, verdict: str, *, actor: str, mask: str = "", seconds: float | None = None) -> QueueItem:
+    def answer(
+        self, item_id: str, verdict: str, *, actor: str, mask: str = "", seconds: float | None = None, note: str = ""
+    ) -> QueueItem:
         """Record an answer; the same answer of the same user once more changes nothing.
 
         Args:
@@ -122,6 +124,7 @@ class ReviewQueue:
             actor: Who answers.
             mask: Accepted voxels of the region's box, packed.
             seconds: How long it took.
+            note: What the annotator writes about it.
 
         Raises:
             InputError: When the verdict is unknown.
@@ -130,8 +133,9 @@ class ReviewQueue:
         """
         if verdict not in VERDICTS:
             raise InputError(f"A verdict is one of {', '.join(VERDICTS)}. Got {verdict!r}.")
-        details: dict[str, Any] = {} if seconds is None else {"seconds": round(seconds, 1)}
-        return self._record(item_id, verdict, actor, {**details, **({"mask": mask} if mask else {})})
+        known: dict[str, Any] = {"seconds": None if seconds is None else round(seconds, 1), "mask": mask, "note": note}
+        details = {name: value for name, value in known.items() if value not in (None, "")}
+        return self._record(item_id, verdict, actor, details)
 
     def is_answered_as(self, item_id: str, verdict: str, *, actor: str) -> bool:
         """Return whether a user has already given this very answer: a repeated request.

@@ -23,11 +23,13 @@ class Answer:
         number: Number of its event in the history of the image; later answers have higher numbers.
         mask: Accepted voxels of the region's box, see :func:`minivess.review.mask_codec.pack_mask`; empty when skipped.
         seconds: How long the annotator needed; None when not measured.
+        note: What the annotator wrote about it.
     """
 
     number: int
     mask: str = ""
     seconds: float | None = None
+    note: str = ""
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Answer | None:
@@ -35,11 +37,12 @@ class Answer:
         if not values.get("number"):
             return None
         seconds = values.get("seconds")
-        return Answer(int(values["number"]), str(values.get("mask", "")), None if seconds is None else float(seconds))
+        mask, note = (str(values.get(name, "")) for name in ("mask", "note"))
+        return Answer(int(values["number"]), mask, None if seconds is None else float(seconds), note)
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as plain values."""
-        optional = {"mask": self.mask or None, "seconds": self.seconds}
+        optional = {"mask": self.mask or None, "seconds": self.seconds, "note": self.note or None}
         return {"number": self.number, **{name: value for name, value in optional.items() if value is not None}}
 
 

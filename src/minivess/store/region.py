@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from minivess.volume import Box
 
-RegionKind = Literal["gap", "spur", "false merge", "faint branch", "blob", "boundary"]
+#: ``"random check"``: drawn at random, where no certain error is suspected.
+RegionKind = Literal["gap", "spur", "false merge", "faint branch", "blob", "boundary", "random check"]
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,11 @@ class Region:
         box: Its voxels on the volume's own grid.
         box_ras: Two opposite corners of the box, RAS, in the volume's unit (six numbers): a viewer may have flipped an axis.
         kind: Kind of the most likely error.
-        expected_errors: Expected number of errors inside; the queue is sorted by it.
+        expected_errors: Expected number of errors inside.
         expected_voxels: Expected number of significantly wrong voxels inside.
         cost_s: Estimated seconds that an annotator needs.
         reason: Why to look, for the annotator.
+        queued_as: Sorts the region in the queue as if so many errors were expected; None: as many as are.
     """
 
     centre_ras: tuple[float, float, float]
@@ -34,6 +36,12 @@ class Region:
     expected_voxels: float
     cost_s: float
     reason: str
+    queued_as: float | None = None
+
+    @property
+    def worth(self) -> float:
+        """What the queue is sorted by, the highest first."""
+        return self.expected_errors if self.queued_as is None else self.queued_as
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Region:
@@ -55,6 +63,7 @@ class Region:
             expected_voxels=float(values["expected_voxels"]),
             cost_s=float(values["cost_s"]),
             reason=str(values["reason"]),
+            queued_as=None if values.get("queued_as") is None else float(values["queued_as"]),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -68,4 +77,5 @@ class Region:
             "expected_voxels": self.expected_voxels,
             "cost_s": self.cost_s,
             "reason": self.reason,
+            **({} if self.queued_as is None else {"queued_as": self.queued_as}),
         }

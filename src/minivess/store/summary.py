@@ -47,7 +47,7 @@ def summarise_images(journal: Journal, image_ids: Sequence[str]) -> list[ImageSu
     connection = journal.connection
     places = connection.execute(
         "SELECT case_id, COUNT(*) AS items, SUM(state != 'pending') AS answered, "
-        "SUM(CASE WHEN state = 'pending' THEN worth ELSE 0 END) AS errors_left, "
+        "SUM(CASE WHEN state = 'pending' THEN json_extract(region, '$.expected_errors') ELSE 0 END) AS errors_left, "
         "GROUP_CONCAT(DISTINCT CASE WHEN state != 'pending' OR until >= ? THEN holder END) AS who "
         "FROM places WHERE state != 'obsolete' GROUP BY case_id",
         (time.time(),),

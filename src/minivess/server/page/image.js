@@ -10,6 +10,8 @@ import { isTemporary } from './server.js'
  * @property {number} answered
  * @property {number} errors_handled in accepted and corrected regions
  * @property {number} errors_in_queue in all regions of the queue
+ * @property {number} checks answered places that were drawn at random
+ * @property {number} checks_right of these, where nothing was corrected
  * @property {number[]} seconds_left_range
  */
 

@@ -66,9 +66,9 @@ export class Panel {
   }
 
   /** @param {import('./image.js').Progress} progress as the server states it */
-  progress({ places, answered, errors_handled: handled, errors_in_queue: inQueue, seconds_left_range: [low, high] }) {
+  progress({ places, answered, errors_handled: handled, errors_in_queue: inQueue, seconds_left_range: [low, high], checks, checks_right: right }) {
     const errors = `${percent(handled)} of the image's expected errors handled (the queue holds ${percent(inQueue)})`
-    text('progress').textContent = `${answered} of ${places} regions, about ${errors}${answered < places ? `, ${duration(low, high)} left` : ''}`
+    text('progress').textContent = `${answered} of ${places} regions, about ${errors}${answered < places ? `, ${duration(low, high)} left` : ''}${checks ? `; right at ${right} of ${checks} places drawn at random` : ''}`
   }
 
   /**

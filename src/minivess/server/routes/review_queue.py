@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
+import zlib
 from pathlib import Path as File
 from typing import Annotated, Any, get_args
 
@@ -16,6 +18,7 @@ from minivess.jobs import Job, Jobs, Urgency
 from minivess.pictures import png_bytes
 from minivess.review.region_picture import region_picture
 from minivess.review.service import ReviewService
+from minivess.review.suspected_errors import suspected_errors
 from minivess.server.dependencies import CurrentAccount, Review, RunningJobs, UserDrafts
 from minivess.server.roles import requires
 from minivess.store import QueueItem
@@ -28,6 +31,10 @@ router = APIRouter(prefix="/review", tags=["Review"])
 LEASE_S = 900.0
 #: Largest number of items in a list.
 LIST_LIMIT = 1000
+#: Largest number of suspected errors of a region in one answer.
+SUSPECTED_LIMIT = 50
+#: Largest length of a note to an answer.
+NOTE_LENGTH = 500
 _Image = Annotated[str, Query(max_length=255, description="An image id; empty for all images.")]
 _ItemId = Annotated[str, Path(max_length=300, examples=["stack6:12.0"])]
 
@@ -74,6 +81,21 @@ def picture(place: _ItemId, review: Review) -> Response:
     return Response(png_bytes(drawn), media_type="image/png")
 
 
+@router.get("/places/{place}/errors", summary="Errors suspected in a region", dependencies=[requires("reader")])
+def errors(place: _ItemId, review: Review) -> dict[str, Any]:
+    """Return what may be wrong inside the region, the worst first, with centre lines in voxels (IJK), and the probabilities.
+
+    ``probability`` is base64 of zlib of one byte a voxel of the region's box, K fastest: 0 is 0, 255 is 1. Of a random check, and
+    where the model is only uncertain, the list may be empty.
+    """
+    item = review.store.queue.get(place)
+    context = review.contexts.get(item.image_id)
+    suspected = suspected_errors(context.analysis, item.region.box)
+    probability = np.rint(context.probability[item.region.box.slices].astype(np.float32) * 255).astype(np.uint8)
+    packed = base64.b64encode(zlib.compress(probability.tobytes())).decode()
+    return {"errors": [error.to_json() for error in suspected[:SUSPECTED_LIMIT]], "probability": packed}
+
+
 @router.post("/places/{place}/answer", summary="Answer an item", dependencies=[requires("annotator")])
 def answer(
     place: _ItemId,
@@ -84,6 +106,7 @@ def answer(
     background: BackgroundTasks,
     verdict: Annotated[Verdict, Form()],
     seconds: Annotated[float | None, Form(ge=0, le=86400)] = None,
+    note: Annotated[str, Form(max_length=NOTE_LENGTH, description="For the others: why it was skipped, what to look at.")] = "",
     label: UploadFile | None = None,
 ) -> dict[str, Any]:
     """Answer an item: the mask is right (``accepted``), was corrected (``fixed``), or somebody else should look (``skipped``).
@@ -102,7 +125,7 @@ def answer(
         review.refuse_outdated(item)  # the draft is applied to the prediction of the newest model
         corrected = drafts.corrected_in(item.image_id, account.name, item.region.box)
     answered = review.answer(
-        place, verdict, actor=account.name, corrected=corrected, seconds=seconds, run_later=background.add_task
+        place, verdict, actor=account.name, corrected=corrected, seconds=seconds, note=note, run_later=background.add_task
     )
     if review.queue_builder.should_rerank(answered):
         _rerank_in_background(review, jobs, answered.image_id)
