@@ -27,7 +27,7 @@ def add_random_checks(
     reviewed: Iterable[Box] = (),
     objective: Objective = "mass",
 ) -> tuple[Region, ...]:
-    """Put a place that is drawn at random after every nine ranked ones.
+    """Return the regions with one that is drawn at random after every nine ranked ones.
 
     It is drawn uniformly among the boxes of the volume that neither hold a part of another region nor were reviewed.
 
