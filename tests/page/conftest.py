@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -46,17 +47,23 @@ def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]
     for name, like in (("slow", "large"), ("wanted", "plain")):  # a test predicts these two
         shutil.copy(folder / "studies" / f"{like}.nii.gz", folder / "studies" / f"{name}.nii.gz")
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
+    with lab_of(folder) as found:
+        for name in affines:
+            found.ask("POST", f"/infer/segresnet?image={name}&output=json", "ann").raise_for_status()
+        yield found
+        found.server.stop()  # a test may have started another
+
+
+@contextmanager
+def lab_of(folder: Path) -> Iterator[Lab]:
+    """Start a server for the studies and the model of a folder, with an account of each role."""
     people = Accounts(accounts_path(folder))
     roles = {"ann": "annotator", "bob": "annotator", "eve": "reader", "ada": "admin"}
     tokens = {name: people.add(name, role) for name, role in roles.items()}
     conf = {"model_dir": str(folder / "model"), "unit": "um", "epistemic_enabled": "false"}
     launch = prepare_server(folder / "studies", workspace=folder, port=free_port(), conf=conf)
     with LabelServer(launch, log=folder / "log") as server:
-        found = Lab(server, tokens, folder)
-        for name in affines:
-            found.ask("POST", f"/infer/segresnet?image={name}&output=json", "ann").raise_for_status()
-        yield found
-        found.server.stop()  # a test may have started another
+        yield Lab(server, tokens, folder)
 
 
 def write_large(folder: Path) -> NDArray[np.float64]:

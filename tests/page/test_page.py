@@ -456,15 +456,114 @@ def test_the_study__who_is_how_far_and_a_click_opens_an_image(seat: Seat) -> Non
     assert seat.lab.ask("GET", "/review/study?search=listed", "eve").json()["images"][0]["answered"] == told["answered"]
 
 
+def test_what_is_suspected_is_drawn_and_walked_through(seat: Seat) -> None:
+    seat.connect("large")
+    region = next(
+        place for place in seat.lab.ask("GET", "/review/?image=large", "ann").json()["places"] if "more" in place["reason"]
+    )
+    seat.page.click(f'#queue tr[data-id="{region["id"]}"] button')
+    seat.idle()
+    told = seat.lab.ask("GET", f"/review/places/{region['id']}/errors", "ann").json()
+    assert region["reason"].endswith(f"and {len(told['errors']) - 1} more")
+    seat.page.wait_for_function(f"() => window.minivess.viewer.suspects.length === {len(told['errors'])}")
+    before = seat.page.locator("#frame").screenshot()
+    for number in (*range(2, len(told["errors"]) + 1), 1):
+        seat.press("g")
+        assert f"Error {number} of {len(told['errors'])}" in seat.message
+        assert seat.page.evaluate("() => window.minivess.viewer.crosshair()") == told["errors"][number - 1]["centre"]
+    seat.picture("page-errors")
+    seat.page.evaluate("() => window.minivess.viewer.suspect([], 0)")
+    seat.drawn()
+    assert seat.page.locator("#frame").screenshot() != before  # they were drawn
+
+
+def test_the_probability_under_the_pointer(seat: Seat) -> None:
+    seat.connect("large")
+    seat.page.wait_for_function("() => window.minivess.review.suspects.probabilities")
+    seat.page.mouse.move(*seat.middle())
+    seat.page.wait_for_function("() => /^vessel with \\d+ %$/.test(document.getElementById('point').textContent)")
+    seat.page.mouse.move(5, 300)  # outside the frame
+    seat.page.wait_for_function("() => document.getElementById('point').textContent === ''")
+
+
+def test_the_map_shows_all_regions_and_goes_to_the_one_clicked(seat: Seat) -> None:
+    seat.connect("large")
+    other = next(
+        item for item in seat.lab.ask("GET", "/review/?image=large", "ann").json()["places"] if item["id"] != seat.item["id"]
+    )
+    x, y, width, height = seat.page.evaluate(
+        "(item) => { const { map } = window.minivess.review; const [x, y, w, h] = map.rectangle(item); "
+        "const s = map.canvas.clientWidth / map.canvas.width; return [x * s, y * s, w * s, h * s] }",
+        other,
+    )
+    seat.page.click("#map", position={"x": x + width / 2, "y": y + height / 2})
+    seat.idle()
+    hit = seat.item
+    assert hit["box"][0] <= (other["box"][0] + other["box"][1]) / 2 < hit["box"][1]
+    seat.picture("page-map")
+    seat.page.uncheck("#showMap")
+    assert not seat.page.is_visible("#map")
+
+
+def test_five_slices_as_one(seat: Seat) -> None:
+    seat.connect("large")
+    before = seat.page.locator("#gl").screenshot()
+    seat.press("v")
+    assert seat.page.is_checked("#slab")
+    assert "brightest of five" in seat.page.inner_text("#slice")
+    seat.drawn()
+    assert seat.page.locator("#gl").screenshot() != before
+    seat.press("v")
+    assert not seat.page.is_checked("#slab")
+    assert "brightest" not in seat.page.inner_text("#slice")
+
+
+def test_a_note_goes_with_the_answer_and_its_letters_are_no_keys(seat: Seat) -> None:
+    seat.connect().choose("listed")
+    item = seat.item
+    seat.page.fill("#note", "")
+    seat.page.type("#note", "as blurred as the last one")
+    assert seat.item["id"] == item["id"]  # no letter was a key
+    seat.page.click("#skip")
+    seat.idle()
+    told = seat.lab.ask("GET", f"/review/places/{item['id']}", "bob").json()
+    assert (told["state"], told["answer"]["note"]) == ("skipped", "as blurred as the last one")
+    assert seat.page.input_value("#note") == ""
+    seat.page.select_option("#filter", "answered")
+    seat.page.click(f'#queue tr[data-id="{item["id"]}"] button')
+    seat.idle()
+    assert "as blurred as the last one" in seat.message
+    seat.page.select_option("#filter", "open")
+    assert not seat.page.locator(f'#queue tr[data-id="{item["id"]}"]').count()
+
+
+def test_help_is_told_of_once_and_shows_the_keys(seat: Seat) -> None:
+    seat.page.goto(f"{seat.lab.server.url}/app/")
+    seat.page.evaluate("() => localStorage.removeItem('minivess.helped')")
+    seat.connect("plain")
+    assert "First time here? Press ?" in seat.message
+    seat.page.keyboard.press("?")
+    assert seat.page.is_visible("#helpView")
+    assert serious(seat) == []
+    seat.picture("page-help")
+    seat.page.keyboard.press("a")  # answers nothing behind it
+    seat.page.keyboard.press("Escape")
+    assert not seat.page.is_visible("#helpView")
+    seat.page.reload()
+    seat.page.wait_for_function(READY, timeout=120_000)
+    seat.idle()
+    assert "First time" not in seat.message
+
+
 def test_the_model__an_admin_trains_and_goes_back_an_annotator_reads(chromium: Browser, lab: Lab, seat: Seat) -> None:
     seat.connect()
-    seat.page.click("#training summary")
+    seat.page.click("#study")
     assert not seat.page.is_visible("#train")
     assert "training" in seat.page.inner_text("#trained").lower()
     context = chromium.new_context()
     admin = Seat(context.new_page(), lab, "ada").connect()
     admin.page.on("dialog", lambda dialog: dialog.accept())
-    admin.page.click("#training summary")
+    admin.page.click("#study")
     admin.page.click("#rollBack")
     admin.page.wait_for_function("() => document.getElementById('trained').textContent.includes('no earlier model')")
     admin.page.click("#train")

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { greys, stretchOf } from '../../../src/minivess/server/page/display.js'
+import { greys, slabMaximum, stretchOf } from '../../../src/minivess/server/page/display.js'
 import { drawOutline } from '../../../src/minivess/server/page/outline.js'
 
 test('a dim slice is shown from black to white, an empty one stays dark', () => {
@@ -45,4 +45,11 @@ test('the outline is the edges of the mask in the slice shown', () => {
   lines.length = 0
   drawOutline(pen, [slice], [0.5, 0.5, 0.25], [4, 4, 2], mask)
   assert.deepEqual(lines, [])
+})
+
+test('a slab shows each voxel as the brightest one of the slices around it, and leaves the intensities', () => {
+  const values = Uint16Array.from([9, 0, 0, 0, 5, 0, 0, 0, 7]) // nine slices of one voxel
+  assert.deepEqual([...slabMaximum(values, [1, 1, 9], 2)], [9, 9, 9, 5, 5, 5, 7, 7, 7])
+  assert.deepEqual([...slabMaximum(values, [1, 1, 9], 0)], [...values])
+  assert.equal(values[1], 0)
 })

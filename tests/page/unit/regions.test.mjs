@@ -43,11 +43,13 @@ test('choose: an open region is reserved, an answered one is only shown', async 
 test('answerTo: an entry for the outbox, which names the stroke before it', () => {
   const { regions: r } = regions()
   r.show(item('a:1.0', 'leased'))
-  const { form, ...rest } = r.answerTo(r.current, 'fixed', 'key')
+  const { form, ...rest } = r.answerTo(r.current, 'fixed', 'blurred here', 'key')
   assert.deepEqual(rest, { method: 'POST', path: '/review/places/a%3A1.0/answer', after: 'key' })
   assert.equal(form.verdict, 'fixed')
+  assert.equal(form.note, 'blurred here')
   assert.match(form.seconds, /^\d+\.\d$/)
-  assert.ok(!('after' in r.answerTo(r.current, 'accepted')))
+  assert.ok(!('after' in r.answerTo(r.current, 'accepted', '')))
+  assert.ok(!('note' in r.answerTo(r.current, 'accepted', '').form))
 })
 
 test('showUnreserved: the best open region of the list, marked as not reserved', () => {

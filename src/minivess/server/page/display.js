@@ -28,6 +28,28 @@ export function greys(values, shape) {
 }
 
 /**
+ * Return each voxel as the brightest one of the slices around it.
+ * @template {Uint8Array | Int16Array | Uint16Array | Float32Array | Float64Array} T
+ * @param {T} values in the file's order
+ * @param {number[]} shape voxels along the file's axes; the last one counts the slices
+ * @param {number} reach slices to each side
+ * @returns {T}
+ */
+export function slabMaximum(values, shape, reach) {
+  const size = shape[0] * shape[1]
+  const slab = /** @type {T} */ (values.slice())
+  for (let slice = 0; slice < shape[2]; slice++) {
+    const [first, last] = [Math.max(0, slice - reach), Math.min(shape[2] - 1, slice + reach)]
+    for (let other = first; other <= last; other++) {
+      for (let n = slice * size, m = other * size; n < (slice + 1) * size; n++, m++) {
+        if (values[m] > slab[n]) slab[n] = values[m]
+      }
+    }
+  }
+  return slab
+}
+
+/**
  * Return what is black and what is white in each slice.
  * @param {ArrayLike<number>} values
  * @param {number} size voxels of a slice
@@ -59,4 +81,23 @@ export function stretchOf(shape, affine) {
   const extent = [0, 1, 2].map((axis) => shape[axis] * Math.hypot(affine[0][axis], affine[1][axis], affine[2][axis]))
   const factor = (LEAST_DEPTH * Math.max(extent[0], extent[1])) / extent[2]
   return Math.min(MOST_STRETCHED, Math.max(1, Math.round(2 * factor) / 2))
+}
+
+/**
+ * Show a volume thicker than it is; its header, and so what is saved, stays as it is. Return how many times thicker: 1 where that
+ * cannot be done, since the volume is so oblique that its axes would change their names.
+ * @param {import('./vendor/niivue.js').NVImage} volume
+ * @param {number} stretch
+ */
+export function stretchDepth(volume, stretch) {
+  const { hdr, permRAS } = volume
+  const { affine, pixDims } = hdr
+  hdr.affine = affine.map((row) => row.map((value, column) => (column === 2 ? value * stretch : value)))
+  hdr.pixDims = pixDims.map((size, n) => (n === 3 ? size * stretch : size))
+  volume.calculateRAS()
+  const renamed = volume.permRAS.some((axis, n) => axis !== permRAS[n])
+  Object.assign(hdr, { affine, pixDims })
+  if (!renamed) return stretch
+  volume.calculateRAS()
+  return 1
 }

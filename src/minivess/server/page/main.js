@@ -1,7 +1,9 @@
 // The page: connects, and binds buttons and keys to the review.
 import { Brush } from './brush.js'
+import { firstHint, showHelp } from './help.js'
 import { nextImage } from './image.js'
 import { changeLook, restoreLook } from './look.js'
+import { StackMap } from './map.js'
 import { Outbox } from './outbox.js'
 import { Panel, element } from './panel.js'
 import { Review } from './review.js'
@@ -12,10 +14,10 @@ import { Training } from './training.js'
 import { bindViewControls, showSlice, viewKey } from './view_controls.js'
 import { Viewer } from './viewer.js'
 
-/** @typedef {'accept' | 'skip' | 'next' | 'undo' | 'redo' | 'heat' | 'submit'} Action */
+/** @typedef {'accept' | 'skip' | 'next' | 'undo' | 'redo' | 'heat' | 'submit' | 'nextError'} Action */
 
 /** @type {Record<string, string>} */
-const KEYS = { a: 'accept', s: 'skip', n: 'next', u: 'undo', r: 'redo', o: 'heat', m: 'mask' }
+const KEYS = { a: 'accept', s: 'skip', n: 'next', u: 'undo', r: 'redo', o: 'heat', m: 'mask', g: 'nextError', v: 'slab' }
 
 /** @type {Review | null} */
 let review = null
@@ -25,9 +27,11 @@ let viewer = null
 let training = null
 /** @type {Brush | null} */
 let brush = null
-const panel = new Panel((item) => enqueue((review) => review.choose(item)))
+const choosing = (/** @type {import('./regions.js').QueueItem} */ item) => enqueue((review) => review.choose(item))
+const panel = new Panel(choosing)
+const map = new StackMap(choosing)
 const images = element('image', HTMLSelectElement)
-const study = new Study(() => review?.server ?? null, (image) => { addImage(image); choose(image); open() })
+const study = new Study(() => review?.server ?? null, (image) => { addImage(image); choose(image); open() }, () => training?.show().catch(() => {}))
 
 /**
  * Do something with the review, after all that was asked for before.
@@ -57,7 +61,7 @@ async function connect(token, remember) {
   if (remember) localStorage.setItem('minivess.token', token)
   const outbox = new Outbox(server, username, localStorage, showUnsent)
   viewer ??= await newViewer()
-  review = new Review(server, viewer, outbox, capabilities, panel)
+  review = new Review(server, viewer, outbox, capabilities, panel, map)
   await outbox.send()
   offerTools(capabilities.tools.map(({ name }) => name))
   panel.connected(true)
@@ -68,14 +72,17 @@ async function connect(token, remember) {
   choose(sessionStorage.getItem('minivess.image') ?? '')
   if (location.hash === '#study') study.show()
   if (images.value) await open()
-  else panel.message('This server has no image yet.', true)
+  else panel.message('This server has no image yet. Put stacks (NIfTI, NRRD) into its studies folder, then load this page again.', true)
+  if (firstHint() && images.value) panel.message(`${firstHint()} ${element('message', HTMLElement).textContent}`)
 }
 
 async function newViewer() {
   const found = new Viewer(element('gl', HTMLCanvasElement), element('frame', HTMLCanvasElement), {
     onStroke: () => enqueue((review) => review.opened.editing.stroke()),
     onClick: (ijk) => enqueue((review) => review.opened.editing.click(selectedTool(), ijk)),
-    onSlice: (slice, count) => showSlice(slice, count, found.stretch),
+    onSlice: (slice, count) => showSlice(slice, count, found),
+    onPoint: (ijk) => { element('point', HTMLElement).textContent = review?.suspects.probabilityInWords(ijk) ?? '' },
+    onWiden: (wider) => { if (widenByKey(wider ? ']' : '[')) takeTool() },
   })
   await found.start()
   brush = new Brush(element('brush', HTMLElement), found.canvas, () => found.pixelsPerVoxel)
@@ -164,6 +171,7 @@ function takeTool() {
 /** @param {string} name of a button */
 function act(name) {
   if (name === 'mask') showMask()
+  else if (name === 'slab') showSlab()
   else enqueue((review) => review[/** @type {Action} */ (name)]())
 }
 
@@ -173,10 +181,15 @@ function showMask() {
   element('mask', HTMLButtonElement).setAttribute('aria-pressed', String(viewer.maskShown))
 }
 
+function showSlab() {
+  viewer?.toggleSlab()
+  element('slab', HTMLInputElement).checked = Boolean(viewer?.slab)
+}
+
 /** @param {KeyboardEvent} event */
 function onKey(event) {
   if (event.altKey || element('work', HTMLElement).hidden || document.querySelector('dialog[open]')) return
-  if (event.target instanceof Element && event.target.matches('input[type="password"], select')) return
+  if (event.target instanceof Element && event.target.matches('input[type="password"], input[type="text"], select')) return
   if (!(event.ctrlKey || event.metaKey ? undoKey(event) : plainKey(event))) return
   event.preventDefault()
   event.stopPropagation()
@@ -198,19 +211,22 @@ function plainKey(event) {
   if (viewer && viewKey(event, viewer)) return true
   const key = event.key.toLowerCase()
   if (event.repeat) return false
-  if (KEYS[key]) act(KEYS[key])
+  if (key === '?') showHelp()
+  else if (KEYS[key]) act(KEYS[key])
   else if (key === 'enter' && viewer?.clicking && event.target === viewer.canvas) viewer.click()
   else if (selectByKey(key) || widenByKey(key)) takeTool()
   else return false
   return true
 }
 
-for (const name of [...Object.values(KEYS), 'submit']) element(name, HTMLButtonElement).addEventListener('click', () => act(name))
+for (const name of [...Object.values(KEYS), 'submit']) element(name, HTMLElement).addEventListener('click', () => act(name))
 element('save', HTMLButtonElement).addEventListener('click', save)
 element('stop', HTMLButtonElement).addEventListener('click', () => review?.prediction?.stop())
 element('nextImage', HTMLButtonElement).addEventListener('click', openNextImage)
 element('train', HTMLButtonElement).addEventListener('click', () => training?.toggle())
 element('rollBack', HTMLButtonElement).addEventListener('click', () => training?.rollBack())
+element('help', HTMLButtonElement).addEventListener('click', showHelp)
+element('showMap', HTMLInputElement).addEventListener('change', (event) => map.hide(!(/** @type {HTMLInputElement} */ (event.target)).checked))
 element('leave', HTMLButtonElement).addEventListener('click', disconnect)
 element('study', HTMLButtonElement).addEventListener('click', () => study.show())
 element('look', HTMLButtonElement).addEventListener('click', changeLook)

@@ -19,6 +19,10 @@ export class Panel {
   /** @param {(item: import('./regions.js').QueueItem) => void} onChoose an item of the queue is chosen */
   constructor(onChoose) {
     this.onChoose = onChoose
+    this.filter = element('filter', HTMLSelectElement)
+    /** @type {[import('./regions.js').QueueItem[], import('./regions.js').QueueItem | null]} */
+    this.listed = [[], null]
+    this.filter.addEventListener('change', () => this.queue(...this.listed))
   }
 
   /**
@@ -82,6 +86,15 @@ export class Panel {
       'Submit the mask all the same? The next training learns only what was answered or drawn.')
   }
 
+  /** What the user has written about the current region. */
+  get note() {
+    return element('note', HTMLInputElement).value.trim()
+  }
+
+  set note(text) {
+    element('note', HTMLInputElement).value = text
+  }
+
   /** @param {import('./regions.js').QueueItem | null} item */
   region(item) {
     text('region').textContent = item ? `${item.kind}: ${item.reason}` : ''
@@ -94,15 +107,25 @@ export class Panel {
    * @param {import('./regions.js').QueueItem | null} current
    */
   queue(items, current) {
+    this.listed = [items, current]
     const table = element('queue', HTMLTableSectionElement)
     const shown = new Map([...table.rows].map((row) => [row.dataset.id, row]))
-    const rows = items.map((item, rank) => this.fill(shown.get(item.id) ?? this.row(item), item, rank))
+    const rows = items.flatMap((item, rank) => (this.isListed(item) ? [this.fill(shown.get(item.id) ?? this.row(item), item, rank)] : []))
     if (rows.length !== table.rows.length || rows.some((row, n) => row !== table.rows[n])) {
       const focused = document.activeElement
       table.replaceChildren(...rows)
       if (focused instanceof HTMLElement && table.contains(focused)) focused.focus()
     }
     for (const row of rows) row.setAttribute('aria-current', String(row.dataset.id === current?.id))
+  }
+
+  /**
+   * Whether the user wants to see an item in the list.
+   * @param {import('./regions.js').QueueItem} item
+   */
+  isListed({ state, kind }) {
+    const open = state === 'pending' || state === 'leased'
+    return { all: true, open, answered: !open }[this.filter.value] ?? kind === this.filter.value
   }
 
   get rows() {
@@ -127,7 +150,7 @@ export class Panel {
    * @param {number} rank from 0
    */
   fill(row, item, rank) {
-    row.title = item.reason
+    row.title = item.answer?.note ? `${item.reason}. Note: ${item.answer.note}` : item.reason
     row.onclick = () => this.onChoose(item)
     const texts = [String(rank + 1), item.kind, item.expected_errors.toFixed(1), stateInWords(item.state)]
     texts.forEach((text, n) => { (row.cells[n]?.querySelector('button') ?? row.cells[n] ?? row).textContent = text })

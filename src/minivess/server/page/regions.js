@@ -13,6 +13,7 @@ import { voxelAt } from './grid.js'
  * @property {number} expected_errors
  * @property {string} state
  * @property {string} by who reserved or answered it
+ * @property {{ note?: string }} [answer]
  * @property {boolean} [unreserved] taken from the list while the server did not answer
  */
 
@@ -49,6 +50,7 @@ export class Regions {
     /** @type {QueueItem[]} */
     this.answered = [] // by this user since the image was opened
     this.since = 0 // when the current item was shown, ms
+    this.onChange = () => {} // another item is the current one, or the list was fetched
   }
 
   /** The current item, for actions that need one. */
@@ -67,6 +69,7 @@ export class Regions {
     const { places } = await this.server.json('GET', `/review/?image=${encodeURIComponent(this.image)}&limit=${this.limit}`)
     this.items = places
     this.panel.queue(places, this.current)
+    this.onChange()
   }
 
   /**
@@ -79,6 +82,7 @@ export class Regions {
     this.panel.message('')
     this.panel.region(item)
     if (item) this.goTo(item)
+    this.onChange()
   }
 
   /**
@@ -109,7 +113,7 @@ export class Regions {
     this.show(null)
     this.panel.region(item)
     this.goTo(item)
-    this.panel.message(`This region is answered: ${stateInWords(item.state)}, by ${item.by}. Press N to go on.`)
+    this.panel.message(`This region is answered: ${stateInWords(item.state)}, by ${item.by}.${item.answer?.note ? ` Note: ${item.answer.note}.` : ''} Press N to go on.`)
   }
 
   /** Go to the best item that nobody has reserved in the list fetched last: the server does not answer. */
@@ -123,12 +127,13 @@ export class Regions {
    * Return the answer to an item as an entry of the outbox.
    * @param {QueueItem} item
    * @param {string} verdict
+   * @param {string} note what the user wrote about it
    * @param {string} [after] key of the unsent stroke that it depends on
    * @returns {import('./unsent.js').Entry}
    */
-  answerTo(item, verdict, after) {
+  answerTo(item, verdict, note, after) {
     const seconds = Math.min(86400, (performance.now() - this.since) / 1000).toFixed(1)
-    return { method: 'POST', path: `${pathOf(item)}/answer`, form: { verdict, seconds }, ...(after && { after }) }
+    return { method: 'POST', path: `${pathOf(item)}/answer`, form: { verdict, seconds, ...(note && { note }) }, ...(after && { after }) }
   }
 
   /**

@@ -4,6 +4,7 @@ import { OpenImage, statusOf } from './image.js'
 import { predict } from './predict.js'
 import { Regions, stateInWords } from './regions.js'
 import { ServerError, isTemporary } from './server.js'
+import { Suspects } from './suspects.js'
 import { submit } from './submission.js'
 
 export class Review {
@@ -13,8 +14,11 @@ export class Review {
    * @param {import('./outbox.js').Outbox} outbox
    * @param {import('./server.js').Capabilities} capabilities
    * @param {import('./panel.js').Panel} panel
+   * @param {import('./map.js').StackMap} map
    */
-  constructor(server, viewer, outbox, capabilities, panel) {
+  constructor(server, viewer, outbox, capabilities, panel, map) {
+    this.map = map
+    this.suspects = new Suspects(server, viewer, panel)
     this.server = server
     this.viewer = viewer
     this.outbox = outbox
@@ -72,11 +76,20 @@ export class Review {
     this.image = await OpenImage.open(this.server, this.viewer, name, status)
     this.regions = new Regions(this.server, name, this.capabilities.limits.list, this.panel, this.viewer, status.affine_ras)
     this.regions.answered = answered
+    this.regions.onChange = () => this.showRegions()
+    this.map.open(this.viewer.bytes, this.image.masks.grid)
     this.editing = new Editing(this.image, this.regions, this.outbox, this.capabilities.tools)
     this.regions.show(null)
     this.panel.message(status.retrain_first || status.zones || '')
     this.panel.progress(status.progress)
     await this.regions.list()
+  }
+
+  /** Show the regions on the map, and what is suspected in the current one. */
+  showRegions() {
+    const { items, current } = this.regions
+    this.map.show(items, current?.id)
+    if (this.suspects.id !== (current?.id ?? '')) this.suspects.show(current)
   }
 
   /** Fetch and show the queue and the progress, while the user goes on. */
@@ -128,7 +141,8 @@ export class Review {
   async answer(verdict) {
     const { regions, outbox, opened: { image, editing } } = this
     const item = regions.required
-    const { reply } = await this.post(regions.answerTo(item, verdict, editing.unsentStrokes.get(item.id)))
+    const { reply } = await this.post(regions.answerTo(item, verdict, this.panel.note, editing.unsentStrokes.get(item.id)))
+    this.panel.note = ''
     if (verdict !== 'skipped') image.masks.accept(item.box)
     regions.setAnswered(item, verdict)
     try {
@@ -180,6 +194,11 @@ export class Review {
     await regions.choose({ ...item, state: 'pending' })
     this.panel.message('Your last answer is withdrawn.')
     this.refresh()
+  }
+
+  /** Go to the next error that is suspected in this region. */
+  nextError() {
+    this.suspects.next()
   }
 
   redo() {

@@ -31,8 +31,10 @@ export class Study {
   /**
    * @param {() => import('./server.js').Server | null} server
    * @param {(image: string) => void} onOpen an image is chosen
+   * @param {() => void} onShow it is shown
    */
-  constructor(server, onOpen) {
+  constructor(server, onOpen, onShow) {
+    this.onShow = onShow
     this.server = server
     this.onOpen = onOpen
     this.view = element('studyView', HTMLDialogElement)
@@ -49,6 +51,7 @@ export class Study {
   async show() {
     history.replaceState(null, '', '#study')
     if (!this.view.open) this.view.showModal()
+    this.onShow()
     await this.fill()
   }
 

@@ -25,6 +25,27 @@ export function shownSlices(nv) {
 }
 
 /**
+ * Return the voxel of the file at a point of the canvas; null where there is none.
+ * @param {ShownSlice[]} slices
+ * @param {number} x canvas pixels
+ * @param {number} y
+ * @param {ArrayLike<number>} crosshair fractions of the image along R, A, S
+ * @param {import('./grid.js').Grid} grid
+ */
+export function voxelUnder(slices, x, y, crosshair, grid) {
+  for (const { axes: [right, up], rectangle: [left, top, width, height], at } of slices) {
+    if (x < left || x > left + width || y < top || y > top + height) continue
+    const [from, to] = [at([0, 0, 0]), at([1, 1, 1])]
+    const fraction = Array.from(crosshair)
+    fraction[right] = (x - from[0]) / (to[0] - from[0])
+    fraction[up] = (y - from[1]) / (to[1] - from[1])
+    const ras = grid.ras.map((n, r) => Math.floor(fraction[r] * n))
+    return ras.every((v, r) => v >= 0 && v < grid.ras[r]) ? grid.toFile(ras) : null
+  }
+  return null
+}
+
+/**
  * Draw inside a slice's rectangle only.
  * @param {CanvasRenderingContext2D} pen
  * @param {ShownSlice} slice

@@ -7,8 +7,9 @@ const text = (/** @type {string} */ id) => element(id, HTMLElement)
 /**
  * What `train_stats` of `/info/` says of a training.
  * @typedef {{ state?: string, epoch?: number, epochs?: number, validation_dice?: number, published_dice_before?: number | null,
- *   scores?: Scores, scores_before?: Scores | null }} TrainingStats
+ *   scores?: Scores, scores_before?: Scores | null, anchors?: Anchor[] }} TrainingStats
  * @typedef {{ dice: number, cldice: number }} Scores
+ * @typedef {{ name: string, before: Scores, after: Scores, losses: string[] }} Anchor
  */
 
 /**
@@ -22,6 +23,11 @@ export function trainingInWords({ state, epoch, epochs, scores, scores_before: b
     ? ` Dice ${before.dice.toFixed(3)} before, ${scores.dice.toFixed(3)} now; clDice ${before.cldice.toFixed(3)} before, ${scores.cldice.toFixed(3)} now.`
     : ''
   return `Last training: ${state}.${change}`
+}
+
+/** @param {Scores} scores */
+function inWords({ dice, cldice }) {
+  return `${dice.toFixed(3)} / ${cldice.toFixed(3)}`
 }
 
 export class Training {
@@ -46,9 +52,27 @@ export class Training {
     /** @type {TrainingStats} */
     const found = stats[this.model] ?? {}
     const running = await this.running()
+    this.compare(running ? {} : found)
     text('train').textContent = running ? 'Stop training' : 'Train'
     this.say(running && found.state !== 'running' ? 'The training starts.' : trainingInWords(found))
     if (running) setTimeout(() => this.show().catch(() => {}), POLL_MS)
+  }
+
+  /**
+   * Show both models' scores on the reviewed regions and on what must not be forgotten.
+   * @param {TrainingStats} stats
+   */
+  compare({ scores, scores_before: before, anchors = [] }) {
+    text('anchors').hidden = !scores || !before
+    if (!scores || !before) return
+    const reviewed = { name: 'reviewed regions, held out', before, after: scores, losses: [] }
+    element('anchorRows', HTMLTableSectionElement).replaceChildren(...[reviewed, ...anchors].map((anchor) => {
+      const row = document.createElement('tr')
+      for (const words of [anchor.name, inWords(anchor.before), inWords(anchor.after), anchor.losses.join('; ')]) {
+        row.insertCell().textContent = words
+      }
+      return row
+    }))
   }
 
   /** Whether a training is running. */

@@ -40,14 +40,15 @@ export function bindViewControls(viewer) {
  * Show which slice is seen.
  * @param {number} slice from 0
  * @param {number} count
- * @param {number} stretch
+ * @param {{ stretch: number, slab: boolean }} viewer
  */
-export function showSlice(slice, count, stretch) {
+export function showSlice(slice, count, { stretch, slab }) {
   const slider = element('sliceNumber', HTMLInputElement)
   slider.max = String(count)
   slider.value = String(slice + 1)
   const thicker = stretch > 1 ? `; side views ${stretch} times as deep as they are` : ''
-  element('slice', HTMLElement).textContent = `slice ${slice + 1} of ${count}${thicker}`
+  const neighbours = slab ? ', brightest of five' : ''
+  element('slice', HTMLElement).textContent = `slice ${slice + 1} of ${count}${neighbours}${thicker}`
 }
 
 /**

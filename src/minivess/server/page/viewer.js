@@ -1,11 +1,13 @@
 // The views: image, mask, and uncertainty of the model. Only this file and tile.js touch niivue.
 import { NVImage, Niivue, SLICE_TYPE } from './vendor/niivue.js'
-import { greys, stretchOf } from './display.js'
+import { stretchDepth, stretchOf } from './display.js'
 import { drawFrame } from './frame.js'
 import { Grid } from './grid.js'
+import { Intensities } from './intensities.js'
 import { drawOutline } from './outline.js'
 import { Position } from './position.js'
-import { shownSlices } from './tile.js'
+import { drawSuspects } from './suspects.js'
+import { shownSlices, voxelUnder } from './tile.js'
 
 const LAYOUT = [
   { sliceType: SLICE_TYPE.AXIAL, position: [0, 0, 0.68, 1] },
@@ -20,24 +22,30 @@ export class Viewer {
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {HTMLCanvasElement} frame a canvas over it
-   * @param {{ onStroke: () => void, onClick: (ijk: number[]) => void, onSlice: (number: number, count: number) => void }} events
-   *   the pen is lifted; a voxel is clicked on; another slice is shown
+   * @param {{ onStroke: () => void, onClick: (ijk: number[]) => void, onSlice: (number: number, count: number) => void,
+   *   onPoint: (ijk: number[] | null) => void, onWiden: (wider: boolean) => void }} events the pen is lifted; a voxel is
+   *   clicked on; another slice is shown; the pointer is over a voxel, or leaves; the pen is to be wider or narrower
    */
-  constructor(canvas, frame, { onStroke, onClick, onSlice }) {
+  constructor(canvas, frame, { onStroke, onClick, onSlice, onPoint, onWiden }) {
     this.onSlice = onSlice
+    this.onWiden = onWiden
     this.onClick = onClick
     this.canvas = canvas
     this.frame = frame
     this.fill = FILL_OPACITY // of the mask, beside its outline
     this.bySlice = true // whether each slice has greys of its own
+    this.slab = false // whether each slice is shown as the brightest of several
+    /** @type {import('./suspects.js').SuspectedError[]} */
+    this.suspects = [] // errors in the region
+    this.suspected = 0 // the current one of them
     this.stretch = 1 // how many times thicker the image is shown than it is
     this.bare = false // only the image is shown
     this.clicking = false // whether a click on a voxel means something
     /** @type {Grid | null} */
     this.grid = null
     this.shown = true // whether the mask is
-    /** @type {{ img: ArrayLike<number>, code: number, bits: number } | null} */
-    this.values = null // intensities of the file
+    /** @type {Intensities | null} */
+    this.intensities = null // of the file
     /** @type {import('./grid.js').Box | null} */
     this.box = null // that is framed
     /** @type {PointerEvent | null} */
@@ -50,6 +58,8 @@ export class Viewer {
     this.position = new Position(this.nv)
     this.nv.onDrawingChanged = (action) => { if (action === 'draw') onStroke() }
     canvas.addEventListener('pointerdown', (event) => { this.down = event.isPrimary && event.button === 0 ? event : null })
+    canvas.addEventListener('pointermove', (event) => onPoint(this.voxelAt(event.offsetX, event.offsetY)))
+    canvas.addEventListener('pointerleave', () => onPoint(null))
     canvas.addEventListener('pointerup', (event) => { if (this.clicking && isClick(this.down, event)) this.click() })
   }
 
@@ -69,12 +79,14 @@ export class Viewer {
     this.canvas.addEventListener('wheel', (event) => this.wheel(event), { capture: true, passive: false })
   }
 
-  /** @param {WheelEvent} event with Ctrl, or of two fingers on a touchpad: magnify; else niivue changes the slice */
+  /** @param {WheelEvent} event with Ctrl, or of two fingers on a touchpad: magnify; with Shift: widen the pen; else niivue changes the slice */
   wheel(event) {
-    if (!event.ctrlKey && !event.metaKey) return
+    const widen = event.shiftKey && this.nv.opts.drawingEnabled
+    if (!event.ctrlKey && !event.metaKey && !widen) return
     event.preventDefault()
     event.stopImmediatePropagation()
-    this.position.zoomBy(Math.exp(-event.deltaY / 300))
+    if (widen) this.onWiden(event.deltaY + event.deltaX < 0) // with Shift some systems turn the wheel sideways
+    else this.position.zoomBy(Math.exp(-event.deltaY / 300))
   }
 
   get maskShown() {
@@ -119,11 +131,10 @@ export class Viewer {
     const volume = await NVImage.loadFromUrl({ url: file, name: 'image.nii.gz', colormap: 'gray', colorbarVisible: false })
     const { drawingEnabled } = this.nv.opts
     this.close()
-    this.stretch = stretchOf(shape, volume.hdr.affine)
-    this.stretchDepth(volume)
-    this.values = { img: volume.img, code: volume.hdr.datatypeCode, bits: volume.hdr.numBitsPerVoxel }
+    this.stretch = stretchDepth(volume, stretchOf(shape, volume.hdr.affine))
     this.grid = this.position.grid = new Grid(volume.permRAS, shape)
-    this.showGreys(volume)
+    this.intensities = new Intensities(volume, shape)
+    this.intensities.show(volume, this)
     this.nv.addVolume(volume)
     // Of a drawing niivue reads header, orientation and voxels only. Tested with niivue 0.69.0.
     this.nv.loadDrawing({ hdr: volume.hdr, permRAS: volume.permRAS, img: voxels })
@@ -137,43 +148,26 @@ export class Viewer {
    */
   setGreys(bySlice) {
     this.bySlice = bySlice
+    this.greysChanged()
+  }
+
+  /** Show each slice as the brightest of five, or as it is. */
+  toggleSlab() {
+    this.slab = !this.slab
+    this.greysChanged()
+    this.nv.drawScene()
+  }
+
+  greysChanged() {
     const [volume] = this.nv.volumes
     if (!volume) return
-    this.showGreys(volume)
+    this.intensities?.show(volume, this)
     this.nv.updateGLVolume()
-  }
-
-  /** @param {NVImage} volume whose intensities are shown */
-  showGreys(volume) {
-    if (!this.grid || !this.values) return
-    const { img, code, bits } = this.values
-    volume.img = this.bySlice ? greys(img, this.grid.shape) : img
-    volume.hdr.datatypeCode = this.bySlice ? 2 : code // uint8
-    volume.hdr.numBitsPerVoxel = this.bySlice ? 8 : bits
-    volume.calMinMax()
-    if (this.bySlice) [volume.cal_min, volume.cal_max] = [0, 255]
-  }
-
-  /**
-   * Show a volume thicker than it is, where its stack is thin; its header, and so what is saved, stays as it is.
-   * @param {NVImage} volume
-   */
-  stretchDepth(volume) {
-    const { hdr, permRAS } = volume
-    const { affine, pixDims } = hdr
-    hdr.affine = affine.map((row) => row.map((value, column) => (column === 2 ? value * this.stretch : value)))
-    hdr.pixDims = pixDims.map((size, n) => (n === 3 ? size * this.stretch : size))
-    volume.calculateRAS()
-    const renamed = volume.permRAS.some((axis, n) => axis !== permRAS[n]) // so oblique is it
-    Object.assign(hdr, { affine, pixDims })
-    if (renamed) {
-      this.stretch = 1
-      volume.calculateRAS()
-    }
   }
 
   close() {
     this.box = null
+    this.suspects = []
     this.nv.setDrawingEnabled(false)
     this.nv.closeDrawing()
     for (const volume of [...this.nv.volumes].reverse()) this.nv.removeVolume(volume)
@@ -193,7 +187,7 @@ export class Viewer {
   async showHeat(file) {
     const [low, high] = UNCERTAINTY_NATS
     const heat = await NVImage.loadFromUrl({ url: file, name: 'heat.nii.gz', colormap: 'inferno', opacity: HEAT_OPACITY, cal_min: low, cal_max: high })
-    this.stretchDepth(heat)
+    stretchDepth(heat, this.stretch)
     this.nv.addVolume(heat)
   }
 
@@ -215,10 +209,46 @@ export class Viewer {
     this.position.show(box, focus)
   }
 
+  /**
+   * Draw suspected errors.
+   * @param {import('./suspects.js').SuspectedError[]} errors
+   * @param {number} current index of the one that is looked at
+   */
+  suspect(errors, current) {
+    this.suspects = errors
+    this.suspected = current
+    this.nv.drawScene()
+  }
+
+  /**
+   * Put the crosshair on a voxel of the file; the magnification stays.
+   * @param {number[]} ijk
+   */
+  look(ijk) {
+    this.position.goTo(ijk)
+    this.nv.drawScene()
+  }
+
+  /**
+   * Return the voxel of the file at a point of the picture; null where there is none.
+   * @param {number} x CSS pixels
+   * @param {number} y
+   */
+  voxelAt(x, y) {
+    const { canvas, grid, nv } = this
+    const scale = canvas.width / canvas.clientWidth
+    return grid && voxelUnder(shownSlices(nv), x * scale, y * scale, nv.scene.crosshairPos, grid)
+  }
+
   /** Show the framed box again, or the whole image. */
   fit() {
     if (this.box) this.position.show(this.box, this.crosshair())
     else this.position.centre(1)
+  }
+
+  /** The greys of the open image, in the file's order. */
+  get bytes() {
+    return this.intensities?.bytes ?? new Uint8Array()
   }
 
   /** Return the voxel of the file under the crosshair. */
@@ -260,6 +290,7 @@ export class Viewer {
     if (this.bare) return
     const slices = shownSlices(nv)
     if (this.shown && this.mask) drawOutline(pen, slices, nv.scene.crosshairPos, grid.ras, this.mask)
+    if (this.suspects.length) drawSuspects(pen, slices, nv.scene.crosshairPos, grid, this.suspects, this.suspected)
     if (this.box) drawFrame(pen, slices, nv.scene.crosshairPos, grid, this.box)
   }
 }
