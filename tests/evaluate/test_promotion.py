@@ -72,7 +72,11 @@ def test_choose_model__better_on_the_reviewed_cases(new: float, old: float | Non
     assert decision.promoted is promoted
     assert (decision.before is None) == (old is None)
     assert decision.to_json()["validation_dice"] == decision.scores.dice
-    assert ("not better" in decision.state) is not promoted
+    assert ("kept the published model" in decision.state) is not promoted
+
+
+def test_choose_model__says_when_nothing_can_be_better() -> None:
+    assert "it is right in all reviewed places" in choose_model({"new": load(4)}, Threshold(4), cases).state
 
 
 def test_choose_model__refuses_what_an_anchor_would_lose_and_says_how_much() -> None:

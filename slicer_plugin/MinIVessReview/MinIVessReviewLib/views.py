@@ -14,6 +14,8 @@ from .voxels import grown, inside
 UNCERTAINTY_NATS = 0.2, float(np.log(2))
 #: Width of a slice view, and of the vessel in the 3-D view, as a multiple of the region's size.
 SPREAD = 3.0
+#: Percentiles of the image around a region that are black and white.
+BLACK, WHITE = 2.0, 99.8
 #: Where the 3-D camera looks from at first: right, front, above.
 OBLIQUE = 0.4, 0.7, 0.9
 YELLOW, RED, PALE = (1.0, 0.82, 0.4), (0.9, 0.28, 0.3), (0.95, 0.8, 0.8)
@@ -29,6 +31,7 @@ class Views:
     def forget(self):
         """Forget all nodes, for example after the scene was closed."""
         self.frame = self.surface = self.around = self.uncertainty = self.colors = self.legend = self._box = None
+        self._greys = None
 
     def clear(self):
         """Remove all own nodes from the scene."""
@@ -43,6 +46,7 @@ class Views:
         centre, axes, size = self._in_scene(self._box)
         self._show_frame(centre, axes, size)
         self.show_surface()
+        self._show_greys()
         middle = item.get("centre_ras", centre)
         slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *middle, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
         crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
@@ -61,6 +65,18 @@ class Views:
             camera.SetFocalPoint(*centre)
             camera.SetPosition(*(centre + away))
             camera.ResetClippingRange()
+
+    def _show_greys(self):
+        """Let the image around the region go from black to white: deep slices are dim. A contrast that the user has set stays."""
+        display = self.scene.image.GetDisplayNode()
+        if self._greys not in (None, _shown_greys(display)):
+            return
+        values = slicer.util.arrayFromVolume(self.scene.image)
+        around = values[inside(grown(self._box, (SPREAD - 1) / 2, values.shape[::-1])[:4] + list(self._box[4:]))]
+        low, high = np.percentile(around, (BLACK, WHITE))
+        display.AutoWindowLevelOff()
+        display.SetWindowLevelMinMax(low, max(high, low + 1e-6))
+        self._greys = _shown_greys(display)
 
     def show_surface(self):
         """Show the vessel in the region and, pale, around it; the surface of a large stack would take seconds."""
@@ -138,6 +154,10 @@ class Views:
         self.frame.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(pose))
         self.frame.SetCenter(*centre)
         self.frame.SetSize(*size)
+
+
+def _shown_greys(display):
+    return display.GetWindowLevelMin(), display.GetWindowLevelMax()
 
 
 def _model(name, color, opacity):

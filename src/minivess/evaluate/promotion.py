@@ -11,6 +11,9 @@ from minivess.evaluate.anchors import MARGINS, Anchor, AnchorResult, KnownAnchor
 from minivess.evaluate.gate_scores import GateScores, ReviewedCase, score_model
 from minivess.models import Segmenter
 
+#: From this mean of Dice and clDice the published model has nothing to be corrected in.
+_RIGHT = 0.9995
+
 
 @dataclass(frozen=True)
 class Promotion:
@@ -50,6 +53,11 @@ class Promotion:
             return "published"
         if self.losses:
             return f"kept the published model: the new one would have lost {', '.join(self.losses)}"
+        if self.before and self.before.overlap > _RIGHT:
+            return (
+                "kept the published model: it is right in all reviewed places that judge, so that no model can be better; correct "
+                "places where it is wrong, and train again"
+            )
         return "kept the published model: the new one is not better on the reviewed places"
 
     def to_json(self) -> dict[str, Any]:

@@ -57,6 +57,22 @@ def picture(name: str) -> dict[str, np.ndarray]:
     return {**shown, "3D": layout.threeDWidget(0).threeDView().picture()}
 
 
+def test_the_greys_are_those_of_the_region_until_the_user_changes_them(views: Views) -> None:
+    array = slicer.util.arrayFromVolume(views.scene.image)
+    display = views.scene.image.GetDisplayNode()
+    bright = display.GetWindowLevelMax()
+    assert 90 < bright < 130  # of the vessel, above the background's 40
+    array[:4] //= 4  # the first slices are dim
+    dim = [50, 70, 20, 50, 0, 4]
+    views.go({"box": dim})
+    assert display.GetWindowLevelMax() < bright / 2
+    views.go({"box": BOX})
+    assert display.GetWindowLevelMax() == pytest.approx(bright)
+    display.SetWindowLevelMinMax(10, 20)
+    views.go({"box": dim})
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (10, 20)
+
+
 def test_all_views_are_centered_on_the_region_and_show_it(views: Views, affine: np.ndarray) -> None:
     views.hide_uncertainty()
     middle = (affine @ [59.5, 34.5, 11.5, 1])[:3]

@@ -3,6 +3,7 @@ import { element } from './panel.js'
 
 const MOST = 200 // rows; the search finds the others
 const WAIT_MS = 200 // after a letter
+const REFRESH_MS = 5000 // while it is open
 
 /**
  * What the server states of an image in the list.
@@ -40,6 +41,8 @@ export class Study {
     this.view = element('studyView', HTMLDialogElement)
     this.search = element('studySearch', HTMLInputElement)
     this.timer = 0
+    this.listed = '' // as JSON
+    this.refresh = 0
     this.search.addEventListener('input', () => {
       clearTimeout(this.timer)
       this.timer = setTimeout(() => this.fill(), WAIT_MS)
@@ -50,7 +53,11 @@ export class Study {
   /** Show the list; its address is `/app/#study`. */
   async show() {
     history.replaceState(null, '', '#study')
-    if (!this.view.open) this.view.showModal()
+    if (!this.view.open) {
+      this.view.showModal()
+      clearInterval(this.refresh)
+      this.refresh = setInterval(() => (this.view.open ? this.fill() : clearInterval(this.refresh)), REFRESH_MS)
+    }
     this.onShow()
     await this.fill()
   }
@@ -63,10 +70,20 @@ export class Study {
       const { total, images } = await server.json('GET', `/review/study?limit=${MOST}&search=${encodeURIComponent(this.search.value)}`)
       const more = total > images.length ? `; the first ${images.length} are listed, search for the others` : ''
       summary.textContent = total ? `${total} ${total === 1 ? 'image' : 'images'}${more}.` : 'No image has this in its name.'
-      element('studyImages', HTMLTableSectionElement).replaceChildren(...images.map((/** @type {StudyImage} */ image) => this.row(image)))
+      if (JSON.stringify(images) === this.listed) return // no focus is lost
+      this.listed = JSON.stringify(images)
+      this.list(images)
     } catch (error) {
       summary.textContent = error instanceof Error ? error.message : String(error)
     }
+  }
+
+  /** @param {StudyImage[]} images */
+  list(images) {
+    const focused = document.activeElement?.textContent
+    const rows = images.map((image) => this.row(image))
+    element('studyImages', HTMLTableSectionElement).replaceChildren(...rows)
+    rows.map((row) => row.querySelector('button')).find((button) => button?.textContent === focused)?.focus()
   }
 
   /** @param {StudyImage} image */
