@@ -43,7 +43,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]
     for index, (name, affine) in enumerate(affines.items()):
         sample = make_sample("capillary", index if name in known else 0, shape=(160, 144, 12)).image
         write_volume(Volume(sample.array, affine, "um"), folder / "studies" / f"{name}.nii.gz")
-    affines["large"] = write_large(folder)
+    affines["large"] = write_large(folder, "large", (512, 512, 14))
+    affines["wide"] = write_large(folder, "wide", (1024, 1024, 8))
     for name, like in (("slow", "large"), ("wanted", "plain")):  # a test predicts these two
         shutil.copy(folder / "studies" / f"{like}.nii.gz", folder / "studies" / f"{name}.nii.gz")
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
@@ -66,13 +67,13 @@ def lab_of(folder: Path) -> Iterator[Lab]:
         yield Lab(server, tokens, folder)
 
 
-def write_large(folder: Path) -> NDArray[np.float64]:
-    """Write a stack of 512 x 512 pixels that gets dimmer with depth, as tissue does, and the mask of its vessels."""
-    sample = make_sample("capillary", 7, shape=(512, 512, 14))
-    light = sample.image.array.astype(np.float64) * np.exp(-np.arange(14) / 5)
+def write_large(folder: Path, name: str, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Write a stack that gets dimmer with depth, as tissue does, and the mask of its vessels."""
+    sample = make_sample("capillary", 7, shape=shape)
+    light = sample.image.array.astype(np.float64) * np.exp(-np.arange(shape[2]) / 5)
     noisy = np.random.default_rng(0).poisson(np.maximum(light, 0) / light.max() * 400).astype(np.uint16)
-    write_volume(sample.image.with_array(noisy), folder / "studies" / "large.nii.gz")
-    write_volume(sample.mask, folder / "truth" / "large.nii.gz")
+    write_volume(sample.image.with_array(noisy), folder / "studies" / f"{name}.nii.gz")
+    write_volume(sample.mask, folder / "truth" / f"{name}.nii.gz")
     return sample.image.affine
 
 

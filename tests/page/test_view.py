@@ -22,21 +22,22 @@ PLACED = """(box) => { const { viewer } = window.minivess; viewer.jump(box)
     return [[Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)], [left, top, left + width, top + height].map((v) => v / scale)] }"""
 
 
-def boxes_of(seat: Seat) -> list[list[int]]:
+def boxes_of(seat: Seat, image: str = "large") -> list[list[int]]:
     """Regions of the queue, and boxes at the borders and corners of the stack."""
-    items = seat.lab.ask("GET", "/review/?image=large&limit=40", "ann").json()["places"]
+    items = seat.lab.ask("GET", f"/review/?image={image}&limit=40", "ann").json()["places"]
     x, y, z = seat.page.evaluate("() => window.minivess.viewer.grid.shape")
-    edges = [[i, i + 64, j, j + 64, k, k + 4] for i in (0, x - 64) for j in (0, y - 64) for k in (0, z - 4)]
+    edges = [[i, i + 64, j, j + 64, k, min(z, k + 4)] for i in (0, x - 64) for j in (0, y - 64) for k in (0, max(0, z - 4))]
     small = [[0, 8, 0, 8, 0, 1], [x - 8, x, 200, 208, z - 1, z]]
     return [item["box"] for item in items] + edges + small
 
 
-def test_every_region_is_wholly_in_view_and_in_the_middle(seat: Seat) -> None:
-    seat.connect("large")
+@pytest.mark.parametrize("image", ["large", "wide"])
+def test_every_region_is_wholly_in_view_and_in_the_middle(seat: Seat, image: str) -> None:
+    seat.connect(image)
     for width, height in ((1200, 760), (1024, 768), (1440, 900)):
         seat.page.set_viewport_size({"width": width, "height": height})
         seat.drawn()
-        boxes = boxes_of(seat)
+        boxes = boxes_of(seat, image)
         assert len(boxes) >= 50
         for box in boxes:
             placed, view = seat.page.evaluate(PLACED, box)

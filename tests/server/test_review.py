@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from minivess.server.serve import free_port
 from minivess.store.region import Region
 from minivess.synth import make_sample
 from minivess.train import copy_bundle, publish
-from minivess.volume import read_volume, write_volume
+from minivess.volume import Box, read_volume, write_volume
 
 
 @pytest.fixture(scope="module")
@@ -322,3 +324,44 @@ def test_a_mended_place_that_is_answered_again_or_by_somebody_else_meanwhile(lab
     late = lab.ask("POST", f"/review/places/{place}/answer", "ann", data={"verdict": "fixed"})
     assert late.status_code == 409, late.text
     assert "answered by bob" in late.json()["detail"]
+
+
+def test_what_is_suspected_in_a_region_and_the_probabilities_there(lab: Lab) -> None:
+    infer(lab, "stack4")
+    places = lab.ask("GET", "/review/?image=stack4", "eve").json()["places"]
+    place = next(place for place in places if "; and " in place["reason"])
+    told = lab.ask("GET", f"/review/places/{place['id']}/errors", "eve").json()
+    worst, others = told["errors"][0], told["errors"][1:]
+    assert place["reason"] == f"{worst['reason']}; and {len(others)} more"
+    assert place["kind"] == worst["kind"]
+    assert worst["expected_voxels"] == max(error["expected_voxels"] for error in told["errors"])
+    box = Box.from_json(place["box"])
+    for error in told["errors"]:
+        assert all(box.contains(tuple(point)) for point in error["points"])
+        assert error["centre"] in error["points"]
+    values = np.frombuffer(zlib.decompress(base64.b64decode(told["probability"])), np.uint8).reshape(box.shape)
+    np.testing.assert_array_equal(values[mask_of(lab, "stack4")[box.slices] > 0] > 0, True)
+    assert lab.ask("GET", "/review/places/stack4:1.9999/errors", "eve").status_code == 404
+
+
+def test_a_note_goes_with_the_answer_and_is_kept_in_the_history(lab: Lab) -> None:
+    infer(lab, "stack4")
+    place = next_of(lab, "ann", "stack4")
+    note = "zu unscharf \u2013 \u8840\u7ba1?"
+    path = f"/review/places/{place['id']}/answer"
+    assert lab.ask("POST", path, "ann", data={"verdict": "skipped", "note": "x" * 501}).status_code == 422
+    lab.ask("POST", path, "ann", data={"verdict": "skipped", "note": note}).raise_for_status()
+    assert lab.ask("GET", f"/review/places/{place['id']}", "bob").json()["answer"]["note"] == note
+    assert lab.ask("DELETE", path, "ann").json()["answer"] == {}
+
+
+def test_one_place_in_ten_is_a_random_check_and_progress_says_how_they_went(lab: Lab) -> None:
+    infer(lab, "stack4")
+    lab.ask("POST", "/review/images/stack4/queue?order=density&count=60", "ann").raise_for_status()
+    places = lab.ask("GET", "/review/?image=stack4&state=pending&limit=100", "eve").json()["places"]
+    drawn = [place for place in places if place["kind"] == "random check"]
+    assert [places.index(place) + 1 for place in drawn] == list(range(10, len(places) + 1, 10))
+    for place in drawn[:2]:
+        lab.ask("POST", f"/review/places/{place['id']}/answer", "ann", data={"verdict": "accepted"}).raise_for_status()
+    progress = lab.ask("GET", "/review/images/stack4", "eve").json()["progress"]
+    assert (progress["checks"], progress["checks_right"]) == (len(drawn[:2]), len(drawn[:2]))

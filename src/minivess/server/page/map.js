@@ -1,7 +1,7 @@
 // The map: the whole stack seen from above, with all regions, and where the views are. A click goes to a region.
 import { element } from './panel.js'
 
-const MOST_PIXELS = 170 // of the longer side
+const MOST_PIXELS = 320 // of the longer side
 /** @type {Record<string, string>} */
 const COLOURS = { pending: '#ffd166', leased: '#ff9f40', accepted: '#63d471', fixed: '#5bb8ff', skipped: '#b9c3cc' }
 
