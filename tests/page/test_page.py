@@ -443,6 +443,7 @@ def test_the_study__who_is_how_far_and_a_click_opens_an_image(seat: Seat) -> Non
         f"{told['answered']} of {told['places']}",
         f"{told['expected_errors_left']:.1f}",
         "ann",
+        "",
     ]
     assert serious(seat) == []
     seat.picture("page-study")
@@ -454,6 +455,20 @@ def test_the_study__who_is_how_far_and_a_click_opens_an_image(seat: Seat) -> Non
     seat.idle()
     assert not seat.page.is_visible("#studyView")
     assert seat.lab.ask("GET", "/review/study?search=listed", "eve").json()["images"][0]["answered"] == told["answered"]
+
+
+def test_the_study__a_label_is_saved_as_a_file(seat: Seat) -> None:
+    seat.connect("touch")
+    seat.page.on("dialog", lambda dialog: dialog.accept())
+    seat.page.click("#submit")
+    seat.idle()
+    seat.page.click("#study")
+    with seat.page.expect_download() as download:
+        seat.page.get_by_role("button", name="Save the label of touch as a file").click()
+    file = seat.lab.folder / download.value.suggested_filename
+    download.value.save_as(file)
+    assert file.name == "touch-label.nii.gz"
+    np.testing.assert_array_equal(read_volume(file).array > 0, seat.mask() > 0)
 
 
 def test_what_is_suspected_is_drawn_and_walked_through(seat: Seat) -> None:

@@ -74,7 +74,7 @@ def test_two_users__a_refused_training__a_published_one__and_the_way_back(chromi
     ]
 
     said = trained(admin)  # what was accepted is the published model's own mask: nothing is better
-    assert "it is right in all reviewed places" in said
+    assert "it is right in all reviewed regions" in said
     assert file_sha256(weights) == first
     assert page.is_visible("#anchors")
     assert "reviewed regions, held out" in page.inner_text("#anchorRows")

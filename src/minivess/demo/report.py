@@ -88,7 +88,7 @@ def _introduction(facts: dict[str, Any]) -> str:
 
 def _gate_section(training: dict[str, Any]) -> str:
     """Describe the decision of the gate, and what the new model keeps of what the old one knew."""
-    rows = [("the reviewed places", training["scores_before"], training["scores"])]
+    rows = [("the reviewed regions", training["scores_before"], training["scores"])]
     rows += [(anchor["name"], anchor["before"], anchor["after"]) for anchor in training["anchors"]]
     cells = "".join(
         f"<tr><td>{html.escape(name)}</td><td></td><td>{old['dice']:.3f}</td><td>{new['dice']:.3f}</td>"
@@ -98,7 +98,7 @@ def _gate_section(training: dict[str, Any]) -> str:
     head = "<tr><th>judged on</th><th></th><th>Dice before</th><th>after</th><th>clDice before</th><th>after</th></tr>"
     return (
         f"<p>Training in the round: {html.escape(str(training['state']))}. The best candidate had "
-        f"{html.escape(str(training['candidate']))}. It is published when it is better on the reviewed places, and on no other "
+        f"{html.escape(str(training['candidate']))}. It is published when it is better on the reviewed regions, and on no other "
         f"line worse by more than {training['margin']}.</p><table>{head}{cells}</table>"
     )
 

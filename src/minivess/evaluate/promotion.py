@@ -1,4 +1,4 @@
-"""The promotion gate: new weights are published when they are better on reviewed places and forget nothing else."""
+"""The promotion gate: new weights are published when they are better on reviewed regions and forget nothing else."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class Promotion:
             return f"kept the published model: the new one would have lost {', '.join(self.losses)}"
         if self.before and self.before.overlap > _RIGHT:
             return (
-                "kept the published model: it is right in all reviewed places that judge, so that no model can be better; correct "
-                "places where it is wrong, and train again"
+                "kept the published model: it is right in all reviewed regions that judge, so that no model can be better; correct "
+                "regions where it is wrong, and train again"
             )
-        return "kept the published model: the new one is not better on the reviewed places"
+        return "kept the published model: the new one is not better on the reviewed regions"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; the names of the first three are those of MONAI Label's training statistics."""

@@ -7,6 +7,7 @@ import { StackMap } from './map.js'
 import { Outbox } from './outbox.js'
 import { Panel, element } from './panel.js'
 import { Review } from './review.js'
+import { saveAs } from './save.js'
 import { Server } from './server.js'
 import { Study } from './study.js'
 import { offerTools, penSize, penValue, selectByKey, selectedTool, takesClicks, widenByKey } from './toolbox.js'
@@ -149,11 +150,7 @@ function openNextImage() {
 
 function save() {
   return enqueue(async (review, viewer) => {
-    const link = document.createElement('a')
-    link.href = URL.createObjectURL(await viewer.file())
-    link.download = `${review.image?.name}-mask.nii`
-    link.click()
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
+    saveAs(await viewer.file(), `${review.image?.name}-mask.nii`)
   })
 }
 

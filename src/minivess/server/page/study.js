@@ -1,5 +1,6 @@
 // All images of the study: how far each is, and who works on it. A click opens one.
 import { element } from './panel.js'
+import { saveAs } from './save.js'
 
 const MOST = 200 // rows; the search finds the others
 const WAIT_MS = 200 // after a letter
@@ -26,6 +27,11 @@ export function stateOf({ predicted, places, answered, revision }) {
   if (!predicted) return 'not segmented yet'
   if (!answered) return 'segmented'
   return answered < places ? 'in review' : 'reviewed, no label yet'
+}
+
+/** @param {ArrayBuffer} file */
+function isGzip(file) {
+  return new DataView(file).getUint16(0) === 0x1f8b
 }
 
 export class Study {
@@ -78,6 +84,16 @@ export class Study {
     }
   }
 
+  /** @param {string} image */
+  async saveLabel(image) {
+    try {
+      const label = await /** @type {import('./server.js').Server} */ (this.server()).bytes(`/datastore/label?label=${encodeURIComponent(image)}&tag=final`)
+      saveAs(new Blob([label]), `${image}-label${isGzip(label) ? '.nii.gz' : '.nrrd'}`)
+    } catch (error) {
+      element('studySummary', HTMLElement).textContent = error instanceof Error ? error.message : String(error)
+    }
+  }
+
   /** @param {StudyImage[]} images */
   list(images) {
     const focused = document.activeElement?.textContent
@@ -93,9 +109,14 @@ export class Study {
     button.textContent = image.image
     button.addEventListener('click', () => { this.view.close(); this.onOpen(image.image) })
     const row = document.createElement('tr')
+    const save = document.createElement('button')
+    save.type = 'button'
+    save.textContent = 'Save label'
+    save.setAttribute('aria-label', `Save the label of ${image.image} as a file`)
+    save.addEventListener('click', () => this.saveLabel(image.image))
     const regions = image.places ? `${image.answered} of ${image.places}` : ''
     const errors = image.places ? image.expected_errors_left.toFixed(1) : ''
-    for (const content of [button, stateOf(image), regions, errors, image.who.join(', ')]) {
+    for (const content of [button, stateOf(image), regions, errors, image.who.join(', '), image.revision === null ? '' : save]) {
       const cell = document.createElement('td')
       cell.append(content)
       row.append(cell)
