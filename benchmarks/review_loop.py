@@ -83,9 +83,9 @@ def work(lab: Lab, who: str, image: str, truth: np.ndarray, wrong: np.ndarray, c
             lab.served[item["id"]] = box
         verdict = "accepted"
         if wrong[box.slices].any():
-            verdict = "fixed"
             stroke = {"box": box, "voxels": pack_mask(truth[box.slices])}
-            lab.ask("POST", f"/review/images/{image}/draft/draw", who, json=stroke)
+            drawn = lab.ask("POST", f"/review/images/{image}/draft/draw", who, json=stroke).json()
+            verdict = "fixed" if drawn["step"] else "accepted"  # a region beside it, answered since, had the error
         lab.ask("POST", f"/review/places/{item['id']}/answer", who, data={"verdict": verdict})
         with lab.lock:
             verdicts[verdict] = verdicts.get(verdict, 0) + 1

@@ -50,6 +50,23 @@ def test_every_region_is_wholly_in_view_and_in_the_middle(seat: Seat, image: str
             np.testing.assert_allclose(middle, [(view[0] + view[2]) / 2, (view[1] + view[3]) / 2], atol=1.5 * voxel)
 
 
+def test_the_map_never_covers_the_region(seat: Seat) -> None:
+    seat.connect("plain")  # 160 pixels: its regions are large in the view
+    boxes = [item["box"] for item in seat.lab.ask("GET", "/review/?image=plain", "ann").json()["places"]]
+    shown = []
+    for box in [*boxes, [0, 160, 0, 144, 0, 12]]:
+        (left, top, right, bottom), _ = seat.page.evaluate(PLACED, box)
+        seat.drawn()
+        place = seat.page.locator("#map").bounding_box() or {"x": 0, "y": 0, "width": 0, "height": 0}
+        views = seat.page.locator("#pictures").bounding_box()
+        shown.append(seat.page.locator("#map").is_visible())
+        x, y = place["x"] - views["x"], place["y"] - views["y"]
+        apart = right <= x + 1 or left >= x + place["width"] - 1 or bottom <= y + 1 or top >= y + place["height"] - 1
+        assert apart or not shown[-1], (box, place)
+    assert shown[0]
+    assert not shown[-1]  # the box of the whole stack
+
+
 def greys_of(seat: Seat, box: list[int]) -> np.ndarray:
     """The greys on the screen of the region's voxels in the slice shown, (x, y)."""
     (left, top, right, bottom), _ = seat.page.evaluate(PLACED, box)

@@ -17,18 +17,39 @@ export function drawFrame(pen, slices, crosshair, grid, box) {
   for (const slice of slices) {
     const through = slice.axes[2]
     const inSlice = crosshair[through] >= low[through] && crosshair[through] <= high[through]
-    const [a, b] = [slice.at(low), slice.at(high)]
     clipped(pen, slice, () => {
       pen.setLineDash(inSlice ? [] : [4 * scale, 4 * scale])
-      pen.strokeRect(Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.abs(a[0] - b[0]), Math.abs(a[1] - b[1]))
+      pen.strokeRect(...rectangleOf(slice, low, high))
     })
   }
+}
+
+/**
+ * Return where a box lies in a view: left, top, width, height in canvas pixels.
+ * @param {import('./tile.js').ShownSlice} slice
+ * @param {import('./grid.js').Grid} grid
+ * @param {import('./grid.js').Box} box
+ */
+export function boxOnCanvas(slice, grid, box) {
+  return rectangleOf(slice, ...fractions(grid, box))
+}
+
+/**
+ * @param {import('./tile.js').ShownSlice} slice
+ * @param {number[]} low
+ * @param {number[]} high
+ * @returns {[number, number, number, number]}
+ */
+function rectangleOf(slice, low, high) {
+  const [a, b] = [slice.at(low), slice.at(high)]
+  return [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.abs(a[0] - b[0]), Math.abs(a[1] - b[1])]
 }
 
 /**
  * Return the lower and the upper corner of a box along R, A, S, as fractions of the image.
  * @param {import('./grid.js').Grid} grid
  * @param {import('./grid.js').Box} box
+ * @returns {[number[], number[]]}
  */
 function fractions(grid, box) {
   const first = grid.toRas([box[0], box[2], box[4]])

@@ -83,6 +83,7 @@ async function newViewer() {
     onClick: (ijk) => enqueue((review) => review.opened.editing.click(selectedTool(), ijk)),
     onSlice: (slice, count) => showSlice(slice, count, found),
     onPoint: (ijk) => { element('point', HTMLElement).textContent = review?.suspects.probabilityInWords(ijk) ?? '' },
+    onFrame: (rectangle) => map.giveWay(rectangle),
     onWiden: (wider) => { if (widenByKey(wider ? ']' : '[')) takeTool() },
   })
   await found.start()

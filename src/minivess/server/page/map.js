@@ -55,6 +55,16 @@ export class StackMap {
   }
 
   /**
+   * Do not cover a region.
+   * @param {number[]} rectangle where it lies: left, top, width, height in CSS pixels
+   */
+  giveWay([left, top, width, height]) {
+    const { offsetLeft, offsetTop, offsetWidth, offsetHeight } = this.canvas
+    const covered = left + width > offsetLeft && left < offsetLeft + offsetWidth && top + height > offsetTop && top < offsetTop + offsetHeight
+    this.canvas.style.visibility = covered ? 'hidden' : ''
+  }
+
+  /**
    * Show the regions.
    * @param {import('./regions.js').QueueItem[]} items
    * @param {string | undefined} current

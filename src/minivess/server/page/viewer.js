@@ -1,7 +1,7 @@
 // The views: image, mask, and uncertainty of the model. Only this file and tile.js touch niivue.
 import { NVImage, Niivue, SLICE_TYPE } from './vendor/niivue.js'
 import { stretchDepth, stretchOf } from './display.js'
-import { drawFrame } from './frame.js'
+import { boxOnCanvas, drawFrame } from './frame.js'
 import { Grid } from './grid.js'
 import { Intensities } from './intensities.js'
 import { drawOutline } from './outline.js'
@@ -23,12 +23,14 @@ export class Viewer {
    * @param {HTMLCanvasElement} canvas
    * @param {HTMLCanvasElement} frame a canvas over it
    * @param {{ onStroke: () => void, onClick: (ijk: number[]) => void, onSlice: (number: number, count: number) => void,
-   *   onPoint: (ijk: number[] | null) => void, onWiden: (wider: boolean) => void }} events the pen is lifted; a voxel is
-   *   clicked on; another slice is shown; the pointer is over a voxel, or leaves; the pen is to be wider or narrower
+   *   onPoint: (ijk: number[] | null) => void, onWiden: (wider: boolean) => void, onFrame: (rectangle: number[]) => void }} events
+   *   the pen is lifted; a voxel is clicked on; another slice is shown; the pointer is over a voxel, or leaves; the pen is to be wider or
+   *   narrower; the region lies there in the main view: left, top, width, height in CSS pixels
    */
-  constructor(canvas, frame, { onStroke, onClick, onSlice, onPoint, onWiden }) {
+  constructor(canvas, frame, { onStroke, onClick, onSlice, onPoint, onWiden, onFrame }) {
     this.onSlice = onSlice
     this.onWiden = onWiden
+    this.onFrame = onFrame
     this.onClick = onClick
     this.canvas = canvas
     this.frame = frame
@@ -291,6 +293,7 @@ export class Viewer {
     const slices = shownSlices(nv)
     if (this.shown && this.mask) drawOutline(pen, slices, nv.scene.crosshairPos, grid.ras, this.mask)
     if (this.suspects.length) drawSuspects(pen, slices, nv.scene.crosshairPos, grid, this.suspects, this.suspected)
+    if (this.box && slices[0]) this.onFrame(boxOnCanvas(slices[0], grid, this.box).map((v) => v * this.canvas.clientWidth / frame.width))
     if (this.box) drawFrame(pen, slices, nv.scene.crosshairPos, grid, this.box)
   }
 }
