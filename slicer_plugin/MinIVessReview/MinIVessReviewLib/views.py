@@ -67,7 +67,7 @@ class Views:
             camera.ResetClippingRange()
 
     def _show_greys(self):
-        """Let the image around the region go from black to white: deep slices are dim. A contrast that the user has set stays."""
+        """Show the image around the region from black to white: deep slices are dim. A contrast that the user has set stays."""
         display = self.scene.image.GetDisplayNode()
         if self._greys not in (None, _shown_greys(display)):
             return
