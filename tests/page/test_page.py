@@ -492,6 +492,29 @@ def test_what_is_suspected_is_drawn_and_walked_through(seat: Seat) -> None:
     assert seat.page.locator("#frame").screenshot() != before  # they were drawn
 
 
+def test_what_is_suspected_is_drawn_in_the_first_region_of_an_image(seat: Seat) -> None:
+    seat.connect("large")
+    seat.page.wait_for_function("() => window.minivess.viewer.suspects.length > 0")
+    seat.drawn()
+    drawn = seat.page.locator("#frame").screenshot()
+    seat.page.evaluate("() => window.minivess.viewer.suspect([], 0)")
+    seat.drawn()
+    assert seat.page.locator("#frame").screenshot() != drawn
+
+
+def test_a_click_tool_ends_with_the_answer_and_a_note_with_enter(seat: Seat) -> None:
+    seat.connect().choose("away")
+    seat.press("d")
+    assert seat.page.is_checked('input[value="remove"]')
+    seat.page.focus("#note")
+    seat.page.keyboard.press("Enter")
+    seat.press("a")
+    assert seat.page.is_checked('input[value="look"]')
+    seat.press("f")
+    seat.press("s")
+    assert seat.page.is_checked('input[value="pen"]')
+
+
 def test_the_probability_under_the_pointer(seat: Seat) -> None:
     seat.connect("large")
     seat.page.wait_for_function("() => window.minivess.review.suspects.probabilities")

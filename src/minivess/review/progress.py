@@ -11,6 +11,8 @@ from minivess.volume import Box
 
 #: The fixed estimate weighs as much as so many timed answers: the first quick answers do not change the time left by much.
 PRIOR_ANSWERS = 10
+#: An answer that took longer was interrupted by a pause: no more counts.
+PAUSE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,11 @@ def review_progress(items: Sequence[QueueItem], share_of_errors: Callable[[Itera
     pending = [item for item in counted if item.state in ("pending", "leased")]
     handled = [item.region.box for item in counted if item.state in ("accepted", "fixed")]
     estimate_s = sum(item.region.cost_s for item in pending)
-    timed = [(item.answer.seconds, item.region.cost_s) for item in counted if item.answer and item.answer.seconds is not None]
+    timed = [
+        (min(item.answer.seconds, PAUSE_S), item.region.cost_s)
+        for item in counted
+        if item.answer and item.answer.seconds is not None
+    ]
     mean_s = sum(cost_s for _, cost_s in timed) / len(timed) if timed else 1.0
     prior_s = PRIOR_ANSWERS * mean_s
     pace = (prior_s + sum(seconds for seconds, _ in timed)) / (prior_s + sum(cost_s for _, cost_s in timed))

@@ -35,5 +35,5 @@ export function panel() {
 
 /** A viewer that shows a mask. */
 export function viewer(mask) {
-  return { mask, refreshed: 0, jumps: [], refresh() { this.refreshed++ }, jump(box) { this.jumps.push(box) } }
+  return { mask, refreshed: 0, jumps: [], refresh() { this.refreshed++ }, jump(box) { this.jumps.push(box) }, look() {} }
 }

@@ -93,7 +93,12 @@ export class Editing {
     const { points } = this.clicks
     this.forgetClicks()
     const { step } = await this.image.changeDraft('prompt', { tool, points, place: id })
-    this.panel.message(step ? `${step.name}: ${step.voxels} voxels, ${slicesOf(step.box)}. ${UNDO}` : 'Nothing was changed.')
+    if (!step) {
+      return this.panel.message('Nothing was changed: it is so already, maybe in the slice above or below, or it lies outside the frame.')
+    }
+    const slice = ijk[2]
+    if (slice < step.box[4] || slice >= step.box[5]) this.regions.viewer.look([ijk[0], ijk[1], slice < step.box[4] ? step.box[4] : step.box[5] - 1])
+    this.panel.message(`${step.name}: ${step.voxels} voxels, ${slicesOf(step.box)}. ${UNDO}`)
   }
 
   /** Undo the last step of the draft. Return whether there was one. */

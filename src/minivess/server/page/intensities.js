@@ -29,6 +29,6 @@ export class Intensities {
     volume.hdr.datatypeCode = bySlice ? UINT8 : this.code
     volume.hdr.numBitsPerVoxel = bySlice ? 8 : this.bits
     volume.calMinMax()
-    if (bySlice) [volume.cal_min, volume.cal_max] = [0, 255]
+    if (bySlice) Object.assign(volume, { cal_min: 0, cal_max: 255, robust_min: 0, robust_max: 255 }) // a double-click goes back to the robust ones
   }
 }

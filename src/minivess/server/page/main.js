@@ -82,7 +82,7 @@ async function newViewer() {
     onStroke: () => enqueue((review) => review.opened.editing.stroke()),
     onClick: (ijk) => enqueue((review) => review.opened.editing.click(selectedTool(), ijk)),
     onSlice: (slice, count) => showSlice(slice, count, found),
-    onPoint: (ijk) => { element('point', HTMLElement).textContent = review?.suspects.probabilityInWords(ijk) ?? '' },
+    onPoint: (ijk) => panel.point(review?.suspects.probabilityInWords(ijk) ?? ''),
     onFrame: (rectangle) => map.giveWay(rectangle),
     onWiden: (wider) => { if (widenByKey(wider ? ']' : '[')) takeTool() },
   })
@@ -171,6 +171,10 @@ function act(name) {
   if (name === 'mask') showMask()
   else if (name === 'slab') showSlab()
   else enqueue((review) => review[/** @type {Action} */ (name)]())
+  if ((name === 'accept' || name === 'skip') && takesClicks()) { // a click into the next region would change it unseen
+    selectByKey('escape')
+    takeTool()
+  }
 }
 
 function showMask() {
@@ -230,6 +234,9 @@ element('study', HTMLButtonElement).addEventListener('click', () => study.show()
 element('look', HTMLButtonElement).addEventListener('click', changeLook)
 element('tools', HTMLFieldSetElement).addEventListener('change', takeTool)
 element('size', HTMLInputElement).addEventListener('input', takeTool)
+element('note', HTMLInputElement).addEventListener('keydown', ({ key }) => {
+  if (key === 'Enter' || key === 'Escape') element('gl', HTMLCanvasElement).focus() // the next letter is a key again
+})
 images.addEventListener('change', open)
 document.addEventListener('keydown', onKey, true)
 bindViewControls(() => viewer)

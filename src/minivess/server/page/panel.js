@@ -86,6 +86,11 @@ export class Panel {
       'Submit the mask all the same? The next training learns only what was answered or drawn.')
   }
 
+  /** @param {string} words what the model says at the pointer */
+  point(words) {
+    text('point').textContent = words
+  }
+
   /** What the user has written about the current region. */
   get note() {
     return element('note', HTMLInputElement).value.trim()
@@ -98,7 +103,7 @@ export class Panel {
   /** @param {import('./regions.js').QueueItem | null} item */
   region(item) {
     text('region').textContent = item ? `${item.kind}: ${item.reason}` : ''
-    for (const row of this.rows) row.setAttribute('aria-current', String(row.dataset.id === item?.id))
+    this.mark(item)
   }
 
   /**
@@ -116,7 +121,19 @@ export class Panel {
       table.replaceChildren(...rows)
       if (focused instanceof HTMLElement && table.contains(focused)) focused.focus()
     }
-    for (const row of rows) row.setAttribute('aria-current', String(row.dataset.id === current?.id))
+    this.mark(current)
+  }
+
+  /**
+   * Mark the row of the current item, and bring it into view.
+   * @param {import('./regions.js').QueueItem | null} current
+   */
+  mark(current) {
+    for (const row of this.rows) {
+      const here = row.dataset.id === current?.id
+      if (here && row.getAttribute('aria-current') !== 'true') row.scrollIntoView({ block: 'nearest' })
+      row.setAttribute('aria-current', String(here))
+    }
   }
 
   /**

@@ -33,7 +33,7 @@ export class Regions {
    * @param {string} image
    * @param {number} limit most items of one list
    * @param {import('./panel.js').Panel} panel
-   * @param {Pick<import('./viewer.js').Viewer, 'jump'>} viewer
+   * @param {Pick<import('./viewer.js').Viewer, 'jump' | 'look'>} viewer
    * @param {number[][]} affine from voxels to RAS
    */
   constructor(server, image, limit, panel, viewer, affine) {
@@ -50,6 +50,7 @@ export class Regions {
     /** @type {QueueItem[]} */
     this.answered = [] // by this user since the image was opened
     this.since = 0 // when the current item was shown, ms
+    this.advised = false // whether the user was told what the server advises
     this.onChange = () => {} // another item is the current one, or the list was fetched
   }
 
@@ -95,7 +96,9 @@ export class Regions {
 
   /** Reserve the best open region and go there. Return what the server advises, '' for nothing. */
   async next() {
-    const { place, retrain_first: advice = '' } = await this.server.json('POST', `/review/next?image=${encodeURIComponent(this.image)}`)
+    const { place, retrain_first: told = '' } = await this.server.json('POST', `/review/next?image=${encodeURIComponent(this.image)}`)
+    const advice = this.advised ? '' : told // once an image
+    this.advised = true
     this.show(place)
     this.panel.message(place ? advice : 'No region is left. Submit the mask as the label.')
     return advice

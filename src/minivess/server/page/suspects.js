@@ -4,6 +4,8 @@
  * @typedef {{ kind: string, reason: string, expected_voxels: number, centre: number[], points: number[][] }} SuspectedError
  */
 
+const RANDOM = 'random check'
+
 /** Probabilities of the voxels of a box. */
 export class Probabilities {
   /**
@@ -54,15 +56,16 @@ export class Suspects {
     this.shown = 0
     this.id = item?.id ?? ''
     this.probabilities = null
+    this.panel.point('')
     this.viewer.suspect([], 0)
     if (!item) return
     try {
       const { errors, probability } = await this.server.json('GET', `/review/places/${encodeURIComponent(item.id)}/errors`)
       const bytes = await unzip(probability)
       if (this.id !== item.id) return // another region is shown by now
-      this.errors = errors
+      this.errors = item.kind === RANDOM ? [] : errors // who looks at a random check is to look everywhere
       this.probabilities = new Probabilities(item.box, bytes)
-      this.viewer.suspect(errors, 0)
+      this.viewer.suspect(this.errors, 0)
     } catch { /* what is suspected is only an aid */ }
   }
 

@@ -77,7 +77,7 @@ export class Training {
 
   /** Whether a training is running. */
   async running() {
-    return this.server.json('GET', '/train/?check_if_running=true').then((job) => ['RUNNING', 'SUBMITTED'].includes(job?.status), () => false)
+    return this.server.json('GET', '/jobs/?kind=train&running=true').then((jobs) => jobs.length > 0, () => false)
   }
 
   /** Start a training, or stop the one that is running. */

@@ -244,7 +244,8 @@ export class Viewer {
 
   /** Show the framed box again, or the whole image. */
   fit() {
-    if (this.box) this.position.show(this.box, this.crosshair())
+    const { box } = this
+    if (box) this.position.show(box, this.crosshair().map((n, a) => Math.min(box[2 * a + 1] - 1, Math.max(box[2 * a], n))))
     else this.position.centre(1)
   }
 
