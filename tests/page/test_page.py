@@ -515,6 +515,20 @@ def test_a_click_tool_ends_with_the_answer_and_a_note_with_enter(seat: Seat) -> 
     assert seat.page.is_checked('input[value="pen"]')
 
 
+def test_an_answer_is_withdrawn_from_the_list(seat: Seat) -> None:
+    seat.connect().choose("ten")
+    first = seat.item["id"]
+    for _ in range(3):
+        seat.press("a")
+    seat.page.click(f'#queue tr[data-id="{first}"] button')
+    seat.idle()
+    assert "Press U to withdraw that answer" in seat.message
+    seat.press("u")
+    assert seat.item["id"] == first
+    assert "withdrawn" in seat.message
+    assert seat.lab.ask("GET", f"/review/places/{first}", "bob").json()["state"] == "leased"
+
+
 def test_the_probability_under_the_pointer(seat: Seat) -> None:
     seat.connect("large")
     seat.page.wait_for_function("() => window.minivess.review.suspects.probabilities")

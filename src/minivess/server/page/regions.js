@@ -49,6 +49,8 @@ export class Regions {
     this.current = null
     /** @type {QueueItem[]} */
     this.answered = [] // by this user since the image was opened
+    /** @type {QueueItem | null} */
+    this.viewed = null // an answered one that the user has chosen from the list
     this.since = 0 // when the current item was shown, ms
     this.advised = false // whether the user was told what the server advises
     this.onChange = () => {} // another item is the current one, or the list was fetched
@@ -79,6 +81,7 @@ export class Regions {
    */
   show(item) {
     this.current = item
+    this.viewed = null
     this.since = performance.now()
     this.panel.message('')
     this.panel.region(item)
@@ -114,9 +117,10 @@ export class Regions {
       return
     }
     this.show(null)
+    this.viewed = item
     this.panel.region(item)
     this.goTo(item)
-    this.panel.message(`This region is answered: ${stateInWords(item.state)}, by ${item.by}.${item.answer?.note ? ` Note: ${item.answer.note}.` : ''} Press N to go on.`)
+    this.panel.message(`This region is answered: ${stateInWords(item.state)}, by ${item.by}.${item.answer?.note ? ` Note: ${item.answer.note}.` : ''} Press U to withdraw that answer, N to go on.`)
   }
 
   /** Go to the best item that nobody has reserved in the list fetched last: the server does not answer. */
@@ -156,6 +160,7 @@ export class Regions {
    */
   async reopen(item) {
     await this.server.json('DELETE', `${pathOf(item)}/answer`)
+    this.answered = this.answered.filter(({ id }) => id !== item.id)
   }
 
   /** Let others have the current region. */

@@ -176,23 +176,24 @@ export class Review {
     }
   }
 
-  /** Undo the last step of the draft, or else withdraw the last answer. */
+  /** Undo the last step of the draft, or else withdraw the last answer; that of an answered region where one is shown. */
   async undo() {
     const { regions, opened: { image, editing } } = this
+    const viewed = regions.viewed
     await this.catchUp()
-    if (await editing.undo()) return
-    const item = regions.answered.pop()
+    if (!viewed && await editing.undo()) return
+    const item = viewed ?? regions.answered.pop()
     if (!item) return this.panel.message('There is nothing to undo.')
     try {
       await image.orStale(regions.reopen(item))
     } catch (error) {
-      if (isTemporary(error)) regions.answered.push(item)
+      if (isTemporary(error) && !viewed) regions.answered.push(item)
       throw error
     }
     await editing.reload()
     await regions.release()
     await regions.choose({ ...item, state: 'pending' })
-    this.panel.message('Your last answer is withdrawn.')
+    this.panel.message(viewed ? 'The answer is withdrawn.' : 'Your last answer is withdrawn.')
     this.refresh()
   }
 
