@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import minivess
+from minivess.evaluate.anchors import FAMILY_MARGINS
 from minivess.paths import atomic_file
 from minivess.pictures import Rgb, png_bytes
 
@@ -98,8 +99,9 @@ def _gate_section(training: dict[str, Any]) -> str:
     head = "<tr><th>judged on</th><th></th><th>Dice before</th><th>after</th><th>clDice before</th><th>after</th></tr>"
     return (
         f"<p>Training in the round: {html.escape(str(training['state']))}. The best candidate had "
-        f"{html.escape(str(training['candidate']))}. It is published when it is better on the reviewed regions, and on no other "
-        f"line worse by more than {training['margin']}.</p><table>{head}{cells}</table>"
+        f"{html.escape(str(training['candidate']))}. It is published when it is better on the reviewed regions, and the mean of "
+        f"Dice and clDice falls by no more than {training['margin']} over all synthetic stacks, and "
+        f"{FAMILY_MARGINS.overlap} on one kind of them.</p><table>{head}{cells}</table>"
     )
 
 

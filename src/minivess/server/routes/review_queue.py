@@ -85,8 +85,8 @@ def picture(place: _ItemId, review: Review) -> Response:
 def errors(place: _ItemId, review: Review) -> dict[str, Any]:
     """Return what may be wrong inside the region, the worst first, with centre lines in voxels (IJK), and the probabilities.
 
-    ``probability`` is base64 of zlib of one byte a voxel of the region's box, K fastest: 0 is 0, 255 is 1. Of a random check, and
-    where the model is only uncertain, the list may be empty.
+    ``probability`` is base64 of zlib of one byte a voxel of the region's box, K fastest: 0 is 0, 255 is 1. The list is
+    empty where the model is uncertain but no branch is suspected. A seat shows none of it in a random check.
     """
     item = review.store.queue.get(place)
     context = review.contexts.get(item.image_id)
