@@ -1,20 +1,23 @@
 """Load MONAI bundles, checked as text and with safe weights, and predict with them."""
 
-from minivess.models.bundle import BundleSegmenter, load_bundle, pick_device, weights_path
+from minivess.models.bundle import base_path, load_bundle, pick_device, weights_path
 from minivess.models.bundle_check import check_bundle, check_overrides
+from minivess.models.bundle_segmenter import BundleSegmenter
 from minivess.models.entropy import binary_entropy
 from minivess.models.normalise import MODALITIES
-from minivess.models.segmenter import Capabilities, ModelRef, Prediction, Progress, Segmenter
+from minivess.models.segmenter import Capabilities, Click, ModelRef, Prediction, Progress, Segmenter
 from minivess.models.weights import load_weights, read_metadata, save_weights
 
 __all__ = [
     "MODALITIES",
     "BundleSegmenter",
     "Capabilities",
+    "Click",
     "ModelRef",
     "Prediction",
     "Progress",
     "Segmenter",
+    "base_path",
     "binary_entropy",
     "check_bundle",
     "check_overrides",

@@ -15,6 +15,7 @@ from typing import Any
 
 from minivess.errors import BundleError
 from minivess.models.normalise import MODALITIES
+from minivess.models.resample import check_spacing
 from minivess.models.small_pieces import check_min_mass
 from minivess.models.threshold import check_threshold
 
@@ -27,9 +28,11 @@ PIPELINE: dict[str, list[dict[str, Any]]] = {
     "preprocessing": [
         {"_target_": "minivess.models.transforms.LoadVolumed", "keys": ["image"]},
         {"_target_": "minivess.models.transforms.NormaliseIntensityd", "keys": ["image"], "modality": "@modality"},
+        {"_target_": "minivess.models.transforms.ToSpacingd", "keys": ["image"], "spacing_um": "@spacing_um"},
     ],
     "postprocessing": [
         {"_target_": "monai.transforms.Activationsd", "keys": ["pred"], "sigmoid": True},
+        {"_target_": "minivess.models.transforms.BackToGridd", "keys": ["pred"], "spacing_um": "@spacing_um"},
         {"_target_": "minivess.models.transforms.SuppressSmallPiecesd", "keys": ["pred"], "min_mass": "@min_piece_mass"},
         {"_target_": "monai.transforms.CopyItemsd", "keys": ["pred"], "names": ["probability"]},
         {"_target_": "minivess.models.transforms.AsMaskd", "keys": ["pred"], "threshold": "@threshold"},
@@ -62,19 +65,16 @@ def check_pipeline(inference: Mapping[str, Any]) -> list[str]:
     modality = resolve(inference, "@modality")
     if "modality" in inference and (not isinstance(modality, str) or modality not in MODALITIES):
         findings.append(f"modality is {modality!r}. Allowed: {', '.join(MODALITIES)}.")
-    if "threshold" in inference:
-        try:
-            check_threshold(resolve(inference, "@threshold"))
-        except BundleError as error:
-            findings.append(str(error))
-    if "min_piece_mass" in inference:
-        try:
-            check_min_mass(resolve(inference, "@min_piece_mass"))
-        except BundleError as error:
-            findings.append(str(error))
+    for key, check in (("threshold", check_threshold), ("min_piece_mass", check_min_mass), ("spacing_um", check_spacing)):
+        if key in inference:
+            try:
+                check(resolve(inference, f"@{key}"))
+            except BundleError as error:
+                findings.append(str(error))
+    # A bundle without these keys keeps all pieces, and each volume's own voxels: it has no such steps.
+    absent = {f"@{key}" for key in ("min_piece_mass", "spacing_um") if key not in inference}
     for key, steps in PIPELINE.items():
-        # A bundle without the key keeps all pieces, and has no such step.
-        expected = [s for s in steps if s.get("min_mass") != "@min_piece_mass" or "min_piece_mass" in inference]
+        expected = [step for step in steps if not any(value in absent for value in step.values() if isinstance(value, str))]
         if key in inference:
             findings += _compare(inference, key, expected)
     if "inferer" in inference:

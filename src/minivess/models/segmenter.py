@@ -37,18 +37,33 @@ class ModelRef:
 
 
 @dataclass(frozen=True)
+class Click:
+    """A prompt of kind ``point``.
+
+    Attributes:
+        voxel: Voxel (x, y, z) of the volume.
+        positive: Whether the object is there; False for what is not the object.
+    """
+
+    voxel: tuple[int, int, int]
+    positive: bool = True
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """The inputs that a segmenter accepts, and the classes that it returns.
 
     Attributes:
-        prompts: Kinds of prompts; empty for a segmenter that needs none.
+        prompts: Kinds of prompts that it accepts; it needs none of them.
         labels: Names of the classes, in the order of their label values 1, 2, ...
         modality: Key of :data:`minivess.models.normalise.MODALITIES`: how intensities are normalised.
+        spacing_um: Voxel size (x, y, z) to which volumes are interpolated for it; None for their own.
     """
 
     prompts: frozenset[PromptKind]
     labels: tuple[str, ...]
     modality: str
+    spacing_um: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +112,8 @@ class Segmenter(Protocol):
 
         Args:
             volume: The image, in its own unit and orientation.
-            prompts: Only kinds that :attr:`capabilities` names.
+            prompts: Only kinds that :attr:`capabilities` names. ``point`` is a list of :class:`Click`: then only the object at
+                the clicks is segmented, and the probability is 0 outside a window around them.
             roi: Box in voxels, end excluded: x0 x1 y0 y1 z0 z1. Outside it, probability and uncertainty are 0.
             progress: Called with the finished share of the work, in [0, 1].
 

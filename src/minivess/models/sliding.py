@@ -20,7 +20,7 @@ from minivess.models.segmenter import Progress
 def sliding_probability(
     network: torch.nn.Module,
     array: NDArray[Any],
-    scaling: Scaling,
+    scaling: Scaling | None,
     inferer: SlidingWindowInferer,
     *,
     device: torch.device,
@@ -36,7 +36,7 @@ def sliding_probability(
     Args:
         network: Returns one channel of logits.
         array: (x, y, z) intensities, any real dtype.
-        scaling: How intensities become the network's input.
+        scaling: How intensities become the network's input; None for an array that was scaled already.
         inferer: Window size, overlap and blending.
         device: Device of the network.
         at: First voxel (x, y, z) of the array in its volume, when it is a box of one.
@@ -59,7 +59,8 @@ def sliding_probability(
     for slab in slabs:
         box = tuple(slab if a == axis else slice(None) for a in range(3))
         x, y, z = (o + (slab.start if a == axis else 0) for a, o in enumerate(at))
-        window = torch.from_numpy(scaling.apply(array[box], at=(x, y, z)))[None, None].to(device)
+        scaled = array[box] if scaling is None else scaling.apply(array[box], at=(x, y, z))
+        window = torch.from_numpy(scaled)[None, None].to(device)
         with torch.inference_mode():
             logits[box] += _broadcast(weight, axis) * inferer(window, predictor)[0, 0].float().cpu()
         weights[slab] += weight

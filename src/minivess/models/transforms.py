@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from monai.transforms import MapTransform
 from minivess.datasets.pairs import load_item
 from minivess.errors import InputError
 from minivess.models.normalise import fit_scaling
+from minivess.models.resample import resample, resampled_affine, resampled_shape
 from minivess.models.small_pieces import suppress_small_pieces
 from minivess.models.threshold import choose_threshold
 from minivess.volume import Volume, write_volume
@@ -57,6 +58,60 @@ class NormaliseIntensityd(MapTransform):
             array = np.asarray(d[key][0])
             scaled = torch.from_numpy(fit_scaling(array, self.modality).apply(array))[None]
             d[key] = MetaTensor(scaled, meta=d[key].meta) if isinstance(d[key], MetaTensor) else scaled
+        return d
+
+
+class ToSpacingd(MapTransform):
+    """Interpolate images linearly, and labels to the nearest value, to the voxel size of a network."""
+
+    def __init__(self, keys: KeysCollection, spacing_um: Sequence[float], label_keys: Sequence[str] = ()) -> None:
+        """Store the settings.
+
+        Args:
+            keys: MetaTensors (1, x, y, z) float32.
+            spacing_um: Voxel size (x, y, z) in micrometres.
+            label_keys: Those of the keys that are labels.
+        """
+        super().__init__(keys)
+        self.spacing_um, self.label_keys = tuple(spacing_um), frozenset(label_keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each tensor and its affine; the affine of before is kept under ``own_affine``, the shape as ``own_shape``."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            array = np.asarray(d[key][0], np.float32)
+            meta, affine = d[key].meta, np.asarray(d[key].meta["affine"])
+            volume = Volume(array, affine, meta["unit"])
+            shape = resampled_shape(array.shape, volume.spacing_um, self.spacing_um)
+            new = torch.from_numpy(resampled_affine(affine, array.shape, shape))
+            tensor = torch.from_numpy(resample(array, shape, nearest=key in self.label_keys))[None]
+            kept = {"own_affine": meta["affine"], "own_shape": tuple(array.shape)}
+            d[key] = MetaTensor(tensor, meta={**meta, **kept, "affine": new})
+        return d
+
+
+class BackToGridd(MapTransform):
+    """Interpolate results of :class:`ToSpacingd` back to the grid of the input."""
+
+    def __init__(self, keys: KeysCollection, spacing_um: Sequence[float], source_key: str = "image") -> None:
+        """Store the settings.
+
+        Args:
+            keys: Results, (1, x, y, z) float each.
+            spacing_um: The voxel size that they have; their source states the one that they get.
+            source_key: Key of the image that was interpolated.
+        """
+        super().__init__(keys)
+        self.spacing_um, self.source_key = tuple(spacing_um), source_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each result, and the affine of the source by its own."""
+        d = dict(data)
+        meta = d[self.source_key].meta
+        for key in self.key_iterator(d):
+            back = resample(d[key][0].float().cpu().numpy(), meta["own_shape"])
+            d[key] = torch.from_numpy(back)[None].to(d[key].device)
+        meta["affine"] = meta["own_affine"]
         return d
 
 

@@ -24,7 +24,7 @@ def save_weights(network: torch.nn.Module, path: Path, metadata: dict[str, str])
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        save_file(tensors, temporary, metadata={**metadata, **_base_of(network)})
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> dict[str, str]:
@@ -42,6 +42,12 @@ def load_weights(network: torch.nn.Module, path: Path) -> dict[str, str]:
             not finite. The network is then unchanged.
     """
     tensors, metadata = read_weights(path)
+    for key, sha256 in _base_of(network).items():
+        if metadata.get(key) != sha256:
+            raise WeightsError(
+                f"{path.name} was trained on the base {metadata.get(key, 'none')[:12]}, the bundle has {sha256[:12]}. "
+                "Use the base that it was trained on, or train again."
+            )
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     got = {name: tuple(value.shape) for name, value in tensors.items()}
     differences = [
@@ -79,6 +85,12 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """
     with _open(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+def _base_of(network: torch.nn.Module) -> dict[str, str]:
+    """Return the hash of the frozen base that a network stands on; nothing for a network without one."""
+    identity = getattr(network, "base_identity", None)
+    return {"base_sha256": identity()} if identity else {}
 
 
 def _open(path: Path) -> safe_open:

@@ -18,7 +18,7 @@ from monai.bundle import ConfigWorkflow
 from minivess.datasets.dataset import TrainingCase
 from minivess.errors import BundleError, InputError
 from minivess.evaluate import SealedTestSet, subjects_metadata
-from minivess.models import MODALITIES, check_bundle, check_overrides, read_metadata, weights_path
+from minivess.models import MODALITIES, base_path, check_bundle, check_overrides, read_metadata, weights_path
 from minivess.models.bundle_check import read_config
 from minivess.paths import atomic_file
 from minivess.store import current_actor, system_user
@@ -120,7 +120,7 @@ def _run_workflow(names: list[str], bundle: Path, values: dict[str, Any]) -> Non
 
 
 def copy_bundle(source: Path, target: Path) -> Path:
-    """Copy a bundle's configuration, documents and licence, without weights and runs.
+    """Copy a bundle's configuration, documents and licence, without weights and runs; a frozen base is linked.
 
     Args:
         source: Folder of the bundle.
@@ -132,6 +132,10 @@ def copy_bundle(source: Path, target: Path) -> Path:
     if source.resolve() == target.resolve():
         return target
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("models", "runs", "__pycache__"))
+    base, link = base_path(source), base_path(target)
+    if base.is_dir() and not link.exists():
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(base.resolve(), target_is_directory=True)  # gigabytes, and never changed
     return target
 
 

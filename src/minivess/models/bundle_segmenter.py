@@ -1,0 +1,192 @@
+"""A MONAI bundle with weights as a Segmenter: one network, run window by window."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers import SlidingWindowInferer
+from numpy.typing import NDArray
+
+from minivess.errors import InputError
+from minivess.models.clicks import click_window
+from minivess.models.entropy import binary_entropy
+from minivess.models.normalise import Scaling, fit_scaling
+from minivess.models.resample import resample, resampled_shape
+from minivess.models.segmenter import Capabilities, Click, ModelRef, Prediction, Progress, PromptKind, check_roi
+from minivess.models.sliding import sliding_probability
+from minivess.models.small_pieces import check_min_mass, suppress_small_pieces
+from minivess.models.threshold import check_threshold, choose_threshold
+from minivess.volume import Box, Volume
+
+#: Of the object at clicks, whose probabilities are too few for an expected Dice.
+_CLICK_THRESHOLD = 0.5
+
+
+class BundleSegmenter:
+    """A bundle with weights, ready to predict."""
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        inferer: SlidingWindowInferer,
+        *,
+        capabilities: Capabilities,
+        model: ModelRef,
+        threshold: float | str,
+        device: torch.device,
+        min_piece_mass: float = 0.0,
+    ) -> None:
+        """Store a network and its settings; :func:`load_bundle` builds them from a bundle.
+
+        Args:
+            network: Takes (batch, 1, x, y, z) normalised images, returns logits of vessel of the same shape.
+            inferer: Window size, overlap and blending.
+            capabilities: Accepted prompts, classes and modality.
+            model: The model that predictions name.
+            threshold: A number in (0, 1), or ``"expected_dice"``.
+            device: Where to compute; the network is moved there.
+            min_piece_mass: Smallest sum of the probabilities of a piece that stays; 0 for none.
+
+        Raises:
+            BundleError: When the threshold or the mass is no such value.
+        """
+        self._network = network.to(device).eval()
+        self._inferer = inferer
+        self._capabilities = capabilities
+        self._model = model
+        check_threshold(threshold)  # now, not after the first prediction
+        self._threshold = threshold
+        self._min_piece_mass = check_min_mass(min_piece_mass)
+        self._device = device
+        self._measured: tuple[weakref.ref[NDArray[Any]] | None, Scaling | None] = (None, None)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The prompts that it accepts, its classes and its modality."""
+        return self._capabilities
+
+    @property
+    def model(self) -> ModelRef:
+        """The model that its predictions name."""
+        return self._model
+
+    @contextmanager
+    def dropout_enabled(self, seed: int) -> Iterator[None]:
+        """Enable the network's dropout inside the context, so that predictions differ (Monte Carlo dropout).
+
+        Args:
+            seed: Seed of the dropout masks; torch's own random state is restored afterwards.
+
+        Raises:
+            InputError: When the network has no dropout.
+        """
+        layers = [m for m in self._network.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0]
+        if not layers:
+            raise InputError(f"The network of {self._model.bundle} has no dropout. Use mirrored views or several models instead.")
+        try:
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                for layer in layers:
+                    layer.train()
+                yield
+        finally:
+            for layer in layers:
+                layer.eval()
+
+    def predict(
+        self,
+        volume: Volume,
+        prompts: Mapping[PromptKind, Any] | None = None,
+        roi: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> Prediction:
+        """Segment a volume, or only a box of it.
+
+        Args:
+            volume: The image, in its own unit and orientation.
+            prompts: Only kinds that :attr:`capabilities` names: ``point``, a list of clicks, which lie in one window.
+            roi: Box in voxels, end excluded: x0 x1 y0 y1 z0 z1. Outside it, probability and uncertainty are 0.
+            progress: Called with the finished share of the work, in [0, 1].
+
+        Raises:
+            InputError: When a prompt is not accepted, or the box is empty or outside the volume.
+            BundleError: When the network does not have one input and one output channel, whatever its metadata state.
+        """
+        unknown = set(prompts or {}) - self._capabilities.prompts
+        if unknown:
+            allowed = ", ".join(sorted(self._capabilities.prompts))
+            advice = f"Allowed: {allowed}." if allowed else f"{self._model.bundle} takes no prompts: leave them out."
+            raise InputError(f"The prompts {', '.join(sorted(unknown))} are not accepted. {advice}")
+        report = progress or (lambda _: None)
+        scaling = self._scaling(volume, report)
+        if prompts and prompts.get("point"):
+            probability = self._at_clicks(volume, scaling, prompts["point"])
+            report(1.0)
+            return self._prediction(volume, probability, _CLICK_THRESHOLD)
+        box = Box.from_corners((0, 0, 0), volume.shape) if roi is None else check_roi(roi, volume.shape)
+        inside = self._in_box(volume, scaling, box, progress)
+        suppress_small_pieces(inside, self._min_piece_mass, cut_faces=_cut_faces(box, volume.shape))
+        if roi is None:
+            probability = inside
+        else:
+            probability = np.zeros(volume.shape, np.float32)
+            probability[box.slices] = inside
+        return self._prediction(volume, probability, choose_threshold(inside, self._threshold))
+
+    def _in_box(self, volume: Volume, scaling: Scaling, box: Box, progress: Progress | None) -> NDArray[np.float32]:
+        """Predict the probability (x, y, z) in a box, at the voxel size of the network where it wants one."""
+        array, wanted = volume.array[box.slices], self._capabilities.spacing_um
+        if wanted is None:
+            return sliding_probability(
+                self._network, array, scaling, self._inferer, device=self._device, at=box.low, progress=progress
+            )
+        shape = resampled_shape(array.shape, volume.spacing_um, wanted)
+        fine = resample(scaling.apply(array, at=box.low), shape)
+        probability = sliding_probability(self._network, fine, None, self._inferer, device=self._device, progress=progress)
+        return resample(probability, array.shape)
+
+    def _at_clicks(self, volume: Volume, scaling: Scaling, clicks: Sequence[Click]) -> NDArray[np.float32]:
+        """Predict the probability (x, y, z) of the object at clicks; 0 outside the window around them."""
+        wanted = self._capabilities.spacing_um or volume.spacing_um
+        factors = np.asarray(volume.spacing_um) / np.asarray(wanted)
+        box = click_window(clicks, volume.shape, np.asarray(self._inferer.roi_size) / factors)
+        array = scaling.apply(volume.array[box.slices], at=box.low)
+        shape = resampled_shape(array.shape, volume.spacing_um, wanted)
+        window = torch.from_numpy(resample(array, shape))[None, None].to(self._device)
+        voxels = np.array([np.subtract(click.voxel, box.low) for click in clicks])
+        points = np.clip(((voxels + 0.5) * factors).astype(int), 0, np.subtract(shape, 1))
+        labels = torch.tensor([int(click.positive) for click in clicks])
+        with torch.inference_mode():
+            network: Any = self._network  # its capabilities name points
+            logits = network.click_logits(window, torch.from_numpy(points).to(self._device), labels.to(self._device))
+        inside = logits.float().sigmoid()[0, 0].cpu().numpy()
+        probability = np.zeros(volume.shape, np.float32)
+        probability[box.slices] = resample(inside, array.shape)
+        return probability
+
+    def _prediction(self, volume: Volume, probability: NDArray[np.float32], threshold: float) -> Prediction:
+        return Prediction(
+            probability=volume.with_array(probability),
+            uncertainty=volume.with_array(binary_entropy(probability)),
+            model=self._model,
+            threshold=threshold,
+        )
+
+    def _scaling(self, volume: Volume, report: Progress) -> Scaling:
+        """Measure the intensities of a volume; kept for the next click on the same array."""
+        last, scaling = self._measured
+        if scaling is None or last is None or last() is not volume.array:
+            scaling = fit_scaling(volume.array, self._capabilities.modality, check=lambda: report(0.0))
+            self._measured = (weakref.ref(volume.array), scaling)
+        return scaling
+
+
+def _cut_faces(box: Box, shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """Return the faces of a box that lie inside a volume, as (axis, 0 or -1)."""
+    low = [(axis, 0) for axis in range(3) if box.low[axis] > 0]
+    return low + [(axis, -1) for axis in range(3) if box.high[axis] < shape[axis]]
