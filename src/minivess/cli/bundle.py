@@ -9,7 +9,7 @@ import typer
 
 from minivess.cli.output import Json, emit, table
 
-app = typer.Typer(no_args_is_help=True, help="List and check MONAI bundles, and take a publication back.")
+app = typer.Typer(no_args_is_help=True, help="List and check MONAI bundles, import weights, and take a publication back.")
 
 
 @app.command("check")
@@ -59,3 +59,48 @@ def list_(as_json: Json = False) -> None:
         }
         rows.append(row)
     emit(rows, as_json=as_json, text=table(rows))
+
+
+@app.command("import-weights")
+def import_weights_(
+    source: Annotated[Path, typer.Argument(help="Published weights: a state dict, safetensors or arrays (.npz).")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle whose network they fit.")],
+    as_json: Json = False,
+) -> None:
+    """Import published weights into a bundle. Their licence is shown, and recorded in the file.
+
+    Example: minivess bundle import-weights fcn_model_converted.npz MY_MODELS/vessap
+    """
+    from minivess.models.foreign_weights import import_weights, licence_of
+    from minivess.paths import file_sha256
+
+    file = import_weights(source, bundle)
+    licence = licence_of(bundle)
+    content = {"bundle": str(bundle), "weights_sha256": file_sha256(file), "licence": licence}
+    emit(content, as_json=as_json, text=f"{bundle} has the weights of {source.name}.\nLicence: {licence or 'none is stated'}")
+
+
+@app.command("sam3-base")
+def sam3_base(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a SAM 3 bundle.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder with the files of facebook/sam3, which need Meta's permission.")
+    ] = None,
+    random: Annotated[
+        bool, typer.Option("--random", help="A tiny base of random values, for trials: it knows no pictures.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the frozen base of a SAM 3 bundle, once: image encoder, heads and text embeddings. Nothing is downloaded.
+
+    Example: minivess bundle sam3-base MY_MODELS/sam3_lora --checkpoint facebook_sam3
+    """
+    from minivess.errors import InputError
+    from minivess.models import base_path
+    from minivess.models.sam3_base import LICENCE, import_base, random_base
+
+    if (checkpoint is None) != random:
+        raise InputError("Name either --checkpoint FOLDER or --random.")
+    folder = random_base(base_path(bundle)) if checkpoint is None else import_base(checkpoint, base_path(bundle))
+    text = f"{folder} has the base." + ("" if checkpoint is None else f" It is a derivative of SAM Materials: {LICENCE}")
+    emit({"base": str(folder), "licence": "" if random else LICENCE}, as_json=as_json, text=text)

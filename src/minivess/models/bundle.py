@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from minivess.errors import BundleError, InputError, WeightsError
+from minivess.errors import BundleError, InputError, MinivessError, WeightsError
 from minivess.models.bundle_check import check_bundle, read_config
 from minivess.models.bundle_segmenter import BundleSegmenter
 from minivess.models.resample import check_spacing
@@ -69,7 +69,7 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
     parser.read_config(str(root / "configs" / "inference.yaml"))
     parser["bundle_root"] = str(root)
     file = Path(weights) if weights is not None else weights_path(root)
-    network = _build(parser, "network_def")
+    network = build_network(parser)
     sha256 = file_sha256(file) if file.is_file() else ""
     load_weights(network, file)
     if file_sha256(file) != sha256:
@@ -90,8 +90,26 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
     )
 
 
+def build_network(parser: ConfigParser) -> torch.nn.Module:
+    """Build the network of a bundle's configuration, with random weights.
+
+    Args:
+        parser: Of ``inference.yaml``, checked before.
+
+    Raises:
+        BundleError: When it cannot be built.
+    """
+    network: torch.nn.Module = _build(parser, "network_def")
+    return network
+
+
 def _build(parser: ConfigParser, key: str) -> Any:
     try:
         return parser.get_parsed_content(key)
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, MinivessError):  # MONAI wraps what a network says about itself
+                raise cause from None
+            cause = cause.__cause__
         raise BundleError(f"configs/inference.yaml: {key} cannot be built: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +76,19 @@ class Sam3Lora(torch.nn.Module):
         inject_adapter_in_model(config, self.detector)
         for name in trained_modules:
             self.detector.get_submodule(name).requires_grad_(True)
-        self.text: torch.Tensor
-        self.register_buffer("text", read.concepts[concept], persistent=False)
+        self.concept, self.concepts = concept, tuple(read.concepts)
+        for number, name in enumerate(self.concepts):
+            self.register_buffer(f"text_{number}", read.concepts[name], persistent=False)
         # In a tuple, so that its parameters are no parameters of this network: clicks use the base without adapters.
         self._tracker: tuple[Any, ...] = (read.tracker.requires_grad_(False).eval(),)
         keep_only_trained(self)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the logits of the concept.
+    def forward(self, x: torch.Tensor, concept: str | None = None) -> torch.Tensor:
+        """Return the logits of a concept.
 
         Args:
             x: (batch, 1, x, y, z) float, normalised intensities.
+            concept: One of those that are stored with the base; by default that of the bundle.
 
         Returns:
             (batch, 1, x, y, z), of the dtype of the input.
@@ -93,7 +96,9 @@ class Sam3Lora(torch.nn.Module):
         Raises:
             BundleError: When the window is larger than a tile.
         """
-        found = [plane_logits(self._picture_logits, x, plane, at_once=self.pictures_at_once) for plane in self.planes]
+        text = self.get_buffer(f"text_{self.concepts.index(concept or self.concept)}")
+        network = partial(self._picture_logits, text=text)
+        found = [plane_logits(network, x, plane, at_once=self.pictures_at_once) for plane in self.planes]
         return consensus(found).to(x.dtype)
 
     def click_logits(self, x: torch.Tensor, points: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -117,7 +122,7 @@ class Sam3Lora(torch.nn.Module):
         """Return the SHA-256 of the base, which the trained tensors belong to."""
         return self.base_sha256
 
-    def _picture_logits(self, pictures: torch.Tensor) -> torch.Tensor:
+    def _picture_logits(self, pictures: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """Segment (pictures, 1, height, width)."""
         if max(pictures.shape[-2:]) > self.tile_px:
             raise BundleError(
@@ -126,7 +131,7 @@ class Sam3Lora(torch.nn.Module):
             )
         vision = self.detector.vision_encoder(self.pixels(pictures))
         features, positions = vision.fpn_hidden_states[:-1], vision.fpn_position_encoding[:-1]
-        text = self.text.expand(len(pictures), -1, -1).to(features[-1].dtype)
+        text = text.expand(len(pictures), -1, -1).to(features[-1].dtype)
         encoded = self.detector.detr_encoder(
             vision_features=[features[-1]], text_features=text, vision_pos_embeds=[positions[-1]], text_mask=None
         )

@@ -49,15 +49,21 @@ class Vista3dVessel(torch.nn.Module):
         self.vessel_class, self.z_factor = vessel_class, z_factor
         self.value_range = (float(value_range[0]), float(value_range[1]))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the logits of vessel.
+    def forward(
+        self, x: torch.Tensor, points: torch.Tensor | None = None, point_labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the logits of vessel, or of the vessels at clicks.
 
         Args:
             x: (batch, 1, x, y, z) float, normalised intensities.
+            points: (batch, clicks, 3) voxels.
+            point_labels: (batch, clicks) 1 for the object, 0 for what is not the object; needed with points.
 
         Returns:
             (batch, 1, x, y, z).
         """
+        if points is not None and point_labels is not None:
+            return torch.cat([self.click_logits(*one) for one in zip(x[:, None], points, point_labels, strict=True)])
         prompt = torch.tensor([[self.vessel_class]], device=x.device)
         fine = self._prepare(x)
         logits = torch.cat([self.network(one[None], class_vector=prompt) for one in fine])

@@ -1,0 +1,180 @@
+"""The contract of segmenters, over every bundle that is shipped and one that is not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from geometries import geometries
+from safetensors.torch import load_file, save_file
+from small_bundles import BUNDLES, network_of, shipped, small_bundle
+
+from minivess.datasets import read_dataset
+from minivess.errors import InputError, WeightsError
+from minivess.models import (
+    BundleSegmenter,
+    Click,
+    Segmenter,
+    check_bundle,
+    load_bundle,
+    read_metadata,
+    save_weights,
+    weights_path,
+)
+from minivess.train import train_bundle
+from minivess.volume import Volume
+
+SHAPE = (40, 36, 6)
+
+
+def stack(affine: np.ndarray | None = None) -> Volume:
+    rng = np.random.default_rng(0)
+    array = rng.gamma(2.0, 200.0, SHAPE).astype(np.uint16)
+    array[18:22, :, 2:4] += 2000
+    return Volume(array, np.diag([1.0, 1.0, 5.0, 1.0]) if affine is None else affine, "um")
+
+
+def foreign(folder: Path) -> Path:
+    """A bundle of somebody else: another network, another voxel size, no code."""
+    bundle = small_bundle(BUNDLES / "segresnet", folder, weights=False)
+    for name in ("train", "inference"):
+        file = bundle / "configs" / f"{name}.yaml"
+        config = yaml.safe_load(file.read_text())
+        config["network_def"] = {
+            "_target_": "monai.networks.nets.UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 1,
+            "channels": [4, 8], "strides": [[2, 2, 1]],
+        }  # fmt: skip
+        config["spacing_um"] = [2.0, 2.0, 5.0]
+        to_spacing = {"_target_": "minivess.models.transforms.ToSpacingd", "keys": ["image"], "spacing_um": "@spacing_um"}
+        if name == "inference":
+            config["preprocessing"]["transforms"].append(to_spacing)
+            back = {"_target_": "minivess.models.transforms.BackToGridd", "keys": ["pred"], "spacing_um": "@spacing_um"}
+            config["postprocessing"]["transforms"].insert(1, back)
+        else:
+            both = {**to_spacing, "keys": ["image", "label"], "label_keys": ["label"]}
+            config["train"]["preprocessing"]["transforms"].insert(2, both)
+            config["validate"]["preprocessing"]["transforms"].append(both)
+        file.write_text(yaml.safe_dump(config, sort_keys=False))
+    save_weights(network_of(bundle), weights_path(bundle), {})
+    return bundle
+
+
+@pytest.fixture(scope="module", params=[*shipped(), "foreign"])
+def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("every") / request.param
+    return foreign(folder) if request.param == "foreign" else small_bundle(BUNDLES / request.param, folder)
+
+
+@pytest.fixture(scope="module")
+def segmenter(small: Path) -> Segmenter:
+    return load_bundle(small, device="cpu")
+
+
+def test_it_is_only_data(small: Path) -> None:
+    assert "configs/train.yaml" in check_bundle(small)
+
+
+@pytest.mark.parametrize("name", geometries())
+def test_a_prediction_lies_on_the_inputs_grid(segmenter: Segmenter, name: str) -> None:
+    volume = stack(geometries()[name])
+    prediction = segmenter.predict(volume)
+    assert prediction.probability.same_grid(volume)
+    assert prediction.mask.same_grid(volume)
+    assert prediction.probability.array.dtype == np.float32
+    assert 0 <= prediction.probability.array.min() <= prediction.probability.array.max() <= 1
+    assert np.ptp(prediction.probability.array) > 0
+
+
+def test_the_same_volume_gives_the_same_prediction(small: Path, segmenter: Segmenter) -> None:
+    a, b = segmenter.predict(stack()), load_bundle(small, device="cpu").predict(stack())
+    assert np.array_equal(a.probability.array, b.probability.array)
+    assert a.model == b.model
+    assert len(a.model.weights_sha256) == 64
+
+
+def test_a_box_is_predicted_alone(segmenter: Segmenter) -> None:
+    probability = segmenter.predict(stack(), roi=(8, 40, 4, 36, 0, 6)).probability.array
+    assert probability[8:40, 4:36].any()
+    assert not probability[:8].any()
+    assert not probability[:, :4].any()
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 5), (33, 16, 1)])
+def test_any_shape_is_predicted(segmenter: Segmenter, shape: tuple[int, int, int]) -> None:
+    array = np.random.default_rng(1).integers(0, 4000, shape).astype(np.uint16)
+    assert segmenter.predict(Volume(array, np.diag([1.0, 1.0, 5.0, 1.0]), "um")).mask.shape == shape
+
+
+def test_progress_ends_at_one_and_can_cancel(segmenter: Segmenter) -> None:
+    seen: list[float] = []
+    segmenter.predict(stack(), progress=seen.append)
+    assert seen[-1] == 1.0
+
+    def cancel(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        segmenter.predict(stack(), progress=cancel)
+
+
+def test_clicks_segment_one_object_or_are_refused(segmenter: Segmenter) -> None:
+    clicks = [Click((20, 10, 3)), Click((4, 30, 1), positive=False)]
+    if "point" not in segmenter.capabilities.prompts:
+        with pytest.raises(InputError, match="takes no prompts"):
+            segmenter.predict(stack(), prompts={"point": clicks})
+        return
+    one, other = (segmenter.predict(stack(), prompts={"point": c}).probability.array for c in (clicks, [Click((4, 30, 1))]))
+    assert np.isfinite(one).all()
+    assert not np.array_equal(one, other)
+    for wrong, match in (([Click((40, 0, 0))], "outside the volume"), ([Click((1, 1, 1), positive=False)], "at least one click")):
+        with pytest.raises(InputError, match=match):
+            segmenter.predict(stack(), prompts={"point": wrong})
+    with pytest.raises(InputError, match="not accepted"):
+        segmenter.predict(stack(), prompts={"text": "vessel"})
+
+
+def test_missing_or_foreign_weights_are_refused(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="No weights at"):
+        load_bundle(small, weights=tmp_path / "none.safetensors")
+    tensors = load_file(weights_path(small))
+    metadata = read_metadata(weights_path(small))
+    file = tmp_path / "model.safetensors"
+    for changed in (dict(list(tensors.items())[1:]), {**tensors, "more": torch.zeros(1)}):
+        save_file(changed, file, metadata=metadata)
+        with pytest.raises(WeightsError, match="made for another network"):
+            load_bundle(small, weights=file)
+    name = next(n for n, value in tensors.items() if value.is_floating_point())
+    save_file({**tensors, name: torch.full_like(tensors[name], torch.nan)}, file, metadata=metadata)
+    with pytest.raises(WeightsError, match="NaN"):
+        load_bundle(small, weights=file)
+
+
+def test_a_copy_predicts_the_same(small: Path, tmp_path: Path, segmenter: BundleSegmenter) -> None:
+    """As a MAP does it: everything that prediction needs is in the folder."""
+    copy = Path(shutil.copytree(small, tmp_path / "copy"))
+    assert np.array_equal(
+        load_bundle(copy, device="cpu").predict(stack()).probability.array, segmenter.predict(stack()).probability.array
+    )
+
+
+def test_it_trains_and_the_result_loads(small: Path, dataset: Path, tmp_path: Path) -> None:
+    cases = read_dataset(dataset)
+    overrides = {"epochs": 1, "iterations_per_epoch": 2, "patch_size": [32, 32, 4], "items_per_batch": 1}
+    init = weights_path(small)
+    result = train_bundle(
+        small,
+        training=cases["training"],
+        validation=cases["validation"],
+        output=tmp_path,
+        preset="tiny",
+        init_weights=init,
+        overrides=overrides,
+    )
+    before, after = load_file(init), load_file(result.weights)
+    assert set(before) == set(after)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    load_bundle(small, weights=result.weights, device="cpu").predict(stack())
