@@ -39,5 +39,6 @@ def step_text(step):
         "cut": _("cut"),
         "remove": _("branch removed"),
         "specks": _("specks removed"),
+        "object": _("vessel of the model"),
     }
     return words.get(step, step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,17 @@ from minivess.label_app.infer_task import STORE_IMAGE_KEY, VesselInferTask
 from minivess.label_app.prompt_task import VesselPromptTask
 from minivess.label_app.scores import DiceScoring, ScoreFile, SumScoring, UncertaintyScoring
 from minivess.label_app.server_lock import lock_for_server
-from minivess.label_app.settings import MODEL_NAME, AppSettings
+from minivess.label_app.settings import AppSettings
 from minivess.label_app.strategies import BY_SCORE, RandomStrategy, ScoreStrategy
 from minivess.label_app.studies import read_study_image
 from minivess.label_app.train_task import VesselTrainTask
 from minivess.label_app.training_cases import open_regions
+from minivess.models import accepted_prompts
 from minivess.models.bundle_check import read_config
 from minivess.process_lock import ProcessLock
 from minivess.review.drafts import Drafts
+from minivess.review.prompts import MaskChange, Point
 from minivess.review.service import ReviewService
-from minivess.review.tools import TOOLS
 from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
 from minivess.uncertainty.calibration import read_zones
@@ -107,14 +108,15 @@ class VesselApp(MONAILabelApp):
         task = VesselInferTask(self.bundle, self.settings, self.review)
         if self.settings.preload and task.is_valid():
             task.segmenter(None)
-        prompts = {f"vessel_{tool}": VesselPromptTask(tool, task, self.review, self.drafts) for tool in TOOLS}
-        return {MODEL_NAME: task, **prompts}
+        self._segmenter = task
+        prompts = {f"vessel_{tool}": VesselPromptTask(tool, task, self.review, self.drafts) for tool in self.drafts.tools}
+        return {self.settings.model_name: task, **prompts}
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Return its training."""
         if self.settings.skip_trainers:
             return {}
-        return {MODEL_NAME: VesselTrainTask(self.bundle, self.settings, self.review)}
+        return {self.settings.model_name: VesselTrainTask(self.bundle, self.settings, self.review)}
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Return the strategies that choose the next image."""
@@ -129,7 +131,7 @@ class VesselApp(MONAILabelApp):
             return {}
         methods: dict[str, ScoringMethod] = {"dice": DiceScoring(self.scores, self.settings), "sum": SumScoring()}
         if self.settings.epistemic_enabled:
-            methods["uncertainty"] = UncertaintyScoring(self.models[MODEL_NAME], self.scores, self.settings)
+            methods["uncertainty"] = UncertaintyScoring(self._segmenter, self.scores, self.settings)
         return methods
 
     def init_batch_infer(self) -> Callable[..., Any]:
@@ -172,7 +174,11 @@ class VesselApp(MONAILabelApp):
     @cached_property
     def drafts(self) -> Drafts:
         """The drafts of the users."""
-        return Drafts(self.review, self.settings.model_dir / "drafts")
+        takes_clicks = "point" in accepted_prompts(self.bundle)
+        return Drafts(self.review, self.settings.model_dir / "drafts", self._segment_at if takes_clicks else None)
+
+    def _segment_at(self, image: Volume, not_points: Sequence[Point], points: Sequence[Point]) -> MaskChange:
+        return self._segmenter.segment_at(image, points, not_points)
 
     def info(self) -> dict[str, Any]:
         """Return MONAI Label's description of the app, and the images with the highest scores under ``minivess``."""

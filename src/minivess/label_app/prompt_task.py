@@ -14,7 +14,7 @@ from minivess.label_app.infer_task import STORE_IMAGE_KEY, VesselInferTask, chec
 from minivess.review.drafts import Drafts
 from minivess.review.prompts import Point
 from minivess.review.service import ReviewService
-from minivess.review.tools import TOOLS
+from minivess.review.tools import NEED_CLICK_MODEL, TOOLS
 from minivess.store import current_actor
 
 #: Whose draft is used where users have no names: on MONAI Label's own server.
@@ -68,13 +68,15 @@ class VesselPromptTask(InferTask):
         clicks = {key: request.get(key) or [] for key in ("foreground", "background")}
         for key, points in clicks.items():
             check_points(points, key, volume)
+        foreground, background = (_as_points(clicks[key]) for key in ("foreground", "background"))
         prompts = []
-        if len(clicks["foreground"]) >= TOOLS[self.tool].clicks:
-            prompts.append((self.tool, _as_points(clicks["foreground"])))
-        prompts += [("remove", [point]) for point in _as_points(clicks["background"])]
+        if len(foreground) >= TOOLS[self.tool].clicks:
+            prompts.append((self.tool, foreground))
+        if self.tool not in NEED_CLICK_MODEL:
+            prompts += [("remove", [point]) for point in background]
         job = current_job()
         with job.step("infer"):
-            mask = self.drafts.preview(image_id, user, prompts)
+            mask = self.drafts.preview(image_id, user, prompts, not_points=background)
         path = self.segmenter.write_result(mask, extension, dtype)
         seconds = round(job.steps[-1].seconds, 3)
         latencies = {"pre": 0.0, "infer": seconds, "invert": 0.0, "post": 0.0, "write": 0.0, "total": seconds, "transform": {}}

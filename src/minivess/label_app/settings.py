@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from minivess.errors import InputError
+from minivess.errors import BundleError, InputError
 from minivess.evaluate import SealedTestSet
 from minivess.models import check_bundle, weights_path
 from minivess.models.bundle_check import read_config
@@ -16,8 +17,6 @@ from minivess.paths import resource_path
 from minivess.train import copy_bundle, presets, publish
 from minivess.volume import Unit
 
-#: Name of the model over HTTP, and of its folder in the workspace.
-MODEL_NAME = "segresnet"
 _SWITCHES = ("preload", "skip_trainers", "skip_strategies", "skip_scoring", "use_pretrained_model", "epistemic_enabled")
 #: Settings of MONAI Label's sample apps for dropout passes; the score of this app needs one pass.
 _WITHOUT_EFFECT = ("epistemic_model", "epistemic_samples", "epistemic_simulation_size", "epistemic_dropout", "server_mode")
@@ -73,12 +72,13 @@ class AppSettings:
         unknown = sorted(set(conf) - set(allowed))
         if unknown:
             raise InputError(f"--conf {unknown[0]}: unknown setting. Allowed: {', '.join(allowed)}.")
-        wanted = {name.strip() for name in conf.get("models", "all").split(",")}
-        if not wanted <= {MODEL_NAME, "all"}:
-            raise InputError(f"--conf models {conf['models']}: unknown model. Allowed: all, {MODEL_NAME}.")
         if conf.get("labels", "vessel") != "vessel":
             raise InputError(f"--conf labels {conf['labels']}: this app has one label. Allowed: vessel.")
         bundle = Path(conf.get("bundle") or resource_path("bundles/segresnet")).resolve()
+        model = model_name(bundle)
+        wanted = {name.strip() for name in conf.get("models", "all").split(",")}
+        if not wanted <= {model, "all"}:
+            raise InputError(f"--conf models {conf['models']}: unknown model. Allowed: all, {model}.")
         preset = conf.get("preset") or ("full" if torch.cuda.is_available() else "tiny")
         if preset not in presets(bundle):
             raise InputError(f"--conf preset {preset}: unknown preset. Allowed: {', '.join(presets(bundle))}.")
@@ -98,6 +98,11 @@ class AppSettings:
             sealed_test_set=_sealed(conf.get("sealed_test_set", "")),
         )
 
+    @property
+    def model_name(self) -> str:
+        """Name of the model over HTTP, and of its folder in the workspace."""
+        return model_name(self.bundle)
+
     def prepare_bundle(self) -> Path:
         """Copy the bundle to the model folder; weights that were trained there stay, otherwise those of the source are copied.
 
@@ -107,13 +112,28 @@ class AppSettings:
             Folder of the copy.
         """
         check_bundle(self.bundle)
-        target = self.model_dir / MODEL_NAME
+        target = self.model_dir / self.model_name
         if target != self.bundle:
             if not weights_path(target).is_file() or _network(self.bundle) == _network(target):
                 copy_bundle(self.bundle, target)
             if weights_path(self.bundle).is_file() and not weights_path(target).is_file():
                 publish(weights_path(self.bundle), target)
         return target
+
+
+def model_name(bundle: Path) -> str:
+    """Return the name by which clients know the model of a bundle: that of its metadata, without ``_vessel``.
+
+    Raises:
+        BundleError: When the bundle is refused, or the name is no word of letters, digits, ``_``, ``-`` and dots.
+    """
+    check_bundle(bundle)
+    name = str(read_config(bundle / "configs" / "metadata.json")["name"]).removesuffix("_vessel")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}", name):
+        raise BundleError(
+            f"metadata.json: name is {name[:80]!r}. Allowed: letters, digits, _, - and dots, such as segresnet_vessel."
+        )
+    return name
 
 
 def _network(bundle: Path) -> Any:

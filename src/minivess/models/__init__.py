@@ -1,6 +1,6 @@
 """Load MONAI bundles, checked as text and with safe weights, and predict with them."""
 
-from minivess.models.bundle import base_path, load_bundle, pick_device, weights_path
+from minivess.models.bundle import accepted_prompts, base_path, load_bundle, pick_device, weights_path
 from minivess.models.bundle_check import check_bundle, check_overrides
 from minivess.models.bundle_segmenter import BundleSegmenter
 from minivess.models.entropy import binary_entropy
@@ -17,6 +17,7 @@ __all__ = [
     "Prediction",
     "Progress",
     "Segmenter",
+    "accepted_prompts",
     "base_path",
     "binary_entropy",
     "check_bundle",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from monai.bundle import ConfigParser
 from minivess.errors import BundleError, InputError, MinivessError, WeightsError
 from minivess.models.bundle_check import check_bundle, read_config
 from minivess.models.bundle_segmenter import BundleSegmenter
+from minivess.models.pipeline_check import resolve
 from minivess.models.resample import check_spacing
-from minivess.models.segmenter import Capabilities, ModelRef
+from minivess.models.segmenter import Capabilities, ModelRef, PromptKind
 from minivess.models.weights import FILE_NAME, load_weights
 from minivess.paths import file_sha256
 
@@ -88,6 +90,17 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
         min_piece_mass=_build(parser, "min_piece_mass") if "min_piece_mass" in parser else 0.0,
         device=pick_device(device),
     )
+
+
+def accepted_prompts(root: Path) -> frozenset[PromptKind]:
+    """Return the kinds of prompts that a bundle's network accepts, without building it.
+
+    Args:
+        root: The bundle's folder, checked before.
+    """
+    network = resolve(read_config(root / "configs" / "inference.yaml"), "@network_def")
+    module, _, name = str(network["_target_"]).rpartition(".")
+    return frozenset(getattr(getattr(importlib.import_module(module), name), "prompts", ()))
 
 
 def build_network(parser: ConfigParser) -> torch.nn.Module:

@@ -13,7 +13,7 @@ from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 
 from minivess.errors import InputError
-from minivess.models.clicks import click_window
+from minivess.models.clicks import click_windows
 from minivess.models.entropy import binary_entropy
 from minivess.models.normalise import Scaling, fit_scaling
 from minivess.models.resample import resample, resampled_shape
@@ -109,7 +109,7 @@ class BundleSegmenter:
 
         Args:
             volume: The image, in its own unit and orientation.
-            prompts: Only kinds that :attr:`capabilities` names: ``point``, a list of clicks, which lie in one window.
+            prompts: Only kinds that :attr:`capabilities` names: ``point``, a list of clicks.
             roi: Box in voxels, end excluded: x0 x1 y0 y1 z0 z1. Outside it, probability and uncertainty are 0.
             progress: Called with the finished share of the work, in [0, 1].
 
@@ -151,23 +151,29 @@ class BundleSegmenter:
         return resample(probability, array.shape)
 
     def _at_clicks(self, volume: Volume, scaling: Scaling, clicks: Sequence[Click]) -> NDArray[np.float32]:
-        """Predict the probability (x, y, z) of the object at clicks; 0 outside the window around them."""
+        """Predict the probability (x, y, z) of the object at clicks; 0 outside the windows around them."""
         wanted = self._capabilities.spacing_um or volume.spacing_um
         factors = np.asarray(volume.spacing_um) / np.asarray(wanted)
-        box = click_window(clicks, volume.shape, np.asarray(self._inferer.roi_size) / factors)
-        array = scaling.apply(volume.array[box.slices], at=box.low)
-        shape = resampled_shape(array.shape, volume.spacing_um, wanted)
-        window = torch.from_numpy(resample(array, shape))[None, None].to(self._device)
-        voxels = np.array([np.subtract(click.voxel, box.low) for click in clicks])
-        points = np.clip(((voxels + 0.5) * factors).astype(int), 0, np.subtract(shape, 1))
-        labels = torch.tensor([int(click.positive) for click in clicks])
-        with torch.inference_mode():
-            network: Any = self._network  # its capabilities name points
-            logits = network.click_logits(window, torch.from_numpy(points).to(self._device), labels.to(self._device))
-        inside = logits.float().sigmoid()[0, 0].cpu().numpy()
         probability = np.zeros(volume.shape, np.float32)
-        probability[box.slices] = resample(inside, array.shape)
+        for box, inside in click_windows(clicks, volume.shape, np.asarray(self._inferer.roi_size) / factors):
+            array = scaling.apply(volume.array[box.slices], at=box.low)
+            shape = resampled_shape(array.shape, volume.spacing_um, wanted)
+            voxels = np.array([np.subtract(click.voxel, box.low) for click in inside])
+            points = np.clip(((voxels + 0.5) * factors).astype(int), 0, np.subtract(shape, 1))
+            found = resample(self._click_probability(resample(array, shape), points, inside), array.shape)
+            np.maximum(probability[box.slices], found, out=probability[box.slices])
         return probability
+
+    def _click_probability(
+        self, array: NDArray[np.float32], points: NDArray[np.integer], clicks: Sequence[Click]
+    ) -> NDArray[np.float32]:
+        """Run the network on one window, normalised (x, y, z), with clicks at points (clicks, 3)."""
+        window = torch.from_numpy(array)[None, None].to(self._device)
+        labels = torch.tensor([int(click.positive) for click in clicks], device=self._device)
+        network: Any = self._network  # its capabilities name points
+        with torch.inference_mode():
+            logits = network.click_logits(window, torch.from_numpy(points).to(self._device), labels)
+        return np.asarray(logits.float().sigmoid()[0, 0].cpu().numpy())
 
     def _prediction(self, volume: Volume, probability: NDArray[np.float32], threshold: float) -> Prediction:
         return Prediction(

@@ -72,6 +72,9 @@ class Sam3Lora(torch.nn.Module):
         self.pictures_at_once, self.value_range = pictures_at_once, (float(value_range[0]), float(value_range[1]))
         self.image_size = int(read.detector.config.vision_config.backbone_config.image_size)
         self.detector = read.detector.requires_grad_(False)
+        # In a tuple, so that its parameters are no parameters of this network: clicks use the base without adapters. Frozen
+        # before the adapters are added, since it shares the image encoder.
+        self._tracker: tuple[Any, ...] = (read.tracker.requires_grad_(False).eval(),)
         config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=f".*{target_modules}")
         inject_adapter_in_model(config, self.detector)
         for name in trained_modules:
@@ -79,8 +82,6 @@ class Sam3Lora(torch.nn.Module):
         self.concept, self.concepts = concept, tuple(read.concepts)
         for number, name in enumerate(self.concepts):
             self.register_buffer(f"text_{number}", read.concepts[name], persistent=False)
-        # In a tuple, so that its parameters are no parameters of this network: clicks use the base without adapters.
-        self._tracker: tuple[Any, ...] = (read.tracker.requires_grad_(False).eval(),)
         keep_only_trained(self)
 
     def forward(self, x: torch.Tensor, concept: str | None = None) -> torch.Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock, RLock
 from weakref import WeakValueDictionary
@@ -17,15 +18,17 @@ from numpy.typing import NDArray
 from minivess.errors import InputError, StoreError
 from minivess.paths import write_json
 from minivess.review.edits import Edits, EditStep, Mode
-from minivess.review.prompts import Point, PromptContext
+from minivess.review.prompts import MaskChange, Point, PromptContext
 from minivess.review.service import ReviewService
-from minivess.review.tools import TOOLS, run_tool
+from minivess.review.tools import NEED_CLICK_MODEL, TOOLS, Tool, run_tool
 from minivess.volume import Box, Volume
 
 #: Maximum steps per draft. Answer finished regions to free steps.
 MAX_STEPS = 500
 _MAX_DRAFTS = 4
 _Key = tuple[str, str]  # image and user
+#: An image, clicks on what is not an object, and clicks on the object, to its voxels.
+SegmentAt = Callable[[Volume, Sequence[Point], Sequence[Point]], MaskChange]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +51,15 @@ class Draft:
 class Drafts:
     """The drafts of all users. Requests for one draft run one after the other; those for different drafts at the same time."""
 
-    def __init__(self, service: ReviewService, folder: Path) -> None:
+    def __init__(self, service: ReviewService, folder: Path, segment: SegmentAt | None = None) -> None:
         """Open the drafts.
 
         Args:
             service: The review that they belong to.
             folder: Where they are saved.
+            segment: Segments the object at clicks in an image; None where the model takes none.
         """
-        self._service, self._folder = service, folder
+        self._service, self._folder, self._segment = service, folder, segment
         self._cache: LRUCache[_Key, tuple[object, Edits]] = LRUCache(_MAX_DRAFTS)
         self._locks: WeakValueDictionary[_Key, RLock] = WeakValueDictionary()  # a lock that nobody uses is not kept
         self._lock = Lock()  # of the two dictionaries
@@ -99,6 +103,11 @@ class Drafts:
         with self._opened(image_id, user) as edits:
             _make_room(edits)
             return self._save(image_id, user, edits, edits.apply(voxels, box.low, "replace", "draw", by_hand=True))
+
+    @property
+    def tools(self) -> dict[str, Tool]:
+        """The tools that can be used with the model of this server, by name."""
+        return {name: tool for name, tool in TOOLS.items() if self._segment or name not in NEED_CLICK_MODEL}
 
     def undo(self, image_id: str, user: str) -> Draft:
         """Undo the last step of a draft.
@@ -176,26 +185,30 @@ class Drafts:
             self._forget(image_id, user)
             self._path(image_id, user).unlink(missing_ok=True)
 
-    def preview(self, image_id: str, user: str, prompts: Sequence[tuple[str, Sequence[Point]]]) -> Volume:
+    def preview(
+        self, image_id: str, user: str, prompts: Sequence[tuple[str, Sequence[Point]]], not_points: Sequence[Point] = ()
+    ) -> Volume:
         """Return the mask, uint8, that prompts would make of a draft, which is not changed.
 
         Args:
             image_id: The image.
             user: Whose draft.
             prompts: Tools with their clicks.
+            not_points: Clicks on what is not the object, for the tools that ask the model.
         """
         with self._opened(image_id, user) as edits:
             preview = Edits(edits.mask, edits.locked)
             preview.done = list(edits.done)
             for tool, points in prompts:
-                change = run_tool(tool, self._prompt_context(image_id, preview), points)
+                change = run_tool(tool, self._prompt_context(image_id, preview, not_points), points)
                 preview.apply(change.voxels, change.start, TOOLS[tool].mode, tool)
             return self._service.contexts.get(image_id).image.with_array(preview.mask.astype(np.uint8))
 
-    def _prompt_context(self, image_id: str, edits: Edits) -> PromptContext:
+    def _prompt_context(self, image_id: str, edits: Edits, not_points: Sequence[Point] = ()) -> PromptContext:
         context = self._service.contexts.get(image_id)
         image = context.image
-        return PromptContext(edits.mask, context.probability, image.array, context.scaling, image.spacing_um)
+        segment = partial(self._segment, image, not_points) if self._segment else None
+        return PromptContext(edits.mask, context.probability, image.array, context.scaling, image.spacing_um, segment)
 
     def _lock_of(self, image_id: str, user: str) -> RLock:
         with self._lock:

@@ -6,6 +6,7 @@ They work on windows around the clicks, so that a click takes the same time in a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,10 @@ class MaskChange:
     start: Point
 
 
+#: Clicks on an object to its voxels.
+ClickModel = Callable[[Sequence[Point]], MaskChange]
+
+
 @dataclass(frozen=True, eq=False)
 class PromptContext:
     """Mask, probability and image at the time of a click.
@@ -60,6 +65,7 @@ class PromptContext:
         image: (x, y, z) intensities; they show vessels that the model misses.
         scaling: How the network sees intensities.
         spacing_um: Voxel size along x, y, z.
+        segment: Segments the object at clicks by the model; None where it takes none.
     """
 
     mask: NDArray[np.bool_]
@@ -67,6 +73,7 @@ class PromptContext:
     image: NDArray[Any]
     scaling: Scaling
     spacing_um: tuple[float, float, float]
+    segment: ClickModel | None = None
 
     def evidence(self, window: tuple[slice, ...], low: Point) -> NDArray[np.float32]:
         """Compute the evidence for vessel in a window: the higher of probability and vesselness (Frangi et al. 1998).
@@ -80,6 +87,21 @@ class PromptContext:
         """
         lines = _vesselness(self.scaling.apply(self.image[window], at=low), self.spacing_um)
         return np.maximum(self.probability[window].astype(np.float32), lines)
+
+
+def segment_object(context: PromptContext, points: Sequence[Point]) -> MaskChange:
+    """Segment the object at clicks by the model.
+
+    Args:
+        context: The model, among others.
+        points: Voxels (x, y, z) on the object.
+
+    Raises:
+        InputError: When the model takes no clicks, or a click lies outside the volume.
+    """
+    if context.segment is None:
+        raise InputError("The model of this server takes no clicks. Use another tool, or serve vista3d or sam3_lora.")
+    return context.segment(points)
 
 
 def path(context: PromptContext, start: Point, end: Point) -> MaskChange:

@@ -12,7 +12,7 @@ import numpy as np
 from minivess.errors import InputError
 from minivess.jobs import current_job
 from minivess.review.edits import Mode
-from minivess.review.prompts import MaskChange, Point, PromptContext, connect, cut, grow, path, remove_branch
+from minivess.review.prompts import MaskChange, Point, PromptContext, connect, cut, grow, path, remove_branch, segment_object
 from minivess.review.region_selection import REGION_SIZE_UM
 from minivess.review.specks import remove_specks
 from minivess.volume import Box
@@ -68,6 +68,12 @@ TOOLS: dict[str, Tool] = {
         "remove",
         lambda context, points, box: [remove_specks(context, point, box) for point in _steps(points)],
     ),
+    "object": Tool(
+        "Segments the vessel at the clicks by the model.",
+        1,
+        "add",
+        lambda context, points, _: [segment_object(context, points)],
+    ),
     "grow": Tool(
         "Fills what is connected to each click, inside the region.",
         1,
@@ -75,6 +81,10 @@ TOOLS: dict[str, Tool] = {
         lambda context, points, box: [grow(context, point, box or _box_around(context, point)) for point in _steps(points)],
     ),
 }
+
+
+#: The tools that need a model that takes clicks.
+NEED_CLICK_MODEL = frozenset({"object"})
 
 
 def run_tool(tool: str, context: PromptContext, points: Sequence[Point], box: Box | None = None) -> MaskChange:

@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from minivess.review.drafts import MAX_STEPS
 from minivess.review.edits import Mode
 from minivess.review.region_selection import Objective
-from minivess.review.tools import TOOLS
 from minivess.server.accounts import ROLES
+from minivess.server.dependencies import UserDrafts
 from minivess.server.roles import requires
 from minivess.server.routes.review_drafts import MAX_CLICKS
 from minivess.server.routes.review_queue import LEASE_S, LIST_LIMIT
@@ -24,7 +24,7 @@ NEXT_IMAGE_STRATEGY = "uncertainty"
 
 
 @router.get("/capabilities", summary="Enumerations and limits of the review", dependencies=[requires("reader")])
-def capabilities() -> dict[str, Any]:
+def capabilities(drafts: UserDrafts) -> dict[str, Any]:
     """Return every enumeration and limit that a client of the review endpoints needs."""
     return {
         "verdicts": list(VERDICTS),
@@ -34,7 +34,7 @@ def capabilities() -> dict[str, Any]:
         "modes": list(get_args(Mode)),
         "tools": [
             {"name": name, "description": tool.description, "clicks": tool.clicks, "mode": tool.mode}
-            for name, tool in TOOLS.items()
+            for name, tool in drafts.tools.items()
         ],
         "review_states": list(REVIEW_STATES),
         "roles": list(ROLES),
