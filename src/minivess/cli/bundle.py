@@ -104,3 +104,42 @@ def sam3_base(
     folder = random_base(base_path(bundle)) if checkpoint is None else import_base(checkpoint, base_path(bundle))
     text = f"{folder} has the base." + ("" if checkpoint is None else f" It is a derivative of SAM Materials: {LICENCE}")
     emit({"base": str(folder), "licence": "" if random else LICENCE}, as_json=as_json, text=text)
+
+
+@app.command("ensemble")
+def ensemble(
+    members: Annotated[list[Path], typer.Argument(help="Folders of at least two trained bundles, of any networks.")],
+    out: Annotated[Path, typer.Option(help="Folder of the ensemble, which is a bundle itself.")],
+    weight: Annotated[list[float] | None, typer.Option(help="Weight of a member, in order; equal by default.")] = None,
+    combination: Annotated[str, typer.Option(help="mean of the probabilities, or vote of the masks.")] = "mean",
+    as_json: Json = False,
+) -> None:
+    """Make one bundle of several: its uncertainty is their disagreement. Label app, predict and MAP take it like any other.
+
+    Example: minivess bundle ensemble runs/seed0 runs/seed1 runs/seed2 --out runs/ensemble
+    """
+    from minivess.ensemble import write_ensemble
+
+    folder = write_ensemble(members, out, weights=weight, combination=combination)
+    emit({"bundle": str(folder), "members": len(members)}, as_json=as_json, text=f"{folder} combines {len(members)} models.")
+
+
+@app.command("merge")
+def merge(
+    weights: Annotated[list[Path], typer.Argument(help="At least two weights files of one network.")],
+    bundle: Annotated[Path, typer.Option(help="The bundle that the merged weights are for; its model must be beaten.")],
+    data: Annotated[Path, typer.Option(help="Data set whose validation cases judge: `minivess data make`.")],
+    method: Annotated[str, typer.Option(help="mean, ties or dare.")] = "mean",
+    start: Annotated[Path | None, typer.Option(help="Weights that all were trained from: ties and dare.")] = None,
+    density: Annotated[float, typer.Option(help="Share of the changes that ties and dare keep.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Seed of dare.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Merge weights into one model. It is published only when it is better and forgets nothing; roll-back takes it back.
+
+    Example: minivess bundle merge runs/0/model.safetensors runs/1/model.safetensors --bundle runs/model --data DATA
+    """
+    from minivess.ensemble.publish import merge_and_judge
+
+    promotion = merge_and_judge(weights, bundle, data, method=method, start=start, density=density, seed=seed)
+    emit(promotion.to_json(), as_json=as_json, text=promotion.state)

@@ -41,6 +41,7 @@ from minivess.review.prompts import MaskChange, Point
 from minivess.review.service import ReviewService
 from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
+from minivess.train import can_train
 from minivess.uncertainty.calibration import read_zones
 from minivess.volume import Volume
 
@@ -114,7 +115,7 @@ class VesselApp(MONAILabelApp):
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Return its training."""
-        if self.settings.skip_trainers:
+        if self.settings.skip_trainers or not can_train(self.bundle):
             return {}
         return {self.settings.model_name: VesselTrainTask(self.bundle, self.settings, self.review)}
 

@@ -16,7 +16,7 @@ from minivess.jobs import Job, current_job
 from minivess.label_app.http_errors import http_errors
 from minivess.label_app.settings import AppSettings
 from minivess.label_app.studies import read_study_image
-from minivess.models import BundleSegmenter, Click, Prediction, load_bundle, pick_device, weights_path
+from minivess.models import Click, Prediction, Segmenter, load_bundle, pick_device, weights_path
 from minivess.review.prompts import MaskChange, Point
 from minivess.review.service import ReviewService
 from minivess.store import current_actor
@@ -53,7 +53,7 @@ class VesselInferTask(InferTask):
         self.settings = settings
         self.review = review
         self._hidden = None if settings.use_pretrained_model else self._version()
-        self._loaded: dict[str, tuple[int, BundleSegmenter]] = {}
+        self._loaded: dict[str, tuple[int, Segmenter]] = {}
         self._lock = threading.Lock()
 
     def is_valid(self) -> bool:
@@ -66,7 +66,7 @@ class VesselInferTask(InferTask):
         path = weights_path(self.bundle)
         return str(path) if path.is_file() or not validate else None
 
-    def segmenter(self, device: str | None) -> BundleSegmenter:
+    def segmenter(self, device: str | None) -> Segmenter:
         """Return the model on a device; it is loaded again when new weights were published."""
         with self._lock:
             name, version = str(pick_device(device)), self._version()

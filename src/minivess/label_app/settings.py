@@ -14,7 +14,7 @@ from minivess.evaluate import SealedTestSet
 from minivess.models import check_bundle, weights_path
 from minivess.models.bundle_check import read_config
 from minivess.paths import resource_path
-from minivess.train import copy_bundle, presets, publish
+from minivess.train import can_train, copy_bundle, presets, publish
 from minivess.volume import Unit
 
 _SWITCHES = ("preload", "skip_trainers", "skip_strategies", "skip_scoring", "use_pretrained_model", "epistemic_enabled")
@@ -80,7 +80,7 @@ class AppSettings:
         if not wanted <= {model, "all"}:
             raise InputError(f"--conf models {conf['models']}: unknown model. Allowed: all, {model}.")
         preset = conf.get("preset") or ("full" if torch.cuda.is_available() else "tiny")
-        if preset not in presets(bundle):
+        if can_train(bundle) and preset not in presets(bundle):
             raise InputError(f"--conf preset {preset}: unknown preset. Allowed: {', '.join(presets(bundle))}.")
         return AppSettings(
             bundle=bundle,

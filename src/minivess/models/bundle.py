@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from minivess.models.bundle_check import check_bundle, read_config
 from minivess.models.bundle_segmenter import BundleSegmenter
 from minivess.models.pipeline_check import resolve
 from minivess.models.resample import check_spacing
-from minivess.models.segmenter import Capabilities, ModelRef, PromptKind
+from minivess.models.segmenter import Capabilities, ModelRef, PromptKind, Segmenter
 from minivess.models.weights import FILE_NAME, load_weights
 from minivess.paths import file_sha256
 
@@ -51,8 +52,10 @@ def base_path(root: Path) -> Path:
     return Path(root) / "models" / "base"
 
 
-def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | None = None) -> BundleSegmenter:
+def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | None = None) -> Segmenter:
     """Load a bundle for prediction.
+
+    A bundle becomes a :class:`BundleSegmenter`, unless its ``inference.yaml`` has a key ``segmenter`` that builds another one.
 
     Args:
         root: The bundle's folder, with ``configs/inference.yaml`` and ``configs/metadata.json``.
@@ -70,6 +73,10 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
     parser = ConfigParser()
     parser.read_config(str(root / "configs" / "inference.yaml"))
     parser["bundle_root"] = str(root)
+    if "segmenter" in parser:
+        parser["weights"], parser["device"] = str(weights or weights_path(root)), device or ""
+        segmenter: Segmenter = _build(parser, "segmenter")
+        return segmenter
     file = Path(weights) if weights is not None else weights_path(root)
     network = build_network(parser)
     sha256 = file_sha256(file) if file.is_file() else ""
@@ -99,6 +106,8 @@ def accepted_prompts(root: Path) -> frozenset[PromptKind]:
         root: The bundle's folder, checked before.
     """
     network = resolve(read_config(root / "configs" / "inference.yaml"), "@network_def")
+    if not isinstance(network, Mapping):
+        return frozenset()
     module, _, name = str(network["_target_"]).rpartition(".")
     return frozenset(getattr(getattr(importlib.import_module(module), name), "prompts", ()))
 

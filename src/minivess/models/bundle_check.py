@@ -21,6 +21,7 @@ from minivess.models.pipeline_check import check_channels, check_pipeline
 
 ALLOWED_TARGETS = (
     "minivess.models.",
+    "minivess.ensemble.",
     "minivess.datasets.",
     "minivess.train.",
     "monai.data.",
@@ -45,6 +46,8 @@ ALLOWED_METHODS = frozenset({"to", "parameters", "state_dict", "eval", "train", 
 ALLOWED_FUNCTIONS = frozenset({"len", "int", "float", "str", "min", "max", "list", "tuple", "dict", "sum", "range"})
 ALLOWED_RUNS = re.compile(r"^\$@[\w#:]+\.run\(\)$")
 REQUIRED_METADATA = ("version", "changelog", "monai_version", "pytorch_version", "numpy_version", "name", "network_data_format")
+#: Of a bundle that builds its segmenter itself, such as an ensemble.
+REQUIRED_SEGMENTER = ("bundle_root", "modality", "threshold", "segmenter")
 REQUIRED_INFERENCE = ("bundle_root", "modality", "threshold", "network_def", "preprocessing", "inferer", "postprocessing")
 
 _REFERENCE = re.compile(r"@[A-Za-z_][\w]*(?:(?:::|#)[\w]+)*")
@@ -78,7 +81,8 @@ def check_bundle(root: Path) -> list[str]:
     contents = {f.name: read_config(f) for f in files}
     metadata, inference = contents.get("metadata.json"), contents.get("inference.yaml")
     findings += _missing(metadata, "configs/metadata.json", REQUIRED_METADATA)
-    findings += _missing(inference, "configs/inference.yaml", REQUIRED_INFERENCE)
+    own = isinstance(inference, dict) and "segmenter" in inference
+    findings += _missing(inference, "configs/inference.yaml", REQUIRED_SEGMENTER if own else REQUIRED_INFERENCE)
     if isinstance(metadata, dict):
         findings += [f"configs/metadata.json: {finding}" for finding in check_channels(metadata)]
     if isinstance(inference, dict):
@@ -86,9 +90,25 @@ def check_bundle(root: Path) -> list[str]:
     for name, content in contents.items():
         if name != "metadata.json":
             findings += [f"configs/{name}: {finding}" for finding in check_config(content)]
+    if own:
+        findings += [finding for member in members_of(root) for finding in _member_findings(member)]
     if findings:
         raise BundleError(f"The bundle {root.name} is refused:\n  " + "\n  ".join(findings))
     return [f"configs/{f.name}" for f in files]
+
+
+def members_of(root: Path) -> list[Path]:
+    """List the folders of the bundles that a bundle combines; none for most bundles."""
+    folder = root / "members"
+    return sorted(member for member in folder.iterdir() if member.is_dir()) if folder.is_dir() else []
+
+
+def _member_findings(member: Path) -> list[str]:
+    try:
+        check_bundle(member)
+    except BundleError as error:
+        return [f"members/{member.name}: {error}"]
+    return []
 
 
 def read_config(path: Path) -> Any:

@@ -46,7 +46,8 @@ def sliding_probability(
         (x, y, z) float32 probability in [0, 1].
 
     Raises:
-        BundleError: When the network does not take one input channel, or does not return one channel of the window's shape.
+        BundleError: When the network does not take one input channel, or does not return one channel of finite values of the
+            window's shape.
     """
     axis = int(np.argmax(array.shape))
     length = array.shape[axis]
@@ -64,6 +65,8 @@ def sliding_probability(
         with torch.inference_mode():
             logits[box] += _broadcast(weight, axis) * inferer(window, predictor)[0, 0].float().cpu()
         weights[slab] += weight
+    if not bool(torch.isfinite(logits).all()):
+        raise BundleError("The network returned NaN or infinity: its weights are not usable. Train it again, or roll back.")
     if progress is not None:
         progress(1.0)
     return logits.div_(_broadcast(weights, axis)).sigmoid_().numpy()

@@ -4,11 +4,12 @@ from minivess.datasets import TrainingCase, check_dataset, load_pair, load_revie
 from minivess.train.publishing import publish, roll_back
 from minivess.train.rehearsal import rehearsal_cases, write_training_data
 from minivess.train.retrain import read_cases, train_and_judge
-from minivess.train.run import TrainingResult, copy_bundle, presets, read_stats, set_modality, train_bundle
+from minivess.train.run import TrainingResult, can_train, copy_bundle, presets, read_stats, set_modality, train_bundle
 
 __all__ = [
     "TrainingCase",
     "TrainingResult",
+    "can_train",
     "check_dataset",
     "copy_bundle",
     "load_pair",

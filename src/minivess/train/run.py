@@ -19,7 +19,7 @@ from minivess.datasets.dataset import TrainingCase
 from minivess.errors import BundleError, InputError
 from minivess.evaluate import SealedTestSet, subjects_metadata
 from minivess.models import MODALITIES, base_path, check_bundle, check_overrides, read_metadata, weights_path
-from minivess.models.bundle_check import read_config
+from minivess.models.bundle_check import members_of, read_config
 from minivess.paths import atomic_file
 from minivess.store import current_actor, system_user
 
@@ -46,6 +46,11 @@ class TrainingResult:
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
         return {**asdict(self), "weights": str(self.weights)}
+
+
+def can_train(bundle: Path) -> bool:
+    """Return whether a bundle states how it is trained; an ensemble does not, its members do."""
+    return (bundle / "configs" / "train.yaml").is_file()
 
 
 def presets(bundle: Path) -> list[str]:
@@ -83,6 +88,8 @@ def train_bundle(
         BundleError: When the bundle or an override is refused, or the training produced no weights.
     """
     check_bundle(bundle)
+    if not can_train(bundle):
+        raise BundleError(f"{bundle} has no configs/train.yaml: it cannot be trained. Train its members, and make it again.")
     if not training:
         raise InputError("A training needs at least one labelled case. Got none: annotate one and submit it first.")
     if preset not in presets(bundle):
@@ -132,6 +139,8 @@ def copy_bundle(source: Path, target: Path) -> Path:
     if source.resolve() == target.resolve():
         return target
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("models", "runs", "__pycache__"))
+    for member in members_of(source):
+        shutil.copytree(member / "models", target / "members" / member.name / "models", dirs_exist_ok=True)
     base, link = base_path(source), base_path(target)
     if base.is_dir() and not link.exists():
         link.parent.mkdir(exist_ok=True)

@@ -56,30 +56,31 @@ def expected_error(probability: NDArray[np.float32], threshold: float) -> NDArra
     return np.where(probability >= threshold, np.float32(1.0) - probability, probability).astype(np.float32, copy=False)
 
 
-def combine(probabilities: Iterable[NDArray[np.float32]]) -> VoxelUncertainty:
+def combine(probabilities: Iterable[NDArray[np.float32]], weights: Iterable[float] | None = None) -> VoxelUncertainty:
     """Combine passes one after the other; two volumes are in memory, however many passes there are.
 
     Args:
         probabilities: Passes over one volume, (x, y, z) float32 in [0, 1] each.
+        weights: A positive weight of each pass; equal ones by default.
 
     Raises:
         InputError: When there is no pass, or their shapes differ.
     """
     mean: NDArray[np.float32] | None = None
     within: NDArray[np.float32] | None = None
-    count = 0
-    for p in probabilities:
+    count, total = 0, 0.0
+    for p, weight in zip(probabilities, itertools.repeat(1.0) if weights is None else weights, strict=False):
         if mean is None or within is None:
             mean, within = np.zeros(p.shape, np.float32), np.zeros(p.shape, np.float32)
         elif p.shape != mean.shape:
             raise InputError(f"All passes must be on one grid. Got shapes {mean.shape} and {p.shape}.")
-        mean += p
-        within += binary_entropy(p)
-        count += 1
+        mean += np.float32(weight) * p
+        within += np.float32(weight) * binary_entropy(p)
+        count, total = count + 1, total + weight
     if mean is None or within is None:
         raise InputError("There is no pass to combine. Predict the volume at least once.")
-    mean /= count
-    within /= count
+    mean /= np.float32(total)
+    within /= np.float32(total)
     entropy = binary_entropy(mean)
     return VoxelUncertainty(mean, entropy, np.maximum(entropy - within, 0), count)
 

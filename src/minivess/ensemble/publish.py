@@ -1,0 +1,48 @@
+"""Publish merged weights, if the gate of :mod:`minivess.evaluate` lets them pass."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from minivess.datasets import read_dataset
+from minivess.ensemble.merge import merge_weights
+from minivess.errors import InputError
+from minivess.evaluate.anchors import synthetic_anchors
+from minivess.evaluate.promotion import Promotion, choose_model
+from minivess.models import load_bundle, weights_path
+from minivess.train import publish
+from minivess.train.retrain import read_cases
+
+
+def merge_and_judge(files: Sequence[Path], bundle: Path, data: Path, **settings: Any) -> Promotion:
+    """Merge weights, compare the result with the bundle's model, and publish it when it is better and forgets nothing.
+
+    Args:
+        files: At least two weights files of the bundle's network.
+        bundle: The bundle's folder.
+        data: A data set; its validation cases judge.
+        **settings: Of :func:`minivess.ensemble.merge_weights`.
+
+    Returns:
+        The decision of the gate.
+
+    Raises:
+        InputError: When the data set has no validation case, or a setting is not allowed.
+        WeightsError: When the files do not fit each other or the bundle.
+    """
+    cases = read_dataset(data)["validation"]
+    if not cases:
+        raise InputError(f"{data} has no validation cases to judge on. Make it with `minivess data make --validation`.")
+    published = load_bundle(bundle) if weights_path(bundle).is_file() else None
+    anchors = synthetic_anchors(published.capabilities.modality) if published is not None else []
+    with tempfile.TemporaryDirectory(dir=bundle) as folder:
+        merged = merge_weights(files, Path(folder) / "model.safetensors", **settings)
+        name = f"{settings.get('method', 'mean')} of {len(files)}"
+        candidate = {name: lambda: load_bundle(bundle, weights=merged)}
+        promotion = choose_model(candidate, published, lambda: read_cases(cases), anchors)
+        if promotion.promoted:
+            publish(merged, bundle)
+    return promotion
