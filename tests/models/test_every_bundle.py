@@ -178,3 +178,76 @@ def test_it_trains_and_the_result_loads(small: Path, dataset: Path, tmp_path: Pa
     assert set(before) == set(after)
     assert any(not torch.equal(before[name], after[name]) for name in before)
     load_bundle(small, weights=result.weights, device="cpu").predict(stack())
+
+
+def documented() -> list[str]:
+    """The examples of the how-to, by their first line."""
+    text = (BUNDLES.parent / "docs" / "howto" / "add_a_model.md").read_text()
+    return [block.partition("```")[0] for block in text.split("```yaml\n")[1:]]
+
+
+@pytest.mark.parametrize("example", documented(), ids=lambda text: text.split()[1].strip(","))
+def test_the_networks_of_the_how_to_work_as_they_stand_there(example: str, dataset: Path, tmp_path: Path) -> None:
+    """A folder of configurations is enough; nothing in the package knows it."""
+    changes = yaml.safe_load(example)
+    bundle = small_bundle(BUNDLES / "segresnet", tmp_path / "theirs", weights=False)
+    for file in (bundle / "configs" / f"{name}.yaml" for name in ("train", "inference", "tiny")):
+        config = yaml.safe_load(file.read_text())
+        keys = (
+            set(changes) - {"patch_size"} if file.stem == "inference" else {"patch_size"} if file.stem == "tiny" else set(changes)
+        )
+        file.write_text(yaml.safe_dump({**config, **{key: changes[key] for key in keys if key in changes}}, sort_keys=False))
+    cases = read_dataset(dataset)
+    overrides = {"epochs": 1, "iterations_per_epoch": 1, "items_per_batch": 1}
+    result = train_bundle(
+        bundle, training=cases["training"][:1], validation=[], output=tmp_path / "run", preset="tiny", overrides=overrides
+    )
+    assert load_bundle(bundle, weights=result.weights, device="cpu").predict(stack()).mask.shape == SHAPE
+
+
+def test_all_recipes_are_those_of_segresnet_but_for_what_a_network_needs() -> None:
+    """The bundles stand alone, as MONAI's model zoo asks; this keeps them from drifting apart."""
+    own = {"network_def", "epochs", "learning_rate", "continued_learning_rate", "patch_size", "roi_size", "items_per_batch",
+           "patches_per_item", "click_share", "wrong_concepts", "wrong_concept_share"}  # fmt: skip
+    for workflow in ("train", "inference", "evaluate"):
+        reference = yaml.safe_load((BUNDLES / "segresnet" / "configs" / f"{workflow}.yaml").read_text())
+        for name in shipped():
+            config = yaml.safe_load((BUNDLES / name / "configs" / f"{workflow}.yaml").read_text())
+            if workflow == "train":
+                prepare = config["train"]["trainer"]["prepare_batch"]
+                config["train"]["trainer"]["prepare_batch"] = prepare.get("prepare", prepare)
+            different = {key for key in {*reference, *config} if reference.get(key) != config.get(key)}
+            assert different <= own, f"{name}/{workflow}"
+
+
+def test_published_weights_are_imported_whole_or_refused(shared_data: Path, tmp_path: Path) -> None:
+    from minivess.models.foreign_weights import import_weights
+
+    bundle = small_bundle(BUNDLES / "vessap", tmp_path / "vessap", weights=False)
+    arrays = shared_data / "weights" / "vessap" / "fcn_model_converted.npz"
+    assert read_metadata(import_weights(arrays, bundle))["licence"].startswith("VesSAP's published weights: MIT")
+    assert load_bundle(bundle, device="cpu").predict(stack()).mask.array.any()
+
+
+def test_a_checkpoint_of_another_training_loop_is_imported(tmp_path: Path) -> None:
+    from minivess.models.foreign_weights import import_weights
+
+    bundle = small_bundle(BUNDLES / "vista3d", tmp_path / "vista3d", weights=False)
+    network = network_of(bundle)
+    inner = {f"module.{name.removeprefix('network.')}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": inner}, tmp_path / "model.pt")
+    import_weights(tmp_path / "model.pt", bundle)
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in load_file(weights_path(bundle)).items())
+    before = weights_path(bundle).read_bytes()
+    torch.save({"state_dict": dict(list(inner.items())[:-1])}, tmp_path / "less.pt")
+    torch.save({"state_dict": inner, "hook": print}, tmp_path / "code.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    for name, match in (
+        ("less.pt", "Nothing is left at random"),
+        ("code.pt", "tensors alone"),
+        ("text.pt", "tensors alone"),
+        ("none.pt", "No weights"),
+    ):
+        with pytest.raises(WeightsError, match=match):
+            import_weights(tmp_path / name, bundle)
+    assert weights_path(bundle).read_bytes() == before

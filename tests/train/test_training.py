@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from small_bundles import BUNDLES, shipped, small_bundle
 
 from minivess.datasets.dataset import UNREVIEWED
 from minivess.errors import BundleError, InputError
@@ -151,9 +152,11 @@ def test_stock_monai_bundle_evaluates(bundle: Path, dataset: Path, tmp_path: Pat
     assert float(rows[0]["dsc"]) == pytest.approx(dsc(read_volume(case.label).array, mask.array), abs=1e-4)
 
 
+@pytest.mark.parametrize("name", shipped())
 @pytest.mark.parametrize("command", ["verify_metadata", "verify_net_in_out"])
-def test_the_bundle_passes_monais_own_checks(segresnet: Path, tmp_path: Path, command: str) -> None:
-    metadata = str(segresnet / "configs" / "metadata.json")
+def test_every_bundle_passes_monais_own_checks(tmp_path: Path, command: str, name: str) -> None:
+    bundle = small_bundle(BUNDLES / name, tmp_path / name, weights=False)
+    metadata = str(bundle / "configs" / "metadata.json")
     if command == "verify_metadata":
         schema = Path(__file__).parents[1] / "data" / "meta_schema.json"
         arguments = ["--meta_file", metadata, "--filepath", str(schema)]
@@ -164,7 +167,9 @@ def test_the_bundle_passes_monais_own_checks(segresnet: Path, tmp_path: Path, co
             "--meta_file",
             metadata,
             "--config_file",
-            str(segresnet / "configs" / "inference.yaml"),
+            str(bundle / "configs" / "inference.yaml"),
+            "--bundle_root",
+            str(bundle),
         ]
     words = [sys.executable, "-m", "monai.bundle", command, *arguments]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)

@@ -22,7 +22,8 @@ def save_weights(network: torch.nn.Module, path: Path, metadata: dict[str, str])
         path: The file to write, usually ``model.safetensors``.
         metadata: How the weights were made: data, seed, score; strings only.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    # Cloned: some networks, such as DynUNet, have one tensor under two names, which safetensors refuses.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
     with atomic_file(path) as temporary:
         save_file(tensors, temporary, metadata={**metadata, **_base_of(network)})
 
