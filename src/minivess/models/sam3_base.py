@@ -112,13 +112,14 @@ def import_base(checkpoint: Path, folder: Path, concepts: tuple[str, ...] = CONC
     return _write(folder, detector, tracker, embeddings, source=f"{checkpoint.name}, {LICENCE}")
 
 
-def random_base(folder: Path, *, seed: int = 0, image_size: int = 112) -> Path:
-    """Make a tiny base of the real classes with random values, for trials and tests: it knows nothing of pictures.
+def random_base(folder: Path, *, seed: int = 0, image_size: int = 112, full_size: bool = False) -> Path:
+    """Make a base of the real classes with random values, for trials, tests and timing: it knows nothing of pictures.
 
     Args:
         folder: Folder of the base.
         seed: Seed of its values.
         image_size: Height and width to which tiles are scaled, in pixels; a multiple of 14.
+        full_size: With the sizes of ``facebook/sam3`` instead of tiny ones; 1.9 GB.
 
     Raises:
         MissingExtraError: When transformers is not installed.
@@ -126,7 +127,7 @@ def random_base(folder: Path, *, seed: int = 0, image_size: int = 112) -> Path:
     require_extra("sam3", "SAM 3")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        detector, tracker = _build(*tiny_configurations(image_size))
+        detector, tracker = _build(*(({}, {}) if full_size else tiny_configurations(image_size)))
         channels = detector.config.detr_encoder_config.hidden_size
         embeddings = {concept: torch.randn(1, 4, channels) for concept in CONCEPTS}
     tracker.vision_encoder.backbone = detector.vision_encoder.backbone
