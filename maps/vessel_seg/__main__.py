@@ -9,6 +9,6 @@ from minivess.process_setup import prepare_process
 
 prepare_process()
 
-from app import main
+from command import main
 
 sys.exit(main(sys.argv[1:]))

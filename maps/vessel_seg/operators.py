@@ -7,24 +7,24 @@ from typing import Any
 
 from monai.deploy.core import ExecutionContext, Fragment, InputContext, Operator, OperatorSpec, OutputContext
 
-from minivess.dicom import read_series, write_seg
+from minivess.dicom import Series, write_seg
 from minivess.dicom.report import write_report
 from minivess.models import Segmenter
 
 
-class SeriesReader(Operator):
-    """Read the DICOM series of the input folder."""
+class SeriesSource(Operator):
+    """Give the DICOM series to the graph."""
 
-    def __init__(self, fragment: Fragment, *args: Any, folder: Path, **kwargs: Any) -> None:
-        """Store the input folder.
+    def __init__(self, fragment: Fragment, *args: Any, series: Series, **kwargs: Any) -> None:
+        """Store the series.
 
         Args:
             fragment: The application.
             *args: Conditions of the operator.
-            folder: Folder of one DICOM series.
+            series: The series, which was read and checked.
             **kwargs: Passed on to the SDK.
         """
-        self.folder = folder
+        self.series = series
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -32,17 +32,14 @@ class SeriesReader(Operator):
         spec.output("series")
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        """Read the series and emit it.
+        """Emit the series.
 
         Args:
             op_input: Inputs of the operator; it has none.
             op_output: Receives the series.
             context: Not used.
-
-        Raises:
-            InputError: When the folder does not contain one regular series.
         """
-        op_output.emit(read_series(self.folder), "series")
+        op_output.emit(self.series, "series")
 
 
 class VesselSegmenter(Operator):
@@ -107,5 +104,7 @@ class ResultWriter(Operator):
             context: Not used.
         """
         series, prediction = op_input.receive("result")
-        seg = write_seg(prediction.mask, series, prediction.model, self.folder / "vessels.seg.dcm")
+        seg = write_seg(
+            prediction.mask, series, prediction.model, self.folder / "vessels.seg.dcm", threshold=prediction.threshold
+        )
         write_report(self.folder / "result.json", series, prediction, seg=seg, modality=self.modality)

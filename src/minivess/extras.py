@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 from minivess.errors import MissingExtraError
 from minivess.paths import resource_path
@@ -50,7 +51,13 @@ def require_extra(extra: str, what: str) -> None:
 
 
 def _is_installed(module: str) -> bool:
+    """Look for a module without importing its parent: that of ``monai.deploy`` would load torch."""
+    package, _, rest = module.partition(".")
     try:
-        return importlib.util.find_spec(module) is not None
-    except (ModuleNotFoundError, ValueError):
+        spec = importlib.util.find_spec(package)
+    except ValueError:
         return False
+    if spec is None or not rest:
+        return spec is not None
+    folders = [Path(folder, *rest.split(".")) for folder in spec.submodule_search_locations or ()]
+    return any(folder.is_dir() or folder.with_suffix(".py").is_file() for folder in folders)

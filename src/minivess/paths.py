@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -100,13 +102,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     exists = path.exists()
+    if exists and path.is_dir():
+        _remove_abandoned(path, path.name)
     if exists and (not path.is_dir() or any(path.iterdir())):
         raise OutputError(f"The output {path} exists and is not empty. Choose a new folder, or empty this one first.")
     with _report_as_output_error(path):
         # A mount point or a symbolic link cannot be replaced: the temporary folder is created inside it.
         parent = path if exists else path.parent
         parent.mkdir(parents=True, exist_ok=True)
+        if not exists:
+            _remove_abandoned(parent, path.name)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
+        lock = os.open(temporary, os.O_RDONLY)  # held as long as this process lives, so that others can tell what is abandoned
+        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield temporary
             if exists:
@@ -117,6 +125,25 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             fsync_folder(parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            os.close(lock)
+
+
+def _remove_abandoned(parent: Path, name: str) -> None:
+    """Remove temporary folders of :func:`atomic_folder` whose process was killed; those of living ones are locked."""
+    for folder in parent.glob(f".{glob.escape(name)}.????????"):
+        if not folder.is_dir() or folder.is_symlink():
+            continue
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass  # somebody works in it, or it is not ours
+        finally:
+            os.close(lock)
 
 
 def _move_content(source: Path, target: Path) -> None:

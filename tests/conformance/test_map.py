@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run_map(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "maps.vessel_seg", *map(str, arguments)]
+    command += [] if arguments[:1] in ((), ("--strict",), ("--nonsense",)) else ["--any-modality"]
+    command = [word for word in command if word != "--strict"]
     variables = {**os.environ, **environment}
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=variables, timeout=300)
 
@@ -62,14 +64,28 @@ def test_no_patient_is_named_in_what_is_said_or_in_the_report(series: Path, bund
 
 def test_the_environment_variables_of_a_map_are_read(series: Path, bundle: Path, tmp_path: Path) -> None:
     done = run_map(
-        HOLOSCAN_INPUT_PATH=str(series), HOLOSCAN_OUTPUT_PATH=str(tmp_path / "out"), HOLOSCAN_MODEL_PATH=str(bundle.parent)
+        "--any-modality",
+        HOLOSCAN_INPUT_PATH=str(series),
+        HOLOSCAN_OUTPUT_PATH=str(tmp_path / "out"),
+        HOLOSCAN_MODEL_PATH=str(bundle.parent),
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "result.json").is_file()
 
 
 def test_minivess_map_run_is_the_same_application(series: Path, bundle: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "minivess", "map", "run", str(series), str(tmp_path / "out"), "-m", str(bundle)]
+    command = [
+        sys.executable,
+        "-m",
+        "minivess",
+        "map",
+        "run",
+        str(series),
+        str(tmp_path / "out"),
+        "-m",
+        str(bundle),
+        "--any-modality",
+    ]
     assert subprocess.run(command, check=False, timeout=300).returncode == 0
     assert (tmp_path / "out" / "vessels.seg.dcm").is_file()
 
@@ -103,13 +119,84 @@ def test_an_unknown_option_ends_with_2() -> None:
     assert run_map("--nonsense").returncode == 2
 
 
-def test_a_killed_run_leaves_no_output(series: Path, bundle: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "maps.vessel_seg", "-i", str(series), "-o", str(tmp_path / "out"), "-m", str(bundle)]
-    for delay_s in (1.0, 4.0):
-        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-            time.sleep(delay_s)
-            process.send_signal(signal.SIGKILL)
-        assert not (tmp_path / "out").exists() or (tmp_path / "out" / "result.json").is_file()
+def running(series: Path, out: Path, bundle: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "maps.vessel_seg", "-i", str(series), "-o", str(out), "-m", str(bundle), "--any-modality"]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+@pytest.mark.parametrize(
+    ("number", "exists"), [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGKILL, False), (signal.SIGKILL, True)]
+)
+def test_a_stopped_run_says_so_leaves_nothing_and_does_not_block_the_next(
+    series: Path, bundle: Path, tmp_path: Path, number: signal.Signals, exists: bool
+) -> None:
+    out = tmp_path / "out"
+    if exists:
+        out.mkdir()
+    with running(series, out, bundle) as process:
+        while not children(process.pid):
+            assert process.poll() is None, process.stderr
+            time.sleep(0.01)
+        (child,) = children(process.pid)
+        time.sleep(0.5)
+        start = time.monotonic()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        seconds = time.monotonic() - start
+    for _ in range(500):
+        if not Path(f"/proc/{child}").exists():
+            break
+        time.sleep(0.01)
+    assert not Path(f"/proc/{child}").exists()
+    assert not (out / "result.json").exists()
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 128 + number
+        assert said.strip().splitlines()[-1] == f"Stopped by {number.name}. Nothing was written."
+        assert not list(tmp_path.rglob(".out*")), seconds
+    done = run_map("-i", series, "-o", out, "-m", bundle)
+    assert done.returncode == 0, done.stderr
+    assert sorted(f.name for f in out.iterdir()) == ["result.json", "vessels.seg.dcm"]
+    assert not list(tmp_path.rglob(".out*"))
+
+
+def test_a_term_to_the_outer_command_ends_everything(series: Path, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "minivess", "map", "run", str(series), str(out), "-m", str(bundle), "--any-modality"]
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not children(process.pid):
+            time.sleep(0.01)
+        (child,) = children(process.pid)
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not Path(f"/proc/{child}").exists()
+    assert not out.exists()
+
+
+def test_a_model_for_another_modality_is_refused_before_it_is_loaded(series: Path, bundle: Path, tmp_path: Path) -> None:
+    done = run_map("--strict", "-i", series, "-o", tmp_path / "out", "-m", bundle)
+    assert done.returncode == 1
+    assert "The model is for two_photon" in done.stderr
+    assert "the series is MR" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_refusal_does_not_wait_for_torch(series: Path, bundle: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from command import main; code = main(sys.argv[1:]); "
+        "print([m for m in sys.modules if m in ('torch', 'monai', 'holoscan')]); sys.exit(code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "maps" / "vessel_seg")}
+    words = [sys.executable, "-c", script, "-i", str(series), "-o", str(tmp_path / "out"), "-m", str(bundle)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, timeout=60)
+    assert done.returncode == 1
+    assert done.stdout.strip() == "[]", done.stdout
 
 
 @pytest.mark.parametrize("name", ["lidc_idri_0314_ct_48", "vs_seg_001_mr_t1gd_44"])

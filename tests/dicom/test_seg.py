@@ -53,7 +53,7 @@ def test_empty_slices_in_the_middle_and_at_the_ends_come_back_empty(tmp_path: Pa
 def test_an_empty_mask_is_a_valid_seg_that_says_so(tmp_path: Path) -> None:
     series = read_series(write_series(volume_of(ORIENTATIONS["axial"]), tmp_path / "s", name="x"))
     path = write_seg(random_mask(series.volume, 0.0), series, MODEL, tmp_path / "seg.dcm")
-    assert pydicom.dcmread(path).SeriesDescription == "Vessels: no finding"
+    assert pydicom.dcmread(path).SeriesDescription == "Vessels: no finding (AI, research use only)"
     assert not read_seg(path).array.any()
     assert dciodvfy(path) == []
 
@@ -64,7 +64,7 @@ def test_the_seg_says_what_made_it_and_from_what(tmp_path: Path) -> None:
     segment = seg.SegmentSequence[0]
     assert segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == "59820001"
     algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
-    assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("segresnet_vessel", "0.1.0")
+    assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("segresnet_vessel", "0.1.0 (abababababab)")
     assert "ab" * 32 in algorithm.AlgorithmParameters
     assert seg.PatientID == "P7"
     assert seg.StudyInstanceUID == series.datasets[0].StudyInstanceUID

@@ -20,12 +20,13 @@ def run(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder with the files of one DICOM series.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New or empty folder for the result.")],
     model: Annotated[Path, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")],
+    any_modality: Annotated[bool, typer.Option("--any-modality", help="Also images that the model was not made for.")] = False,
 ) -> None:
     """Segment a series; OUT contains a DICOM SEG and result.json, or nothing when an error occurs.
 
     Example: minivess map run series/ result/ --model runs/model
     """
-    import subprocess
+    import os
     import sys
 
     from minivess.errors import InputError
@@ -36,4 +37,4 @@ def run(
     if not source.is_dir():
         raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
     command = [sys.executable, str(resource_path("maps/vessel_seg")), "-i", str(source), "-o", str(out), "-m", str(model)]
-    raise typer.Exit(subprocess.call(command))
+    os.execv(sys.executable, [*command, *(["--any-modality"] if any_modality else [])])  # noqa: S606 (a list of words, no shell)

@@ -237,7 +237,7 @@ def _run_map(demo: Demo, bundle: Path) -> None:
     name = HELD_OUT[0]
     series = write_series(read_volume(demo.out / "data" / "images" / f"{name}.nii.gz"), demo.out / "dicom" / name, name=name)
     result = demo.out / "map" / name
-    command = [sys.executable, "-m", "minivess", "map", "run", str(series), str(result), "--model", str(bundle)]
+    command = [sys.executable, "-m", "minivess", "map", "run", str(series), str(result), "--model", str(bundle), "--any-modality"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise MinivessError(f"The MAP failed with exit code {done.returncode}:\n{done.stderr[-2000:]}")

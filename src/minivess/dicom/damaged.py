@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pydicom.errors import InvalidDicomError
+
 from minivess.errors import InputError, MinivessError
 
 
@@ -23,4 +25,13 @@ def damaged_dicom(name: str) -> Iterator[None]:
     except (MinivessError, MemoryError):
         raise
     except Exception as error:
-        raise InputError(f"{name} cannot be read as DICOM ({type(error).__name__}: {error}). Export it again.") from error
+        raise InputError(f"{name} cannot be read as DICOM ({_reason(error)}). Export it again.") from error
+
+
+def _reason(error: Exception) -> str:
+    """Say what is wrong; the messages of other errors may quote the patient's data."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if isinstance(error, (InvalidDicomError, NotImplementedError, RuntimeError)):
+        return f"{type(error).__name__}: {error}"
+    return type(error).__name__

@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import highdicom as hd
 import numpy as np
-import pydicom
+from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 
 import minivess
 from minivess.dicom.damaged import damaged_dicom
-from minivess.dicom.frames import from_dicom, to_dicom
+from minivess.dicom.frames import from_dicom
 from minivess.dicom.series import Series
+from minivess.dicom.source_header import source_headers, text_of, whole_number
 from minivess.errors import GeometryError, InputError
-from minivess.models import ModelRef
 from minivess.paths import atomic_file
 from minivess.volume import Volume
 
+if TYPE_CHECKING:  # a refusal of a series must not wait for torch
+    from minivess.models import ModelRef
+
 MANUFACTURER = "MinIVess"
-#: Attributes of patient and study that may be empty but must exist (type 2); de-identified files often lack them.
-_TYPE_2 = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber",
-    "ReferringPhysicianName", "StudyID",
-)  # fmt: skip
+#: Colour of the segment, CIELab as scaled integers (PS3.3, C.10.7.1.1): a red that is told from grey by everybody.
+_COLOUR = hd.color.CIELabColor(l_star=53.0, a_star=80.0, b_star=67.0)
+NOTICE = "AI, research use only"
 
 
-def derived_uid(series: Series, model: ModelRef | None, what: str, content: str = "") -> UID:
-    """Derive a UID from the source series and the model, so that a repeated segmentation replaces its former result.
-
-    Args:
-        series: Source series.
-        model: Model that made the result; None for a manual segmentation.
-        what: Name of the object that the UID identifies.
-        content: Hash of the voxels, used where there is no model.
-    """
-    source = [model.weights_sha256, model.version] if model is not None else [content]
-    return generate_uid(entropy_srcs=[series.uid, *source, minivess.__version__, what])
-
-
-def write_seg(mask: Volume, series: Series, model: ModelRef | None, path: Path) -> Path:
+def write_seg(mask: Volume, series: Series, model: ModelRef | None, path: Path, *, threshold: float | None = None) -> Path:
     """Write a mask on the grid of a series as a BINARY DICOM SEG with one segment, blood vessel (SCT 59820001).
 
-    Patient and study attributes are copied from the source series. An empty mask gives a valid SEG whose frames are all
-    empty, with the SeriesDescription "Vessels: no finding".
+    Each frame lies exactly at its source image, and refers to it, so that a viewer finds it however the positions are rounded.
+    Patient and study are those of the source. An empty mask gives a valid SEG whose frames are all empty, with the
+    SeriesDescription "Vessels: no finding". The UIDs are derived from sources, voxels, model and threshold: the same UID is the
+    same content.
 
     Args:
         mask: Volume on the grid of the series; a value above 0 is vessel.
@@ -54,6 +45,7 @@ def write_seg(mask: Volume, series: Series, model: ModelRef | None, path: Path) 
         model: Model that made the mask; name, version and hash of the weights become the algorithm identification. None when
             an annotator drew or accepted the mask: the segment is then of the type MANUAL.
         path: File to write.
+        threshold: Probability from which the model's voxels count as vessel.
 
     Returns:
         The path.
@@ -66,35 +58,59 @@ def write_seg(mask: Volume, series: Series, model: ModelRef | None, path: Path) 
         raise GeometryError(
             f"The mask {mask.shape} is not on the grid of the series {series.volume.shape}. Resample it first: resample_like."
         )
-    sources = [_with_type_2(dataset, series.frame_of_reference_uid) for dataset in series.datasets]
     voxels = (mask.array > 0).astype(np.uint8)
-    has_vessels = bool(voxels.any())
-    source = model or ModelRef("label server", minivess.__version__, sha256(voxels.tobytes()).hexdigest())
+    content = sha256(np.packbits(voxels).tobytes()).hexdigest()
+    entropy = [series.uid, *(str(d.SOPInstanceUID) for d in series.in_volume_order()), content, minivess.__version__]
+    entropy += [model.weights_sha256, model.version] if model is not None else ["manual"]
+    entropy += ["" if threshold is None else repr(threshold)]
 
     def uid(what: str) -> UID:
-        return derived_uid(series, model, what, source.weights_sha256)
+        return generate_uid(entropy_srcs=[*entropy, what])
 
-    segmentation = hd.seg.Segmentation(
-        source_images=sources,
-        pixel_array=to_dicom(series.volume.with_array(voxels), frame_of_reference_uid=series.frame_of_reference_uid),
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_segment_description(model, uid("tracking"))],
-        series_instance_uid=uid("series"),
-        series_number=_series_number(sources[0]),
-        sop_instance_uid=uid("instance"),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=source.bundle,
-        software_versions=[f"minivess {minivess.__version__}", f"bundle {source.version}"],
-        device_serial_number=source.weights_sha256[:16],
-        series_description="Vessels" if has_vessels else "Vessels: no finding",
-        content_label="VESSELS",
-        content_description=f"{'Automatic' if model is not None else 'Accepted'} segmentation of blood vessels",
-        omit_empty_frames=has_vessels,
-    )
+    segmentation = _segmentation(voxels, series, model, uid, content)
+    body_part = text_of(series.datasets[0], "BodyPartExamined")
+    if body_part:
+        segmentation.BodyPartExamined = body_part.upper()[:16]
+    segmentation.SeriesDate, segmentation.SeriesTime = segmentation.ContentDate, segmentation.ContentTime
+    organization = uid("dimensions")
+    for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
+        item.DimensionOrganizationUID = organization
     with atomic_file(path) as temporary:
         segmentation.save_as(temporary, enforce_file_format=True)
     return path
+
+
+def _segmentation(
+    voxels: NDArray[np.uint8], series: Series, model: ModelRef | None, uid: Callable[[str], UID], content: str
+) -> hd.seg.Segmentation:
+    """Build the SEG: voxels (x, y, z) on the grid of the series, slices in the order of their sources."""
+    sources, _ = source_headers(series.in_volume_order(), series.slice_spacing_mm)
+    has_vessels = bool(voxels.any())
+    name, version = (model.bundle, model.version) if model is not None else ("label server", minivess.__version__)
+    description = "Vessels" if has_vessels else "Vessels: no finding"
+    return hd.seg.Segmentation(
+        source_images=sources,
+        pixel_array=np.ascontiguousarray(voxels.transpose(2, 1, 0)),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_segment_description(model, uid("tracking"))],
+        pixel_measures=hd.PixelMeasuresSequence(
+            pixel_spacing=[float(v) for v in sources[0].PixelSpacing],
+            slice_thickness=float(sources[0].SliceThickness),
+            spacing_between_slices=round(series.slice_spacing_mm, 9),
+        ),
+        series_instance_uid=uid("series"),
+        series_number=whole_number(sources[0].SeriesNumber) + 1000,
+        sop_instance_uid=uid("instance"),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=name,
+        software_versions=[f"minivess {minivess.__version__}", f"bundle {version}"],
+        device_serial_number=(model.weights_sha256 if model is not None else content)[:16],
+        series_description=f"{description} ({NOTICE})" if model is not None else description,
+        content_label="VESSELS",
+        content_description=f"Automatic vessels: {NOTICE}" if model is not None else "Accepted segmentation of blood vessels",
+        omit_empty_frames=has_vessels,
+    )
 
 
 def _segment_description(model: ModelRef | None, tracking_uid: UID) -> hd.seg.SegmentDescription:
@@ -108,6 +124,7 @@ def _segment_description(model: ModelRef | None, tracking_uid: UID) -> hd.seg.Se
         algorithm_identification=_identification(model) if model is not None else None,
         tracking_uid=tracking_uid,
         tracking_id="vessel",
+        display_color=_COLOUR,
     )
 
 
@@ -115,7 +132,7 @@ def _identification(model: ModelRef) -> hd.AlgorithmIdentificationSequence:
     return hd.AlgorithmIdentificationSequence(
         name=model.bundle,
         family=codes.DCM.ArtificialIntelligence,
-        version=model.version,
+        version=f"{model.version} ({model.weights_sha256[:12]})",
         source=MANUFACTURER,
         parameters={"weights_sha256": model.weights_sha256},
     )
@@ -139,23 +156,3 @@ def read_seg(path: Path) -> Volume:
             )
         volume = segmentation.get_volume(combine_segments=True, allow_missing_positions=True)
         return from_dicom(volume, volume.array.astype(np.uint8))
-
-
-def _with_type_2(dataset: pydicom.Dataset, frame_of_reference_uid: str) -> pydicom.Dataset:
-    """Return a copy of a source image without its pixels, with empty type 2 attributes where they are missing.
-
-    Args:
-        dataset: Source image; it is not changed.
-        frame_of_reference_uid: FrameOfReferenceUID of the copy.
-    """
-    header = pydicom.Dataset({element.tag: element for element in dataset if element.keyword != "PixelData"})
-    header.file_meta = copy.deepcopy(dataset.file_meta)
-    for keyword in _TYPE_2:
-        if keyword not in header:
-            setattr(header, keyword, "")
-    header.FrameOfReferenceUID = frame_of_reference_uid
-    return header
-
-
-def _series_number(source: pydicom.Dataset) -> int:
-    return int(source.get("SeriesNumber", 0) or 0) + 1000

@@ -16,7 +16,7 @@ import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
 
-from minivess.dicom.series import NO_IMAGES
+from minivess.dicom.series_files import NO_IMAGES
 from minivess.errors import InputError, RemoteError
 from minivess.paths import atomic_folder
 

@@ -1,0 +1,237 @@
+"""The command of the application: what can be refused is refused before anything heavy is loaded; a stop leaves nothing behind."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import yaml
+
+from minivess.dicom.series import Series, read_series
+from minivess.errors import BundleError, InputError, MinivessError
+from minivess.paths import atomic_folder
+
+#: Modality of a model -> DICOM modalities of the images that it was made for.
+MODALITIES = {
+    "two_photon": ("OT", "GM", "SM"),
+    "light_sheet": ("OT", "GM", "SM"),
+    "mr_angiography": ("MR",),
+    "ct_angiography": ("CT",),
+}
+#: Exit codes: done, refused with a reason, wrong usage (argparse), internal fault; 128 + signal when stopped.
+DONE, REFUSED, FAULT, STOPPED = 0, 1, 3, 128
+_PR_SET_PDEATHSIG = 1
+
+
+class StoppedError(Exception):
+    """A signal asked the process to end."""
+
+    def __init__(self, number: int) -> None:
+        """Store the signal."""
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def main(argv: list[str]) -> int:
+    """Run the application; it writes all results or none.
+
+    Args:
+        argv: Arguments of the command line.
+
+    Returns:
+        Exit code: 0 done, 1 refused with a reason, 3 internal fault, 128 + signal when it was stopped.
+    """
+    arguments = parse_arguments(argv)
+    try:
+        with _signals_as_errors():
+            code = segment(arguments.input, arguments.output, arguments.model, any_modality=arguments.any_modality)
+    except MinivessError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"OutputError: {error.strerror or error}: {error.filename or arguments.output}", file=sys.stderr)
+        return REFUSED
+    except StoppedError as stop:
+        print(f"Stopped by {stop}. Nothing was written.", file=sys.stderr)
+        return STOPPED + stop.number
+    if code == DONE:
+        print(f"Done: {arguments.output}")
+    return code
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """Parse the arguments; the defaults of -i, -o and -m are the environment variables of a MAP.
+
+    Args:
+        argv: Arguments of the command line.
+    """
+    parser = argparse.ArgumentParser(
+        prog="vessel_seg",
+        description="Segment the vessels of one DICOM series.",
+        epilog="Example: python -m maps.vessel_seg -i series/ -o result/ -m bundles/segresnet. "
+        "Exit codes: 0 done, 1 refused, 2 wrong usage, 3 internal fault, 128 + signal: stopped.",
+    )
+
+    def path(variable: str, default: str) -> Path:
+        return Path(os.environ.get(variable, default))
+
+    parser.add_argument("-i", "--input", type=Path, default=path("HOLOSCAN_INPUT_PATH", "input"), help="folder of one series")
+    parser.add_argument("-o", "--output", type=Path, default=path("HOLOSCAN_OUTPUT_PATH", "output"), help="new or empty folder")
+    model = path("HOLOSCAN_MODEL_PATH", "models")
+    parser.add_argument("-m", "--model", type=Path, default=model, help="bundle, or folder with one")
+    parser.add_argument("--any-modality", action="store_true", help="also images that the model was not made for")
+    return parser.parse_args(argv)
+
+
+def segment(source: Path, target: Path, model: Path, *, any_modality: bool = False) -> int:
+    """Read a series, and segment it in a child process, in a temporary folder that becomes the output when all is written.
+
+    Args:
+        source: Folder of one DICOM series.
+        target: New or empty folder for the results.
+        model: A bundle, or a folder that contains one.
+        any_modality: Whether to accept images that the model was not made for.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        MinivessError: When input, output or model are refused.
+        StoppedError: When a signal arrives; the child is then gone, and nothing is left.
+    """
+    if source.resolve() == target.resolve():
+        raise InputError(f"Input and output are the same folder: {source}. Name another for -o.")
+    bundle = find_bundle(model)
+    try:
+        with atomic_folder(target) as partial:
+            series = read_series(source)
+            if not any_modality:
+                check_modality(series, bundle)
+            code = _in_child(series, partial, bundle)
+            if code != DONE:
+                raise _FailedError(code)
+    except _FailedError as failed:
+        return failed.code
+    return DONE
+
+
+def find_bundle(model_path: Path) -> Path:
+    """Return the path of a bundle, or of the only bundle in a folder of models, which is the layout of MAPs.
+
+    Args:
+        model_path: A bundle, or a folder that contains one.
+
+    Raises:
+        InputError: When the folder contains no bundle, or more than one.
+    """
+    if (model_path / "configs").is_dir():
+        return model_path
+    bundles = sorted(f.parent for f in model_path.glob("*/configs") if f.is_dir())
+    if len(bundles) != 1:
+        names = ", ".join(b.name for b in bundles) or "none"
+        raise InputError(f"The model folder {model_path} must contain one bundle. Got {names}. Name one with -m.")
+    return bundles[0]
+
+
+def check_modality(series: Series, bundle: Path) -> None:
+    """Refuse a series of another modality than the model was made for.
+
+    Args:
+        series: The series.
+        bundle: The bundle's folder.
+
+    Raises:
+        InputError: When the modality is another.
+        BundleError: When the bundle states none.
+    """
+    try:
+        content = yaml.safe_load((bundle / "configs" / "inference.yaml").read_text(encoding="utf-8"))
+        wanted = MODALITIES[content["modality"]]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise BundleError(f"{bundle.name}: configs/inference.yaml states no modality of {', '.join(MODALITIES)}.") from error
+    got = str(series.datasets[0].get("Modality", "")) or "unknown"
+    if got not in wanted:
+        raise InputError(
+            f"The model is for {content['modality']} ({', '.join(wanted)}), the series is {got}. Its result would mean nothing. "
+            "Use a model for such images; --any-modality segments them anyway."
+        )
+
+
+class _FailedError(Exception):
+    """The child ended without a result, and has said why."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def _in_child(series: Series, partial: Path, bundle: Path) -> int:
+    """Segment in a child process, which shares the series, and can be ended at once whatever it computes."""
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        os._exit(_work(series, partial, bundle, parent))
+    try:
+        _, status = os.waitpid(child, 0)
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        name = signal.Signals(-code).name
+        print(f"The segmentation was ended by {name}; out of memory is the usual reason. Nothing was written.", file=sys.stderr)
+        return FAULT
+    return code
+
+
+def _work(series: Series, partial: Path, bundle: Path, parent: int) -> int:
+    """Run the application in the child; it does not outlive its parent."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return FAULT
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides
+    try:
+        from app import VesselSegApp
+
+        VesselSegApp(series=series, output_path=partial, bundle=bundle).run()
+        if not (partial / "result.json").is_file():
+            raise RuntimeError("the application ended without a result")
+    except MinivessError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"OutputError: {error.strerror or type(error).__name__}: {error.filename or 'the output'}", file=sys.stderr)
+        return REFUSED
+    except BaseException as error:  # noqa: BLE001 (the outermost level: a fault becomes exit code 3)
+        # Without the message of the error: it may quote the patient's data.
+        print("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__, file=sys.stderr)
+        return FAULT
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return DONE
+
+
+@contextmanager
+def _signals_as_errors() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into an error, so that what was begun is taken back."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise StoppedError(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,127 @@
+"""Find the files of the only image series in a folder; whatever is not DICOM is passed by, and counted."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections import defaultdict
+from pathlib import Path
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from minivess.dicom.damaged import damaged_dicom
+from minivess.dicom.source_header import text_of, whole_number
+from minivess.errors import InputError, UnsafeFileError
+
+#: Modalities that do not contain images of a volume.
+NO_IMAGES = frozenset({"SEG", "SR", "RTSTRUCT", "RTPLAN", "RTDOSE", "PR", "KO", "REG", "DOC"})
+#: Largest inflated size of one file of a deflated transfer syntax.
+DEFLATED_LIMIT_BYTES = 256 * 2**20
+_PREAMBLE_BYTES = 132
+_GROUP_LENGTH_BYTES = 12
+
+
+def find_series(folder: Path) -> tuple[list[Path], list[str]]:
+    """Find the image files of a folder and its sub-folders.
+
+    Args:
+        folder: Folder of one series; names and order of the files do not matter.
+
+    Returns:
+        The files, and the names of those that were passed by.
+
+    Raises:
+        InputError: When there is no image series or more than one, a file is damaged, or a folder cannot be read.
+        UnsafeFileError: When a deflated file inflates beyond its limit.
+    """
+    candidates: dict[str, list[Path]] = defaultdict(list)
+    ignored: list[str] = []
+    unread: dict[Path, InputError] = {}
+    for file in _files(folder):
+        if file.name.startswith("."):  # what desktop systems leave beside files
+            ignored.append(file.name)
+            continue
+        try:
+            header = _header(file)
+        except InputError as error:
+            if not isinstance(error.__cause__, InvalidDicomError):
+                raise
+            unread[file] = error
+            continue
+        if text_of(header, "Modality") in NO_IMAGES:
+            continue
+        uid = text_of(header, "SeriesInstanceUID")
+        if not uid:
+            raise InputError(f"{file.name} has no SeriesInstanceUID. Export it again.")
+        candidates[uid].append(file)
+    suffixes = {file.suffix.lower() for files in candidates.values() for file in files} or {"", ".dcm"}
+    for file, reason in unread.items():
+        if file.suffix.lower() in suffixes | {".dcm"} and not _is_text(file):  # a slice that lost its header
+            raise reason
+        ignored.append(file.name)
+    return _only_series(dict(candidates), folder, len(ignored)), ignored
+
+
+def _files(folder: Path) -> list[Path]:
+    """List all files but the DICOMDIR."""
+
+    def refuse(error: OSError) -> None:
+        name = Path(error.filename or folder).name
+        raise InputError(f"The folder {name} cannot be read ({error.strerror}): slices in it would be missing. Allow reading it.")
+
+    found = [Path(at) / name for at, _, names in os.walk(folder, onerror=refuse) for name in names]
+    return sorted(f for f in found if f.is_file() and f.stem.upper() != "DICOMDIR")
+
+
+def _header(file: Path) -> pydicom.Dataset:
+    """Read what tells series apart."""
+    with damaged_dicom(file.name):
+        if file.stat().st_size == 0:
+            raise InvalidDicomError("the file is empty")
+        _check_deflated(file)
+        tags = ["SeriesInstanceUID", "Modality", "SpecificCharacterSet"]
+        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
+
+
+def _check_deflated(file: Path) -> None:
+    """Refuse a deflated file that inflates beyond the limit, before pydicom inflates it as a whole."""
+    meta = read_file_meta_info(file)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with file.open("rb") as stream:
+        stream.seek(_PREAMBLE_BYTES + _GROUP_LENGTH_BYTES + int(meta.FileMetaInformationGroupLength))
+        while chunk := stream.read(2**16):
+            while chunk:
+                size += len(inflater.decompress(chunk, 2**20))
+                chunk = inflater.unconsumed_tail
+                if size > DEFLATED_LIMIT_BYTES:
+                    raise UnsafeFileError(
+                        f"{file.name} inflates beyond {DEFLATED_LIMIT_BYTES // 2**20} MB. Export it without deflation."
+                    )
+
+
+def _is_text(file: Path) -> bool:
+    """Return whether a file without suffix is plain text, such as a README."""
+    start = file.read_bytes()[:4096]
+    return bool(start) and not file.suffix and b"\0" not in start and start.isascii()
+
+
+def _only_series(candidates: dict[str, list[Path]], folder: Path, ignored: int) -> list[Path]:
+    if not candidates:
+        raise InputError(f"No DICOM image series in {folder}, only {ignored} other files. Choose the folder of one series.")
+    if len(candidates) > 1:
+        rows = []
+        for uid, files in candidates.items():
+            header = pydicom.dcmread(files[0], stop_before_pixels=True)
+            number, modality = whole_number(header.get("SeriesNumber")), text_of(header, "Modality") or "-"
+            rows.append(f"  {uid}: {len(files)} files, {modality}, series number {number}, in {files[0].parent.name}/")
+        raise InputError(
+            f"{len(candidates)} image series in {folder.name}; exactly one is required:\n"
+            + "\n".join(rows)
+            + "\nPut each series in a folder of its own."
+        )
+    return next(iter(candidates.values()))

@@ -1,0 +1,127 @@
+"""What a derived object takes from its source images: repaired where that is certain, left empty where it is not."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import pydicom
+from pydicom import config
+from pydicom.dataset import FileMetaDataset
+from pydicom.valuerep import validate_value
+
+#: Attributes of patient and study that may be empty but must exist (type 2); de-identified files often lack them.
+TYPE_2 = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber",
+    "ReferringPhysicianName", "StudyID",
+)  # fmt: skip
+_OPTIONAL = (
+    "IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod",
+    "StudyDescription", "ClinicalTrialProtocolID", "ClinicalTrialSubjectID", "ClinicalTrialSponsorName",
+)  # fmt: skip
+_OF_THE_IMAGE = ("Rows", "Columns", "PositionReferenceIndicator", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID",
+                 "StudyInstanceUID", "Modality", "ImagePositionPatient")  # fmt: skip
+#: Longest value of a value representation, in characters (PS3.5, table 6.2-1).
+_LENGTHS = {"LO": 64, "SH": 16, "PN": 64, "CS": 16}
+
+
+def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tuple[list[pydicom.Dataset], list[str]]:
+    """Return headers of source images for a derived object, in UTF-8, with the patient and the study of the first image.
+
+    Args:
+        datasets: Images of one series; they are not changed.
+        spacing_mm: Distance of the slices, as their positions say; also the thickness where none is stated.
+
+    Returns:
+        One header an image, in their order; and remarks on what was repaired or left empty, by keyword, without any value.
+    """
+    first, notes = datasets[0], []
+    about = pydicom.Dataset()
+    about.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in (*TYPE_2, *_OPTIONAL):
+        value, note = _clean(first, keyword)
+        if note:
+            notes.append(f"{keyword} of the source is {note}")
+        if value or keyword in TYPE_2:
+            setattr(about, keyword, value)
+    headers = []
+    for dataset in datasets:
+        header = pydicom.Dataset()
+        header.update(about)
+        for keyword in _OF_THE_IMAGE:
+            if keyword in dataset:
+                header[keyword] = dataset[keyword]
+        header.SeriesNumber = whole_number(dataset.get("SeriesNumber"))
+        header.FrameOfReferenceUID = first.FrameOfReferenceUID
+        header.PixelSpacing = first.PixelSpacing
+        header.ImageOrientationPatient = first.ImageOrientationPatient
+        header.SliceThickness = _thickness(dataset, spacing_mm)
+        header.file_meta = FileMetaDataset()
+        header.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+        headers.append(header)
+    return headers, notes
+
+
+def whole_number(value: Any) -> int:
+    """Return a number of an element; 0 where it is missing, empty or text."""
+    try:
+        return int(str(value).strip())
+    except ValueError:
+        return 0
+
+
+def text_of(dataset: pydicom.Dataset, keyword: str) -> str:
+    """Return an element as text, decoded by whatever character set the file states, or misstates; empty when it is missing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of unknown character sets, and quotes values
+        try:
+            value = dataset.get(keyword)
+        except Exception:  # noqa: BLE001 (pydicom converts here, and raises what it likes)
+            return ""
+        return "" if value is None else str(value).strip().replace("\0", "")
+
+
+def _clean(dataset: pydicom.Dataset, keyword: str) -> tuple[str, str]:
+    """Return the value of an attribute that the standard allows, and what was done to it."""
+    text = text_of(dataset, keyword)
+    vr = pydicom.datadict.dictionary_VR(keyword)
+    if not text or _is_valid(vr, text):
+        return text, ""
+    repaired = _repaired(keyword, vr, text)
+    if repaired and _is_valid(vr, repaired):
+        return repaired, "written in another form than the standard allows; it was repaired"
+    return "", "not what the standard allows; it was left empty"
+
+
+def _repaired(keyword: str, vr: str, text: str) -> str:
+    if vr == "DA" and (match := re.fullmatch(r"(\d{4})[-./](\d{2})[-./](\d{2})", text)):
+        return "".join(match.groups())
+    if vr == "TM" and re.fullmatch(r"\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?", text):
+        return text.replace(":", "")
+    if (
+        keyword == "PatientSex"
+        and text[:1].upper() in ("F", "M", "O")
+        and text.lower() in ("female", "male", "other", "f", "m", "o")
+    ):
+        return text[:1].upper()
+    if vr == "CS":
+        return text.upper()[: _LENGTHS["CS"]]
+    return text[: _LENGTHS[vr]] if vr in _LENGTHS else ""
+
+
+def _is_valid(vr: str, text: str) -> bool:
+    try:
+        validate_value(vr, text, config.RAISE)
+    except ValueError:
+        return False
+    return not (vr == "PN" and len(text) > 3 * _LENGTHS["PN"])
+
+
+def _thickness(dataset: pydicom.Dataset, spacing_mm: float) -> float:
+    try:
+        stated = float(dataset.get("SliceThickness") or 0)
+    except (TypeError, ValueError):
+        stated = 0.0
+    return stated if stated > 0 else round(spacing_mm, 6)
