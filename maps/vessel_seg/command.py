@@ -1,4 +1,4 @@
-"""The command of the application: what can be refused is refused before anything heavy is loaded; a stop leaves nothing behind."""
+"""The command of the application: it refuses before anything heavy is loaded, and a stop leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a refusal of a series must not wait for torch
 MANUFACTURER = "MinIVess"
 #: Colour of the segment, CIELab as scaled integers (PS3.3, C.10.7.1.1): a red that is told from grey by everybody.
 _COLOUR = hd.color.CIELabColor(l_star=53.0, a_star=80.0, b_star=67.0)
+_LARGEST_NUMBER = 2**31 - 1
 NOTICE = "AI, research use only"
 
 
@@ -99,7 +100,7 @@ def _segmentation(
             spacing_between_slices=round(series.slice_spacing_mm, 9),
         ),
         series_instance_uid=uid("series"),
-        series_number=whole_number(sources[0].SeriesNumber) + 1000,
+        series_number=min(whole_number(sources[0].SeriesNumber) + 1000, _LARGEST_NUMBER),
         sop_instance_uid=uid("instance"),
         instance_number=1,
         manufacturer=MANUFACTURER,

@@ -17,7 +17,7 @@ from minivess.dicom.padding import replace_padding
 from minivess.dicom.series_checks import check_headers
 from minivess.dicom.series_files import find_series
 from minivess.dicom.source_header import source_headers
-from minivess.errors import InputError
+from minivess.errors import GeometryError, InputError
 from minivess.volume import Volume
 from minivess.volume.checks import LIMIT_BYTES, check_budget, check_finite
 
@@ -84,7 +84,10 @@ def _read_series(folder: Path, limit_bytes: int) -> Series:
         _decode(dataset, file)
     # Real world values may differ from slice to slice and have another meaning than the intensities that models learn from.
     frames = _on_one_grid(datasets)
-    volume = from_dicom(hd.get_volume_from_series(frames, dtype=np.float32, apply_real_world_transform=False))
+    try:
+        volume = from_dicom(hd.get_volume_from_series(frames, dtype=np.float32, apply_real_world_transform=False))
+    except ValueError as error:  # its messages are about geometry and kinds of images, not about patients
+        raise GeometryError(f"The series is not a regular volume of a supported kind: {error} Export it again.") from error
     check_finite(volume.array, source=folder.name)
     series = Series(volume, datasets, tuple(notes))
     padded = replace_padding(volume.array, series.in_volume_order())

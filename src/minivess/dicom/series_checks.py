@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.uid import UID
 
 from minivess.dicom.source_header import text_of, whole_number
 from minivess.errors import GeometryError, InputError
@@ -24,6 +25,7 @@ SPACING_TOLERANCE = 1e-4
 
 _REQUIRED = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "FrameOfReferenceUID")
 _NUMBERS = {"PixelSpacing": 2, "ImageOrientationPatient": 6, "ImagePositionPatient": 3}
+_GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -59,6 +61,9 @@ def _check_identity(headers: Sequence[pydicom.Dataset]) -> None:
         missing = sum(not text_of(h, keyword) for h in headers)
         if missing:
             raise InputError(f"{missing} of {len(headers)} files have no {keyword}. Export the series again.")
+        wrong = sum(not UID(text_of(h, keyword)).is_valid for h in headers)
+        if wrong:
+            raise InputError(f"{keyword} is no valid UID in {wrong} of {len(headers)} files. Export the series again.")
     for keyword, what in (("PatientID", "patients"), ("PatientName", "patients"), ("StudyInstanceUID", "studies")):
         values = {text_of(h, keyword) for h in headers}
         if len(values) > 1:
@@ -82,8 +87,9 @@ def _check_kind(headers: Sequence[pydicom.Dataset]) -> None:
             "The images are secondary captures: pictures of a screen or a film, without calibrated intensities and geometry. "
             "Choose the original series."
         )
-    if any(whole_number(h.get("SamplesPerPixel", 1)) != 1 for h in headers):
-        kind = text_of(headers[0], "PhotometricInterpretation") or "an unknown kind"
+    kinds = {text_of(h, "PhotometricInterpretation") or "an unknown kind" for h in headers}
+    if not kinds <= _GREY or any(whole_number(h.get("SamplesPerPixel", 1)) != 1 for h in headers):
+        kind = ", ".join(sorted(kinds - _GREY)) or "several samples a pixel"
         raise InputError(f"The images must be grey. Got {kind}. Export the series in grey.")
     if any(text_of(h, "BurnedInAnnotation").upper() == "YES" for h in headers):
         raise InputError("BurnedInAnnotation is YES: text in the pixels may identify the patient. Remove the text first.")

@@ -41,9 +41,6 @@ def find_series(folder: Path) -> tuple[list[Path], list[str]]:
     ignored: list[str] = []
     unread: dict[Path, InputError] = {}
     for file in _files(folder):
-        if file.name.startswith("."):  # what desktop systems leave beside files
-            ignored.append(file.name)
-            continue
         try:
             header = _header(file)
         except InputError as error:
@@ -59,7 +56,8 @@ def find_series(folder: Path) -> tuple[list[Path], list[str]]:
         candidates[uid].append(file)
     suffixes = {file.suffix.lower() for files in candidates.values() for file in files} or {"", ".dcm"}
     for file, reason in unread.items():
-        if file.suffix.lower() in suffixes | {".dcm"} and not _is_text(file):  # a slice that lost its header
+        hidden = file.name.startswith(".")  # what desktop systems leave beside files
+        if file.suffix.lower() in suffixes | {".dcm"} and not hidden and not _is_text(file):  # a slice that lost its header
             raise reason
         ignored.append(file.name)
     return _only_series(dict(candidates), folder, len(ignored)), ignored

@@ -87,10 +87,10 @@ def _clean(dataset: pydicom.Dataset, keyword: str) -> tuple[str, str]:
     """Return the value of an attribute that the standard allows, and what was done to it."""
     text = text_of(dataset, keyword)
     vr = pydicom.datadict.dictionary_VR(keyword)
-    if not text or _is_valid(vr, text):
+    if not text or _is_valid(keyword, vr, text):
         return text, ""
     repaired = _repaired(keyword, vr, text)
-    if repaired and _is_valid(vr, repaired):
+    if repaired and _is_valid(keyword, vr, repaired):
         return repaired, "written in another form than the standard allows; it was repaired"
     return "", "not what the standard allows; it was left empty"
 
@@ -111,7 +111,9 @@ def _repaired(keyword: str, vr: str, text: str) -> str:
     return text[: _LENGTHS[vr]] if vr in _LENGTHS else ""
 
 
-def _is_valid(vr: str, text: str) -> bool:
+def _is_valid(keyword: str, vr: str, text: str) -> bool:
+    if keyword == "PatientSex" and text not in ("F", "M", "O"):
+        return False
     try:
         validate_value(vr, text, config.RAISE)
     except ValueError:
