@@ -75,6 +75,9 @@ class Sam3Lora(torch.nn.Module):
         # In a tuple, so that its parameters are no parameters of this network: clicks use the base without adapters. Frozen
         # before the adapters are added, since it shares the image encoder.
         self._tracker: tuple[Any, ...] = (read.tracker.requires_grad_(False).eval(),)
+        # Without it a training step at full size keeps 20 GB of activations for one tile.
+        backbone = self.detector.vision_encoder.backbone
+        backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=f".*{target_modules}")
         inject_adapter_in_model(config, self.detector)
         for name in trained_modules:

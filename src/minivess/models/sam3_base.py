@@ -35,6 +35,8 @@ _TINY_TEXT: dict[str, Any] = {
     "intermediate_size": 8,
     "num_hidden_layers": 1,
     "num_attention_heads": 1,
+    "bos_token_id": None,
+    "eos_token_id": None,
 }
 
 
