@@ -77,6 +77,7 @@ class Sam3Lora(torch.nn.Module):
         self._tracker: tuple[Any, ...] = (read.tracker.requires_grad_(False).eval(),)
         # Without it a training step at full size keeps 20 GB of activations for one tile.
         backbone = self.detector.vision_encoder.backbone
+        backbone.supports_gradient_checkpointing = True  # its layers do, transformers 5.23 does not say so
         backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=f".*{target_modules}")
         inject_adapter_in_model(config, self.detector)
