@@ -25,8 +25,9 @@ from minivess.models import (
     save_weights,
     weights_path,
 )
+from minivess.models.weights import TENSORS_KEY
 from minivess.train import train_bundle
-from minivess.volume import Volume
+from minivess.volume import Volume, reorient
 
 SHAPE = (40, 36, 6)
 
@@ -141,7 +142,7 @@ def test_missing_or_foreign_weights_are_refused(small: Path, tmp_path: Path) -> 
     with pytest.raises(WeightsError, match="No weights at"):
         load_bundle(small, weights=tmp_path / "none.safetensors")
     tensors = load_file(weights_path(small))
-    metadata = read_metadata(weights_path(small))
+    metadata = {key: value for key, value in read_metadata(weights_path(small)).items() if key != TENSORS_KEY}
     file = tmp_path / "model.safetensors"
     for changed in (dict(list(tensors.items())[1:]), {**tensors, "more": torch.zeros(1)}):
         save_file(changed, file, metadata=metadata)
@@ -251,3 +252,28 @@ def test_a_checkpoint_of_another_training_loop_is_imported(tmp_path: Path) -> No
         with pytest.raises(WeightsError, match=match):
             import_weights(tmp_path / name, bundle)
     assert weights_path(bundle).read_bytes() == before
+
+
+@pytest.mark.parametrize("codes", ["LPS", "RSA", "SAR", "ILP"])
+def test_the_order_of_the_voxels_in_the_file_does_not_matter(segmenter: Segmenter, codes: str) -> None:
+    first = segmenter.predict(stack())
+    other = segmenter.predict(reorient(stack(), codes))
+    back = reorient(other.probability, stack().axis_codes)
+    assert back.same_grid(stack())
+    assert np.array_equal(back.array, first.probability.array)
+    assert other.threshold == first.threshold
+    box = segmenter.predict(reorient(stack(), codes), roi=(0, 6, 0, 6, 0, 6)).probability
+    assert np.count_nonzero(box.array) <= 6**3
+
+
+def test_a_changed_byte_of_the_weights_is_noticed(small: Path, tmp_path: Path) -> None:
+    content = bytearray(weights_path(small).read_bytes())
+    rng = np.random.default_rng(0)
+    header = 8 + int.from_bytes(content[:8], "little")
+    for position in rng.integers(header, len(content), 10):
+        changed = content.copy()
+        changed[position] ^= 1
+        file = tmp_path / "model.safetensors"
+        file.write_bytes(changed)
+        with pytest.raises(WeightsError, match=r"is damaged|NaN"):
+            load_bundle(small, weights=file, device="cpu")

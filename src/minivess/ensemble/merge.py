@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from minivess.errors import InputError, WeightsError
 from minivess.extras import require_extra
-from minivess.models.weights import read_weights
-from minivess.paths import atomic_file, file_sha256
+from minivess.models.weights import read_weights, write_weights
+from minivess.paths import file_sha256
 
 #: ``mean``: uniform soup (Wortsman et al. 2022, arXiv 2203.05482). ``ties``: signs are elected, small changes left out (Yadav et
 #: al. 2023, arXiv 2306.01708). ``dare``: changes are left out at random and the rest enlarged (Yu et al. 2023, arXiv 2311.03099).
@@ -62,8 +61,7 @@ def merge_weights(
         torch.manual_seed(seed)
         merged = {name: _merged(name, [t[name] for t in tensors], before, shares, method, density) for name in tensors[0]}
     about = {"merged_by": method, "merged_from": json.dumps([file_sha256(file) for file in files])}
-    with atomic_file(target) as temporary:
-        save_file(merged, temporary, metadata={**read[0][1], **about})
+    write_weights(merged, target, {**read[0][1], **about})
     return target
 
 

@@ -13,7 +13,7 @@ from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 
 from minivess.errors import InputError
-from minivess.models.clicks import click_windows
+from minivess.models.clicks import check_clicks, click_windows
 from minivess.models.entropy import binary_entropy
 from minivess.models.normalise import Scaling, fit_scaling
 from minivess.models.resample import resample, resampled_shape
@@ -22,6 +22,7 @@ from minivess.models.sliding import sliding_probability
 from minivess.models.small_pieces import check_min_mass, suppress_small_pieces
 from minivess.models.threshold import check_threshold, choose_threshold
 from minivess.volume import Box, Volume
+from minivess.volume.canonical import CanonicalView
 
 #: Of the object at clicks, whose probabilities are too few for an expected Dice.
 _CLICK_THRESHOLD = 0.5
@@ -105,7 +106,7 @@ class BundleSegmenter:
         roi: Sequence[int] | None = None,
         progress: Progress | None = None,
     ) -> Prediction:
-        """Segment a volume, or only a box of it.
+        """Segment a volume, or only a box of it. The network sees it in the canonical order, whatever that of the file is.
 
         Args:
             volume: The image, in its own unit and orientation.
@@ -123,20 +124,24 @@ class BundleSegmenter:
             advice = f"Allowed: {allowed}." if allowed else f"{self._model.bundle} takes no prompts: leave them out."
             raise InputError(f"The prompts {', '.join(sorted(unknown))} are not accepted. {advice}")
         report = progress or (lambda _: None)
-        scaling = self._scaling(volume, report)
+        view = CanonicalView.of(volume)
+        scaling = self._scaling(view, report)
         if prompts and prompts.get("point"):
-            probability = self._at_clicks(volume, scaling, prompts["point"])
+            check_clicks(prompts["point"], volume.shape)
+            clicks = [Click(view.voxel(click.voxel), click.positive) for click in prompts["point"]]
+            probability = self._at_clicks(view.volume, scaling, clicks)
             report(1.0)
-            return self._prediction(volume, probability, _CLICK_THRESHOLD)
-        box = Box.from_corners((0, 0, 0), volume.shape) if roi is None else check_roi(roi, volume.shape)
-        inside = self._in_box(volume, scaling, box, progress)
-        suppress_small_pieces(inside, self._min_piece_mass, cut_faces=_cut_faces(box, volume.shape))
+            return self._prediction(view, probability, _CLICK_THRESHOLD)
+        shape = view.volume.shape
+        box = Box.from_corners((0, 0, 0), shape) if roi is None else view.box(check_roi(roi, volume.shape))
+        inside = self._in_box(view.volume, scaling, box, progress)
+        suppress_small_pieces(inside, self._min_piece_mass, cut_faces=_cut_faces(box, shape))
         if roi is None:
             probability = inside
         else:
-            probability = np.zeros(volume.shape, np.float32)
+            probability = np.zeros(shape, np.float32)
             probability[box.slices] = inside
-        return self._prediction(volume, probability, choose_threshold(inside, self._threshold))
+        return self._prediction(view, probability, choose_threshold(inside, self._threshold))
 
     def _in_box(self, volume: Volume, scaling: Scaling, box: Box, progress: Progress | None) -> NDArray[np.float32]:
         """Predict the probability (x, y, z) in a box, at the voxel size of the network where it wants one."""
@@ -175,7 +180,9 @@ class BundleSegmenter:
             logits = network.click_logits(window, torch.from_numpy(points).to(self._device), labels)
         return np.asarray(logits.float().sigmoid()[0, 0].cpu().numpy())
 
-    def _prediction(self, volume: Volume, probability: NDArray[np.float32], threshold: float) -> Prediction:
+    def _prediction(self, view: CanonicalView, canonical: NDArray[np.float32], threshold: float) -> Prediction:
+        """Bring a probability in the canonical order back to the order of the file."""
+        volume, probability = view.source, view.back(canonical)
         return Prediction(
             probability=volume.with_array(probability),
             uncertainty=volume.with_array(binary_entropy(probability)),
@@ -183,12 +190,12 @@ class BundleSegmenter:
             threshold=threshold,
         )
 
-    def _scaling(self, volume: Volume, report: Progress) -> Scaling:
+    def _scaling(self, view: CanonicalView, report: Progress) -> Scaling:
         """Measure the intensities of a volume; kept for the next click on the same array."""
         last, scaling = self._measured
-        if scaling is None or last is None or last() is not volume.array:
-            scaling = fit_scaling(volume.array, self._capabilities.modality, check=lambda: report(0.0))
-            self._measured = (weakref.ref(volume.array), scaling)
+        if scaling is None or last is None or last() is not view.source.array:
+            scaling = fit_scaling(view.volume.array, self._capabilities.modality, check=lambda: report(0.0))
+            self._measured = (weakref.ref(view.source.array), scaling)
         return scaling
 
 

@@ -26,11 +26,7 @@ def click_windows(clicks: Sequence[Click], shape: tuple[int, int, int], size: Ar
     Raises:
         InputError: When there is no click on the object, or one click is outside the volume.
     """
-    for click in clicks:
-        if len(click.voxel) != 3 or not all(0 <= v < n for v, n in zip(click.voxel, shape, strict=True)):
-            raise InputError(f"The click {tuple(click.voxel)} is outside the volume of {shape} voxels (x, y, z, from 0).")
-    if not any(click.positive for click in clicks):
-        raise InputError("Segmenting at clicks needs at least one click on the object. Got none.")
+    check_clicks(clicks, shape)
     window = np.minimum(np.ceil(np.asarray(size, float)).astype(int), shape)
     groups: list[list[Click]] = []
     for click in (click for click in clicks if click.positive):
@@ -46,6 +42,23 @@ def click_windows(clicks: Sequence[Click], shape: tuple[int, int, int], size: Ar
         inside = [click for click in clicks if click in group or (not click.positive and _is_in(box, click))]
         placed.append((box, inside))
     return placed
+
+
+def check_clicks(clicks: Sequence[Click], shape: tuple[int, int, int]) -> None:
+    """Check that there is a click on the object, and that all are inside a volume.
+
+    Args:
+        clicks: The clicks.
+        shape: Voxels (x, y, z) of the volume.
+
+    Raises:
+        InputError: When they are not.
+    """
+    for click in clicks:
+        if len(click.voxel) != 3 or not all(0 <= v < n for v, n in zip(click.voxel, shape, strict=True)):
+            raise InputError(f"The click {tuple(click.voxel)} is outside the volume of {shape} voxels (x, y, z, from 0).")
+    if not any(click.positive for click in clicks):
+        raise InputError("Segmenting at clicks needs at least one click on the object. Got none.")
 
 
 def _fits(clicks: Sequence[Click], window: NDArray[np.integer]) -> bool:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from minivess.errors import WeightsError
-from minivess.models.weights import read_weights
-from minivess.paths import atomic_file
+from minivess.models.weights import read_weights, write_weights
 
 
 def interpolate_weights(old: Path, new: Path, share: float, target: Path) -> Path:
@@ -38,6 +35,5 @@ def interpolate_weights(old: Path, new: Path, share: float, target: Path) -> Pat
         name: (before[name].lerp(value, share) if value.is_floating_point() else value).contiguous()
         for name, value in after.items()
     }
-    with atomic_file(target) as temporary:
-        save_file(mixed, temporary, metadata=metadata)
+    write_weights(mixed, target, metadata)
     return target

@@ -19,20 +19,21 @@ from minivess.models.resample import resample, resampled_affine, resampled_shape
 from minivess.models.small_pieces import suppress_small_pieces
 from minivess.models.threshold import choose_threshold
 from minivess.volume import Volume, write_volume
+from minivess.volume.canonical import CanonicalView
 from minivess.volume.io import VOLUME_SUFFIXES, stem_of, suffix_of
 
 
 class LoadVolumed(MapTransform):
     """Read volumes by :func:`minivess.volume.read_volume` into (1, x, y, z) float32 MetaTensors.
 
-    An item may carry ``spacing`` (x, y, z) and ``unit`` for files that do not state them.
+    They are in the canonical order of :mod:`minivess.volume.canonical`. An item may carry ``spacing`` (x, y, z) and ``unit`` for files that do not state them.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each path by its image, (1, x, y, z) float32."""
         d = dict(data)
         for key in self.key_iterator(d):
-            volume = load_item(d, key)
+            volume = CanonicalView.of(load_item(d, key)).volume
             d[key] = as_tensor(volume, volume.array.astype(np.float32), str(d[key]))
         return d
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,6 +14,8 @@ from minivess.errors import WeightsError
 from minivess.paths import atomic_file
 
 FILE_NAME = "model.safetensors"
+#: Key of the metadata: SHA-256 of names, types, shapes and values.
+TENSORS_KEY = "tensors_sha256"
 
 
 def save_weights(network: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:
@@ -24,8 +28,19 @@ def save_weights(network: torch.nn.Module, path: Path, metadata: dict[str, str])
     """
     # Cloned: some networks, such as DynUNet, have one tensor under two names, which safetensors refuses.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    write_weights(tensors, path, {**metadata, **_base_of(network)})
+
+
+def write_weights(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write tensors atomically, with metadata and their own hash, so that a changed byte is noticed when they are read.
+
+    Args:
+        tensors: Name -> contiguous tensor.
+        path: The file to write.
+        metadata: Strings.
+    """
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata={**metadata, **_base_of(network)})
+        save_file(dict(tensors), temporary, metadata={**metadata, TENSORS_KEY: _tensors_sha256(tensors)})
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> dict[str, str]:
@@ -85,7 +100,20 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         WeightsError: When the file is missing or damaged.
     """
     with _open(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    stated = metadata.get(TENSORS_KEY)
+    if stated is not None and stated != _tensors_sha256(tensors):
+        raise WeightsError(f"{path.name} is damaged: its tensors are not those that were written. Copy it again, or roll back.")
+    return tensors, metadata
+
+
+def _tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _base_of(network: torch.nn.Module) -> dict[str, str]:

@@ -19,6 +19,7 @@ from minivess.datasets import UNREVIEWED, load_pair, load_reviewed
 from minivess.metrics import centreline_from_mask
 from minivess.models.normalise import LocalContrast
 from minivess.models.transforms import as_tensor
+from minivess.volume.canonical import CanonicalView
 
 _MAX_CENTRES = 20_000
 
@@ -26,16 +27,17 @@ _MAX_CENTRES = 20_000
 class LoadPaird(Transform):
     """Read ``image`` and ``label`` by :func:`minivess.datasets.load_pair` into (1, x, y, z) float32 MetaTensors.
 
-    If the item names a mask of ``reviewed`` voxels, the label is UNREVIEWED (-1) outside it.
+    They are in the canonical order of :mod:`minivess.volume.canonical`. If the item names a mask of ``reviewed`` voxels, the label is UNREVIEWED (-1) outside it.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace both paths by the image and its label: 0 background, 1 vessel, -1 not reviewed."""
         image, label = load_pair(data)
         d = dict(data)
-        d["image"] = as_tensor(image, image.array.astype(np.float32), str(data["image"]))
         target = np.where(load_reviewed(data, image), label.array.astype(np.float32), np.float32(UNREVIEWED))
-        d["label"] = as_tensor(image, target, str(data["label"]))
+        for key, volume in (("image", image), ("label", image.with_array(target))):
+            canonical = CanonicalView.of(volume).volume
+            d[key] = as_tensor(canonical, canonical.array.astype(np.float32), str(data[key]))
         return d
 
 
