@@ -26,7 +26,8 @@ from minivess.volume.io import VOLUME_SUFFIXES, stem_of, suffix_of
 class LoadVolumed(MapTransform):
     """Read volumes by :func:`minivess.volume.read_volume` into (1, x, y, z) float32 MetaTensors.
 
-    They are in the canonical order of :mod:`minivess.volume.canonical`. An item may carry ``spacing`` (x, y, z) and ``unit`` for files that do not state them.
+    They are in the canonical order of :mod:`minivess.volume.canonical`. An item
+    may carry ``spacing`` (x, y, z) and ``unit`` for files that do not state them.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -27,7 +27,8 @@ _MAX_CENTRES = 20_000
 class LoadPaird(Transform):
     """Read ``image`` and ``label`` by :func:`minivess.datasets.load_pair` into (1, x, y, z) float32 MetaTensors.
 
-    They are in the canonical order of :mod:`minivess.volume.canonical`. If the item names a mask of ``reviewed`` voxels, the label is UNREVIEWED (-1) outside it.
+    They are in the canonical order of :mod:`minivess.volume.canonical`. If the
+    item names a mask of ``reviewed`` voxels, the label is UNREVIEWED (-1) outside it.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
