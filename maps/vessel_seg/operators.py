@@ -13,7 +13,7 @@ from minivess.models import Segmenter
 
 
 class SeriesSource(Operator):
-    """Give the DICOM series to the graph."""
+    """Emit the DICOM series into the graph."""
 
     def __init__(self, fragment: Fragment, *args: Any, series: Series, **kwargs: Any) -> None:
         """Store the series.

@@ -51,7 +51,7 @@ def require_extra(extra: str, what: str) -> None:
 
 
 def _is_installed(module: str) -> bool:
-    """Look for a module without importing its parent: that of ``monai.deploy`` would load torch."""
+    """Return whether a module is there, without importing its parent: that of ``monai.deploy`` would load torch."""
     package, _, rest = module.partition(".")
     try:
         spec = importlib.util.find_spec(package)

@@ -27,6 +27,7 @@ def make(
         tuple[int, int, int] | None, typer.Option(help="Voxels along x y z.", show_default="depends on the kind")
     ] = None,
     suffix: Annotated[str, typer.Option(help="File format: .nii.gz, .nrrd or .ome.tif.")] = ".nii.gz",
+    dicom: Annotated[bool, typer.Option("--dicom", help="Also write each image as a DICOM series: dicom/NAME/.")] = False,
     as_json: Json = False,
 ) -> None:
     """Generate COUNT volumes; equal seeds give equal voxels.
@@ -37,6 +38,7 @@ def make(
 
     from tqdm import tqdm
 
+    from minivess.dicom import write_series
     from minivess.errors import UsageError
     from minivess.paths import atomic_file
     from minivess.pictures import overlay, projection, save_png, side_by_side
@@ -58,6 +60,8 @@ def make(
         write_volume(sample.radius, out / "truth" / "radii" / f"{name}.nii.gz")
         with atomic_file(out / "truth" / "graphs" / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(sample.graph.to_json()))
+        if dicom:
+            write_series(sample.image, out / "dicom" / name, name=name, patient_id=name)
         picture = projection(sample.image)
         save_png(side_by_side(picture, overlay(picture, sample.mask.array)), out / "pictures" / f"{name}.png")
         b0, b1 = sample.graph.betti

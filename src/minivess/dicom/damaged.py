@@ -29,7 +29,7 @@ def damaged_dicom(name: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Say what is wrong; the messages of other errors may quote the patient's data."""
+    """Return what is wrong; the messages of other errors may quote the patient's data."""
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     if isinstance(error, (InvalidDicomError, NotImplementedError, RuntimeError)):

@@ -73,7 +73,12 @@ def whole_number(value: Any) -> int:
 
 
 def text_of(dataset: pydicom.Dataset, keyword: str) -> str:
-    """Return an element as text, decoded by whatever character set the file states, or misstates; empty when it is missing."""
+    """Return an element as text, decoded by whatever character set the file states, or misstates; empty when it is missing.
+
+    Args:
+        dataset: A data set as it was read.
+        keyword: Keyword of the element.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of unknown character sets, and quotes values
         try:

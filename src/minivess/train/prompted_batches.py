@@ -14,7 +14,7 @@ Prepare = Callable[..., Batch]
 
 
 class WithClicks:
-    """Turn some batches into clicks: the target is the vessel at a click, not all vessels (He et al. 2024, arXiv 2406.05285)."""
+    """Make clicks of some batches: the target is the vessel at a click, not all vessels (He et al. 2024, arXiv 2406.05285)."""
 
     def __init__(self, prepare: Prepare, share: float = 0.25, seed: int = 0) -> None:
         """Store the settings.
@@ -54,7 +54,7 @@ class WithClicks:
 
 
 class WithWrongConcepts:
-    """Ask some batches for a concept that is not vessel, where nothing is to be found: text prompts keep their meaning."""
+    """Make some batches ask for a concept that is not vessel, where nothing is to be found: text prompts keep their meaning."""
 
     def __init__(self, prepare: Prepare, concepts: Sequence[str], share: float = 0.2, seed: int = 0) -> None:
         """Store the settings.
