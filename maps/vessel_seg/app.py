@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from holoscan.conditions import CountCondition
@@ -16,13 +17,14 @@ from operators import ResultWriter, SeriesSource, VesselSegmenter
 class VesselSegApp(Application):
     """Segment a series, write the results."""
 
-    def __init__(self, *, series: Series, output_path: Path, bundle: Path) -> None:
+    def __init__(self, *, series: Series, output_path: Path, bundle: Path, outputs: Collection[str]) -> None:
         """Load the model, before the graph starts.
 
         Args:
             series: The series, which was read and checked.
             output_path: Existing folder for the results.
             bundle: The bundle's folder.
+            outputs: What is written beside the SEG and result.json.
 
         Raises:
             MinivessError: When the model cannot be loaded.
@@ -30,6 +32,7 @@ class VesselSegApp(Application):
         super().__init__(argv=[sys.executable, __file__])  # the arguments are parsed in command.py, not by Holoscan
         self.series = series
         self.output_path = output_path
+        self.outputs = outputs
         self.segmenter = load_bundle(bundle)
 
     def compose(self) -> None:
@@ -38,6 +41,6 @@ class VesselSegApp(Application):
         source = SeriesSource(self, once, series=self.series, name="series_source")
         segmenter = VesselSegmenter(self, segmenter=self.segmenter, name="vessel_segmenter")
         modality = self.segmenter.capabilities.modality
-        writer = ResultWriter(self, folder=self.output_path, modality=modality, name="result_writer")
+        writer = ResultWriter(self, folder=self.output_path, modality=modality, outputs=self.outputs, name="result_writer")
         self.add_flow(source, segmenter, {("series", "series")})
         self.add_flow(segmenter, writer, {("result", "result")})

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,8 @@ MODALITIES = {
     "mr_angiography": ("MR",),
     "ct_angiography": ("CT",),
 }
+#: What is written beside the SEG and result.json.
+OUTPUTS = ("uncertainty", "measurements")
 #: Exit codes: done, refused with a reason, wrong usage (argparse), internal fault; 128 + signal when stopped.
 DONE, REFUSED, FAULT, STOPPED = 0, 1, 3, 128
 _PR_SET_PDEATHSIG = 1
@@ -52,7 +54,13 @@ def main(argv: list[str]) -> int:
     arguments = parse_arguments(argv)
     try:
         with _signals_as_errors():
-            code = segment(arguments.input, arguments.output, arguments.model, any_modality=arguments.any_modality)
+            code = segment(
+                arguments.input,
+                arguments.output,
+                arguments.model,
+                outputs=() if arguments.only_seg else OUTPUTS,
+                any_modality=arguments.any_modality,
+            )
     except MinivessError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
@@ -88,16 +96,18 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     model = path("HOLOSCAN_MODEL_PATH", "models")
     parser.add_argument("-m", "--model", type=Path, default=model, help="bundle, or folder with one")
     parser.add_argument("--any-modality", action="store_true", help="also images that the model was not made for")
+    parser.add_argument("--only-seg", action="store_true", help="no uncertainty map and no measurement report beside the SEG")
     return parser.parse_args(argv)
 
 
-def segment(source: Path, target: Path, model: Path, *, any_modality: bool = False) -> int:
+def segment(source: Path, target: Path, model: Path, *, outputs: Collection[str] = (), any_modality: bool = False) -> int:
     """Read a series, and segment it in a child process, in a temporary folder that becomes the output when all is written.
 
     Args:
         source: Folder of one DICOM series.
         target: New or empty folder for the results.
         model: A bundle, or a folder that contains one.
+        outputs: What is written beside the SEG and result.json; see :data:`OUTPUTS`.
         any_modality: Whether to accept images that the model was not made for.
 
     Returns:
@@ -115,7 +125,7 @@ def segment(source: Path, target: Path, model: Path, *, any_modality: bool = Fal
             series = read_series(source)
             if not any_modality:
                 check_modality(series, bundle)
-            _in_child(series, partial, bundle)
+            _in_child(series, partial, bundle, outputs)
     except _FailedError as failed:
         return failed.code
     return DONE
@@ -171,7 +181,7 @@ class _FailedError(Exception):
         self.code = code
 
 
-def _in_child(series: Series, partial: Path, bundle: Path) -> None:
+def _in_child(series: Series, partial: Path, bundle: Path, outputs: Collection[str]) -> None:
     """Segment in a child process, which shares the series, and can be ended at once whatever it computes.
 
     Raises:
@@ -180,7 +190,7 @@ def _in_child(series: Series, partial: Path, bundle: Path) -> None:
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        os._exit(_work(series, partial, bundle, parent))
+        os._exit(_work(series, partial, bundle, outputs, parent))
     try:
         _, status = os.waitpid(child, 0)
     except BaseException:
@@ -196,7 +206,7 @@ def _in_child(series: Series, partial: Path, bundle: Path) -> None:
         raise _FailedError(code)
 
 
-def _work(series: Series, partial: Path, bundle: Path, parent: int) -> int:
+def _work(series: Series, partial: Path, bundle: Path, outputs: Collection[str], parent: int) -> int:
     """Run the application in the child; it does not outlive its parent."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -206,7 +216,7 @@ def _work(series: Series, partial: Path, bundle: Path, parent: int) -> int:
     try:
         from app import VesselSegApp
 
-        VesselSegApp(series=series, output_path=partial, bundle=bundle).run()
+        VesselSegApp(series=series, output_path=partial, bundle=bundle, outputs=outputs).run()
         (partial / "result.json").stat()  # a graph can end early without an error
     except MinivessError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

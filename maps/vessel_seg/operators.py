@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from monai.deploy.core import ExecutionContext, Fragment, InputContext, Operator, OperatorSpec, OutputContext
 
 from minivess.dicom import Series, write_seg
+from minivess.dicom.derived import Derivation
+from minivess.dicom.measurements import write_measurements
 from minivess.dicom.report import write_report
+from minivess.dicom.uncertainty_map import write_uncertainty_map
+from minivess.metrics.morphology import measure_vessels
 from minivess.models import Segmenter
 
 
@@ -75,9 +80,11 @@ class VesselSegmenter(Operator):
 
 
 class ResultWriter(Operator):
-    """Write the DICOM SEG and the report."""
+    """Write the DICOM SEG, what is asked for beside it, and the report."""
 
-    def __init__(self, fragment: Fragment, *args: Any, folder: Path, modality: str, **kwargs: Any) -> None:
+    def __init__(
+        self, fragment: Fragment, *args: Any, folder: Path, modality: str, outputs: Collection[str], **kwargs: Any
+    ) -> None:
         """Store the settings.
 
         Args:
@@ -85,10 +92,12 @@ class ResultWriter(Operator):
             *args: Conditions of the operator.
             folder: Existing folder for the results.
             modality: Modality that the model was trained for, for the report.
+            outputs: What is written beside the SEG and result.json: ``uncertainty``, ``measurements``.
             **kwargs: Passed on to the SDK.
         """
         self.folder = folder
         self.modality = modality
+        self.outputs = frozenset(outputs)
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -96,7 +105,7 @@ class ResultWriter(Operator):
         spec.input("result")
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        """Write both files.
+        """Write the files.
 
         Args:
             op_input: Holds series and prediction.
@@ -104,7 +113,13 @@ class ResultWriter(Operator):
             context: Not used.
         """
         series, prediction = op_input.receive("result")
-        seg = write_seg(
-            prediction.mask, series, prediction.model, self.folder / "vessels.seg.dcm", threshold=prediction.threshold
-        )
-        write_report(self.folder / "result.json", series, prediction, seg=seg, modality=self.modality)
+        mask, folder = prediction.mask, self.folder
+        derivation = Derivation.of(mask.array, series, prediction.model, prediction.threshold)
+        seg = write_seg(mask, series, prediction.model, folder / "vessels.seg.dcm", threshold=prediction.threshold)
+        measured = measure_vessels(mask.array, series.volume.spacing)
+        files = [seg]
+        if "uncertainty" in self.outputs:
+            files.append(write_uncertainty_map(prediction.uncertainty, derivation, folder / "uncertainty.dcm"))
+        if "measurements" in self.outputs:
+            files.append(write_measurements(measured, seg, derivation, folder / "measurements.sr.dcm"))
+        write_report(folder / "result.json", series, prediction, files=files, measured=measured, modality=self.modality)

@@ -40,13 +40,20 @@ def series(tmp_path: Path) -> Path:
 def test_a_series_becomes_a_seg_and_a_report(series: Path, bundle: Path, tmp_path: Path) -> None:
     done = run_map("-i", series, "-o", tmp_path / "out", "-m", bundle)
     assert done.returncode == 0, done.stderr
-    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["result.json", "vessels.seg.dcm"]
-    assert dciodvfy(tmp_path / "out" / "vessels.seg.dcm") == []
+    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == [
+        "measurements.sr.dcm",
+        "result.json",
+        "uncertainty.dcm",
+        "vessels.seg.dcm",
+    ]
+    for name in ("vessels.seg.dcm", "uncertainty.dcm", "measurements.sr.dcm"):
+        assert dciodvfy(tmp_path / "out" / name) == []
     report = json.loads((tmp_path / "out" / "result.json").read_text())
     expected = load_bundle(bundle, device="cpu").predict(read_series(series).volume).mask
     seg = read_seg(tmp_path / "out" / "vessels.seg.dcm")
     assert expected.array.any()
     assert np.array_equal(resample_like(seg, expected, order=0).array, expected.array)
+    assert set(report["files"]) == {"vessels.seg.dcm", "uncertainty.dcm", "measurements.sr.dcm"}
     assert report["vessel_voxels"] == int(expected.array.sum())
     assert any("check the result" in note for note in report["notes"])
     assert "Segmentation fault" not in done.stderr
@@ -74,20 +81,9 @@ def test_the_environment_variables_of_a_map_are_read(series: Path, bundle: Path,
 
 
 def test_minivess_map_run_is_the_same_application(series: Path, bundle: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "minivess",
-        "map",
-        "run",
-        str(series),
-        str(tmp_path / "out"),
-        "-m",
-        str(bundle),
-        "--any-modality",
-    ]
-    assert subprocess.run(command, check=False, timeout=300).returncode == 0
-    assert (tmp_path / "out" / "vessels.seg.dcm").is_file()
+    command = [sys.executable, "-m", "minivess", "map", "run", str(series), str(tmp_path / "out"), "-m", str(bundle)]
+    assert subprocess.run([*command, "--any-modality", "--only-seg"], check=False, timeout=300).returncode == 0
+    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["result.json", "vessels.seg.dcm"]
 
 
 def refused(series: Path, bundle: Path, out: Path, word: str) -> None:
@@ -161,7 +157,7 @@ def test_a_stopped_run_says_so_leaves_nothing_and_does_not_block_the_next(
         assert not list(tmp_path.rglob(".out*")), seconds
     done = run_map("-i", series, "-o", out, "-m", bundle)
     assert done.returncode == 0, done.stderr
-    assert sorted(f.name for f in out.iterdir()) == ["result.json", "vessels.seg.dcm"]
+    assert sorted(f.name for f in out.iterdir()) == ["measurements.sr.dcm", "result.json", "uncertainty.dcm", "vessels.seg.dcm"]
     assert not list(tmp_path.rglob(".out*"))
 
 

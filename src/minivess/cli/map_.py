@@ -20,9 +20,10 @@ def run(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder with the files of one DICOM series.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New or empty folder for the result.")],
     model: Annotated[Path, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")],
+    only_seg: Annotated[bool, typer.Option("--only-seg", help="No uncertainty map and no report beside the SEG.")] = False,
     any_modality: Annotated[bool, typer.Option("--any-modality", help="Also images that the model was not made for.")] = False,
 ) -> None:
-    """Segment a series; OUT contains a DICOM SEG and result.json, or nothing when an error occurs.
+    """Segment a series; OUT contains a SEG, an uncertainty map, measurements and result.json, or nothing when an error occurs.
 
     Example: minivess map run series/ result/ --model runs/model
     """
@@ -37,4 +38,5 @@ def run(
     if not source.is_dir():
         raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
     command = [sys.executable, str(resource_path("maps/vessel_seg")), "-i", str(source), "-o", str(out), "-m", str(model)]
-    os.execv(sys.executable, [*command, *(["--any-modality"] if any_modality else [])])  # noqa: S606 (a list of words, no shell)
+    options = [name for name, given in (("--any-modality", any_modality), ("--only-seg", only_seg)) if given]
+    os.execv(sys.executable, [*command, *options])  # noqa: S606 (a list of words, no shell)

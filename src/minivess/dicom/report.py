@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import minivess
 from minivess.dicom.series import Series
+from minivess.metrics.morphology import Morphology
 from minivess.models import Prediction
 from minivess.paths import file_sha256, write_json
 
 
-def write_report(path: Path, series: Series, prediction: Prediction, *, seg: Path, modality: str) -> None:
+def write_report(
+    path: Path, series: Series, prediction: Prediction, *, files: Sequence[Path], measured: Morphology, modality: str
+) -> None:
     """Write the result, the model and the source series as JSON, without patient data.
 
     Args:
         path: JSON file to write.
         series: Segmented series.
         prediction: Result of the segmentation, on the grid of the series.
-        seg: SEG file; its name and hash are written.
+        files: The files of the result; names and hashes are written. The first is the SEG.
+        measured: Measurements of the mask.
         modality: Modality that the model was trained for; a note is added when the series has another one.
 
     Raises:
         OutputError: When the file cannot be written.
     """
     voxels = int(prediction.mask.array.sum())
-    x, y, z = series.volume.spacing
     notes = list(series.notes)
     kind = str(series.datasets[0].get("Modality", ""))
     if not modality.startswith(kind.lower() or "-"):
@@ -34,13 +38,15 @@ def write_report(path: Path, series: Series, prediction: Prediction, *, seg: Pat
         "status": "done",
         "finding": voxels > 0,
         "vessel_voxels": voxels,
-        "vessel_volume_mm3": voxels * x * y * z,
+        "vessel_volume_mm3": measured.volume_mm3,
+        "measurements": measured.to_json(),
         "vessel_share_percent": 100.0 * voxels / prediction.mask.array.size,
         "mean_uncertainty_nats": float(prediction.uncertainty.array.mean()),
         "threshold": prediction.threshold,
         "source_series_instance_uid": series.uid,
         "slices": len(series.datasets),
-        "seg": {"file": seg.name, "sha256": file_sha256(seg)},
+        "seg": {"file": files[0].name, "sha256": file_sha256(files[0])},
+        "files": {file.name: file_sha256(file) for file in files},
         "model": prediction.model.to_json(),
         "minivess": minivess.__version__,
         "notes": notes,

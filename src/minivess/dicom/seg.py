@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +9,11 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID, generate_uid
 
-import minivess
 from minivess.dicom.damaged import damaged_dicom
+from minivess.dicom.derived import NOTICE, Derivation
 from minivess.dicom.frames import from_dicom
 from minivess.dicom.series import Series
-from minivess.dicom.source_header import source_headers, text_of, whole_number
 from minivess.errors import GeometryError, InputError
 from minivess.paths import atomic_file
 from minivess.volume import Volume
@@ -25,11 +21,9 @@ from minivess.volume import Volume
 if TYPE_CHECKING:  # a refusal of a series must not wait for torch
     from minivess.models import ModelRef
 
-MANUFACTURER = "MinIVess"
 #: Colour of the segment, CIELab as scaled integers (PS3.3, C.10.7.1.1): a red that is told from grey by everybody.
 _COLOUR = hd.color.CIELabColor(l_star=53.0, a_star=80.0, b_star=67.0)
-_LARGEST_NUMBER = 2**31 - 1
-NOTICE = "AI, research use only"
+BLOOD_VESSEL = hd.sr.CodedConcept("59820001", "SCT", "Blood vessel")
 
 
 def write_seg(mask: Volume, series: Series, model: ModelRef | None, path: Path, *, threshold: float | None = None) -> Path:
@@ -59,83 +53,44 @@ def write_seg(mask: Volume, series: Series, model: ModelRef | None, path: Path, 
         raise GeometryError(
             f"The mask {mask.shape} is not on the grid of the series {series.volume.shape}. Resample it first: resample_like."
         )
-    voxels = (mask.array > 0).astype(np.uint8)
-    content = sha256(np.packbits(voxels).tobytes()).hexdigest()
-    entropy = [series.uid, *(str(d.SOPInstanceUID) for d in series.in_volume_order()), content, minivess.__version__]
-    entropy += [model.weights_sha256, model.version] if model is not None else ["manual"]
-    entropy += ["" if threshold is None else repr(threshold)]
-
-    def uid(what: str) -> UID:
-        return generate_uid(entropy_srcs=[*entropy, what])
-
-    segmentation = _segmentation(voxels, series, model, uid, content)
-    body_part = text_of(series.datasets[0], "BodyPartExamined")
-    if body_part:
-        segmentation.BodyPartExamined = body_part.upper()[:16]
-    segmentation.SeriesDate, segmentation.SeriesTime = segmentation.ContentDate, segmentation.ContentTime
-    organization = uid("dimensions")
-    for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
-        item.DimensionOrganizationUID = organization
+    derivation = Derivation.of(mask.array, series, model, threshold)
+    segmentation = _segmentation((mask.array > 0).astype(np.uint8), derivation)
+    derivation.finish(segmentation, "segmentation")
     with atomic_file(path) as temporary:
         segmentation.save_as(temporary, enforce_file_format=True)
     return path
 
 
-def _segmentation(
-    voxels: NDArray[np.uint8], series: Series, model: ModelRef | None, uid: Callable[[str], UID], content: str
-) -> hd.seg.Segmentation:
+def _segmentation(voxels: NDArray[np.uint8], derivation: Derivation) -> hd.seg.Segmentation:
     """Build the SEG: voxels (x, y, z) on the grid of the series, slices in the order of their sources."""
-    sources, _ = source_headers(series.in_volume_order(), series.slice_spacing_mm)
-    has_vessels = bool(voxels.any())
-    name, version = (model.bundle, model.version) if model is not None else ("label server", minivess.__version__)
+    has_vessels, automatic = bool(voxels.any()), derivation.model is not None
     description = "Vessels" if has_vessels else "Vessels: no finding"
     return hd.seg.Segmentation(
-        source_images=sources,
+        source_images=derivation.sources,
         pixel_array=np.ascontiguousarray(voxels.transpose(2, 1, 0)),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_segment_description(model, uid("tracking"))],
-        pixel_measures=hd.PixelMeasuresSequence(
-            pixel_spacing=[float(v) for v in sources[0].PixelSpacing],
-            slice_thickness=float(sources[0].SliceThickness),
-            spacing_between_slices=round(series.slice_spacing_mm, 9),
-        ),
-        series_instance_uid=uid("series"),
-        series_number=min(whole_number(sources[0].SeriesNumber) + 1000, _LARGEST_NUMBER),
-        sop_instance_uid=uid("instance"),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=name,
-        software_versions=[f"minivess {minivess.__version__}", f"bundle {version}"],
-        device_serial_number=(model.weights_sha256 if model is not None else content)[:16],
-        series_description=f"{description} ({NOTICE})" if model is not None else description,
+        segment_descriptions=[_segment_description(derivation)],
+        pixel_measures=derivation.pixel_measures(),
+        **derivation.instance("segmentation", 1000),
+        series_description=f"{description} ({NOTICE})" if automatic else description,
         content_label="VESSELS",
-        content_description=f"Automatic vessels: {NOTICE}" if model is not None else "Accepted segmentation of blood vessels",
+        content_description=f"Automatic vessels: {NOTICE}" if automatic else "Accepted segmentation of blood vessels",
         omit_empty_frames=has_vessels,
     )
 
 
-def _segment_description(model: ModelRef | None, tracking_uid: UID) -> hd.seg.SegmentDescription:
+def _segment_description(derivation: Derivation) -> hd.seg.SegmentDescription:
     types = hd.seg.SegmentAlgorithmTypeValues
     return hd.seg.SegmentDescription(
         segment_number=1,
         segment_label="vessel",
         segmented_property_category=codes.SCT.BodyStructure,
-        segmented_property_type=hd.sr.CodedConcept("59820001", "SCT", "Blood vessel"),
-        algorithm_type=types.AUTOMATIC if model is not None else types.MANUAL,
-        algorithm_identification=_identification(model) if model is not None else None,
-        tracking_uid=tracking_uid,
+        segmented_property_type=BLOOD_VESSEL,
+        algorithm_type=types.AUTOMATIC if derivation.model is not None else types.MANUAL,
+        algorithm_identification=derivation.algorithm(),
+        tracking_uid=derivation.uid("tracking"),
         tracking_id="vessel",
         display_color=_COLOUR,
-    )
-
-
-def _identification(model: ModelRef) -> hd.AlgorithmIdentificationSequence:
-    return hd.AlgorithmIdentificationSequence(
-        name=model.bundle,
-        family=codes.DCM.ArtificialIntelligence,
-        version=f"{model.version} ({model.weights_sha256[:12]})",
-        source=MANUFACTURER,
-        parameters={"weights_sha256": model.weights_sha256},
     )
 
 

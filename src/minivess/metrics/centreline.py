@@ -40,10 +40,11 @@ def centreline_from_mask(mask: NDArray[Any]) -> Mask:
     thin = np.asarray(skeletonize(inside, method="lee"), dtype=bool)
     components, count = cc3d.connected_components(inside, connectivity=26, return_N=True)
     vanished = np.setdiff1d(np.arange(1, count + 1), np.unique(components[thin]))
+    boxes = cc3d.statistics(components)["bounding_boxes"] if len(vanished) else []
     for label in vanished:
-        voxels = np.argwhere(components == label)
+        voxels = np.argwhere(components[boxes[label]] == label)
         nearest = np.argmin(((voxels - voxels.mean(0)) ** 2).sum(1))
-        thin[tuple(voxels[nearest])] = True
+        thin[boxes[label]][tuple(voxels[nearest])] = True
     return restore_extent(inside, thin)
 
 

@@ -1,0 +1,120 @@
+"""What all objects that are derived from a series have in common: UIDs of their content, headers, the maker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import highdicom as hd
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID, generate_uid
+
+import minivess
+from minivess.dicom.series import Series
+from minivess.dicom.source_header import source_headers, text_of
+
+if TYPE_CHECKING:  # a refusal of a series must not wait for torch
+    from minivess.models import ModelRef
+
+MANUFACTURER = "MinIVess"
+NOTICE = "AI, research use only"
+_LARGEST_NUMBER = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Derivation:
+    """The derivation of objects from a series by one mask; all of them are in one new series for each modality.
+
+    Attributes:
+        series: The source.
+        model: Model that made the mask; None when an annotator drew or accepted it.
+        content: Hash of what the mask and the threshold are: the same hash is the same content.
+        sources: Headers of the source images, in the order of the volume's slices.
+    """
+
+    series: Series
+    model: ModelRef | None
+    content: str
+    sources: list[pydicom.Dataset]
+
+    @staticmethod
+    def of(mask: NDArray[Any], series: Series, model: ModelRef | None, threshold: float | None = None) -> Derivation:
+        """Describe a derivation.
+
+        Args:
+            mask: (x, y, z) on the grid of the series, vessel above 0.
+            series: The source.
+            model: Model that made the mask; None for an annotator.
+            threshold: Probability from which the model's voxels count as vessel.
+        """
+        voxels = sha256(np.packbits(mask > 0).tobytes()).hexdigest()
+        parts = [series.uid, *(str(d.SOPInstanceUID) for d in series.in_volume_order()), voxels, minivess.__version__]
+        parts += [model.weights_sha256, model.version] if model is not None else ["manual"]
+        parts += ["" if threshold is None else repr(threshold)]
+        sources, _ = source_headers(series.in_volume_order(), series.slice_spacing_mm)
+        return Derivation(series, model, sha256("\0".join(parts).encode()).hexdigest(), sources)
+
+    def uid(self, what: str) -> UID:
+        """Return the UID of an object or a series of this derivation."""
+        return generate_uid(entropy_srcs=[self.content, what])
+
+    def instance(self, what: str, number: int) -> dict[str, Any]:
+        """Return series, instance and equipment for the constructors of highdicom.
+
+        Args:
+            what: Name of the object; each has a series of its own, since a series has one modality.
+            number: Added to the SeriesNumber of the source.
+        """
+        name, version = (
+            (self.model.bundle, self.model.version) if self.model is not None else ("label server", minivess.__version__)
+        )
+        return {
+            "series_instance_uid": self.uid(f"{what} series"),
+            "series_number": min(int(self.sources[0].SeriesNumber) + number, _LARGEST_NUMBER),
+            "sop_instance_uid": self.uid(f"{what} instance"),
+            "instance_number": 1,
+            "manufacturer": MANUFACTURER,
+            "manufacturer_model_name": name,
+            "software_versions": (f"minivess {minivess.__version__}", f"bundle {version}"),
+            "device_serial_number": (self.model.weights_sha256 if self.model is not None else self.content)[:16],
+        }
+
+    def pixel_measures(self) -> hd.PixelMeasuresSequence:
+        """Return spacings as the positions of the images say, whatever the source states."""
+        first = self.sources[0]
+        return hd.PixelMeasuresSequence(
+            pixel_spacing=[float(v) for v in first.PixelSpacing],
+            slice_thickness=float(first.SliceThickness),
+            spacing_between_slices=round(self.series.slice_spacing_mm, 9),
+        )
+
+    def finish(self, dataset: pydicom.Dataset, what: str) -> None:
+        """Add what highdicom does not: body part, dates of the series, and UIDs of the dimensions.
+
+        Args:
+            dataset: The derived object.
+            what: Name of the object.
+        """
+        body_part = text_of(self.series.datasets[0], "BodyPartExamined")
+        if body_part:
+            dataset.BodyPartExamined = body_part.upper()[:16]
+        dataset.SeriesDate, dataset.SeriesTime = dataset.ContentDate, dataset.ContentTime
+        for keyword in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
+            for item in dataset.get(keyword, ()):
+                item.DimensionOrganizationUID = self.uid(f"{what} dimensions")
+
+    def algorithm(self) -> hd.AlgorithmIdentificationSequence | None:
+        """Return the identification of the model, with the hash of its weights; None for an annotator."""
+        if self.model is None:
+            return None
+        return hd.AlgorithmIdentificationSequence(
+            name=self.model.bundle,
+            family=codes.DCM.ArtificialIntelligence,
+            version=f"{self.model.version} ({self.model.weights_sha256[:12]})",
+            source=MANUFACTURER,
+            parameters={"weights_sha256": self.model.weights_sha256},
+        )

@@ -1,0 +1,78 @@
+"""Parametric map and measurement report beside the SEG: valid, on the images, with the numbers that were measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+
+from dicom.test_seg import MODEL, dciodvfy
+from dicom.test_series import ORIENTATIONS, volume_of
+from minivess.dicom import read_series, write_seg, write_series
+from minivess.dicom.derived import Derivation
+from minivess.dicom.measurements import write_measurements
+from minivess.dicom.series import Series
+from minivess.dicom.uncertainty_map import write_uncertainty_map
+from minivess.metrics.morphology import Morphology, measure_vessels
+
+
+@pytest.fixture(params=["axial", "oblique", "sagittal"])
+def series(request: pytest.FixtureRequest, tmp_path: Path) -> Series:
+    return read_series(write_series(volume_of(ORIENTATIONS[request.param]), tmp_path / "series", name=request.param))
+
+
+def test_an_uncertainty_map_lies_on_the_images_with_its_values(series: Series, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).uniform(0, np.log(2), series.volume.shape).astype(np.float32)
+    derivation = Derivation.of(values > 0.5, series, MODEL, 0.5)
+    path = write_uncertainty_map(series.volume.with_array(values), derivation, tmp_path / "map.dcm")
+    assert dciodvfy(path) == []
+    dataset = pydicom.dcmread(path)
+    order = [str(d.SOPInstanceUID) for d in series.in_volume_order()]
+    frames = np.frombuffer(dataset.FloatPixelData, np.float32).reshape(-1, dataset.Rows, dataset.Columns)
+    for frame, item in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        source = item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        assert np.array_equal(frame, values[:, :, order.index(str(source))].T)
+    assert "research use only" in dataset.SeriesDescription
+
+
+def test_a_report_holds_the_measurements_and_refers_to_the_seg(series: Series, tmp_path: Path) -> None:
+    mask = np.zeros(series.volume.shape, np.uint8)
+    mask[4:7, 2:10, 3] = 1
+    derivation = Derivation.of(mask, series, MODEL, 0.5)
+    seg = write_seg(series.volume.with_array(mask), series, MODEL, tmp_path / "seg.dcm", threshold=0.5)
+    measured = measure_vessels(mask, series.volume.spacing)
+    path = write_measurements(measured, seg, derivation, tmp_path / "sr.dcm")
+    assert dciodvfy(path) == []
+    report = hd.sr.srread(path)
+    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    assert group.reference_type == hd.sr.CodedConcept("121191", "DCM", "Referenced Segment")
+    values = {m.name.meaning: m.value for m in group.get_measurements()}
+    assert values["Volume"] == pytest.approx(measured.volume_mm3, rel=1e-6)
+    assert values["Length"] == pytest.approx(measured.length_mm, rel=1e-6)
+    assert values["Number of branch points"] == measured.branch_points
+    assert str(pydicom.dcmread(seg).SOPInstanceUID) in str(pydicom.dcmread(path))
+    assert "For research use only" in str(pydicom.dcmread(path))
+
+
+def test_all_objects_of_one_result_have_uids_of_their_content(series: Series, tmp_path: Path) -> None:
+    mask = np.zeros(series.volume.shape, np.uint8)
+    first, again, other = (Derivation.of(mask, series, MODEL, t) for t in (0.5, 0.5, 0.4))
+    assert first.uid("x") == again.uid("x") != other.uid("x")
+    assert len({first.uid(f"{what} series") for what in ("segmentation", "uncertainty", "measurements")}) == 3
+
+
+def test_measure_vessels__by_hand() -> None:
+    mask = np.zeros((11, 11, 40), np.uint8)
+    mask[4:7, 4:7, 5:35] = 1
+    found = measure_vessels(mask, (0.5, 0.5, 1.0))
+    assert found.volume_mm3 == pytest.approx(3 * 3 * 30 * 0.25)
+    assert found.length_mm == pytest.approx(29, abs=2)
+    assert found.mean_diameter_mm == pytest.approx(2.0, abs=0.6)
+    assert (found.branch_points, found.components) == (0, 1)
+    mask[7:11, 5, 20] = 1
+    branched = measure_vessels(mask, (0.5, 0.5, 1.0))
+    assert branched.branch_points == 1
+    assert measure_vessels(np.zeros((4, 4, 4)), (1.0, 1.0, 1.0)) == Morphology(0.0, 0.0, 0.0, 0, 0)
