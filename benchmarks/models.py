@@ -79,7 +79,8 @@ def scores(name: str, seed: int | str, bundle: Path, held_out: list[Any], cpu_s:
         row = {"network": name, "seed": seed, "stack": next(n for n, *_ in STACKS if case.name.startswith(n))}
         row |= {"Dice": dsc(label.array, mask), "clDice": cldice(label.array, mask), "pieces": pieces(mask)}
         row |= {"training CPU s": round(cpu_s), "prediction CPU s": time.process_time() - start}
-        rows.append(row | {"memory MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024})
+        row |= {"memory MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+        rows.append(row)
         print(json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}), flush=True)
     return rows
 
@@ -121,7 +122,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         ]
         values += [f"{np.median([row['pieces'] for row in own]):.0f}"]
         values += [f"{np.mean([row[key] for row in own]):.0f}" for key in ("training CPU s", "prediction CPU s")]
-        lines.append(f"| {name} | {len(own)} | " + " | ".join(values) + f" | {max(row['memory MB'] for row in own)} |")
+        lines.append(f"| {name} | {len(own)} | " + " | ".join(values) + f" | {max(row.get('memory MB', 0) for row in own)} |")
     return "\n".join(lines)
 
 
@@ -130,8 +131,8 @@ def main() -> None:
     shared = Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=shared / "two_photon")
     parser.add_argument("--vessap", type=Path, default=shared / "weights" / "vessap" / "fcn_model_converted.npz")
-    parser.add_argument("--synthetic", type=Path, required=True, help="folder of the synthetic stacks; made when it is empty")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--synthetic", type=Path, help="folder of the synthetic stacks; made when it is empty")
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--network", choices=NETWORKS, action="append")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--table", type=Path, nargs="+", help="only print the table of these files")
@@ -139,6 +140,8 @@ def main() -> None:
     if arguments.table:
         print(table([json.loads(line) for file in arguments.table for line in file.read_text().splitlines()]))
         return
+    if not (arguments.out and arguments.synthetic):
+        parser.error("--out and --synthetic are needed, or --table")
     everything, made = cases(arguments.data), synthetic_cases(arguments.synthetic)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.network or NETWORKS:

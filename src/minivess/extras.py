@@ -55,7 +55,7 @@ def _is_installed(module: str) -> bool:
     package, _, rest = module.partition(".")
     try:
         spec = importlib.util.find_spec(package)
-    except ValueError:
+    except (ModuleNotFoundError, ValueError):
         return False
     if spec is None or not rest:
         return spec is not None
