@@ -131,6 +131,8 @@ def test_clicks_segment_one_object_or_are_refused(segmenter: Segmenter) -> None:
     one, other = (segmenter.predict(stack(), prompts={"point": c}).probability.array for c in (clicks, [Click((4, 30, 1))]))
     assert np.isfinite(one).all()
     assert not np.array_equal(one, other)
+    tiny = Volume(np.arange(9 * 7 * 3, dtype=np.uint16).reshape(9, 7, 3), np.diag([1.0, 1.0, 5.0, 1.0]), "um")
+    assert segmenter.predict(tiny, prompts={"point": [Click((4, 3, 1))]}).mask.shape == (9, 7, 3)
     for wrong, match in (([Click((40, 0, 0))], "outside the volume"), ([Click((1, 1, 1), positive=False)], "at least one click")):
         with pytest.raises(InputError, match=match):
             segmenter.predict(stack(), prompts={"point": wrong})

@@ -10,6 +10,8 @@ from minivess.errors import BundleError
 
 #: Windows are padded to multiples of this.
 _MULTIPLE = 16
+#: And to this at least: an instance normalisation needs more than one voxel at the coarsest level.
+_SMALLEST = 32
 #: Classes up to this one are those of NVIDIA's checkpoint; the ones above are free for new classes.
 LAST_SUPPORTED_CLASS = 132
 _CLASSES = 512
@@ -91,7 +93,7 @@ class Vista3dVessel(torch.nn.Module):
         scaled = ((x - low) / (high - low)).clamp(0, 1)
         *plane, slices = x.shape[2:]
         fine = interpolate(scaled, size=(*plane, slices * self.z_factor), mode="trilinear", align_corners=False)
-        missing = [-n % _MULTIPLE for n in reversed(fine.shape[2:])]
+        missing = [max(_SMALLEST, n + -n % _MULTIPLE) - n for n in reversed(fine.shape[2:])]
         return pad(fine, [side for n in missing for side in (0, n)], mode="replicate")
 
     def _back(self, logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
