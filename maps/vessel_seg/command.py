@@ -204,6 +204,8 @@ def _in_child(series: Series, partial: Path, bundle: Path, outputs: Collection[s
         raise _FailedError(FAULT)
     if code != DONE:
         raise _FailedError(code)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the result is complete: a stop now must not say that nothing was written
 
 
 def _work(series: Series, partial: Path, bundle: Path, outputs: Collection[str], parent: int) -> int:

@@ -275,3 +275,17 @@ def test_padding_is_no_tissue(series: Path, signed: bool) -> None:
     assert np.array_equal(read.volume.array[4:], whole[4:])
     assert (read.volume.array[:4] == whole[4:].min()).all()
     assert any("voxels are padding" in note for note in read.notes)
+
+
+def test_a_range_of_padding_may_end_at_zero(series: Path) -> None:
+    def change(_: int, dataset: pydicom.Dataset) -> None:
+        pixels = dataset.pixel_array.astype(np.int16)
+        pixels[:, :2], pixels[:, 2:4] = -2000, -5
+        dataset.PixelRepresentation = 1
+        for keyword, value in (("PixelPaddingValue", -2000), ("PixelPaddingRangeLimit", 0)):
+            dataset[keyword] = pydicom.DataElement(keyword, "SS", value)
+        dataset.PixelData = pixels.tobytes()
+
+    edit(series, change)
+    array = read_series(series).volume.array
+    assert (array[:4] == array[4:].min()).all()

@@ -71,10 +71,20 @@ def import_weights_(
 
     Example: minivess bundle import-weights fcn_model_converted.npz MY_MODELS/vessap
     """
-    from minivess.models.foreign_weights import import_weights, licence_of
-    from minivess.paths import file_sha256
+    import tempfile
 
-    file = import_weights(source, bundle)
+    from minivess.errors import NotFoundError
+    from minivess.models.foreign_weights import import_weights, licence_of
+    from minivess.models.weights import FILE_NAME
+    from minivess.paths import file_sha256
+    from minivess.train import publish
+
+    if not bundle.is_dir():
+        raise NotFoundError(
+            f"There is no bundle at {bundle}. Copy one first: `minivess bundle list` names those that are installed."
+        )
+    with tempfile.TemporaryDirectory(dir=bundle) as folder:
+        file = publish(import_weights(source, bundle, Path(folder) / FILE_NAME), bundle)  # the model before is kept
     licence = licence_of(bundle)
     content = {"bundle": str(bundle), "weights_sha256": file_sha256(file), "licence": licence}
     emit(content, as_json=as_json, text=f"{bundle} has the weights of {source.name}.\nLicence: {licence or 'none is stated'}")

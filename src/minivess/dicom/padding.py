@@ -24,7 +24,8 @@ def replace_padding(array: NDArray[np.float32], datasets: Sequence[pydicom.Datas
         value = dataset.get("PixelPaddingValue")
         if value in (None, ""):
             continue
-        low, high = sorted((int(value), int(dataset.get("PixelPaddingRangeLimit", value) or value)))
+        limit = dataset.get("PixelPaddingRangeLimit")
+        low, high = sorted((int(value), int(value if limit in (None, "") else limit)))
         if int(dataset.PixelRepresentation) == 1 and high > 32767:  # a signed value that was written as unsigned
             low, high = low - 65536, high - 65536
         stored = dataset.pixel_array

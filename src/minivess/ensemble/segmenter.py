@@ -100,7 +100,8 @@ class EnsembleSegmenter:
             raise InputError(f"{self._model.bundle} takes no prompts: leave them out. Got {', '.join(sorted(prompts))}.")
         combined = combine(self._passes(volume, roi, progress), self._members.values())
         probability = combined.probability
-        suppress_small_pieces(probability, self._min_piece_mass)
+        if roi is None:  # in a box, pieces that its faces cut would count as small; members have lowered theirs
+            suppress_small_pieces(probability, self._min_piece_mass)
         threshold = 0.5 if self._combination == "vote" else choose_threshold(_inside(probability, roi), self._threshold)
         return Prediction(
             probability=volume.with_array(probability),

@@ -20,8 +20,8 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "ema")
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".npz")
 
 
-def import_weights(source: Path, bundle: Path) -> Path:
-    """Convert published weights, and write them as the weights of a bundle, with source and licence in the metadata.
+def import_weights(source: Path, bundle: Path, target: Path | None = None) -> Path:
+    """Convert published weights for the network of a bundle, and write them with source and licence in the metadata.
 
     The network is filled completely or not at all: a name or a shape that differs is an error. A network with another layout than
     the file says how to read it in its method ``load_foreign``.
@@ -29,9 +29,10 @@ def import_weights(source: Path, bundle: Path) -> Path:
     Args:
         source: A state dict (``.pt``, ``.pth``, ``.ckpt``, tensors only), safetensors, or arrays (``.npz``).
         bundle: The bundle's folder.
+        target: File to write; that of the bundle by default.
 
     Returns:
-        The weights file of the bundle.
+        The file.
 
     Raises:
         WeightsError: When the file is missing, contains more than tensors, or does not fit the network.
@@ -48,8 +49,9 @@ def import_weights(source: Path, bundle: Path) -> Path:
     else:
         _load(network, tensors, source)
     metadata = {"imported_from": source.name, "source_sha256": file_sha256(source), "licence": licence_of(bundle)}
-    save_weights(network, weights_path(bundle), metadata)
-    return weights_path(bundle)
+    file = target or weights_path(bundle)
+    save_weights(network, file, metadata)
+    return file
 
 
 def licence_of(bundle: Path) -> str:
