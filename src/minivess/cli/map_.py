@@ -1,42 +1,150 @@
-"""``minivess map``: run the MONAI Deploy application on a DICOM folder."""
+"""``minivess map``: run the MONAI Deploy application on a DICOM folder; package it, run and check packages."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Run the MONAI Deploy application: DICOM series in, DICOM SEG out.")
+from minivess.cli.output import Json, emit, table
 
+app = typer.Typer(no_args_is_help=True, help="The MONAI Deploy application: DICOM series in, DICOM SEG out.")
 
-@app.callback()
-def _noun() -> None:
-    """Require the verb, although there is only one."""
+Memory = Annotated[str | None, typer.Option(help="Limit of memory, for example 8Gi.", show_default="what the package asks for")]
 
 
 @app.command("run")
 def run(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder with the files of one DICOM series.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New or empty folder for the result.")],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")],
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")] = None,
+    image: Annotated[str | None, typer.Option(help="A packaged application: image, or folder of `map build`.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="docker or podman (image), bubblewrap or process (folder).", show_default="the first that works"),
+    ] = None,
+    memory: Memory = None,
+    timeout_s: Annotated[float | None, typer.Option(help="Limit of time; 0 is none.", show_default="of the package")] = None,
     only_seg: Annotated[bool, typer.Option("--only-seg", help="No uncertainty map and no report beside the SEG.")] = False,
     any_modality: Annotated[bool, typer.Option("--any-modality", help="Also images that the model was not made for.")] = False,
 ) -> None:
     """Segment a series; OUT contains a SEG, an uncertainty map, measurements and result.json, or nothing when an error occurs.
 
-    Example: minivess map run series/ result/ --model runs/model
+    Example: minivess map run series/ result/ --model runs/model, or packaged: minivess map run series/ result/ --image vessels:1
     """
+    from minivess.errors import InputError, UsageError
+    from minivess.extras import require_extra
+
+    if (model is None) == (image is None):
+        raise UsageError("Name a trained bundle with --model, or a packaged application with --image.")
+    if not source.is_dir():
+        raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
+    require_extra("map", "The MAP")
+    options = [name for name, given in (("--any-modality", any_modality), ("--only-seg", only_seg)) if given]
+    if model is not None:
+        if engine or memory or timeout_s is not None:
+            raise UsageError("--engine, --memory and --timeout-s are for packaged applications: name one with --image.")
+        _replace_process(source, out, model, options)
+    from minivess.map_package import run_package
+    from minivess.map_package.manifests import parse_size
+
+    code = run_package(
+        str(image),
+        source,
+        out,
+        engine=engine,
+        memory_bytes=parse_size(memory) if memory else None,
+        timeout_s=timeout_s,
+        arguments=options,
+    )
+    if code == 0:
+        typer.echo(f"Done: {out}")
+    raise typer.Exit(code)
+
+
+def _replace_process(source: Path, out: Path, model: Path, options: list[str]) -> None:
+    """Become the application: its signals and its exit code are those of the command."""
     import os
     import sys
 
-    from minivess.errors import InputError
-    from minivess.extras import require_extra
     from minivess.paths import resource_path
 
-    require_extra("map", "The MAP")
-    if not source.is_dir():
-        raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
     command = [sys.executable, str(resource_path("maps/vessel_seg")), "-i", str(source), "-o", str(out), "-m", str(model)]
-    options = [name for name, given in (("--any-modality", any_modality), ("--only-seg", only_seg)) if given]
     os.execv(sys.executable, [*command, *options])  # noqa: S606 (a list of words, no shell)
+
+
+@app.command("build")
+def build(
+    bundle: Annotated[Path, typer.Argument(help="Trained bundle or ensemble.")],
+    tag: Annotated[str | None, typer.Option("--tag", "-t", help="Name of the image.", show_default="no image")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep the content of the image in this folder.", show_default="temporary")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="Image to build on: a Linux with Python 3.11 as python3.")] = None,
+    engine: Annotated[str | None, typer.Option(help="docker, podman or buildah.", show_default="the first that works")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: with the libraries for a GPU.")] = "cpu",
+    matrix: Annotated[
+        tuple[int, int, int], typer.Option(help="Columns, rows, slices of the largest series; decides the memory asked for.")
+    ] = (512, 512, 400),
+    packages: Annotated[
+        bool, typer.Option(help="Copy the Python packages; without them, only this environment runs the folder.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Package a bundle as a MONAI Deploy application package, from this environment and without a network.
+
+    Example: minivess map build runs/model -t vessels:1
+    """
+    import tempfile
+
+    from minivess.errors import UsageError
+    from minivess.extras import require_extra
+
+    if tag is None and folder is None:
+        raise UsageError("Name the image with --tag, or a folder with --folder.")
+    if tag and not packages:
+        raise UsageError("An image needs the packages: leave out --no-packages, or --tag.")
+    if device not in ("cpu", "cuda"):
+        raise UsageError(f"--device {device}: allowed are cpu and cuda.")
+    require_extra("map", "The MAP")
+    from minivess.map_package import find_engine, write_package
+    from minivess.map_package.engines import BUILDERS
+    from minivess.map_package.folder import content_sha256
+
+    builder = find_engine(engine, among=BUILDERS) if tag else None  # before the long work
+    with tempfile.TemporaryDirectory(prefix="minivess-map-") as text:
+        content = folder or Path(text) / "map"
+        write_package(bundle, content, device="cuda" if device == "cuda" else "cpu", packages=packages, matrix=matrix)
+        digest = content_sha256(content)
+        if builder and tag:
+            builder.build(content, tag, base=base)
+    about = {"image": tag, "folder": str(folder) if folder else None, "content_sha256": digest}
+    made = [f"image {tag} by {builder.name}" if builder else "", f"folder {folder}" if folder else ""]
+    emit(about, as_json=as_json, text=f"Packaged: {', '.join(filter(None, made))}. Content: {digest[:16]}")
+
+
+@app.command("check")
+def check(
+    image: Annotated[str, typer.Argument(help="Image, or folder of `map build`; also of other people.")],
+    engine: Annotated[str | None, typer.Option(help="docker or podman.", show_default="the first that works")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a package against the specification, and that its failures are seen. Exit code 1 when there are errors.
+
+    Example: minivess map check vessels:1
+    """
+    from minivess.extras import require_extra
+
+    require_extra("map", "The MAP")
+    from minivess.map_package import check_package
+
+    findings = check_package(image, engine=engine)
+    rows = [asdict(finding) for finding in findings]
+    errors = sum(finding.result == "error" for finding in findings)
+    warnings = sum(finding.result == "warning" for finding in findings)
+    text = f"{table(rows)}\n{len(findings)} checks: {errors} errors, {warnings} warnings"
+    emit({"image": image, "errors": errors, "warnings": warnings, "findings": rows}, as_json=as_json, text=text)
+    if errors:
+        raise typer.Exit(1)

@@ -1,0 +1,158 @@
+"""Container engines: docker and podman build, inspect and run; buildah builds. They are called by their commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minivess.errors import InputError, UsageError
+from minivess.map_package import layout
+
+BUILDERS = ("docker", "podman", "buildah")
+RUNNERS = ("docker", "podman")
+#: Processes and threads of a run.
+_PIDS = 1024
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A container engine.
+
+    Attributes:
+        name: docker, podman or buildah.
+    """
+
+    name: str
+
+    def call(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+        """Run a command of the engine and return what it printed.
+
+        Args:
+            *words: The command, without the name of the engine.
+            check: Whether a failure is an error.
+
+        Raises:
+            InputError: When it fails, with its last lines.
+        """
+        result = subprocess.run([self.name, *words], capture_output=True, check=False)
+        if check and result.returncode != 0:
+            message = result.stderr.decode(errors="replace").strip().splitlines()[-3:]
+            raise InputError(f"{self.name} {words[0]} failed ({result.returncode}): {' '.join(message) or 'no message'}")
+        return result
+
+    def build(self, folder: Path, tag: str, *, base: str | None = None) -> None:
+        """Build an image from a folder that :func:`write_package` wrote; no network is used.
+
+        Args:
+            folder: The folder, with its Containerfile.
+            tag: Name of the image.
+            base: Image to build on: a Linux with Python 3.11; the default is in the Containerfile.
+
+        Raises:
+            InputError: When the engine fails.
+        """
+        words = ["build", "--network", "none", "--tag", tag, "--file", str(folder / "Containerfile")]
+        if self.name != "docker":
+            words += ["--timestamp", "0", "--format", "oci"]  # the same content gives the same digest
+        if base:
+            words += ["--build-arg", f"BASE={base}"]
+        self.call(*words, str(folder))
+
+    def inspect(self, image: str) -> Mapping[str, Any]:
+        """Return the configuration of an image: ``Config`` with ``Labels``, ``User``, ``Entrypoint``; ``Id``, ``Size``.
+
+        Raises:
+            InputError: When there is no such image.
+        """
+        result = self.call("image", "inspect", image, check=False)
+        if result.returncode != 0:
+            raise InputError(f"{self.name} has no image {image}. Build it: minivess map build BUNDLE -t {image}")
+        (content,) = json.loads(result.stdout)
+        return dict(content)
+
+    def read_files(self, image: str, paths: Sequence[str]) -> dict[str, bytes]:
+        """Return the content of files of an image, as far as they exist; nothing of the image is run with a network.
+
+        Args:
+            image: Name of the image.
+            paths: Absolute paths.
+        """
+        found = {}
+        for path in paths:
+            result = self.call("run", "--rm", "--network", "none", "--entrypoint", "cat", image, path, check=False)
+            if result.returncode == 0:
+                found[path] = result.stdout
+        return found
+
+    def run_command(
+        self,
+        image: str,
+        *,
+        name: str,
+        source: Path,
+        target: Path | None,
+        memory_bytes: int | None,
+        arguments: Sequence[str] = (),
+        entrypoint: str | None = None,
+    ) -> list[str]:
+        """Return the command that runs an image: no network, read-only, no capability, an unprivileged user.
+
+        Args:
+            image: Name of the image.
+            name: Name of the container.
+            source: Input folder, read-only.
+            target: Output folder; the user of the container must be able to write to it.
+            memory_bytes: Limit of memory; None for none.
+            arguments: Words for the entry script.
+            entrypoint: Program to run in place of the entry script.
+        """
+        user = os.getuid() or layout.USER
+        words = [self.name, "run", "--rm", "--name", name, "--network", "none", "--read-only", "--tmpfs", "/tmp"]  # noqa: S108
+        words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", str(_PIDS)]
+        words += ["--user", f"{user}:{os.getgid() or layout.USER}"]
+        if self.name == "podman" and os.getuid():
+            words += ["--userns", "keep-id"]
+        if memory_bytes:
+            words += ["--memory", str(memory_bytes), "--memory-swap", str(memory_bytes)]
+        words += ["--volume", f"{source.resolve()}:{layout.INPUT}:ro"]
+        if target is not None:
+            words += ["--volume", f"{target.resolve()}:{layout.OUTPUT}"]
+        if entrypoint:
+            words += ["--entrypoint", entrypoint]
+        return [*words, image, *arguments]
+
+    def stop(self, name: str) -> None:
+        """End a container at once; nothing happens when there is none."""
+        self.call("kill", name, check=False)
+
+
+def find_engine(name: str | None = None, *, among: Sequence[str] = RUNNERS) -> Engine:
+    """Return an engine that is installed and answers.
+
+    Args:
+        name: Name of the engine; the first of ``among`` that answers by default.
+        among: Engines that can do what is wanted.
+
+    Raises:
+        UsageError: When the name is unknown.
+        InputError: When none answers.
+    """
+    if name is not None and name not in among:
+        raise UsageError(f"--engine {name}: allowed are {', '.join(among)}.")
+    reasons = []
+    for candidate in [name] if name else among:
+        if shutil.which(candidate) is None:
+            reasons.append(f"{candidate} is not installed")
+            continue
+        answer = Engine(candidate).call("info", check=False)
+        if answer.returncode == 0:
+            return Engine(candidate)
+        lines = answer.stderr.decode(errors="replace").strip().splitlines() or ["no answer"]
+        reasons.append(f"{candidate} does not answer ({lines[-1][:200]})")
+    raise InputError(f"There is no container engine: {'; '.join(reasons)}. Without one, run the folder: --image FOLDER.")

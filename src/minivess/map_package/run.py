@@ -1,0 +1,220 @@
+"""Run a MAP: in a container, in bubblewrap, or as a plain process; with limits, true exit codes and checked outputs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from minivess.errors import InputError, MinivessError, UsageError
+from minivess.map_package import layout, sandbox
+from minivess.map_package.engines import RUNNERS, find_engine
+from minivess.map_package.manifests import Manifests
+from minivess.map_package.outputs import check_outputs
+from minivess.paths import atomic_folder
+
+#: What runs a folder, without an engine.
+FOLDER_RUNNERS = ("bubblewrap", "process")
+#: Exit codes of the runner's own: beyond the time limit, beyond the memory limit.
+TIMED_OUT, OUT_OF_MEMORY = 124, 137
+_POLL_S = 0.1
+
+
+class _FailedError(MinivessError):
+    """The application ended without a result."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(str(code))
+        self.code = code
+
+
+def run_package(
+    image: str,
+    source: Path,
+    target: Path,
+    *,
+    engine: str | None = None,
+    memory_bytes: int | None = None,
+    timeout_s: float | None = None,
+    arguments: Sequence[str] = (),
+) -> int:
+    """Run a MAP on a folder; the output folder appears when the run succeeded and its outputs were checked, or not at all.
+
+    Args:
+        image: Name of an image, or the path of a MAP's folder.
+        source: Input folder; the application can only read it (not with ``process``, which has the caller's rights).
+        target: New or empty output folder.
+        engine: docker or podman for an image; bubblewrap or process for a folder. The first that works by default.
+        memory_bytes: Limit of memory; what the package asks for by default.
+        timeout_s: Limit of time; what the package states by default, 0 is none.
+        arguments: Options of the application.
+
+    Returns:
+        Exit code of the application; 124 beyond the time limit, 137 beyond the memory limit.
+
+    Raises:
+        MinivessError: When the package cannot be started, or its outputs are not what they should be.
+    """
+    if not source.is_dir():
+        raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
+    if source.resolve() == target.resolve():
+        raise InputError(f"Input and output are the same folder: {source}. Name another output.")
+    start = _start_folder if Path(image).is_dir() else _start_image
+    try:
+        with atomic_folder(target) as partial, _sigterm_as_exit():
+            output = partial / "output"
+            output.mkdir()
+            code = start(image, source, output, engine, memory_bytes, timeout_s, arguments)
+            _give(code, output, source)
+    except _FailedError as failed:
+        return failed.code
+    return 0
+
+
+def _give(code: int, output: Path, source: Path) -> None:
+    """Move checked outputs into the folder that becomes the result.
+
+    Raises:
+        _FailedError: When the application failed.
+        InputError: When the outputs are not what they should be.
+    """
+    if code != 0:
+        raise _FailedError(code)
+    check_outputs(output, source)
+    for file in sorted(output.iterdir()):
+        if os.getuid() == 0:
+            os.chown(file, 0, 0, follow_symlinks=False)
+        file.rename(output.parent / file.name)
+    output.rmdir()
+
+
+def _start_image(
+    image: str,
+    source: Path,
+    output: Path,
+    engine: str | None,
+    memory_bytes: int | None,
+    timeout_s: float | None,
+    arguments: Sequence[str],
+) -> int:
+    chosen = find_engine(engine, among=RUNNERS)
+    chosen.inspect(image)
+    files = chosen.read_files(image, [layout.APP_MANIFEST, layout.PACKAGE_MANIFEST])
+    if len(files) < 2:
+        raise InputError(f"{image} is no MAP: it has no {layout.APP_MANIFEST} and {layout.PACKAGE_MANIFEST}.")
+    manifests = Manifests.parse(*files.values())
+    memory = memory_bytes or manifests.memory_bytes
+    if os.getuid() == 0:
+        os.chown(output, layout.USER, layout.USER)  # root runs it as an unprivileged user
+    name = f"minivess-map-{uuid.uuid4().hex[:12]}"
+    command = chosen.run_command(image, name=name, source=source, target=output, memory_bytes=memory, arguments=arguments)
+    code = _wait(command, None, timeout_s or manifests.timeout_s, stop=lambda: chosen.stop(name))
+    if code == OUT_OF_MEMORY:
+        _say_out_of_memory(memory)
+    return code
+
+
+def _start_folder(
+    image: str,
+    source: Path,
+    output: Path,
+    engine: str | None,
+    memory_bytes: int | None,
+    timeout_s: float | None,
+    arguments: Sequence[str],
+) -> int:
+    folder = Path(image)
+    manifests = sandbox.read_manifests(folder)
+    if engine not in (None, *FOLDER_RUNNERS):
+        raise UsageError(f"--engine {engine} runs images; {folder} is a folder. Allowed are {', '.join(FOLDER_RUNNERS)}.")
+    prepare = sandbox.in_process if engine == "process" else sandbox.in_bubblewrap
+    command, environment = prepare(folder, manifests, source=source, target=output, arguments=arguments)
+    memory = memory_bytes or manifests.memory_bytes
+    return _wait(command, {**os.environ, **environment}, timeout_s or manifests.timeout_s, memory_bytes=memory)
+
+
+def _wait(
+    command: Sequence[str],
+    environment: dict[str, str] | None,
+    timeout_s: float,
+    *,
+    memory_bytes: int | None = None,
+    stop: Callable[[], None] = lambda: None,
+) -> int:
+    """Run a command and return its exit code; it is ended beyond a limit, and when this process is asked to stop."""
+    process = subprocess.Popen(command, env=environment)
+    deadline = time.monotonic() + timeout_s if timeout_s else None
+    try:
+        while process.poll() is None:
+            if deadline and time.monotonic() > deadline:
+                print(f"The application was ended at its limit of time, {timeout_s:g} s. Nothing was written.", file=sys.stderr)
+                return TIMED_OUT
+            if memory_bytes and _resident_bytes(process.pid) > memory_bytes:
+                _say_out_of_memory(memory_bytes)
+                return OUT_OF_MEMORY
+            time.sleep(_POLL_S)
+        return process.returncode if process.returncode >= 0 else 128 - process.returncode
+    finally:
+        if process.poll() is None:
+            stop()
+            _kill_tree(process.pid)
+            process.wait()
+
+
+def _resident_bytes(pid: int) -> int:
+    """Return the memory of a process and its descendants, what they share counted once."""
+    total = 0
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return 0
+    for process in family:
+        try:
+            memory = process.memory_info()
+        except psutil.Error:
+            continue
+        total += memory.rss - memory.shared
+    return total
+
+
+def _kill_tree(pid: int) -> None:
+    try:
+        family = [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]
+    except psutil.Error:
+        return
+    for process in family:
+        try:
+            process.kill()
+        except psutil.Error:
+            continue
+
+
+def _say_out_of_memory(memory_bytes: int | None) -> None:
+    limit = f" of {memory_bytes / 2**30:.1f} GiB" if memory_bytes else ""
+    print(
+        f"The application was ended at its limit of memory{limit}. Nothing was written. Allow more: --memory 8Gi", file=sys.stderr
+    )
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Turn SIGTERM into an exit that ends the application first."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        print("Stopped by SIGTERM. Nothing was written.", file=sys.stderr)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
