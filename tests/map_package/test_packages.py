@@ -52,7 +52,7 @@ def test_what_no_run_reads_stays_behind(tmp_path: Path, device: str, gpu: bool) 
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     package = installed(tmp_path / "site", FILES)
     (tmp_path / "site" / "small" / "__init__.py").write_text("x = 2\n")
-    with pytest.raises(InputError, match="small: small/__init__.py was changed after it was installed"):
+    with pytest.raises(InputError, match=r"small: small/__init__\.py was changed after it was installed"):
         copy_packages(tmp_path / "copy", [package], "cpu")
 
 

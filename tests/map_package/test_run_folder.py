@@ -155,7 +155,7 @@ def test_a_changed_output_is_not_given(results: dict[str, Path], series: Path, t
     content = bytearray((tmp_path / "result" / "vessels.seg.dcm").read_bytes())
     content[-1] ^= 1
     (tmp_path / "result" / "vessels.seg.dcm").write_bytes(content)
-    with pytest.raises(InputError, match="not the file that result.json names"):
+    with pytest.raises(InputError, match=r"not the file that result\.json names"):
         check_outputs(tmp_path / "result", series)
 
 

@@ -29,7 +29,9 @@ def calibrate(
     from tqdm import tqdm
 
     from minivess.errors import InputError, UsageError
+    from minivess.evaluate import refuse_sealed
     from minivess.models import load_bundle
+    from minivess.store import system_user
     from minivess.train import load_pair, read_dataset
     from minivess.uncertainty import calibration
 
@@ -40,6 +42,7 @@ def calibrate(
     cases = read_dataset(dataset)[section]
     if not cases:
         raise InputError(f"{dataset} has no case in section {section}. Split the data set again: minivess data make --help.")
+    refuse_sealed(dataset, [case.to_item() for case in cases], purpose="calibration", actor=system_user())
     segmenter = load_bundle(bundle, device=device)
     pairs = (
         (segmenter.predict(image), label.array > 0, case.subject)

@@ -17,6 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Seal and verify the test set, whic
 def seal(
     dataset: Annotated[Path, typer.Argument(help="Folder with dataset.json; its test section is sealed.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the sealed test set.", show_default="DATASET/sealed_test")] = None,
+    looks: Annotated[int, typer.Option(help="How often it may be opened for an evaluation.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Record and sign the content and the subjects of the test cases; from now on, training with one of them is refused.
@@ -29,24 +30,50 @@ def seal(
     from minivess.store import system_user
 
     folder = out or (dataset if dataset.is_dir() else dataset.parent) / FOLDER
-    sealed = SealedTestSet.seal(folder, items(str(dataset), "test"), actor=system_user())
+    sealed = SealedTestSet.seal(folder, items(str(dataset), "test"), actor=system_user(), looks=looks)
     about = {"folder": str(folder), "cases": len(sealed.fingerprints), "subjects": sorted(sealed.subjects)}
     emit(about, as_json=as_json, text=f"Sealed in {folder}: {len(sealed.fingerprints)} cases, {len(sealed.subjects)} subjects.")
 
 
 @app.command("verify")
 def verify(folder: Annotated[Path, typer.Argument(help="Folder of the sealed test set.")], as_json: Json = False) -> None:
-    """Verify that the sealed test set was not modified, and count the refused trainings.
+    """Verify that the sealed test set was not modified, and count refusals and looks.
 
     Example: minivess testset verify data/sealed_test
     """
-    from minivess.evaluate import SealedTestSet
+    from minivess.evaluate import SealedTestSet, count_looks
 
     sealed = SealedTestSet(folder)
     refused = sum(entry["action"] == "testset.refuse" for entry in sealed.chain.entries())
-    verdict = {**asdict(sealed.chain.verify()), "cases": len(sealed.fingerprints), "refused": refused}
+    looks = count_looks(sealed)
+    about = {"cases": len(sealed.fingerprints), "refused": refused, "looks": looks, "looks_allowed": sealed.budget}
+    verdict = {**asdict(sealed.chain.verify()), **about}
     emit(
         verdict,
         as_json=as_json,
-        text=f"The test set is unchanged: {len(sealed.fingerprints)} cases; {refused} trainings refused.",
+        text=f"The test set is unchanged: {len(sealed.fingerprints)} cases; {refused} uses refused; "
+        f"opened {looks} times of {sealed.budget}.",
+    )
+
+
+@app.command("approve")
+def approve(
+    folder: Annotated[Path, typer.Argument(help="Folder of the sealed test set.")],
+    reason: Annotated[str, typer.Option(help="Why it is opened, for the audit chain and the report.")],
+    as_json: Json = False,
+) -> None:
+    """Approve that somebody else opens the test set for one evaluation.
+
+    Example: minivess testset approve data/sealed_test --reason "table of the paper"
+    """
+    from minivess.evaluate import SealedTestSet, approve_look, count_looks
+    from minivess.store import system_user
+
+    sealed, actor = SealedTestSet(folder), system_user()
+    approve_look(sealed, reason=reason, actor=actor)
+    left = sealed.budget - count_looks(sealed)
+    emit(
+        {"folder": str(folder), "approved_by": actor, "reason": reason, "looks_left": left},
+        as_json=as_json,
+        text=f"Approved by {actor}: one evaluation by somebody else. {left} looks are left.",
     )

@@ -42,7 +42,7 @@ def train(
     Example: minivess train runs/new_data --from runs/model --out runs/better_model
     """
     from minivess.errors import InputError
-    from minivess.evaluate.sealed import FOLDER
+    from minivess.evaluate import find_sealed
     from minivess.models import weights_path
     from minivess.train import read_dataset, train_and_judge
     from minivess.uncertainty.calibration import background_limit
@@ -52,7 +52,6 @@ def train(
         raise InputError("--from names bundle, weights and modality. Remove --init, --bundle and --modality.")
     _check_run(run, resume=resume)
     sections = read_dataset(dataset)
-    default_sealed = (dataset if dataset.is_dir() else dataset.parent) / FOLDER
     _prepare(out, bundle, model, modality or "two_photon", resume=resume)
     overrides: dict[str, Any] = {"seed": seed, "notes": {"dataset": dataset.name, "preset": preset}}
     if epochs is not None:
@@ -66,7 +65,7 @@ def train(
         published=model is not None,
         init_weights=init,
         overrides=overrides,
-        sealed=sealed or (default_sealed if default_sealed.is_dir() else None),
+        sealed=sealed or find_sealed(dataset),
         background_below=background_limit(out),
     )
     held_out = "held-out" if result.held_out else "training (no validation section)"

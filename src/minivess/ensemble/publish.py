@@ -12,7 +12,10 @@ from minivess.ensemble.merge import merge_weights
 from minivess.errors import InputError
 from minivess.evaluate.anchors import synthetic_anchors
 from minivess.evaluate.promotion import Promotion, choose_model
+from minivess.evaluate.sealed import refuse_sealed
 from minivess.models import load_bundle, weights_path
+from minivess.store import system_user
+from minivess.store.actor import current_actor
 from minivess.train import publish
 from minivess.train.retrain import read_cases
 
@@ -31,11 +34,13 @@ def merge_and_judge(files: Sequence[Path], bundle: Path, data: Path, **settings:
 
     Raises:
         InputError: When the data set has no validation case, or a setting is not allowed.
+        LockoutError: When a case belongs to the sealed test set beside the data set.
         WeightsError: When the files do not fit each other or the bundle.
     """
     cases = read_dataset(data)["validation"]
     if not cases:
         raise InputError(f"{data} has no validation cases to judge on. Make it with `minivess data make --validation`.")
+    refuse_sealed(data, [case.to_item() for case in cases], purpose="merging", actor=current_actor.get() or system_user())
     published = load_bundle(bundle) if weights_path(bundle).is_file() else None
     anchors = synthetic_anchors(published.capabilities.modality) if published is not None else []
     with tempfile.TemporaryDirectory(dir=bundle) as folder:

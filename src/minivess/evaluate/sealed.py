@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minivess.datasets.pairs import load_item
 from minivess.errors import InputError, LockoutError
+from minivess.evaluate.likeness import CELLS, SAME, likeness, thumbnail
 from minivess.paths import file_sha256, write_json
 from minivess.store import AuditChain
 from minivess.volume import Volume
 
 FOLDER = "sealed_test"
 _FILE = "sealed.json"
+#: How often a test set is opened, unless it was sealed for another number.
+LOOKS = 20
 
 
 class SealedTestSet:
@@ -44,28 +48,43 @@ class SealedTestSet:
         content = json.loads(file.read_text())
         self.subjects: frozenset[str] = frozenset(content["subjects"])
         self.fingerprints: frozenset[str] = frozenset(content["fingerprints"])
+        self.budget: int = int(content.get("looks", LOOKS))
+        self.thumbnails = [_from_text(text) for text in content.get("thumbnails", [])]
 
     @staticmethod
-    def seal(folder: Path, items: Iterable[Mapping[str, Any]], *, actor: str) -> SealedTestSet:
+    def seal(folder: Path, items: Iterable[Mapping[str, Any]], *, actor: str, looks: int = LOOKS) -> SealedTestSet:
         """Seal cases: write and sign their fingerprints and subjects, which training refuses from then on.
 
         Args:
             folder: Folder of the test set; cases are added to an existing one.
             items: Rows with ``image``, ``subject``, and ``spacing`` and ``unit`` if the files do not state them.
             actor: User who seals, for the audit chain.
+            looks: How often it may be opened for an evaluation; cases that are added do not change it.
 
         Raises:
-            InputError: When there is no case, or an image cannot be read.
+            InputError: When there is no case, looks is below 1, or an image cannot be read.
             LockoutError: When the existing test set was modified.
         """
-        rows = [(str(item["subject"]), fingerprint(load_item(item, "image"))) for item in items]
+        if looks < 1:
+            raise InputError(f"A test set is opened at least once. Got {looks} looks.")
+        rows = []
+        for item in items:
+            image = load_item(item, "image")
+            rows.append((str(item["subject"]), fingerprint(image), _as_text(thumbnail(image))))
         if not rows:
             raise InputError("There is no test case to seal. Name subjects for the test: minivess data make --test SUBJECT")
         before = SealedTestSet(folder) if (Path(folder) / _FILE).is_file() else None
-        subjects = {subject for subject, _ in rows} | (before.subjects if before else set())
-        fingerprints = {content for _, content in rows} | (before.fingerprints if before else set())
+        subjects = {subject for subject, _, _ in rows} | (before.subjects if before else set())
+        fingerprints = {content for _, content, _ in rows} | (before.fingerprints if before else set())
+        thumbnails = {picture for _, _, picture in rows} | {_as_text(t) for t in (before.thumbnails if before else ())}
         chain = AuditChain(Path(folder) / "audit")
-        write_json(Path(folder) / _FILE, {"subjects": sorted(subjects), "fingerprints": sorted(fingerprints)})
+        content = {
+            "subjects": sorted(subjects),
+            "fingerprints": sorted(fingerprints),
+            "thumbnails": sorted(thumbnails),
+            "looks": before.budget if before else looks,
+        }
+        write_json(Path(folder) / _FILE, content)
         chain.append(
             "testset.seal", actor=actor, details={"sha256": file_sha256(Path(folder) / _FILE), "cases": len(fingerprints)}
         )
@@ -81,16 +100,15 @@ class SealedTestSet:
             actor: User who requested it, for the audit chain.
 
         Raises:
-            LockoutError: When one is a case of the test set, whatever its name, format, orientation or compression, or
-                another case of one of its subjects.
+            LockoutError: When one is a case of the test set, whatever its name, format, orientation, compression, contrast or
+                resolution, or another case of one of its subjects.
             InputError: When an image cannot be read.
         """
         refused = []
         for item in items:
-            if str(item["subject"]) in self.subjects:
-                refused.append((str(item["image"]), "its subject is in the test set"))
-            elif fingerprint(load_item(item, "image")) in self.fingerprints:
-                refused.append((str(item["image"]), "its voxels are those of a test case"))
+            why = self._why_refused(item)
+            if why:
+                refused.append((str(item["image"]), why))
         if refused:
             self.chain.append("testset.refuse", actor=actor, details={"purpose": purpose, "cases": len(refused)})
             reasons = "; ".join(f"{Path(image).name}: {why}" for image, why in refused[:5])
@@ -98,6 +116,53 @@ class SealedTestSet:
                 f"{len(refused)} cases for {purpose} belong to the sealed test set in {self.folder}. {reasons}. "
                 "Remove them: a score on training data is not a test."
             )
+
+
+    def _why_refused(self, item: Mapping[str, Any]) -> str:
+        if str(item["subject"]) in self.subjects:
+            return "its subject is in the test set"
+        image = load_item(item, "image")
+        if fingerprint(image) in self.fingerprints:
+            return "its voxels are those of a test case"
+        picture = thumbnail(image)
+        if any(likeness(picture, known) >= SAME for known in self.thumbnails):
+            return "it shows what a test case shows"
+        return ""
+
+
+def find_sealed(dataset: Path) -> Path | None:
+    """Return the folder of the sealed test set beside a data set; None when there is none.
+
+    Args:
+        dataset: Folder of the data set, or its ``dataset.json``.
+    """
+    folder = (dataset if dataset.is_dir() else dataset.parent) / FOLDER
+    return folder if (folder / _FILE).is_file() else None
+
+
+def refuse_sealed(dataset: Path, items: Iterable[Mapping[str, Any]], *, purpose: str, actor: str) -> None:
+    """Refuse cases that belong to the sealed test set beside their data set, if there is one.
+
+    Args:
+        dataset: Folder of the data set, or its ``dataset.json``.
+        items: Rows as in :meth:`SealedTestSet.seal`.
+        purpose: Intended use, for example ``calibration``.
+        actor: User who requested it.
+
+    Raises:
+        LockoutError: When one belongs to it.
+    """
+    folder = find_sealed(dataset)
+    if folder is not None:
+        SealedTestSet(folder).refuse(items, purpose=purpose, actor=actor)
+
+
+def _as_text(picture: NDArray[np.uint8]) -> str:
+    return picture.tobytes().hex()
+
+
+def _from_text(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(bytes.fromhex(text), np.uint8).reshape((CELLS,) * 3)
 
 
 def fingerprint(volume: Volume) -> str:

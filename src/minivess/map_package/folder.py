@@ -170,7 +170,7 @@ def _inside(root: Path, path: str) -> Path:
 
 
 def _make_reproducible(folder: Path) -> None:
-    """Give every file and folder one time and plain permissions."""
+    """Set one time and plain permissions on every file and folder."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir():
             path.chmod(0o755)
