@@ -44,8 +44,8 @@ def test_synth_check_train_predict_evaluate(capsys: pytest.CaptureFixture[str], 
     for name in ("mask", "probability", "uncertainty"):
         assert read_volume(tmp_path / "p" / f"capillary_0001_{name}.nii.gz").same_grid(read_volume(image))
     scores = json.loads(ok(capsys, "evaluate", data, "--bundle", model, "--section", "validation", "--json"))["scores"]
-    assert [row["method"] for row in scores] == ["model", "Otsu"]
-    assert scores[0]["dsc"] == pytest.approx(trained["validation_dice"], abs=2e-3)
+    assert [row["method"] for row in scores] == ["Otsu's threshold", "segresnet_vessel"]
+    assert scores[1]["dsc"] == pytest.approx(trained["validation_dice"], abs=2e-3)
     refused(capsys, 1, "need 9 subjects", "calibrate", data, "--bundle", model)
     zones = json.loads(ok(capsys, "calibrate", data, "--bundle", model, "--alpha", 0.6, "--loss", "length", "--json"))
     assert "60 % of the centre-line length" in zones["sentence"]

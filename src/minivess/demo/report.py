@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,19 +9,8 @@ from typing import Any
 
 import minivess
 from minivess.evaluate.anchors import FAMILY_MARGINS
-from minivess.paths import atomic_file
-from minivess.pictures import Rgb, png_bytes
-
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-img { width: 100%; image-rendering: auto; border-radius: 4px; }
-.regions { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 0 1rem; }
-figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; opacity: .8; }
-table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .8rem; text-align: right; }
-th { border-bottom: 2px solid; } td:nth-child(-n+2), th:nth-child(-n+2) { text-align: left; }
-code, pre { background: #8882; border-radius: 4px; padding: .1rem .3rem; } pre { padding: .8rem; overflow: auto; }
-"""
+from minivess.html_page import html_figure, write_page
+from minivess.pictures import Rgb
 
 
 def write_html(
@@ -59,7 +47,7 @@ def write_html(
         "<h2>Predictions</h2>",
         "<p>Left: maximum-intensity projection along z. Middle: outline of the prediction in red, missed vessels in blue. Right, "
         "where shown: uncertainty, from dark (low) to bright (high).</p>",
-        *(_figure(caption, picture) for caption, picture in pictures),
+        *(html_figure(caption, picture) for caption, picture in pictures),
         _queue_section(facts),
         "<h2>DICOM</h2>",
         f"<p>The MAP segmented a series of {facts['map']['slices']} slices: {facts['map']['verdict']}, "
@@ -70,10 +58,7 @@ def write_html(
         "<pre>" + html.escape(_next_commands(bundle)) + "</pre>",
         "<p>Research software; not a medical device.</p>",
     ]
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>MinIVess demo</title><style>{_STYLE}</style>"
-    with atomic_file(path) as temporary:
-        temporary.write_text(page + "\n".join(sections) + "</html>\n", encoding="utf-8")
-    return path
+    return write_page(path, "MinIVess demo", sections)
 
 
 def _introduction(facts: dict[str, Any]) -> str:
@@ -152,11 +137,5 @@ def _region_figures(regions: Sequence[dict[str, Any]]) -> str:
             f"{number}. {region['kind']}: {region['reason']}. Expected: {region['expected_errors']:.1f} errors, "
             f"about {region['cost_s']:.0f} s"
         )
-        figures.append(_figure(caption, Path(region["picture"]).read_bytes()))
+        figures.append(html_figure(caption, Path(region["picture"]).read_bytes()))
     return f"<div class=regions>{''.join(figures)}</div>"
-
-
-def _figure(caption: str, picture: Rgb | bytes) -> str:
-    data = base64.b64encode(picture if isinstance(picture, bytes) else png_bytes(picture)).decode()
-    text = html.escape(caption)
-    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'

@@ -2,8 +2,8 @@
 
 from minivess.evaluate.anchors import Anchor, AnchorResult, synthetic_anchors
 from minivess.evaluate.gate_scores import GateScores, ReviewedCase, score_model
-from minivess.evaluate.promotion import Promotion, choose_model
 from minivess.evaluate.looks import Look, answer_look, approve_look, count_looks, open_look
+from minivess.evaluate.promotion import Promotion, choose_model
 from minivess.evaluate.sealed import SealedTestSet, find_sealed, fingerprint, refuse_sealed
 from minivess.evaluate.splits import SubjectHistory, split_by_subject, subjects_metadata
 

@@ -117,6 +117,13 @@ class SealedTestSet:
                 "Remove them: a score on training data is not a test."
             )
 
+    def contains(self, items: Iterable[Mapping[str, Any]]) -> bool:
+        """Return whether any of the cases belongs to the test set; nothing is written.
+
+        Args:
+            items: Rows as in :meth:`seal`.
+        """
+        return any(self._why_refused(item) for item in items)
 
     def _why_refused(self, item: Mapping[str, Any]) -> str:
         if str(item["subject"]) in self.subjects:

@@ -1,0 +1,266 @@
+"""The evaluation report: intervals over subjects, paired comparisons, calibration, subgroups, pictures of failures."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minivess
+from minivess.evaluate.case_results import BASELINE, CaseResult
+from minivess.evaluate.intervals import compare_methods, interval_over_subjects
+from minivess.evaluate.subgroups import audit_subgroups, terciles
+from minivess.html_page import html_figure, html_table, write_page
+from minivess.metrics import THINNING
+from minivess.metrics.calibre import CLASSES_UM
+from minivess.paths import write_json
+
+#: Scores of the tables, and whether a higher one is better.
+SCORES = {
+    "dsc": True, "cldice": True, "nsd": True, "hd95_um": False, "masd_um": False, "b0_error": False, "b1_error": False,
+    "ece": False, "ece_near_surface": False,
+}  # fmt: skip
+COMPARED = ("dsc", "cldice", "nsd")
+_WORST_CASES = 4
+
+
+def summarise(results: Sequence[CaseResult], *, models: Mapping[str, Mapping[str, Any]], section: str) -> dict[str, Any]:
+    """Return the report as plain values.
+
+    Args:
+        results: Of :func:`minivess.evaluate.case_results.evaluate_cases`.
+        models: Method -> what names its model: bundle, version, hash of the weights, and ``alpha`` of its zones.
+        section: Section of the data set.
+    """
+    methods = list(dict.fromkeys(result.method for result in results))
+    rows = {method: [result for result in results if result.method == method] for method in methods}
+    subjects = [result.subject for result in rows[methods[0]]]
+    values = {score: {method: [_number(r.scores.get(score)) for r in rows[method]] for method in methods} for score in SCORES}
+    trained = [method for method in methods if method != BASELINE]
+    pairs = [(method, BASELINE) for method in trained]
+    pairs += [(first, second) for n, first in enumerate(trained) for second in trained[n + 1 :]]
+    compared = compare_methods({score: values[score] for score in COMPARED}, subjects, pairs)
+    content = {
+        "section": section,
+        "cases": len(subjects),
+        "subjects": sorted(set(subjects)),
+        "models": {name: dict(about) for name, about in models.items()},
+        "thinning": THINNING,
+        "minivess": minivess.__version__,
+        "fingerprint": problem_fingerprint(rows[methods[0]]),
+        "means": {
+            method: {score: interval_over_subjects(values[score][method], subjects).to_json() for score in SCORES}
+            for method in methods
+        },
+        "comparisons": [comparison.to_json() for comparison in compared],
+        "calibres": {method: _pooled_calibres(rows[method]) for method in methods},
+        "coverage": {method: _coverage(rows[method], models.get(method, {})) for method in trained},
+        "subgroups": {method: _subgroups(rows[method]) for method in trained},
+        "scores": [result.to_json() for result in results],
+    }
+    return {key: _without_nan(value) for key, value in content.items()}
+
+
+def problem_fingerprint(results: Sequence[CaseResult]) -> list[dict[str, str]]:
+    """Return the properties of the problem that decide which scores mean something (Metrics Reloaded, Maier-Hein et al. 2024).
+
+    Args:
+        results: One result for each case, of any method.
+    """
+    facts = [result.facts for result in results]
+    calibre = float(np.median([f.median_calibre_voxels for f in facts]))
+    share = float(np.mean([f.vessel_share for f in facts]))
+    anisotropy = max(max(f.spacing_um) / min(f.spacing_um) for f in facts)
+    border = float(np.mean([f.border_share for f in facts]))
+    return [
+        _property("Tubular structures", "yes", "clDice; length recall and precision by calibre; Betti errors"),
+        _property("Size of the structures", f"{calibre:.1f} voxels wide", "NSD with a tolerance of a voxel; Dice alone is harsh"),
+        _property("Class imbalance", f"{100 * share:.1f} % vessel", "no accuracy; calibration error also near the surface"),
+        _property("Voxels", f"{anisotropy:.1f} times as long as wide", "distances in um, never in voxels"),
+        _property("Cut by the border", f"{100 * border:.0f} % of the pieces", "Betti numbers count what the border cuts"),
+        _property("Independence", f"{len({r.subject for r in results})} subjects", "intervals over subjects, not over cases"),
+    ]
+
+
+def write_report(folder: Path, content: Mapping[str, Any], results: Sequence[CaseResult]) -> Path:
+    """Write ``report.json`` and ``report.html``.
+
+    Args:
+        folder: Folder to write to.
+        content: Of :func:`summarise`; of a sealed test set, only what may be told.
+        results: The same results, for their pictures.
+
+    Returns:
+        Path of the HTML file.
+
+    Raises:
+        OutputError: When a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "report.json", content)
+    head = f"<h1>Evaluation on {len(content['subjects'])} subjects, {content['cases']} cases, section {content['section']}</h1>"
+    if content.get("sealed"):
+        return write_page(folder / "report.html", "MinIVess evaluation", [head, *_told_sections(content)])
+    sections = [
+        head,
+        _models_section(content),
+        "<h2>Scores</h2><p>Mean over subjects, with its 95 % interval (bootstrap over subjects; none under three).</p>",
+        html_table(
+            ["method", "", *SCORES],
+            [[method, "", *(_interval_text(means[score]) for score in SCORES)] for method, means in content["means"].items()],
+        ),
+        "<h2>Paired comparison</h2><p>Differences on the same cases, over subjects; p by exchanging signs, after Holm.</p>",
+        html_table(
+            ["score", "methods", "difference", "p", "p after Holm"],
+            [
+                [c["score"], f"{c['first']} - {c['second']}", _interval_text(c["difference"]), c["p_value"], c["p_adjusted"]]
+                for c in content["comparisons"]
+            ],
+        ),
+        *_calibre_section(content),
+        *_coverage_section(content),
+        *_subgroup_section(content),
+        "<h2>Why these scores</h2>",
+        html_table(["property", "here", "so"], [[p["property"], p["value"], p["consequence"]] for p in content["fingerprint"]]),
+        *_gallery(results),
+        "<h2>Every case</h2>",
+        html_table(["case", "method", *SCORES], [[row["case"], row["method"], *_scores(row)] for row in content["scores"]]),
+        f"<p>clDice by {html.escape(str(content['thinning']))}. minivess {html.escape(str(content['minivess']))}. "
+        "Research software; not a medical device.</p>",
+    ]
+    return write_page(folder / "report.html", "MinIVess evaluation", sections)
+
+
+def _told_sections(content: Mapping[str, Any]) -> list[str]:
+    """Return what may be told of a sealed test set."""
+    return [
+        f"<p>{html.escape(content['look'])}</p>",
+        _models_section(content),
+        "<h2>Scores</h2><p>Means over subjects, rounded to their standard error; a better one is told when it is better by as "
+        "much. Nothing is told of single cases.</p>",
+        html_table(["score", "", "told"], [[name, "", told] for name, told in content["scores_told"].items()]),
+        "<p>Research software; not a medical device.</p>",
+    ]
+
+
+def _without_nan(value: Any) -> Any:
+    """Return plain values in which None stands for what is not a number: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _scores(row: Mapping[str, Any]) -> list[Any]:
+    return [row.get(score) for score in SCORES]
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _property(name: str, value: str, consequence: str) -> dict[str, str]:
+    return {"property": name, "value": value, "consequence": consequence}
+
+
+def _pooled_calibres(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
+    """Return recall and precision of each class over the length of all cases."""
+    pooled = []
+    for index, name in enumerate(CLASSES_UM):
+        classes = [result.calibres[index] for result in results]
+        reference, predicted = sum(c.reference_um for c in classes), sum(c.predicted_um for c in classes)
+        found = sum(c.reference_um * (c.recall or 0.0) for c in classes)
+        true = sum(c.predicted_um * (c.precision or 0.0) for c in classes)
+        pooled.append({
+            "calibre": name,
+            "reference_um": reference,
+            "recall": found / reference if reference else None,
+            "precision": true / predicted if predicted else None,
+        })  # fmt: skip
+    return pooled
+
+
+def _coverage(results: Sequence[CaseResult], model: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how much vessel the background zone contains, beside what was promised."""
+    missed = [result.missed for result in results if result.missed is not None]
+    if not missed:
+        return None
+    kept = interval_over_subjects(missed, [r.subject for r in results if r.missed is not None])
+    return {"promised_at_most": model.get("alpha"), "missed": kept.to_json()}
+
+
+def _subgroups(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
+    facts = [result.facts for result in results]
+    groups = {
+        "brightness": terciles([f.brightness for f in facts], ("dim", "middle", "bright")),
+        "calibre": terciles([f.median_calibre_voxels for f in facts], ("thin", "middle", "thick")),
+        "voxel size": [f"{f.spacing_um[0]:.2f} um" for f in facts],
+    }
+    return audit_subgroups([_number(result.scores["cldice"]) for result in results], groups)
+
+
+def _interval_text(interval: Mapping[str, Any]) -> str:
+    if interval["mean"] is None or interval["mean"] != interval["mean"]:
+        return "-"
+    if interval["low"] is None:
+        return f"{interval['mean']:.3f}"
+    return f"{interval['mean']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
+
+
+def _models_section(content: Mapping[str, Any]) -> str:
+    rows = [[name, about.get("version"), str(about.get("weights_sha256", ""))[:16]] for name, about in content["models"].items()]
+    return html_table(["model", "version", "weights"], rows)
+
+
+def _calibre_section(content: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [method, row["calibre"], row["reference_um"] / 1000, row["recall"], row["precision"]]
+        for method, table in content["calibres"].items()
+        for row in table
+    ]
+    limits = "capillary: up to 8 um wide, small: up to 20 um, large: above"
+    return [f"<h2>Length by calibre</h2><p>{limits}.</p>", html_table(["method", "calibre", "mm", "recall", "precision"], rows)]
+
+
+def _coverage_section(content: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [method, found["promised_at_most"], _interval_text(found["missed"])]
+        for method, found in content["coverage"].items()
+        if found
+    ]
+    if not rows:
+        return ["<h2>Zones</h2><p>No model has calibrated zones: <code>minivess calibrate --help</code>.</p>"]
+    head = ["method", "vessel in the background zone, promised at most", "found here"]
+    return ["<h2>Zones</h2>", html_table(head, rows)]
+
+
+def _subgroup_section(content: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for method, table in content["subgroups"].items():
+        for row in table:
+            groups = ", ".join(f"{name} {g['mean']:.3f} (n {g['cases']})" for name, g in row["groups"].items())
+            rows.append([method, row["attribute"], groups, row["conclusion"]])
+    return ["<h2>Subgroups, by clDice</h2>", html_table(["method", "attribute", "mean", "conclusion"], rows)]
+
+
+def _gallery(results: Sequence[CaseResult]) -> list[str]:
+    """Return the worst cases of each model, with pictures."""
+    sections = [
+        "<h2>Failures</h2><p>The worst cases of each model by clDice. Left: projection along z. Right: outline of the mask in "
+        "red, missed vessel in blue.</p>"
+    ]
+    for method in dict.fromkeys(r.method for r in results if r.method != BASELINE):
+        worst = sorted((r for r in results if r.method == method), key=lambda r: _number(r.scores["cldice"]))[:_WORST_CASES]
+        for result in worst:
+            if result.picture is not None:
+                caption = (
+                    f"{result.case}, {method}: Dice {result.scores['dsc']:.3f}, clDice {result.scores['cldice']:.3f}, "
+                    f"pieces {result.scores['b0_error']} too many or too few"
+                )
+                sections.append(html_figure(caption, result.picture))
+    return sections

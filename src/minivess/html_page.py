@@ -1,0 +1,76 @@
+"""HTML pages that carry their own style and pictures, readable at any width, in light and dark."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+from minivess.paths import atomic_file
+from minivess.pictures import Rgb, png_bytes
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+img { width: 100%; image-rendering: auto; border-radius: 4px; }
+.regions { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); gap: 0 1rem; }
+figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; opacity: .8; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .8rem; text-align: right; }
+th { border-bottom: 2px solid; } td:nth-child(-n+2), th:nth-child(-n+2) { text-align: left; }
+code, pre { background: #8882; border-radius: 4px; padding: .1rem .3rem; } pre { padding: .8rem; overflow: auto; }
+"""
+
+
+def write_page(path: Path, title: str, sections: Sequence[str]) -> Path:
+    """Write a page.
+
+    Args:
+        path: File to write.
+        title: Title of the page, plain text.
+        sections: Parts of the body, HTML.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: When the file cannot be written.
+    """
+    head = (
+        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
+    )
+    with atomic_file(path) as temporary:
+        temporary.write_text(head + "\n".join(sections) + "</html>\n", encoding="utf-8")
+    return path
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table, which scrolls where it is too wide.
+
+    Args:
+        head: Names of the columns, plain text.
+        rows: Cells, plain text or numbers; a number gets three decimals, None a dash.
+    """
+    first = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(_text(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<div class=wide><table><tr>{first}</tr>{body}</table></div>"
+
+
+def html_figure(caption: str, picture: Rgb | bytes) -> str:
+    """Return a picture with its caption.
+
+    Args:
+        caption: Plain text.
+        picture: (row, column, 3) uint8, or the content of a PNG file.
+    """
+    data = base64.b64encode(picture if isinstance(picture, bytes) else png_bytes(picture)).decode()
+    text = html.escape(caption)
+    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
+
+
+def _text(cell: object) -> str:
+    if cell is None or cell != cell:  # NaN
+        return "-"
+    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
