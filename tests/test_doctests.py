@@ -14,7 +14,7 @@ EXAMPLES = sorted(
     for path in SOURCE.rglob("*.py")
     if ">>> " in path.read_text(encoding="utf-8")
 )
-ROOMS = {"volume", "synth", "metrics", "models", "store", "dicom", "uncertainty", "evaluate", "train", "review", "jobs", "server"}
+ROOMS = {"map_package", "release", "volume", "synth", "metrics", "models", "store", "dicom", "uncertainty", "evaluate", "train", "review", "jobs", "server"}
 
 
 @pytest.mark.parametrize("module", EXAMPLES)

@@ -19,6 +19,7 @@ from minivess.cli import (
     evaluate,
     map_,
     predict,
+    release,
     serve,
     store,
     synth,
@@ -52,6 +53,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(testset.app, name="testset")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(map_.app, name="map")
+app.add_typer(release.app, name="release")
 app.add_typer(store.app, name="store")
 app.add_typer(audit.app, name="audit")
 app.add_typer(user.app, name="user")

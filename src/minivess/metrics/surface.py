@@ -9,10 +9,13 @@ from typing import Any
 import edt
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from minivess.errors import InputError
 from minivess.metrics.masks import Mask, as_pair, crop_to_union
+
+#: Share of a surface that may be apart from the other one for the search by tree.
+_FEW = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ def surface_distances(
         return SurfaceDistances(nsd=0.0, hd95=math.nan, masd=math.nan)
     a, b = crop_to_union(a, b)
     surface_a, surface_b = _surface(a), _surface(b)
-    a_to_b = _distance_to(surface_b, spacing)[surface_a]
-    b_to_a = _distance_to(surface_a, spacing)[surface_b]
+    a_to_b = _distances(surface_a, surface_b, spacing)
+    b_to_a = _distances(surface_b, surface_a, spacing)
     # Distances are float32: with a tolerance of exactly one voxel, a distance of exactly one voxel must be within it.
     close = tolerance * (1 + 1e-6)
     within = np.count_nonzero(a_to_b <= close) + np.count_nonzero(b_to_a <= close)
@@ -73,8 +76,25 @@ def surface_distances(
 
 def _surface(mask: Mask) -> Mask:
     """Return the voxels with a face neighbour outside the mask; outside the array counts as outside."""
-    return np.asarray(mask & ~ndimage.binary_erosion(mask))
+    inner = mask.copy()
+    for axis in range(3):  # faster than an erosion
+        inside, ahead, behind = (np.moveaxis(array, axis, 0) for array in (inner, mask, mask))
+        inside[:-1] &= ahead[1:]
+        inside[1:] &= behind[:-1]
+        inside[[0, -1]] = False
+    return np.asarray(mask & ~inner)
 
 
-def _distance_to(surface: Mask, spacing: tuple[float, float, float]) -> NDArray[np.float32]:
-    return np.asarray(edt.edt(~surface, anisotropy=spacing, black_border=False, parallel=0), dtype=np.float32)
+def _distances(surface: Mask, other: Mask, spacing: tuple[float, float, float]) -> NDArray[np.float32]:
+    """Return the distance of each voxel of a surface to another surface; what both share has the distance 0."""
+    count = np.count_nonzero(surface)
+    apart = np.argwhere(surface & ~other)
+    if len(apart) > _FEW * count:  # a search for each voxel would take longer than one transform of the whole volume
+        transform = edt.edt(~other, anisotropy=spacing, black_border=False, parallel=0)
+        return np.asarray(transform[surface], dtype=np.float32)
+    found = np.zeros(count, np.float32)
+    if len(apart):
+        scale = np.asarray(spacing)
+        tree = cKDTree(np.argwhere(other) * scale, balanced_tree=False, compact_nodes=False)
+        found[: len(apart)] = tree.query(apart * scale, workers=-1)[0]  # their order does not matter
+    return found

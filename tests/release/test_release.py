@@ -1,0 +1,132 @@
+"""A release is whole, about the model that was evaluated, and any changed byte is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from minivess.cli.main import run
+from minivess.errors import InputError, LockoutError, OutputError
+from minivess.models import weights_path
+from minivess.paths import file_sha256
+from minivess.release import create_keys, make_release, verify_folder
+from minivess.release.advisories import audit_packages
+from minivess.release.signature import SIGNATURE
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return create_keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def report(dataset: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "report"
+    command = ["evaluate", str(dataset), "--bundle", str(bundle), "--section", "validation", "--report", str(folder), "--json"]
+    assert run(command) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def release(bundle: Path, report: Path, keys: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("release") / "release"
+    make_release(bundle, folder, private_key=keys[0], report=report)
+    return folder
+
+
+def test_it_holds_what_an_auditor_asks_for(release: Path, bundle: Path, keys: tuple[Path, Path]) -> None:
+    verify_folder(release, keys[1])
+    content = json.loads((release / "release.json").read_text())
+    assert content["weights_sha256"] == file_sha256(weights_path(bundle)) == file_sha256(weights_path(release / "bundle"))
+    assert content["advisories"]["affecting"] == []
+    assert content["evaluation"]["section"] == "validation"
+    components = json.loads((release / "sbom.cdx.json").read_text())["components"]
+    licences = json.loads((release / "licences.json").read_text())
+    assert {f"{c['name']} {c['version']}" for c in components} == set(licences)
+    assert (release / "report" / "report.html").is_file()
+    assert not list(release.rglob("*private*"))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_changed_byte_is_named(release: Path, keys: tuple[Path, Path], data: st.DataObject) -> None:
+    files = sorted(f for f in release.rglob("*") if f.is_file() and f.stat().st_size)
+    file = data.draw(st.sampled_from(files))
+    before = file.read_bytes()
+    position = data.draw(st.integers(0, len(before) - 1))
+    changed = bytearray(before)
+    changed[position] ^= data.draw(st.integers(1, 255))
+    file.write_bytes(changed)
+    try:
+        with pytest.raises(LockoutError) as caught:
+            verify_folder(release, keys[1])
+        if file.name != SIGNATURE:
+            assert str(file.relative_to(release)) in str(caught.value)
+    finally:
+        file.write_bytes(before)
+    verify_folder(release, keys[1])
+
+
+def test_a_file_more_or_less_is_named(release: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
+    more = Path(shutil.copytree(release, tmp_path / "more"))
+    (more / "bundle" / "extra.txt").write_text("x")
+    with pytest.raises(LockoutError, match=r"extra\.txt"):
+        verify_folder(more, keys[1])
+    less = Path(shutil.copytree(release, tmp_path / "less"))
+    (less / "licences.json").unlink()
+    with pytest.raises(LockoutError, match=r"licences\.json"):
+        verify_folder(less, keys[1])
+    (less / SIGNATURE).unlink()
+    with pytest.raises(InputError, match="no release"):
+        verify_folder(less, keys[1])
+
+
+def test_another_key_is_no_key(release: Path, tmp_path: Path) -> None:
+    _, public = create_keys(tmp_path)
+    with pytest.raises(LockoutError, match="not as it was signed"):
+        verify_folder(release, public)
+    with pytest.raises(OutputError, match="There is a key"):
+        create_keys(tmp_path)
+
+
+def test_a_report_of_another_model_is_refused(bundle: Path, report: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
+    content = json.loads((report / "report.json").read_text())
+    for model in content["models"].values():
+        model["weights_sha256"] = "0" * 64
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="another model"):
+        make_release(bundle, tmp_path / "r", private_key=keys[0], report=tmp_path / "report")
+    with pytest.raises(InputError, match="no evaluation report"):
+        make_release(bundle, tmp_path / "r", private_key=keys[0], report=tmp_path)
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_commands(bundle: Path, report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["release", "keys", str(tmp_path / "keys")]) == 0
+    assert (tmp_path / "keys" / "release_private.pem").stat().st_mode & 0o077 == 0
+    key, public = (str(tmp_path / "keys" / f"release_{name}.pem") for name in ("private", "public"))
+    assert run(["release", "make", str(bundle), "--report", str(report), "--key", key, "--out", str(tmp_path / "r")]) == 0
+    assert run(["release", "verify", str(tmp_path / "r"), "--key", public]) == 0
+    assert "As signed" in capsys.readouterr().out
+    (tmp_path / "r" / "release.json").write_text("{}")
+    assert run(["release", "verify", str(tmp_path / "r"), "--key", public]) == 1
+    assert "release.json" in capsys.readouterr().err
+
+
+def test_an_advisory_is_found_and_a_blind_snapshot_refused(tmp_path: Path) -> None:
+    (found,) = audit_packages({"torch": "2.5.1", "monai": "1.6.1"})[:1]
+    assert (found.package, found.fixed_in) == ("torch", "2.6.0")
+    assert audit_packages({"torch": "2.13.0", "monai": "1.6.1"}) == []
+    blind = {"canary": {"package": "minivess-canary", "version": "0.0.1"}, "advisories": []}
+    (tmp_path / "a.json").write_text(json.dumps(blind))
+    with pytest.raises(InputError, match="canary"):
+        audit_packages({}, snapshot=tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        audit_packages({}, snapshot=tmp_path / "a.json")
