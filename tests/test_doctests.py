@@ -14,7 +14,22 @@ EXAMPLES = sorted(
     for path in SOURCE.rglob("*.py")
     if ">>> " in path.read_text(encoding="utf-8")
 )
-ROOMS = {"map_package", "release", "volume", "synth", "metrics", "models", "store", "dicom", "uncertainty", "evaluate", "train", "review", "jobs", "server"}
+ROOMS = {
+    "map_package",
+    "release",
+    "volume",
+    "synth",
+    "metrics",
+    "models",
+    "store",
+    "dicom",
+    "uncertainty",
+    "evaluate",
+    "train",
+    "review",
+    "jobs",
+    "server",
+}
 
 
 @pytest.mark.parametrize("module", EXAMPLES)

@@ -39,15 +39,13 @@ def restore_extent(inside: Mask, thin: Mask) -> Mask:
     components = cc3d.connected_components(inside, connectivity=26)
     boxes = cc3d.statistics(components)["bounding_boxes"]
     lost = _lost_extent(components, thin, boxes)
-    if not (lost > _NEAR).any():
-        return thin
-    radius = _widest_radius(inside)
     result = thin.copy()
     for label in np.flatnonzero(lost > _NEAR):
         box = boxes[label]
         own = components[box] == label
-        if lost[label] > _RADII * radius[box][own].max() + _VOXELS:
-            result[box] |= _restored(own, result[box] & own, np.where(own, radius[box], 0.0))
+        radius = _widest_radius(own)
+        if lost[label] > _RADII * radius.max() + _VOXELS:
+            result[box] |= _restored(own, result[box] & own, radius)
     return result
 
 
