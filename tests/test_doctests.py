@@ -16,7 +16,6 @@ EXAMPLES = sorted(
 )
 ROOMS = {
     "map_package",
-    "release",
     "volume",
     "synth",
     "metrics",

@@ -17,8 +17,8 @@ img { width: 100%; image-rendering: auto; border-radius: 4px; }
 .regions { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); gap: 0 1rem; }
 figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; opacity: .8; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .8rem; text-align: right; }
-th { border-bottom: 2px solid; } td:nth-child(-n+2), th:nth-child(-n+2) { text-align: left; }
+table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .8rem; text-align: left; }
+th { border-bottom: 2px solid; } .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 code, pre { background: #8882; border-radius: 4px; padding: .1rem .3rem; } pre { padding: .8rem; overflow: auto; }
 """
 
@@ -51,10 +51,15 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
     Args:
         head: Names of the columns, plain text.
-        rows: Cells, plain text or numbers; a number gets three decimals, None a dash.
+        rows: Cells, plain text or numbers; a number gets three decimals, from 10 on one; None a dash.
     """
-    first = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(_text(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    numbers = [all(_is_number(row[column]) for row in rows) for column in range(len(head))]
+    marks = [" class=number" if number else "" for number in numbers]
+    first = "".join(f"<th{mark}>{html.escape(name)}</th>" for name, mark in zip(head, marks, strict=True))
+    body = ""
+    for row in rows:
+        cells = (f"<td{mark}>{html.escape(_text(cell))}</td>" for cell, mark in zip(row, marks, strict=True))
+        body += f"<tr>{''.join(cells)}</tr>"
     return f"<div class=wide><table><tr>{first}</tr>{body}</table></div>"
 
 
@@ -70,7 +75,21 @@ def html_figure(caption: str, picture: Rgb | bytes) -> str:
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
 
 
+def _is_number(cell: object) -> bool:
+    return cell is None or isinstance(cell, float | int) or (isinstance(cell, str) and cell[:1].isdigit() and "(" in cell)
+
+
 def _text(cell: object) -> str:
     if cell is None or cell != cell:  # NaN
         return "-"
-    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+    return number_text(cell) if isinstance(cell, float) else str(cell)
+
+
+def number_text(value: float) -> str:
+    """Return a number with three decimals, from 10 on with one.
+
+    Example:
+        >>> number_text(0.8154), number_text(-1265.0)
+        ('0.815', '-1265.0')
+    """
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"

@@ -24,6 +24,7 @@ from minivess.cli import (
     store,
     synth,
     testset,
+    track,
     train,
     user,
 )
@@ -54,6 +55,7 @@ app.add_typer(testset.app, name="testset")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(map_.app, name="map")
 app.add_typer(release.app, name="release")
+app.add_typer(track.app, name="track")
 app.add_typer(store.app, name="store")
 app.add_typer(audit.app, name="audit")
 app.add_typer(user.app, name="user")

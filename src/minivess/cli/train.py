@@ -68,6 +68,7 @@ def train(
         sealed=sealed or find_sealed(dataset),
         background_below=background_limit(out),
     )
+    _leave_for_mlflow(out, run, sections, {**overrides, "from": model or init or ""}, result.seconds)
     held_out = "held-out" if result.held_out else "training (no validation section)"
     scores = f"Dice {promotion.scores.dice:.3f}, clDice {promotion.scores.cldice:.3f} on the {held_out} cases"
     text = (
@@ -76,6 +77,24 @@ def train(
         f"Bundle: {out} (weights {weights_path(out).name})\nNext: minivess predict VOLUME --bundle {out} --out runs/predictions"
     )
     emit({"bundle": str(out), **result.to_json(), "gate": promotion.to_json()}, as_json=as_json, text=text)
+
+
+def _leave_for_mlflow(out: Path, run: Path, sections: dict[str, list[Any]], settings: dict[str, Any], seconds: float) -> None:
+    """Leave the training in the spool when an MLflow server is named; a process of its own sends it."""
+    import json
+    import time
+
+    from minivess.track import enqueue_training
+
+    name = json.loads((out / "configs" / "metadata.json").read_text(encoding="utf-8")).get("name", out.name)
+    cases = {
+        section: [{"image": str(c.image), "label": str(c.label), "subject": c.subject} for c in rows]
+        for section, rows in sections.items()
+        if section != "test"
+    }
+    params = {**settings, **settings.get("notes", {})}
+    params.pop("notes", None)
+    enqueue_training(name=str(name), bundle=out, run=run, cases=cases, params=params, start_s=time.time() - seconds)
 
 
 def _check_run(run: Path, *, resume: bool) -> None:

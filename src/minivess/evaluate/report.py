@@ -14,16 +14,23 @@ import minivess
 from minivess.evaluate.case_results import BASELINE, CaseResult
 from minivess.evaluate.intervals import compare_methods, interval_over_subjects
 from minivess.evaluate.subgroups import audit_subgroups, terciles
-from minivess.html_page import html_figure, html_table, write_page
+from minivess.html_page import html_figure, html_table, number_text, write_page
 from minivess.metrics import THINNING
 from minivess.metrics.calibre import CLASSES_UM
 from minivess.paths import write_json
 
-#: Scores of the tables, and whether a higher one is better.
+#: Scores of the tables, with their names for people.
 SCORES = {
-    "dsc": True, "cldice": True, "nsd": True, "hd95_um": False, "masd_um": False, "b0_error": False, "b1_error": False,
-    "ece": False, "ece_near_surface": False,
-}  # fmt: skip
+    "dsc": "Dice",
+    "cldice": "clDice",
+    "nsd": "NSD",
+    "hd95_um": "HD95 (um)",
+    "masd_um": "MASD (um)",
+    "b0_error": "pieces too many or few",
+    "b1_error": "loops too many or few",
+    "ece": "calibration error",
+    "ece_near_surface": "near the surface",
+}
 COMPARED = ("dsc", "cldice", "nsd")
 _WORST_CASES = 4
 
@@ -110,16 +117,13 @@ def write_report(folder: Path, content: Mapping[str, Any], results: Sequence[Cas
         _models_section(content),
         "<h2>Scores</h2><p>Mean over subjects, with its 95 % interval (bootstrap over subjects; none under three).</p>",
         html_table(
-            ["method", "", *SCORES],
-            [[method, "", *(_interval_text(means[score]) for score in SCORES)] for method, means in content["means"].items()],
+            ["score", *content["means"]],
+            [[label, *(_interval_text(means[score]) for means in content["means"].values())] for score, label in SCORES.items()],
         ),
         "<h2>Paired comparison</h2><p>Differences on the same cases, over subjects; p by exchanging signs, after Holm.</p>",
         html_table(
             ["score", "methods", "difference", "p", "p after Holm"],
-            [
-                [c["score"], f"{c['first']} - {c['second']}", _interval_text(c["difference"]), c["p_value"], c["p_adjusted"]]
-                for c in content["comparisons"]
-            ],
+            [_comparison_row(comparison) for comparison in content["comparisons"]],
         ),
         *_calibre_section(content),
         *_coverage_section(content),
@@ -128,7 +132,7 @@ def write_report(folder: Path, content: Mapping[str, Any], results: Sequence[Cas
         html_table(["property", "here", "so"], [[p["property"], p["value"], p["consequence"]] for p in content["fingerprint"]]),
         *_gallery(results),
         "<h2>Every case</h2>",
-        html_table(["case", "method", *SCORES], [[row["case"], row["method"], *_scores(row)] for row in content["scores"]]),
+        html_table(["case", "method", *SCORES.values()], [_case_row(row) for row in content["scores"]]),
         f"<p>clDice by {html.escape(str(content['thinning']))}. minivess {html.escape(str(content['minivess']))}. "
         "Research software; not a medical device.</p>",
     ]
@@ -142,7 +146,7 @@ def _told_sections(content: Mapping[str, Any]) -> list[str]:
         _models_section(content),
         "<h2>Scores</h2><p>Means over subjects, rounded to their standard error; a better one is told when it is better by as "
         "much. Nothing is told of single cases.</p>",
-        html_table(["score", "", "told"], [[name, "", told] for name, told in content["scores_told"].items()]),
+        html_table(["score", "told"], [[SCORES[name], told] for name, told in content["scores_told"].items()]),
         "<p>Research software; not a medical device.</p>",
     ]
 
@@ -156,8 +160,14 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _scores(row: Mapping[str, Any]) -> list[Any]:
-    return [row.get(score) for score in SCORES]
+def _case_row(row: Mapping[str, Any]) -> list[Any]:
+    return [row["case"], row["method"], *(row.get(score) for score in SCORES)]
+
+
+def _comparison_row(comparison: Mapping[str, Any]) -> list[Any]:
+    methods = f"{comparison['first']} - {comparison['second']}"
+    difference = _interval_text(comparison["difference"])
+    return [SCORES[comparison["score"]], methods, difference, comparison["p_value"], comparison["p_adjusted"]]
 
 
 def _number(value: float | None) -> float:
@@ -208,8 +218,9 @@ def _interval_text(interval: Mapping[str, Any]) -> str:
     if interval["mean"] is None or interval["mean"] != interval["mean"]:
         return "-"
     if interval["low"] is None:
-        return f"{interval['mean']:.3f}"
-    return f"{interval['mean']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
+        return number_text(interval["mean"])
+    mean, low, high = (number_text(interval[key]) for key in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
 
 
 def _models_section(content: Mapping[str, Any]) -> str:

@@ -1,0 +1,105 @@
+"""The limits within which a new model may replace the old one, fixed before it is trained: a change control plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from minivess.errors import InputError
+from minivess.evaluate.intervals import compare_methods
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Acceptance limits.
+
+    Attributes:
+        at_least: Score -> mean over subjects that a model must reach.
+        margin: Score -> how much it may fall below the champion, by the lower limit of the 95 % interval of the difference.
+        gain: Score of which at least one must rise: the lower limit of its interval is above 0. Empty: no gain is needed.
+        subjects: Fewer subjects allow no promotion.
+    """
+
+    at_least: Mapping[str, float] = field(default_factory=dict)
+    margin: Mapping[str, float] = field(default_factory=lambda: {"dsc": 0.01, "cldice": 0.01})
+    gain: tuple[str, ...] = ("dsc", "cldice")
+    subjects: int = 3
+
+    @staticmethod
+    def read(path: Path) -> Limits:
+        """Read limits from YAML.
+
+        Raises:
+            InputError: When the file is missing, or names something else than the four limits.
+        """
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            unknown = set(content) - {"at_least", "margin", "gain", "subjects"}
+            if unknown:
+                raise InputError(f"{path}: {', '.join(sorted(unknown))}. Allowed: at_least, margin, gain, subjects.")
+            limits = Limits(**{**content, "gain": tuple(content.get("gain", Limits.gain))})
+            numbers = [*limits.at_least.values(), *limits.margin.values(), limits.subjects]
+        except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} holds no limits: {error}") from error
+        if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
+            raise InputError(f"{path}: limits are numbers from 0 on. Got {numbers}.")
+        return limits
+
+
+def judge(report: Mapping[str, Any], challenger: str, champion: str | None, limits: Limits) -> list[str]:
+    """Return why a challenger must not replace the champion; nothing when it may.
+
+    Both stand in one report, on the same cases.
+
+    Args:
+        report: Content of ``report.json``.
+        challenger: Hash of its weights.
+        champion: Hash of the champion's weights; None when there is none.
+        limits: The limits.
+
+    Raises:
+        InputError: When the report is not about both, or tells nothing of single cases.
+    """
+    names = {about.get("weights_sha256"): name for name, about in report.get("models", {}).items()}
+    for role, digest in (("challenger", challenger), ("champion", champion)):
+        if digest is not None and digest not in names:
+            raise InputError(
+                f"The report is not about the {role} (weights {digest[:16]}). Evaluate both: minivess evaluate --help"
+            )
+    if "scores" not in report:
+        raise InputError(
+            "The report is of a sealed test set, and tells nothing of single cases. Compare on the validation cases."
+        )
+    new = [row for row in report["scores"] if row["method"] == names[challenger]]
+    subjects = [row["subject"] for row in new]
+    reasons = []
+    if len(set(subjects)) < limits.subjects:
+        reasons.append(f"{len(set(subjects))} subjects; the limits demand {limits.subjects}")
+    for score, least in limits.at_least.items():
+        mean = report["means"][names[challenger]][score]["mean"]
+        if mean is None or mean < least:
+            reasons.append(f"{score} {mean if mean is None else round(mean, 3)}, the limit is {least}")
+    if champion is None:
+        return reasons
+    old = [row for row in report["scores"] if row["method"] == names[champion]]
+    return reasons + _compared(new, old, subjects, limits)
+
+
+def _compared(new: Sequence[Any], old: Sequence[Any], subjects: Sequence[str], limits: Limits) -> list[str]:
+    scores = dict.fromkeys((*limits.margin, *limits.gain))
+    values = {s: {"new": [row[s] for row in new], "old": [row[s] for row in old]} for s in scores}
+    lows = {c.score: c.difference.low for c in compare_methods(values, subjects, [("new", "old")])}
+    reasons = []
+    for score, margin in limits.margin.items():
+        low = lows[score]
+        if low is None:
+            reasons.append(f"nothing can be said about {score} beside the champion's")
+        elif low < -margin:
+            reasons.append(f"{score} may be {-low:.3f} lower than the champion's, allowed is {margin}")
+    if limits.gain and not any((low := lows[score]) is not None and low > 0 for score in limits.gain):
+        reasons.append(f"no certain gain in {' or '.join(limits.gain)}")
+    return reasons

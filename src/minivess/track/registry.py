@@ -1,0 +1,121 @@
+"""The registry of models in MLflow: champion and challenger, promotion within limits, roll-back, verified copies."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minivess.errors import InputError, LockoutError, RemoteError
+from minivess.paths import atomic_folder, file_sha256
+from minivess.track.limits import Limits, judge
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+_BEFORE_TAG = "minivess.champion_before"
+
+
+class Registry:
+    """Versions of one model in the registry."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        """Store client and name.
+
+        Args:
+            client: Of :func:`minivess.track.client.connect`.
+            name: Name of the model.
+        """
+        self.client = client
+        self.name = name
+
+    def resolve(self, alias: str) -> tuple[str, str] | None:
+        """Return number and hash of the weights of the version with an alias; None when no version has it.
+
+        Args:
+            alias: champion or challenger.
+
+        Raises:
+            RemoteError: When the server does not answer, or not as MLflow.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            version = self.client.get_model_version_by_alias(self.name, alias)
+        except MlflowException as error:
+            if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                return None
+            raise RemoteError(f"MLflow does not answer: {str(error).splitlines()[0][:200]}") from error
+        return str(version.version), str(version.tags.get("weights_sha256", ""))
+
+    def promote(self, report: Mapping[str, Any], limits: Limits) -> str:
+        """Make the challenger the champion, if a report on both shows that it is within the limits.
+
+        Args:
+            report: Content of ``report.json``, on both models.
+            limits: Fixed before the training.
+
+        Returns:
+            Number of the new champion.
+
+        Raises:
+            LockoutError: When it is not within the limits; the reasons are named, and nothing changes.
+            InputError: When there is no challenger, or it is the champion.
+        """
+        challenger, champion = self.resolve(CHALLENGER), self.resolve(CHAMPION)
+        if challenger is None:
+            raise InputError(f"{self.name} has no challenger: train one, and send it (minivess track send).")
+        if champion is not None and champion[0] == challenger[0]:
+            raise InputError(f"Version {challenger[0]} of {self.name} is the champion already.")
+        reasons = judge(report, challenger[1], champion[1] if champion else None, limits)
+        if reasons:
+            raise LockoutError(f"Version {challenger[0]} of {self.name} is not promoted: {'; '.join(reasons)}.")
+        if champion is not None:
+            self.client.set_model_version_tag(self.name, challenger[0], _BEFORE_TAG, champion[0])
+        self.client.set_registered_model_alias(self.name, CHAMPION, challenger[0])
+        return challenger[0]
+
+    def roll_back(self) -> str:
+        """Make the champion before the champion again, and return its number.
+
+        Raises:
+            InputError: When there is none.
+        """
+        champion = self.resolve(CHAMPION)
+        if champion is None:
+            raise InputError(f"{self.name} has no champion to take back.")
+        before = self.client.get_model_version(self.name, champion[0]).tags.get(_BEFORE_TAG)
+        if not before:
+            raise InputError(f"Version {champion[0]} of {self.name} was the first champion: there is none before it.")
+        self.client.set_registered_model_alias(self.name, CHAMPION, before)
+        return str(before)
+
+    def fetch(self, alias: str, folder: Path) -> str:
+        """Copy the bundle of a version; its weights must have the hash that the registry states.
+
+        Args:
+            alias: champion or challenger; it is resolved once.
+            folder: New or empty folder.
+
+        Returns:
+            Number of the version.
+
+        Raises:
+            InputError: When no version has the alias.
+            LockoutError: When the weights are not those that were registered.
+        """
+        found = self.resolve(alias)
+        if found is None:
+            raise InputError(f"{self.name} has no {alias}.")
+        from mlflow.artifacts import download_artifacts
+
+        with atomic_folder(folder) as partial, tempfile.TemporaryDirectory(dir=partial.parent) as text:
+            source = self.client.get_model_version(self.name, found[0]).source
+            copy = Path(download_artifacts(source, dst_path=text))
+            weights = copy / "models" / "model.safetensors"
+            if not weights.is_file() or file_sha256(weights) != found[1]:
+                raise LockoutError(
+                    f"The weights of version {found[0]} of {self.name} are not those that were registered. Do not use them."
+                )
+            for part in sorted(copy.iterdir()):
+                part.rename(partial / part.name)
+        return found[0]

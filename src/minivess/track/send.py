@@ -1,0 +1,157 @@
+"""Send what waits in the spool to MLflow. Every step can be repeated: what was sent before a fault is not doubled."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import minivess
+from minivess.errors import InputError, RemoteError
+from minivess.paths import file_sha256
+from minivess.track.spool import Spool
+
+EXPERIMENT = "minivess"
+_ID_TAG = "minivess.spool_id"
+_BATCH = 1000
+
+
+def send_all(client: Any, spool: Spool) -> list[str]:
+    """Send every entry, oldest first, and remove each that the server has completely.
+
+    Args:
+        client: Of :func:`minivess.track.client.connect`.
+        spool: The spool.
+
+    Returns:
+        Ids of the entries that were sent.
+
+    Raises:
+        RemoteError: When the server is away or answers something else; the rest stays in the spool.
+    """
+    sent = []
+    with _one_sender(spool) as alone:
+        for file, entry in spool.entries() if alone else ():
+            try:
+                _send(client, entry)
+            except InputError:
+                raise
+            except Exception as error:  # MLflow raises its own errors, and those of requests and of the operating system
+                waiting = len(list(spool.folder.glob("*.json")))
+                raise RemoteError(
+                    f"MLflow did not take it: {_first_line(error)}. {waiting} trainings wait in {spool.folder}."
+                ) from error
+            file.unlink()
+            sent.append(entry["id"])
+    return sent
+
+
+@contextmanager
+def _one_sender(spool: Spool) -> Iterator[bool]:
+    """Hold the lock of the spool; yield False when somebody else sends."""
+    spool.folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(spool.folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+def _send(client: Any, entry: dict[str, Any]) -> None:
+    from mlflow.entities import Param, RunTag
+
+    bundle, folder = Path(entry["bundle"]), Path(entry["run"])
+    weights = next(iter(sorted((bundle / "models").glob("model.safetensors"))), None)
+    if weights is None:
+        raise InputError(f"The trained bundle {bundle} is gone. Remove its entry from the spool, or put it back.")
+    run_id = _find_or_create_run(client, entry)
+    if not client.get_run(run_id).data.params:
+        params = [Param(key, value[:500]) for key, value in entry["params"].items()]
+        client.log_batch(run_id, params=params)
+    digest = file_sha256(weights)
+    tags = [RunTag("weights_sha256", digest), RunTag("minivess", minivess.__version__)]
+    client.log_batch(run_id, tags=tags)
+    for start in range(0, len(metrics := _metrics(folder, entry["start_ms"])), _BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+    client.log_dict(run_id, _data(entry), "data.json")
+    client.log_text(run_id, "\n".join(sorted(f"{d.metadata['Name']}=={d.version}" for d in distributions())), "environment.txt")
+    if not client.list_artifacts(run_id, "bundle/models"):
+        for part in ("configs", "docs", "models"):
+            if (bundle / part).is_dir():
+                client.log_artifacts(run_id, str(bundle / part), f"bundle/{part}")
+    _register(client, entry["name"], run_id, digest)
+    client.set_terminated(run_id, "FINISHED", end_time=entry["end_ms"])
+
+
+def _find_or_create_run(client: Any, entry: dict[str, Any]) -> str:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    number = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
+    found = client.search_runs([number], f"tags.`{_ID_TAG}` = '{entry['id']}'", max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    run = client.create_run(
+        number, start_time=entry["start_ms"], tags={_ID_TAG: entry["id"]}, run_name=Path(entry["bundle"]).name
+    )
+    return str(run.info.run_id)
+
+
+def _metrics(folder: Path, start_ms: int) -> list[Any]:
+    """Return the curves of a training; the same file gives the same points, which the server stores once."""
+    from mlflow.entities import Metric
+
+    log = folder / "log.csv"
+    if not log.is_file():
+        return []
+    with log.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return [
+        Metric(name, float(row[name]), start_ms + round(1000 * float(row["seconds"] or 0)), int(row["epoch"]))
+        for row in rows
+        for name in ("loss", "validation_dice", "learning_rate")
+        if row.get(name) and math.isfinite(float(row[name]))
+    ]
+
+
+def _data(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the cases with the hashes of their files; a file that is gone has none."""
+    return {
+        section: [
+            {
+                **row,
+                **{f"{kind}_sha256": file_sha256(Path(row[kind])) for kind in ("image", "label") if Path(row[kind]).is_file()},
+            }
+            for row in rows
+        ]
+        for section, rows in entry["cases"].items()
+    }
+
+
+def _register(client: Any, name: str, run_id: str, digest: str) -> None:
+    """Add a version to the registry and call it challenger; a version of this run is there once."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    versions = [v for v in client.search_model_versions(f"name = '{name}'") if v.run_id == run_id]
+    version = (
+        versions[0]
+        if versions
+        else client.create_model_version(name, f"runs:/{run_id}/bundle", run_id=run_id, tags={"weights_sha256": digest})
+    )
+    client.set_registered_model_alias(name, "challenger", version.version)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,79 @@
+"""The limits of a promotion, over simulated candidates: hardly ever a worse one, nearly always a better one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minivess.errors import InputError
+from minivess.track import Limits, judge
+
+NEW, OLD = "a" * 64, "b" * 64
+
+
+def report(new: np.ndarray, old: np.ndarray, subjects: list[str]) -> dict[str, Any]:
+    rows = []
+    for name, scores in (("new", new), ("old", old)):
+        rows += [
+            {"method": name, "subject": subject, "dsc": float(score), "cldice": float(score)}
+            for subject, score in zip(subjects, scores, strict=True)
+        ]
+    means = {
+        name: {"dsc": {"mean": float(s.mean())}, "cldice": {"mean": float(s.mean())}} for name, s in (("new", new), ("old", old))
+    }
+    return {"models": {"new": {"weights_sha256": NEW}, "old": {"weights_sha256": OLD}}, "scores": rows, "means": means}
+
+
+def candidate(gain: float, seed: int, *, subjects: int = 20, spread: float = 0.01) -> list[str]:
+    rng = np.random.default_rng(seed)
+    old = rng.uniform(0.6, 0.9, subjects)
+    new = old + gain + rng.normal(0, spread, subjects)
+    return judge(report(new, old, [f"m{n}" for n in range(subjects)]), NEW, OLD, Limits())
+
+
+def test_two_hundred_candidates() -> None:
+    better = [candidate(0.01, seed) for seed in range(100)]
+    worse = [candidate(gain, 1000 + seed) for seed, gain in enumerate(np.linspace(-0.05, 0.0, 100))]
+    promoted_worse = sum(not reasons for reasons in worse)
+    assert sum(not reasons for reasons in better) >= 90
+    assert promoted_worse <= 1, promoted_worse
+
+
+def test_what_is_not_known_is_not_promoted() -> None:
+    assert candidate(0.1, 0, subjects=2) == [
+        "2 subjects; the limits demand 3",
+        "nothing can be said about dsc beside the champion's",
+        "nothing can be said about cldice beside the champion's",
+        "no certain gain in dsc or cldice",
+    ]
+
+
+def test_a_first_model_must_reach_the_floor() -> None:
+    scores = np.full(5, 0.6)
+    content = report(scores, scores, list("abcde"))
+    assert judge(content, NEW, None, Limits()) == []
+    assert judge(content, NEW, None, Limits(at_least={"dsc": 0.7})) == ["dsc 0.6, the limit is 0.7"]
+
+
+def test_a_report_on_others_is_refused() -> None:
+    scores = np.full(5, 0.6)
+    content = report(scores, scores, list("abcde"))
+    with pytest.raises(InputError, match="not about the champion"):
+        judge(content, NEW, "c" * 64, Limits())
+    with pytest.raises(InputError, match="sealed"):
+        judge({"models": content["models"]}, NEW, OLD, Limits())
+
+
+@pytest.mark.parametrize("text", ["subject: 3", "margin: {dsc: -1}", "margin: {dsc: lots}", "[", "- 1"])
+def test_limits_that_are_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "limits.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"limits\.yaml"):
+        Limits.read(tmp_path / "limits.yaml")
+
+
+def test_limits_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "limits.yaml").write_text("at_least: {cldice: 0.8}\nmargin: {dsc: 0.02}\ngain: []\nsubjects: 5\n")
+    assert Limits.read(tmp_path / "limits.yaml") == Limits({"cldice": 0.8}, {"dsc": 0.02}, (), 5)

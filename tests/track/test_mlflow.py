@@ -1,0 +1,285 @@
+"""Trainings in a real MLflow server: sent once, promoted within limits, taken back; nothing lost when the server is away."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from track.test_limits import report
+from untrained import untrained_bundle
+
+from minivess.cli.main import run
+from minivess.errors import InputError, LockoutError, RemoteError
+from minivess.models import weights_path
+from minivess.paths import file_sha256, resource_path
+from minivess.track import Limits, Registry, Spool, enqueue_training, send_all
+from minivess.track.client import connect
+
+NAME = "vessels"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+        except OSError:
+            assert process.poll() is None, (folder / "log").read_text()[-3000:]
+            assert time.monotonic() < deadline, (folder / "log").read_text()[-3000:]
+            time.sleep(0.3)
+        else:
+            return process
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    process = start_server(tmp_path_factory.mktemp("mlflow"), port)
+    yield f"http://127.0.0.1:{port}"
+    stop(process)
+
+
+def training(folder: Path, threshold: float) -> dict[str, Any]:
+    """Return an entry of the spool for a bundle, as a training leaves it."""
+    bundle = untrained_bundle(resource_path("bundles/segresnet"), folder / "model", threshold)
+    (folder / "run").mkdir()
+    (folder / "run" / "log.csv").write_text(
+        "epoch,iteration,loss,validation_dice,learning_rate,seconds,epochs\n"
+        "1,10,0.9,0.41,0.001,1.5,3\n2,20,0.7,,0.001,3.0,3\n3,30,nan,0.55,0.0005,4.5,3\n"
+    )
+    image = folder / "image.bin"
+    image.write_bytes(b"image")
+    return {
+        "name": NAME,
+        "bundle": str(bundle),
+        "run": str(folder / "run"),
+        "cases": {"training": [{"image": str(image), "label": str(folder / "gone"), "subject": "m1"}]},
+        "params": {"epochs": "3", "preset": "tiny"},
+        "start_ms": 1_700_000_000_000,
+        "end_ms": 1_700_000_005_000,
+    }
+
+
+def test_a_training_is_there_once_with_its_curves_and_its_bundle(server: str, tmp_path: Path) -> None:
+    client, spool = connect(server), Spool(tmp_path / "spool")
+    number = spool.add(training(tmp_path, 1.0))
+    (file, entry) = next(iter(spool.entries()))
+    assert send_all(client, spool) == [number]
+    file.write_text(json.dumps(entry))  # as if the process had been killed before it removed the entry
+    assert send_all(client, spool) == [number]
+    assert list(spool.entries()) == []
+    experiment = client.get_experiment_by_name("minivess").experiment_id
+    (found,) = client.search_runs([experiment], f"tags.`minivess.spool_id` = '{number}'")
+    assert found.info.status == "FINISHED"
+    assert (found.info.start_time, found.info.end_time) == (entry["start_ms"], entry["end_ms"])
+    assert found.data.params == {"epochs": "3", "preset": "tiny"}
+    assert [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, "validation_dice")] == [(1, 0.41), (3, 0.55)]
+    assert [m.step for m in client.get_metric_history(found.info.run_id, "loss")] == [1, 2]
+    versions = [v for v in client.search_model_versions(f"name = '{NAME}'") if v.run_id == found.info.run_id]
+    assert len(versions) == 1
+    assert versions[0].tags["weights_sha256"] == file_sha256(weights_path(Path(entry["bundle"])))
+
+
+def test_champion_challenger_promotion_and_roll_back(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MINIVESS_SPOOL", str(tmp_path / "spool"))
+    name, client, spool = "promoted", connect(server), Spool(tmp_path / "spool")
+    registry = Registry(client, name)
+    assert registry.resolve("champion") is None
+    with pytest.raises(InputError, match="no challenger"):
+        registry.promote({}, Limits())
+    hashes = []
+    for number, threshold in enumerate((1.0, 1.5)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        entry = {**training(folder, threshold), "name": name}
+        hashes.append(file_sha256(weights_path(Path(entry["bundle"]))))
+        spool.add(entry)
+        send_all(client, spool)
+        if number == 0:
+            first = report(np.full(4, 0.8), np.full(4, 0.8), list("abcd"))
+            first["models"]["new"]["weights_sha256"] = hashes[0]
+            assert registry.promote(first, Limits()) == "1"
+    if hashes[0] == hashes[1]:
+        pytest.fail("the two bundles must have different weights")
+    old = np.linspace(0.6, 0.9, 6)
+    for new, allowed in ((old - 0.05, False), (old + 0.03, True)):
+        content = report(new, old, list("abcdef"))
+        content["models"] = {"new": {"weights_sha256": hashes[1]}, "old": {"weights_sha256": hashes[0]}}
+        if allowed:
+            assert registry.promote(content, Limits()) == "2"
+        else:
+            with pytest.raises(LockoutError, match="not promoted"):
+                registry.promote(content, Limits())
+            assert registry.resolve("champion") == ("1", hashes[0])
+    assert run(["track", "fetch", name, "--out", str(tmp_path / "champion")]) == 0
+    assert file_sha256(weights_path(tmp_path / "champion")) == hashes[1]
+    assert (tmp_path / "champion" / "configs" / "inference.yaml").is_file()
+    assert run(["track", "roll-back", name]) == 0
+    assert run(["track", "status", name]) == 0
+    assert f"champion: version 1, weights {hashes[0][:16]}" in capsys.readouterr().out
+    with pytest.raises(InputError, match="none before it"):
+        registry.roll_back()
+
+
+def test_weights_that_were_changed_in_the_registry_are_not_given(server: str, tmp_path: Path) -> None:
+    client, spool = connect(server), Spool(tmp_path / "spool")
+    spool.add({**training(tmp_path, 1.0), "name": "tampered"})
+    send_all(client, spool)
+    registry = Registry(client, "tampered")
+    version = registry.resolve("challenger")
+    assert version is not None
+    client.set_model_version_tag("tampered", version[0], "weights_sha256", "0" * 64)
+    with pytest.raises(LockoutError, match="not those that were registered"):
+        registry.fetch("challenger", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+class LoginPage(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<html>Please log in</html>")
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def login_page() -> Iterator[str]:
+    page = http.server.ThreadingHTTPServer(("127.0.0.1", 0), LoginPage)
+    threading.Thread(target=page.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{page.server_address[1]}"
+    page.shutdown()
+    page.server_close()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(50)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.row(52)
+@pytest.mark.parametrize("kind", ["dead", "login_page", "silent"])
+def test_nothing_is_lost_and_nobody_waits_for_a_server_that_is_away(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"http://127.0.0.1:{free_port()}" if kind == "dead" else request.getfixturevalue(kind)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("MINIVESS_SPOOL", str(tmp_path / "spool"))
+    entry = training(tmp_path, 1.0)
+    left = enqueue_training(
+        name=NAME,
+        bundle=Path(entry["bundle"]),
+        run=Path(entry["run"]),
+        cases=entry["cases"],
+        params=entry["params"],
+        start_s=1_700_000_000.0,
+    )
+    assert left
+    with pytest.raises(RemoteError, match="1 trainings wait"):
+        send_until_alone(connect(address), Spool())
+    assert len(list(Spool().entries())) == 1
+
+
+def send_until_alone(client: Any, spool: Spool) -> None:
+    """Send; the process that the training started may be at it."""
+    while True:
+        send_all(client, spool)
+        time.sleep(0.2)
+
+
+def test_a_server_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
+    port, spool = free_port(), Spool(tmp_path / "spool")
+    process = start_server(tmp_path, port)
+    client = connect(f"http://127.0.0.1:{port}")
+    numbers = []
+    for index in range(4):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        numbers.append(spool.add({**training(folder, 1.0 + index / 10), "name": "killed"}))
+    failed: list[Exception] = []
+
+    def work() -> None:
+        try:
+            send_all(client, spool)
+        except RemoteError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while len(list(spool.entries())) == 4:
+        time.sleep(0.05)
+    stop(process)
+    thread.join()
+    assert failed
+    assert 1 <= len(list(spool.entries())) <= 3
+    process = start_server(tmp_path, port)
+    try:
+        send_all(client, spool)
+        assert list(spool.entries()) == []
+        experiment = client.get_experiment_by_name("minivess").experiment_id
+        runs = client.search_runs([experiment])
+        assert sorted(r.data.tags["minivess.spool_id"] for r in runs) == sorted(numbers)
+        assert {r.info.status for r in runs} == {"FINISHED"}
+        versions = client.search_model_versions("name = 'killed'")
+        assert len({v.run_id for v in versions}) == len(versions) == 4
+    finally:
+        stop(process)
+
+
+def test_without_a_server_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MINIVESS_SPOOL", str(tmp_path / "spool"))
+    assert not enqueue_training(name=NAME, bundle=tmp_path, run=tmp_path, cases={}, params={}, start_s=0.0)
+    assert not (tmp_path / "spool").exists()
+    with pytest.raises(RemoteError, match="MLFLOW_TRACKING_URI"):
+        connect()
+
+
+def test_a_bundle_that_is_gone_is_named(server: str, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    entry = training(tmp_path, 1.0)
+    spool.add(entry)
+    shutil.rmtree(entry["bundle"])
+    with pytest.raises(InputError, match="is gone"):
+        send_all(connect(server), spool)
+    assert len(list(spool.entries())) == 1
