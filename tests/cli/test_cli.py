@@ -29,7 +29,11 @@ def refused(capsys: pytest.CaptureFixture[str], code: int, word: str, *arguments
     assert "Traceback" not in error
 
 
-def test_synth_check_train_predict_evaluate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_synth_check_train_predict_evaluate(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody is there: the training does not notice
+    monkeypatch.setenv("MINIVESS_SPOOL", str(tmp_path / "spool"))
     data, model = tmp_path / "data", tmp_path / "model"
     made = json.loads(ok(capsys, "synth", "make", data, "--count", 2, "--shape", 64, 64, 8, "--json"))
     assert [v["name"] for v in made["volumes"]] == ["capillary_0000", "capillary_0001"]
@@ -37,6 +41,10 @@ def test_synth_check_train_predict_evaluate(capsys: pytest.CaptureFixture[str], 
     assert "All 2 pairs are valid" in ok(capsys, "data", "check", data)
     trained = json.loads(ok(capsys, "train", data, "--out", model, "--epochs", 2, "--json"))
     assert trained["held_out"]
+    (waiting,) = (json.loads(file.read_text()) for file in (tmp_path / "spool").glob("*.json"))
+    assert (waiting["name"], waiting["bundle"], waiting["params"]["epochs"]) == ("segresnet_vessel", str(model), "2")
+    assert [len(rows) for rows in waiting["cases"].values()] == [1, 1]
+    assert (Path(waiting["run"]) / "log.csv").is_file()
     refused(capsys, 1, "--resume", "train", data, "--out", model)
     image = data / "images" / "capillary_0001.nii.gz"
     answer = json.loads(ok(capsys, "predict", image, "--bundle", model, "--out", tmp_path / "p", "--json"))

@@ -111,3 +111,14 @@ def test_the_report_of_two_bundles(dataset: Path, bundle: Path, tmp_path: Path, 
     assert page.count("<img") == min(4, content["cases"])
     for heading in ("Paired comparison", "Length by calibre", "Subgroups", "Failures", "Every case", "Why these scores"):
         assert f"{heading}" in page
+
+
+def test_without_fairlearn_the_rest_of_the_report_is_there(
+    dataset: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minivess.evaluate.report.missing_modules", lambda _: ["fairlearn"])
+    command = ["evaluate", str(dataset), "--bundle", str(bundle), "--section", "validation", "--report", str(tmp_path / "r")]
+    assert run(command) == 0
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "Install the extra evidence" in page
+    assert "Every case" in page

@@ -14,6 +14,7 @@ import minivess
 from minivess.evaluate.case_results import BASELINE, CaseResult
 from minivess.evaluate.intervals import compare_methods, interval_over_subjects
 from minivess.evaluate.subgroups import audit_subgroups, terciles
+from minivess.extras import how_to_install, missing_modules
 from minivess.html_page import html_figure, html_table, number_text, write_page
 from minivess.metrics import THINNING
 from minivess.metrics.calibre import CLASSES_UM
@@ -205,6 +206,9 @@ def _coverage(results: Sequence[CaseResult], model: Mapping[str, Any]) -> dict[s
 
 
 def _subgroups(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
+    """Return the audit of the subgroups; nothing without the extra that it needs."""
+    if missing_modules("evidence"):
+        return []
     facts = [result.facts for result in results]
     groups = {
         "brightness": terciles([f.brightness for f in facts], ("dim", "middle", "bright")),
@@ -256,6 +260,8 @@ def _subgroup_section(content: Mapping[str, Any]) -> list[str]:
         for row in table:
             groups = ", ".join(f"{name} {g['mean']:.3f} (n {g['cases']})" for name, g in row["groups"].items())
             rows.append([method, row["attribute"], groups, row["conclusion"]])
+    if not rows:
+        return [f"<h2>Subgroups</h2><p>Not computed. {html.escape(how_to_install('evidence'))}</p>"]
     return ["<h2>Subgroups, by clDice</h2>", html_table(["method", "attribute", "mean", "conclusion"], rows)]
 
 
