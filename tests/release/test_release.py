@@ -107,13 +107,18 @@ def test_a_report_of_another_model_is_refused(bundle: Path, report: Path, keys: 
     assert not (tmp_path / "r").exists()
 
 
-def test_the_commands(bundle: Path, report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands(
+    bundle: Path, report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert run(["release", "keys", str(tmp_path / "keys")]) == 0
     assert (tmp_path / "keys" / "release_private.pem").stat().st_mode & 0o077 == 0
     key, public = (str(tmp_path / "keys" / f"release_{name}.pem") for name in ("private", "public"))
     assert run(["release", "make", str(bundle), "--report", str(report), "--key", key, "--out", str(tmp_path / "r")]) == 0
     assert run(["release", "verify", str(tmp_path / "r"), "--key", public]) == 0
     assert "As signed" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    assert run(["release", "make", str(bundle), "--report", str(report), "--key", key, "--out", "relative"]) == 0
+    assert run(["release", "verify", "relative", "--key", public]) == 0
     (tmp_path / "r" / "release.json").write_text("{}")
     assert run(["release", "verify", str(tmp_path / "r"), "--key", public]) == 1
     assert "release.json" in capsys.readouterr().err

@@ -58,6 +58,7 @@ def sign_folder(folder: Path, private_key: Path) -> Path:
     require_extra("evidence", "A signed release")
     from model_signing import hashing, signing
 
+    folder = folder.resolve()  # the library takes relative ignored paths for parts of the folder
     signature = folder / SIGNATURE
     try:
         config = signing.Config().use_elliptic_key_signer(private_key=private_key)
@@ -83,6 +84,7 @@ def verify_folder(folder: Path, public_key: Path) -> None:
     require_extra("evidence", "The verification of a release")
     from model_signing import hashing, verifying
 
+    folder = folder.resolve()
     signature = folder / SIGNATURE
     if not signature.is_file():
         raise InputError(f"{folder} has no {SIGNATURE}: it is no release. Make one: minivess release make --help")
