@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .8r
 th { border-bottom: 2px solid; } .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 code, pre { background: #8882; border-radius: 4px; padding: .1rem .3rem; } pre { padding: .8rem; overflow: auto; }
 """
+
+_INTERVAL = re.compile(r"^-?[\d.]+( \(-?[\d.]+ to -?[\d.]+\))?$")
 
 
 def write_page(path: Path, title: str, sections: Sequence[str]) -> Path:
@@ -76,7 +79,12 @@ def html_figure(caption: str, picture: Rgb | bytes) -> str:
 
 
 def _is_number(cell: object) -> bool:
-    return cell is None or isinstance(cell, float | int) or (isinstance(cell, str) and cell[:1].isdigit() and "(" in cell)
+    return (
+        cell is None
+        or isinstance(cell, float | int)
+        or cell == "-"
+        or (isinstance(cell, str) and _INTERVAL.match(cell) is not None)
+    )
 
 
 def _text(cell: object) -> str:

@@ -8,6 +8,7 @@ import pytest
 from minivess.errors import InputError
 from minivess.map_package import layout
 from minivess.map_package.check import check_manifests
+from minivess.map_package.folder import copy_for_delivery
 from minivess.map_package.manifests import Manifests, app_manifest, package_manifest, parse_size
 
 #: What the packager of the SDK writes (holoscan-cli 4.2.0).
@@ -76,6 +77,15 @@ def test_sizes(text: str, size: int) -> None:
 def test_no_size(text: str) -> None:
     with pytest.raises(InputError, match="4Gi"):
         parse_size(text)
+
+
+def test_what_stays_in_the_lab_does_not_travel(tmp_path: Path) -> None:
+    for name in ("configs/a.yaml", "models/model.safetensors", "models/previous/1/model.safetensors", "runs/train/log.csv"):
+        (tmp_path / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "bundle" / name).touch()
+    copy_for_delivery(tmp_path / "bundle", tmp_path / "copy")
+    copied = {str(f.relative_to(tmp_path / "copy")) for f in (tmp_path / "copy").rglob("*") if f.is_file()}
+    assert copied == {"configs/a.yaml", "models/model.safetensors"}
 
 
 def test_the_package_describes_itself(package: Path) -> None:

@@ -84,6 +84,7 @@ def _leave_for_mlflow(out: Path, run: Path, sections: dict[str, list[Any]], sett
     import json
     import time
 
+    from minivess.errors import OutputError
     from minivess.track import enqueue_training
 
     name = json.loads((out / "configs" / "metadata.json").read_text(encoding="utf-8")).get("name", out.name)
@@ -94,7 +95,10 @@ def _leave_for_mlflow(out: Path, run: Path, sections: dict[str, list[Any]], sett
     }
     params = {**settings, **settings.get("notes", {})}
     params.pop("notes", None)
-    enqueue_training(name=str(name), bundle=out, run=run, cases=cases, params=params, start_s=time.time() - seconds)
+    try:
+        enqueue_training(name=str(name), bundle=out, run=run, cases=cases, params=params, start_s=time.time() - seconds)
+    except OutputError as error:  # the model is trained and published: a full spool does not make it a failure
+        typer.echo(f"Not left for MLflow: {error}", err=True)
 
 
 def _check_run(run: Path, *, resume: bool) -> None:

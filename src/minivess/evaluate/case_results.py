@@ -32,7 +32,7 @@ class CaseFacts:
         spacing_um: Voxel size along x, y, z.
         vessel_share: Share of vessel voxels in the label.
         components: Pieces of the label.
-        median_calibre_voxels: Median diameter of its vessels in voxels of the plane; 0 without vessels.
+        mean_calibre_voxels: Mean diameter of its vessels in voxels of the plane; 0 without vessels.
         brightness: Mean intensity of the vessels, in standard deviations of the background above its mean.
         border_share: Share of the label's pieces that touch the border of the volume.
     """
@@ -40,7 +40,7 @@ class CaseFacts:
     spacing_um: tuple[float, float, float]
     vessel_share: float
     components: int
-    median_calibre_voxels: float
+    mean_calibre_voxels: float
     brightness: float
     border_share: float
 
@@ -133,7 +133,7 @@ def case_facts(image: Volume, reference: NDArray[np.bool_]) -> CaseFacts:
         spacing_um=spacing,
         vessel_share=float(reference.mean()),
         components=int(count),
-        median_calibre_voxels=measured.mean_diameter_mm / spacing[0],  # the unit is that of the spacing: um
+        mean_calibre_voxels=measured.mean_diameter_mm / spacing[0],  # the unit is that of the spacing: um
         brightness=bright,
         border_share=len(touching - {0}) / count if count else 0.0,
     )

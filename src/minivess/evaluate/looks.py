@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from filelock import FileLock
+
 from minivess.errors import InputError, LockoutError
 from minivess.evaluate.sealed import SealedTestSet
 
@@ -74,6 +76,11 @@ def open_look(sealed: SealedTestSet, *, model: str, weights_sha256: str, actor: 
     Raises:
         LockoutError: When no other person has approved a look that was not used, or the looks are used up.
     """
+    with FileLock(sealed.folder / ".looks.lock"):  # two at once must not use one approval
+        return _open_look(sealed, model=model, weights_sha256=weights_sha256, actor=actor)
+
+
+def _open_look(sealed: SealedTestSet, *, model: str, weights_sha256: str, actor: str) -> Look:
     _refuse_beyond_budget(sealed, model=model, actor=actor)
     entries = list(sealed.chain.entries())
     used = {entry["details"]["approval"] for entry in entries if entry["action"] == "testset.open"}

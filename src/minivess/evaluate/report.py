@@ -80,7 +80,7 @@ def problem_fingerprint(results: Sequence[CaseResult]) -> list[dict[str, str]]:
         results: One result for each case, of any method.
     """
     facts = [result.facts for result in results]
-    calibre = float(np.median([f.median_calibre_voxels for f in facts]))
+    calibre = float(np.median([f.mean_calibre_voxels for f in facts]))
     share = float(np.mean([f.vessel_share for f in facts]))
     anisotropy = max(max(f.spacing_um) / min(f.spacing_um) for f in facts)
     border = float(np.mean([f.border_share for f in facts]))
@@ -212,7 +212,7 @@ def _subgroups(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
     facts = [result.facts for result in results]
     groups = {
         "brightness": terciles([f.brightness for f in facts], ("dim", "middle", "bright")),
-        "calibre": terciles([f.median_calibre_voxels for f in facts], ("thin", "middle", "thick")),
+        "calibre": terciles([f.mean_calibre_voxels for f in facts], ("thin", "middle", "thick")),
         "voxel size": [f"{f.spacing_um[0]:.2f} um" for f in facts],
     }
     return audit_subgroups([_number(result.scores["cldice"]) for result in results], groups)

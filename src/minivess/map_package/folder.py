@@ -63,7 +63,7 @@ def write_package(
     with atomic_folder(folder) as partial:
         root = partial / ROOT
         _copy_application(root)
-        shutil.copytree(bundle, _inside(root, layout.MODELS) / bundle.name, ignore=shutil.ignore_patterns("*.ckpt", "eval"))
+        copy_for_delivery(bundle, _inside(root, layout.MODELS) / bundle.name)
         memory = int(_BASE_MEMORY + _MEMORY_PER_VOXEL * matrix[0] * matrix[1] * matrix[2])
         write_json(
             _inside(root, layout.APP_MANIFEST),
@@ -83,6 +83,16 @@ def write_package(
         (partial / "Containerfile").write_text(containerfile(labels), encoding="utf-8")
         _make_reproducible(partial)
     return folder
+
+
+def copy_for_delivery(bundle: Path, target: Path) -> None:
+    """Copy a trained bundle without what stays in the lab: runs with their paths and states, and the models before.
+
+    Args:
+        bundle: The bundle's folder.
+        target: New folder.
+    """
+    shutil.copytree(bundle, target, ignore=shutil.ignore_patterns("runs", "previous", "eval", "*.ckpt", "__pycache__"))
 
 
 def image_labels(title: str, number: str, content: str) -> dict[str, str]:

@@ -117,7 +117,7 @@ def _start_image(
         os.chown(output, layout.USER, layout.USER)  # root runs it as an unprivileged user
     name = f"minivess-map-{uuid.uuid4().hex[:12]}"
     command = chosen.run_command(image, name=name, source=source, target=output, memory_bytes=memory, arguments=arguments)
-    code = _wait(command, None, timeout_s or manifests.timeout_s, stop=lambda: chosen.stop(name))
+    code = _wait(command, None, manifests.timeout_s if timeout_s is None else timeout_s, stop=lambda: chosen.stop(name))
     if code == OUT_OF_MEMORY:
         _say_out_of_memory(memory)
     return code
@@ -139,7 +139,9 @@ def _start_folder(
     prepare = sandbox.in_process if engine == "process" else sandbox.in_bubblewrap
     command, environment = prepare(folder, manifests, source=source, target=output, arguments=arguments)
     memory = memory_bytes or manifests.memory_bytes
-    return _wait(command, {**os.environ, **environment}, timeout_s or manifests.timeout_s, memory_bytes=memory)
+    return _wait(
+        command, {**os.environ, **environment}, manifests.timeout_s if timeout_s is None else timeout_s, memory_bytes=memory
+    )
 
 
 def _wait(

@@ -12,6 +12,7 @@ from typing import Any
 import minivess
 from minivess.errors import InputError, LockoutError
 from minivess.evaluate import SealedTestSet, count_looks
+from minivess.map_package.folder import copy_for_delivery
 from minivess.map_package.packages import required_packages
 from minivess.map_package.sbom import write_sbom
 from minivess.models import weights_path
@@ -65,7 +66,7 @@ def make_release(
         "intended_use": "Research only; not a medical device.",
     }
     with atomic_folder(folder) as partial:
-        shutil.copytree(bundle, partial / "bundle", ignore=shutil.ignore_patterns("before", "eval", "__pycache__"))
+        copy_for_delivery(bundle, partial / "bundle")
         shutil.copytree(report, partial / "report")
         write_sbom(partial / "sbom.cdx.json", packages, component=(name, version))
         write_json(partial / "licences.json", _licences(packages))
