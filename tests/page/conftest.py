@@ -38,7 +38,21 @@ QUIET = ["--no-first-run", "--disable-background-networking", "--disable-compone
 def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("page")
     known = geometries()
-    alone = ("ten", "sitting", "away", "faster", "listed", "torn", "token", "gone", "touch", "hidden", "redone", "lost")
+    alone = (
+        "ten",
+        "sitting",
+        "away",
+        "faster",
+        "listed",
+        "torn",
+        "token",
+        "gone",
+        "touch",
+        "hidden",
+        "redone",
+        "lost",
+        "withdrawn",
+    )
     affines = known | dict.fromkeys((*alone, *(scenario["name"] for scenario in SCENARIOS)), known["plain"])
     for index, (name, affine) in enumerate(affines.items()):
         sample = make_sample("capillary", index if name in known else 0, shape=(160, 144, 12)).image

@@ -161,6 +161,16 @@ def test_reopen__withdraws_an_answer(store: LabelStore) -> None:
     assert store.queue.answer(item.id, "accepted", actor="bob").holder == "bob"
 
 
+def test_reopen__reserves_the_item_against_a_newer_queue(store: LabelStore) -> None:
+    propose(store, 2.0)
+    item = reserve(store, "ann")
+    store.queue.answer(item.id, "fixed", actor="ann")
+    assert store.queue.reopen(item.id, actor="ann", reserve_s=60).holder == "ann"
+    propose(store, 1.0)
+    assert store.queue.take(item.id, "ann", seconds=60).id == item.id
+    assert store.queue.answer(item.id, "accepted", actor="ann").state == "accepted"
+
+
 def test_is_answered_as__recognises_a_repeated_request(store: LabelStore) -> None:
     propose(store, 2.0)
     item = reserve(store, "ann")

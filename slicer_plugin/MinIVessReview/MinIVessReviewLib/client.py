@@ -176,7 +176,7 @@ class Client:
 
     def undo_answer(self, item_id):
         """Undo an answer."""
-        return self.json("DELETE", f"/review/places/{quote(item_id)}/answer")
+        return self.json("DELETE", f"/review/places/{quote(item_id)}/answer?take=true")
 
     def release(self, item_id):
         """Release a region without an answer."""

@@ -13,6 +13,7 @@ from minivess.store.events import Event
 from minivess.store.journal import Journal
 from minivess.store.queue_item import VERDICTS, Answer, QueueItem, QueueState
 from minivess.store.region import Region
+from minivess.store.transaction import Transaction
 
 
 class ReviewQueue:
@@ -71,11 +72,9 @@ class ReviewQueue:
             ).fetchone()
             if row is None:
                 return None
-            transaction.connection.execute(
-                "UPDATE places SET holder = ?, until = ? WHERE case_id = ? AND queue = ? AND rank = ?",
-                (holder, now + seconds, row["case_id"], row["queue"], row["rank"]),
-            )
-        return self.get(f"{row['case_id']}:{row['queue']}.{row['rank']}")
+            item_id = f"{row['case_id']}:{row['queue']}.{row['rank']}"
+            _reserve(transaction, item_id, holder, seconds)
+        return self.get(item_id)
 
     def take(self, item_id: str, holder: str, *, seconds: float) -> QueueItem:
         """Reserve a certain item, which the annotator has chosen from the list.
@@ -89,13 +88,9 @@ class ReviewQueue:
             ConflictError: When it was answered, is reserved for another user, or is obsolete.
             NotFoundError: When there is no such item.
         """
-        image_id, queue, rank = _parse_id(item_id)
         with self._journal.transaction() as transaction:
             _check_transition(self.get(item_id), "leased", holder)
-            transaction.connection.execute(
-                "UPDATE places SET holder = ?, until = ? WHERE case_id = ? AND queue = ? AND rank = ?",
-                (holder, time.time() + seconds, image_id, queue, rank),
-            )
+            _reserve(transaction, item_id, holder, seconds)
         return self.get(item_id)
 
     def release(self, item_id: str, holder: str) -> None:
@@ -155,18 +150,19 @@ class ReviewQueue:
         _check_transition(item, verdict, actor)
         return False
 
-    def reopen(self, item_id: str, *, actor: str) -> QueueItem:
+    def reopen(self, item_id: str, *, actor: str, reserve_s: float = 0.0) -> QueueItem:
         """Withdraw an answer; the item becomes pending again.
 
         Args:
             item_id: The item.
             actor: Who withdraws it.
+            reserve_s: How long it is reserved for them, so that a newer queue does not replace it; 0 for not at all.
 
         Raises:
             ConflictError: When it was not answered.
             NotFoundError: When there is no such item.
         """
-        return self._record(item_id, "pending", actor, {})
+        return self._record(item_id, "pending", actor, {}, reserve_s=reserve_s)
 
     def get(self, item_id: str) -> QueueItem:
         """Return an item.
@@ -221,7 +217,7 @@ class ReviewQueue:
         )
         return {str(row["case_id"]): int(row["answers"]) for row in rows}
 
-    def _record(self, item_id: str, state: str, actor: str, details: Mapping[str, Any]) -> QueueItem:
+    def _record(self, item_id: str, state: str, actor: str, details: Mapping[str, Any], *, reserve_s: float = 0.0) -> QueueItem:
         image_id, queue, rank = _parse_id(item_id)
         with self._journal.transaction() as transaction:
             item = self.get(item_id)
@@ -230,7 +226,16 @@ class ReviewQueue:
             _check_transition(item, state, actor)
             body = {"queue": queue, "rank": rank, "verdict": state, "details": dict(details)}
             transaction.write(Event(image_id, transaction.next_number(image_id), "answer", actor, body))
+            if reserve_s:
+                _reserve(transaction, item_id, actor, reserve_s)
             return self.get(item_id)  # within the transaction: what is read after it may fail, and then nothing was acknowledged
+
+
+def _reserve(transaction: Transaction, item_id: str, holder: str, seconds: float) -> None:
+    transaction.connection.execute(
+        "UPDATE places SET holder = ?, until = ? WHERE case_id = ? AND queue = ? AND rank = ?",
+        (holder, time.time() + seconds, *_parse_id(item_id)),
+    )
 
 
 def _check_transition(item: QueueItem, state: str, actor: str) -> None:

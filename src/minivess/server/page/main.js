@@ -126,7 +126,7 @@ function addImage(name) {
 
 function open() {
   const image = images.value
-  review?.prediction?.stop() // what was chosen now goes first
+  review?.want(image)
   return enqueue(async (review) => {
     try {
       await review.open(image)

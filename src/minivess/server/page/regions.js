@@ -155,11 +155,11 @@ export class Regions {
   }
 
   /**
-   * Withdraw an answer.
+   * Withdraw an answer, and reserve the region: a ranking that ends meanwhile does not replace it.
    * @param {QueueItem} item
    */
   async reopen(item) {
-    await this.server.json('DELETE', `${pathOf(item)}/answer`)
+    await this.server.json('DELETE', `${pathOf(item)}/answer?take=true`)
     this.answered = this.answered.filter(({ id }) => id !== item.id)
   }
 

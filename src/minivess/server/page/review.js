@@ -31,6 +31,7 @@ export class Review {
     this.editing = null
     /** @type {ReturnType<typeof predict> | null} */
     this.prediction = null // that is waited for
+    this.wanted = '' // the image that the user has chosen last
     this.queue = Promise.resolve() // of actions
   }
 
@@ -60,6 +61,15 @@ export class Review {
   }
 
   /**
+   * Note the image that the user has chosen; it goes before the segmentation of another one.
+   * @param {string} name
+   */
+  want(name) {
+    this.wanted = name
+    this.prediction?.stop()
+  }
+
+  /**
    * Open an image; a model segments it first where that was not done yet. The image before stays where this one cannot be opened.
    * @param {string} name
    */
@@ -67,6 +77,7 @@ export class Review {
     await this.editing?.catchUp()
     let status = await statusOf(this.server, name)
     if (!status.predicted) {
+      if (this.wanted !== name) throw new Error(`${name} was not segmented, because ${this.wanted} was chosen meanwhile.`)
       this.prediction = predict(this.server, name, this.panel)
       await this.prediction.done.finally(() => { this.prediction = null })
       status = await statusOf(this.server, name)

@@ -133,12 +133,15 @@ def answer(
 
 
 @router.delete("/places/{place}/answer", summary="Withdraw an answer", dependencies=[requires("annotator")])
-def reopen(place: _ItemId, account: CurrentAccount, review: Review) -> dict[str, Any]:
-    """Make an item pending again: after one's own answer, or with the role reviewer after any answer."""
+def reopen(place: _ItemId, account: CurrentAccount, review: Review, take: bool = False) -> dict[str, Any]:
+    """Make an item pending again: after one's own answer, or with the role reviewer after any answer.
+
+    With ``take`` it is reserved at once for whoever withdraws it, so that a ranking that ends meanwhile does not replace it.
+    """
     item = review.store.queue.get(place)
     if item.holder != account.name and not account.has_role("reviewer"):
         raise HTTPException(403, "This answer is that of another user. Withdrawing it needs the role reviewer.")
-    return review.store.queue.reopen(place, actor=account.name).to_json()
+    return review.store.queue.reopen(place, actor=account.name, reserve_s=LEASE_S if take else 0.0).to_json()
 
 
 @router.post("/places/{place}/take", summary="Reserve a certain item", dependencies=[requires("annotator")])
