@@ -17,6 +17,7 @@ from minivess.cli import (
     demo,
     doctor,
     evaluate,
+    lineage,
     map_,
     predict,
     release,
@@ -63,6 +64,7 @@ app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
+app.command("lineage")(lineage.lineage)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)

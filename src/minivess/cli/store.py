@@ -30,7 +30,7 @@ def log(
 
     Example: minivess store log studies stack1
     """
-    store = _open(studies, root)
+    store = open_store(studies, root)
     cases = [case] if case else [c.id for c in store.images.all()]
     rows = [_row(r) for c in cases for r in store.history(c)]
     conflicts = len(store.conflicting())
@@ -51,7 +51,7 @@ def show(
     """
     from minivess.volume import read_volume
 
-    store = _open(studies, root)
+    store = open_store(studies, root)
     revision = store.revision(case, number)
     about: dict[str, Any] = {**_row(revision), "sha256": revision.sha256, "file": str(revision.path), **revision.info.to_json()}
     if against is not None:
@@ -80,7 +80,7 @@ def restore(
     """
     from minivess.store.actor import system_user
 
-    restored = _open(studies, root).restore(case, number, actor=system_user())
+    restored = open_store(studies, root).restore(case, number, actor=system_user())
     emit(_row(restored), as_json=as_json, text=f"Revision {number} of {case} is current again, as revision {restored.number}.")
 
 
@@ -92,7 +92,7 @@ def repair(studies: Studies, root: Root = None, as_json: Json = False) -> None:
     """
     from minivess.store.repair import SET_ASIDE, repair_store
 
-    report = repair_store(_open(studies, root))
+    report = repair_store(open_store(studies, root))
     lines = [f"The index was rebuilt from {report['events']} events."]
     if report["set_aside"]:
         lines.append(f"{report['set_aside']} files that are not in the audit chain were moved to {SET_ASIDE}.")
@@ -129,7 +129,7 @@ def export(
     """
     from minivess.store.monai_label import export as export_labels
 
-    counts = export_labels(_open(studies, root), out or studies)
+    counts = export_labels(open_store(studies, root), out or studies)
     summary = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.items())
     emit(counts, as_json=as_json, text=f"{out or studies}: {summary}.")
 
@@ -144,7 +144,16 @@ def _store_folder(studies: Path, root: Path | None) -> Path:
     return folder
 
 
-def _open(studies: Path, root: Path | None) -> LabelStore:
+def open_store(studies: Path, root: Path | None) -> LabelStore:
+    """Open the store of a studies folder.
+
+    Args:
+        studies: Folder of the images.
+        root: Folder of the store; by default the usual one inside.
+
+    Raises:
+        InputError: When there is none.
+    """
     from minivess.store import LabelStore
 
     _store_folder(studies, root)

@@ -20,7 +20,7 @@ from minivess.errors import BundleError, InputError
 from minivess.evaluate import SealedTestSet, subjects_metadata
 from minivess.models import MODALITIES, base_path, check_bundle, check_overrides, read_metadata, weights_path
 from minivess.models.bundle_check import members_of, read_config
-from minivess.paths import atomic_file
+from minivess.paths import atomic_file, file_sha256
 from minivess.store import current_actor, system_user
 
 # It warns that bundles may contain a logging.conf; check_bundle refuses those.
@@ -46,6 +46,10 @@ class TrainingResult:
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
         return {**asdict(self), "weights": str(self.weights)}
+
+
+def _origin(init_weights: Path | None) -> dict[str, str]:
+    return {"trained_from": file_sha256(init_weights)} if init_weights and init_weights.is_file() else {}
 
 
 def can_train(bundle: Path) -> bool:
@@ -101,7 +105,7 @@ def train_bundle(
     held_out = [case for case in validation if case.subject not in learned]
     values: dict[str, Any] = {
         **(overrides or {}),
-        "notes": {**(overrides or {}).get("notes", {}), **subjects_metadata(training, held_out)},
+        "notes": {**(overrides or {}).get("notes", {}), **subjects_metadata(training, held_out), **_origin(init_weights)},
         "bundle_root": str(bundle),
         "output_dir": str(output),
         "init_weights": str(init_weights or ""),
