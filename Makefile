@@ -17,10 +17,10 @@ demo: setup  ## run the whole loop on synthetic stacks; report in runs/demo
 	@$(BIN)/minivess demo --out runs/demo
 
 test: setup lint types slicer-test  ## lint, types and the tests that take seconds
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --requirements runs/requirements.json
 
 test-all: setup lint types slicer-test  ## every test, also the slow ones
-	$(PYTEST)
+	$(PYTEST) --requirements runs/requirements.json
 
 slicer-test: setup .venv-slicer/.installed  ## the Slicer extension, over Slicer's C++ core
 	cd slicer_plugin && ../.venv-slicer/bin/python -m pytest -q

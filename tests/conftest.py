@@ -12,12 +12,14 @@ import pytest
 
 if TYPE_CHECKING:
     from faults.rows import Report
+    from requirement_results import RequirementResults
 
 from minivess.process_setup import prepare_process
 
 prepare_process()  # before anything imports MONAI
 
 FAULTS: pytest.StashKey[Report] = pytest.StashKey()
+REQUIREMENTS: pytest.StashKey[RequirementResults] = pytest.StashKey()
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("MINIVESS_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
@@ -61,16 +63,20 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option for the file with the table of faults."""
+    """Add the options for the files with the table of faults and with the results by requirement."""
     parser.addoption("--faults-report", type=Path, help="write which bad inputs were shown, and the results")
+    parser.addoption("--requirements", type=Path, help="write which requirements were shown; fail where one was not")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect the results of tests that show a row of that table."""
+    """Collect the results of tests that show a row of that table, or a requirement."""
     from faults.rows import Report
+    from requirement_results import RequirementResults
 
     config.stash[FAULTS] = Report()
     config.pluginmanager.register(config.stash[FAULTS], "faults")
+    config.stash[REQUIREMENTS] = RequirementResults()
+    config.pluginmanager.register(config.stash[REQUIREMENTS], "requirements")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -82,18 +88,31 @@ def pytest_runtest_makereport(
     if report.when == "call":
         rows = [row for mark in item.iter_markers("row") for row in mark.args]
         report.user_properties.append(("rows", rows))  # this travels from a worker of xdist to the process that writes the table
+    shown = [name for mark in item.iter_markers("requirement") for name in mark.args]
+    report.user_properties.append(("requirements", shown))
     return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the table where it is asked for."""
+    """Write the table and the results where they are asked for; a requirement that no passing test shows fails the run."""
     path = session.config.getoption("--faults-report")
     if path and not hasattr(session.config, "workerinput"):
         session.config.stash[FAULTS].write(path)
+    path = session.config.getoption("--requirements")
+    if path and not hasattr(session.config, "workerinput"):
+        results = session.config.stash[REQUIREMENTS]
+        results.write(path)
+        if results.without_test():
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Report in one line what was skipped, and why."""
+    if terminalreporter.config.getoption("--requirements"):
+        results = terminalreporter.config.stash[REQUIREMENTS]
+        for problem, names in (("no test shows", results.without_test()), ("skipped here", results.skipped())):
+            if names:
+                terminalreporter.write_line(f"requirements, {problem}: {', '.join(names)}")
     reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []))
     deselected = len(terminalreporter.stats.get("deselected", []))
     if deselected:

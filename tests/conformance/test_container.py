@@ -70,6 +70,7 @@ def _built(engine: str, content: Path, base: Path) -> str:
 NAME = "localhost/minivess-test:1"
 
 
+@pytest.mark.requirement("R23")
 def test_the_image_gives_the_objects_of_a_plain_process(image: str, content: Path, series: Path, tmp_path: Path) -> None:
     assert run_package(NAME, series, tmp_path / "image", engine=image, arguments=["--any-modality"]) == 0
     assert run_package(str(content), series, tmp_path / "folder", engine="bubblewrap", arguments=["--any-modality"]) == 0

@@ -37,6 +37,7 @@ def series(tmp_path: Path) -> Path:
     return write_series(volume_of(ORIENTATIONS["oblique"], (40, 36, 9)), tmp_path / "in", name="oblique")
 
 
+@pytest.mark.requirement("R04")
 def test_a_series_becomes_a_seg_and_a_report(series: Path, bundle: Path, tmp_path: Path) -> None:
     done = run_map("-i", series, "-o", tmp_path / "out", "-m", bundle)
     assert done.returncode == 0, done.stderr
@@ -59,6 +60,7 @@ def test_a_series_becomes_a_seg_and_a_report(series: Path, bundle: Path, tmp_pat
     assert "Segmentation fault" not in done.stderr
 
 
+@pytest.mark.requirement("R21")
 def test_no_patient_is_named_in_what_is_said_or_in_the_report(series: Path, bundle: Path, tmp_path: Path) -> None:
     def name(index: int, dataset: pydicom.Dataset) -> None:
         dataset.PatientName, dataset.PatientID = "SECRET-NAME", "SECRET-ID"
@@ -93,6 +95,7 @@ def refused(series: Path, bundle: Path, out: Path, word: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.requirement("R20")
 def test_refusals_end_with_1_and_leave_nothing(series: Path, bundle: Path, segresnet: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     refused(tmp_path / "nothing", bundle, out, "No such folder")
@@ -124,6 +127,7 @@ def children(process: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
+@pytest.mark.requirement("R20")
 @pytest.mark.parametrize(
     ("number", "exists"), [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGKILL, False), (signal.SIGKILL, True)]
 )
@@ -175,6 +179,7 @@ def test_a_term_to_the_outer_command_ends_everything(series: Path, bundle: Path,
     assert not out.exists()
 
 
+@pytest.mark.requirement("R08")
 def test_a_model_for_another_modality_is_refused_before_it_is_loaded(series: Path, bundle: Path, tmp_path: Path) -> None:
     done = run_map("--strict", "-i", series, "-o", tmp_path / "out", "-m", bundle)
     assert done.returncode == 1

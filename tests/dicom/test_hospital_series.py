@@ -53,6 +53,7 @@ def rounded(decimals: int) -> Callable[[int, pydicom.Dataset], object]:
     return lambda _, d: setattr(d, "ImagePositionPatient", [f"{float(v):.{decimals}f}" for v in d.ImagePositionPatient])
 
 
+@pytest.mark.requirement("R04")
 @pytest.mark.parametrize("decimals", [1, 2, 3])
 def test_frames_lie_at_their_images_however_the_positions_are_rounded(tmp_path: Path, decimals: int) -> None:
     volume = volume_of(np.diag([-0.5, -0.5, 0.625 if decimals > 1 else 6.25]))
@@ -178,6 +179,7 @@ def change_all(keyword: str, value: object) -> Callable[[int, pydicom.Dataset], 
     return lambda i, d: setattr(d, keyword, value)
 
 
+@pytest.mark.requirement("R03")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

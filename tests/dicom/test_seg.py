@@ -28,6 +28,7 @@ def random_mask(volume: Volume, share: float = 0.1) -> Volume:
     return volume.with_array((np.random.default_rng(1).random(volume.shape) < share).astype(np.uint8))
 
 
+@pytest.mark.requirement("R04")
 @pytest.mark.parametrize("name", ORIENTATIONS)
 def test_mask_to_seg_to_mask_is_exact_in_patient_space(tmp_path: Path, name: str) -> None:
     volume = volume_of(ORIENTATIONS[name])
@@ -58,6 +59,7 @@ def test_an_empty_mask_is_a_valid_seg_that_says_so(tmp_path: Path) -> None:
     assert dciodvfy(path) == []
 
 
+@pytest.mark.requirement("R05")
 def test_the_seg_says_what_made_it_and_from_what(tmp_path: Path) -> None:
     series = read_series(write_series(volume_of(ORIENTATIONS["axial"]), tmp_path / "s", name="x", patient_id="P7"))
     seg = pydicom.dcmread(write_seg(random_mask(series.volume), series, MODEL, tmp_path / "seg.dcm"))
@@ -73,6 +75,7 @@ def test_the_seg_says_what_made_it_and_from_what(tmp_path: Path) -> None:
     assert seg.Manufacturer == "MinIVess"
 
 
+@pytest.mark.requirement("R22")
 def test_the_same_case_gives_the_same_uids_and_other_weights_others(tmp_path: Path) -> None:
     series = read_series(write_series(volume_of(ORIENTATIONS["axial"]), tmp_path / "s", name="x"))
     mask = random_mask(series.volume)

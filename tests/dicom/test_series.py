@@ -69,6 +69,7 @@ def test_the_same_volume_gives_the_same_uids(tmp_path: Path) -> None:
         write_series(volume_of(ORIENTATIONS["ras"]), tmp_path / "a", name="x")
 
 
+@pytest.mark.requirement("R03")
 def test_a_gap_is_refused_with_the_distances(series: Path) -> None:
     sorted(series.iterdir())[3].unlink()
     with pytest.raises(GeometryError, match=r"2 mm \(4 times\), 4 mm \(1 times\)"):
@@ -81,12 +82,14 @@ def test_a_missing_last_but_one_slice_is_not_averaged_away(series: Path) -> None
         read_series(series)
 
 
+@pytest.mark.requirement("R03")
 def test_doubled_slices_are_refused(series: Path) -> None:
     edit(series, lambda i, d: setattr(d, "ImagePositionPatient", [0, 0, 2.0 * (i // 2)]))
     with pytest.raises(GeometryError, match="3 slices have the position of another"):
         read_series(series)
 
 
+@pytest.mark.requirement("R03")
 def test_tilt_is_refused_in_degrees(series: Path) -> None:
     edit(series, lambda i, d: setattr(d, "ImagePositionPatient", [0, 2.0 * i * np.tan(np.radians(15)), 2.0 * i]))
     with pytest.raises(GeometryError, match=r"tilted by 15\.0 degrees"):
@@ -136,6 +139,7 @@ def test_files_that_are_no_dicom_are_noted(series: Path) -> None:
     assert read_series(series).notes == ("1 files that are not DICOM were ignored",)
 
 
+@pytest.mark.requirement("R03")
 @pytest.mark.parametrize("kept_bytes", [0, 100, 140])
 def test_a_slice_that_lost_its_header_is_not_dropped(series: Path, kept_bytes: int) -> None:
     file = sorted(series.iterdir())[-1]

@@ -40,6 +40,7 @@ def look(sealed: SealedTestSet, approver: str = "boss", reader: str = "me") -> N
     open_look(sealed, model="m", weights_sha256="0" * 64, actor=reader)
 
 
+@pytest.mark.requirement("R16")
 def test_nobody_opens_it_alone(sealed: SealedTestSet) -> None:
     with pytest.raises(LockoutError, match="A second person"):
         open_look(sealed, model="m", weights_sha256="0", actor="me")
@@ -57,6 +58,7 @@ def test_an_approval_is_for_one_look(sealed: SealedTestSet) -> None:
         open_look(sealed, model="m", weights_sha256="0", actor="me")
 
 
+@pytest.mark.requirement("R16")
 def test_the_budget_ends(sealed: SealedTestSet) -> None:
     look(sealed)
     approve_look(sealed, reason="once more", actor="boss")
@@ -112,6 +114,7 @@ def test_the_command_tells_rounded_means_and_nothing_else(
     assert json.loads(capsys.readouterr().out)["looks"] == 1
 
 
+@pytest.mark.requirement("R15")
 @pytest.mark.row(51)
 def test_calibration_and_merging_refuse_it(
     data: Path, bundle: Path, capsys: pytest.CaptureFixture[str], sealed: SealedTestSet

@@ -79,6 +79,7 @@ def test_choose_model__says_when_nothing_can_be_better() -> None:
     assert "it is right in all reviewed regions" in choose_model({"new": load(4)}, Threshold(4), cases).state
 
 
+@pytest.mark.requirement("R17")
 def test_choose_model__refuses_what_an_anchor_would_lose_and_says_how_much() -> None:
     anchor = Anchor("capillaries", lambda: iter([case_of(np.arange(8).reshape(2, 2, 2), 6)]))
     decision = choose_model({"new": load(4)}, Threshold(6), cases, [anchor])

@@ -48,6 +48,7 @@ def as_float_and_turned(source: Path, folder: Path) -> Path:
     return write_volume(volume.with_array(volume.array.astype(np.float32)), folder / "x.nii.gz")
 
 
+@pytest.mark.requirement("R15")
 @pytest.mark.row(51)
 @pytest.mark.parametrize("disguise", [shutil.copy, renamed, recompressed, as_nrrd, as_tiff, as_float_and_turned])
 def test_a_test_case_is_known_in_every_disguise(sealed: tuple[SealedTestSet, Path], tmp_path: Path, disguise) -> None:

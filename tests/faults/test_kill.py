@@ -29,6 +29,7 @@ from minivess.volume import write_volume
 ROUNDS = 200
 
 
+@pytest.mark.requirement("R09")
 @pytest.mark.row(42)
 def test_no_acknowledged_label_is_lost_and_none_is_half_written(tmp_path: Path) -> None:
     studies = tmp_path / "studies"

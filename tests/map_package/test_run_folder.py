@@ -60,6 +60,7 @@ def test_every_engine_gives_the_same_objects(results: dict[str, Path]) -> None:
         assert first == second
 
 
+@pytest.mark.requirement("R23")
 def test_the_input_of_bubblewrap_is_read_only_and_there_is_no_network(tmp_path: Path, series: Path) -> None:
     if shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is not installed")

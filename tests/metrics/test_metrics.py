@@ -37,6 +37,7 @@ def as_batch(mask: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(mask)[None, None].float()
 
 
+@pytest.mark.requirement("R19")
 @given(st.integers(0, 10_000))
 @settings(max_examples=25, deadline=None)
 def test_dice_and_surface_distances_equal_monais(seed: int) -> None:
@@ -74,6 +75,7 @@ def test_dice_by_hand() -> None:
     assert dsc(a, b) == pytest.approx(4 / 6)
 
 
+@pytest.mark.requirement("R19")
 def test_cldice_by_hand() -> None:
     long, short = tube(), tube()
     short[12:] = False
@@ -83,6 +85,7 @@ def test_cldice_by_hand() -> None:
     assert cldice(long, short) == pytest.approx(2 * share / (1 + share), abs=0.02)
 
 
+@pytest.mark.requirement("R19")
 def test_empty_masks_follow_the_stated_conventions() -> None:
     empty, full = np.zeros((24, 24, 12), bool), tube()
     both = compare_masks(empty, empty, SPACING)

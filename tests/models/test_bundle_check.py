@@ -23,6 +23,7 @@ def test_training_and_inference_build_the_same_network(segresnet: Path) -> None:
     assert train["validate"]["inferer"] == {**inference["inferer"], "overlap": inference["overlap"]}
 
 
+@pytest.mark.requirement("R07")
 @pytest.mark.parametrize(
     "value",
     [
@@ -98,6 +99,7 @@ def broken(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "bundle"))
 
 
+@pytest.mark.requirement("R07")
 def test_a_bundle_that_asks_for_code_is_not_opened(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     copy = broken(bundle, tmp_path)

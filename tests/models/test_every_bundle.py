@@ -140,6 +140,7 @@ def test_clicks_segment_one_object_or_are_refused(segmenter: Segmenter) -> None:
         segmenter.predict(stack(), prompts={"text": "vessel"})
 
 
+@pytest.mark.requirement("R06")
 def test_missing_or_foreign_weights_are_refused(small: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="No weights at"):
         load_bundle(small, weights=tmp_path / "none.safetensors")
@@ -268,6 +269,7 @@ def test_the_order_of_the_voxels_in_the_file_does_not_matter(segmenter: Segmente
     assert np.count_nonzero(box.array) <= 6**3
 
 
+@pytest.mark.requirement("R06")
 def test_a_changed_byte_of_the_weights_is_noticed(small: Path, tmp_path: Path) -> None:
     content = bytearray(weights_path(small).read_bytes())
     rng = np.random.default_rng(0)

@@ -199,6 +199,7 @@ def test_weights_of_another_network_are_refused_with_the_differences(bundle: Pat
         load_bundle(copy)
 
 
+@pytest.mark.requirement("R06")
 def test_weights_with_nan_are_refused(bundle: Path, tmp_path: Path) -> None:
     copy = copied(bundle, tmp_path)
     tensors = load_file(weights_path(copy))

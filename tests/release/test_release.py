@@ -16,6 +16,7 @@ from minivess.models import weights_path
 from minivess.paths import file_sha256
 from minivess.release import create_keys, make_release, verify_folder
 from minivess.release.advisories import audit_packages
+from minivess.release.requirements import requirements, risks
 from minivess.release.signature import SIGNATURE
 
 
@@ -52,6 +53,7 @@ def test_it_holds_what_an_auditor_asks_for(release: Path, bundle: Path, keys: tu
     assert not list(release.rglob("*private*"))
 
 
+@pytest.mark.requirement("R24")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_changed_byte_is_named(release: Path, keys: tuple[Path, Path], data: st.DataObject) -> None:
@@ -107,6 +109,51 @@ def test_a_report_of_another_model_is_refused(bundle: Path, report: Path, keys: 
     assert not (tmp_path / "r").exists()
 
 
+def results_file(folder: Path, **outcomes: str) -> Path:
+    """Test results in which all requirements are shown, but for the given ones."""
+    all_of_them = {name: {"tests/test_x.py::test_y": outcomes.get(name, "passed")} for name in requirements()}
+    file = folder / "requirements.json"
+    file.write_text(json.dumps({"commit": "c0ffee", "finished_utc": "2026-01-01T00:00:00+00:00", "outcomes": all_of_them}))
+    return file
+
+
+def test_the_documents_name_requirements_with_their_tests_risks_and_packages(
+    bundle: Path, report: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    content = make_release(bundle, tmp_path / "r", private_key=keys[0], report=report, tests=results_file(tmp_path))
+    assert content["tests"]["commit"] == "c0ffee"
+    documents = {file.name: file.read_text() for file in (tmp_path / "r" / "documents").iterdir()}
+    assert all(f"| {name} |" in documents["requirements.md"] for name in requirements())
+    assert "`tests/test_x.py::test_y` passed" in documents["requirements.md"]
+    assert all(f"| {name} | {risk.hazard} |" in documents["risks.md"] for name, risk in risks().items())
+    assert "| `store` |" in documents["architecture.md"]
+    assert "| numpy | " in documents["soup.md"]
+    assert content["weights_sha256"] in documents["plan.md"]
+    card = (tmp_path / "r" / "model_card.md").read_text()
+    assert "| clDice | " in card
+    assert "Not a medical device" in card
+
+
+def test_without_test_results_the_documents_say_so(release: Path) -> None:
+    assert "nothing here is shown by a test of this release" in (release / "documents" / "requirements.md").read_text()
+    assert json.loads((release / "release.json").read_text())["tests"] is None
+
+
+@pytest.mark.parametrize("outcome", ["failed", "skipped"])
+def test_a_requirement_without_a_passing_test_stops_a_release(
+    bundle: Path, report: Path, keys: tuple[Path, Path], tmp_path: Path, outcome: str
+) -> None:
+    with pytest.raises(LockoutError, match=r"No passing test shows: R07 \(The configuration of a bundle is data"):
+        make_release(bundle, tmp_path / "r", private_key=keys[0], report=report, tests=results_file(tmp_path, R07=outcome))
+    assert not (tmp_path / "r").exists()
+
+
+def test_every_risk_is_controlled_by_requirements_that_exist_and_every_requirement_controls_one() -> None:
+    controls = [name for risk in risks().values() for name in risk.controls]
+    assert set(controls) == set(requirements())
+    assert {risk.severity for risk in risks().values()} <= {"negligible", "minor", "serious"}
+
+
 def test_the_commands(
     bundle: Path, report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +171,7 @@ def test_the_commands(
     assert "release.json" in capsys.readouterr().err
 
 
+@pytest.mark.requirement("R25")
 def test_an_advisory_is_found_and_a_blind_snapshot_refused(tmp_path: Path) -> None:
     (found,) = audit_packages({"torch": "2.5.1", "monai": "1.6.1"})[:1]
     assert (found.package, found.fixed_in) == ("torch", "2.6.0")

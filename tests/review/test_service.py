@@ -54,6 +54,7 @@ def test_share_of_errors__of_overlapping_boxes_and_of_the_whole_image(service: R
     assert context.share_of_errors([Box.from_corners((0, 0, 0), SHAPE)]) == pytest.approx(1.0)
 
 
+@pytest.mark.requirement("R11")
 def test_add_prediction__accepted_regions_stay_and_are_not_proposed_again(service: ReviewService) -> None:
     answered: list[Box] = []
     for seed in range(4):

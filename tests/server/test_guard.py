@@ -92,6 +92,7 @@ def ask(accounts: Accounts, roles: RoleTable, refused: list[tuple[Account, str]]
     return Request(Guard(inside, accounts, roles, limits=Limits(body_bytes=1000, idle_s=0.2), on_refusal=record))
 
 
+@pytest.mark.requirement("R13")
 def test_without_a_token_only_what_holds_no_data_answers(ask: Request) -> None:
     for path in ("/info/", "/datastore/", "/model/segresnet", "/nowhere"):
         status, headers, body = ask(path)
@@ -138,6 +139,7 @@ def test_a_role_that_is_not_enough_is_refused_and_recorded(
     assert ask(path, method=method, authorization=f"Bearer {accounts.add('root', 'admin')}")[0] == 200
 
 
+@pytest.mark.requirement("R14")
 @pytest.mark.row(1, 3)
 @pytest.mark.parametrize(
     "name", ["../app/main", "..%2f..", "%2Fetc%2Fx", "C:%5Cx", "a%00b", "x" * 300, "%E2%80%AEgz.iin", "%5c%5chost"]

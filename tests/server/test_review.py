@@ -108,6 +108,7 @@ def test_two_annotators_answer_and_no_place_comes_twice(lab: Lab) -> None:
     assert lab.ask("DELETE", f"/review/places/{served[1]}/answer", "rita").json()["state"] == "pending"
 
 
+@pytest.mark.requirement("R11")
 def test_a_mended_place_stays_mended_under_a_new_model(lab: Lab) -> None:
     infer(lab, "stack2")
     place = next_of(lab, "ann", "stack2")

@@ -77,6 +77,7 @@ def test_every_route_declares_a_role() -> None:
     assert undeclared == []
 
 
+@pytest.mark.requirement("R13")
 def test_every_route_with_every_role(tmp_path: Path) -> None:
     passed: list[str] = []
 

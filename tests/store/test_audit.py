@@ -54,6 +54,7 @@ def test_verify__returns_the_first_bad_entry(chain: AuditChain, change: object, 
     assert verdict.first_bad_seq == seq
 
 
+@pytest.mark.requirement("R10")
 @pytest.mark.row(50)
 def test_verify__finds_a_cut_end_and_a_rewritten_chain_by_the_signed_checkpoint(chain: AuditChain, tmp_path: Path) -> None:
     chain.checkpoint()
@@ -72,6 +73,7 @@ def test_verify__finds_a_cut_end_and_a_rewritten_chain_by_the_signed_checkpoint(
     assert "not signed" in forged.verify(public_key=key).reason
 
 
+@pytest.mark.requirement("R10")
 @pytest.mark.row(50)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())

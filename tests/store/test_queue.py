@@ -86,6 +86,7 @@ def test_next__of_one_image_only(store: LabelStore) -> None:
     assert store.queue.next("bob", seconds=60) is None  # items of removed images are not offered
 
 
+@pytest.mark.requirement("R12")
 def test_next__never_gives_one_item_to_two_annotators(store: LabelStore) -> None:
     propose(store, *range(60, 0, -1))
     reserved: list[str] = []
@@ -138,6 +139,7 @@ def test_take__reserves_a_chosen_item_unless_another_user_has_it(store: LabelSto
         store.queue.take("a:1.77", "ann", seconds=60)
 
 
+@pytest.mark.requirement("R12")
 def test_answer__of_an_item_reserved_or_answered_by_another_user_is_refused(store: LabelStore) -> None:
     propose(store, 2.0)
     item = reserve(store, "ann")

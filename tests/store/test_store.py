@@ -81,6 +81,7 @@ def test_restore__returns_every_revision_bit_for_bit_and_overwrites_none(store: 
     assert len(store.history("a")) == 4
 
 
+@pytest.mark.requirement("R09")
 @pytest.mark.row(47)
 def test_submit__from_one_base_by_two_annotators_stores_both_and_reports_a_conflict(store: LabelStore, tmp_path: Path) -> None:
     first, second = (write_volume(label_volume(seed), tmp_path / f"{seed}.nii.gz") for seed in (1, 2))
@@ -183,6 +184,7 @@ def test_check_label__an_empty_label_needs_may_be_empty(store: LabelStore, tmp_p
     assert store.submit(empty, image_id="a", actor="ann", may_be_empty=True).info.voxels == {"vessel": 0}
 
 
+@pytest.mark.requirement("R14")
 @pytest.mark.row(1, 3)
 @pytest.mark.parametrize(
     "name", ["../app/main", "..%2f..", "/etc/x", "C:\\x", "a\0b", "x" * 4000, "\u202egz.iin", "", "a..b", ".a"]
@@ -347,6 +349,7 @@ def test_audit_chain__contains_no_image_id(store: LabelStore, upload: Path) -> N
     assert "mouse2" not in store.journal.audit.path.read_text()
 
 
+@pytest.mark.requirement("R09")
 @pytest.mark.row(44)
 def test_submit__on_a_full_or_broken_disk_changes_nothing_and_the_next_works(
     store: LabelStore, upload: Path, monkeypatch: pytest.MonkeyPatch

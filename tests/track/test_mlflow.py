@@ -197,6 +197,7 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+@pytest.mark.requirement("R26")
 @pytest.mark.row(52)
 @pytest.mark.parametrize("kind", ["dead", "login_page", "silent"])
 def test_nothing_is_lost_and_nobody_waits_for_a_server_that_is_away(
@@ -227,6 +228,7 @@ def send_until_alone(client: Any, spool: Spool) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.requirement("R26")
 def test_a_server_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     port, spool = free_port(), Spool(tmp_path / "spool")
     process = start_server(tmp_path, port)

@@ -94,6 +94,7 @@ def test_publish__without_weights_the_bundle_is_unchanged(model: Path, tmp_path:
         roll_back(model)
 
 
+@pytest.mark.requirement("R18")
 def test_roll_back__brings_zones_and_training_data_back(model: Path, dataset: Path, tmp_path: Path) -> None:
     case = read_dataset(dataset)["training"][0]
     write_training_data(model, [case])
@@ -141,6 +142,7 @@ def test_rehearsal__a_record_of_other_weights_does_not_count(model: Path, datase
     assert content["cases"][0]["sha256"].keys() == {"image", "label"}
 
 
+@pytest.mark.requirement("R17")
 @pytest.mark.parametrize("judged_by", ["held out", "itself"])
 def test_train_and_judge__publishes_or_keeps_and_says_why(model: Path, dataset: Path, tmp_path: Path, judged_by: str) -> None:
     sections = read_dataset(dataset)

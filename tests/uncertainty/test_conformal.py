@@ -61,6 +61,7 @@ def test_a_curve_only_grows(seed: int) -> None:
         assert 0 <= losses[0] <= losses[-1] <= 1
 
 
+@pytest.mark.requirement("R27")
 def test_the_expected_loss_stays_below_alpha_over_many_splits() -> None:
     probabilities, masks = volumes(60, 3)
     curves = [voxel_curve(p, m, str(i)) for i, (p, m) in enumerate(zip(probabilities, masks, strict=True))]

@@ -21,6 +21,7 @@ def volume(spacing: tuple[float, float, float]) -> Volume:
     return Volume(np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7), affine, "um")
 
 
+@pytest.mark.requirement("R01")
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 5.0), (1.0, 5.0, 1.0), (5.0, 1.0, 1.0), (1.0, 1.0, 1.1)])
 def test_all_48_orders_of_one_volume_have_one_canonical_order(spacing: tuple[float, float, float]) -> None:
     first = CanonicalView.of(volume(spacing)).volume

@@ -150,6 +150,7 @@ def test_read_nifti__uses_a_good_sform_beside_a_qform_off_by_rounding(tmp_path: 
     assert read_volume(tmp_path / "a.nii").affine == pytest.approx(AFFINE)
 
 
+@pytest.mark.requirement("R02")
 @pytest.mark.row(63)
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.ome.tif"])
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

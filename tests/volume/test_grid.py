@@ -46,6 +46,7 @@ def test_reorient_and_back_is_exact(volume: Volume, codes: str) -> None:
     assert turned.axis_codes == codes
 
 
+@pytest.mark.requirement("R01")
 @given(volumes(), st.sampled_from(CODES))
 @settings(max_examples=60, deadline=None)
 def test_reorient_leaves_every_voxel_where_it_is(volume: Volume, codes: str) -> None:
@@ -55,6 +56,7 @@ def test_reorient_leaves_every_voxel_where_it_is(volume: Volume, codes: str) -> 
         assert np.allclose(world(turned, value), world(numbered, value), atol=1e-6)
 
 
+@pytest.mark.requirement("R01")
 @given(volumes(), st.sampled_from(CODES))
 @settings(max_examples=100, deadline=None)
 def test_a_label_goes_to_a_turned_grid_and_back_exactly(volume: Volume, codes: str) -> None:

@@ -21,6 +21,7 @@ def stack(shape: tuple[int, int, int] = (7, 6, 5)) -> Volume:
     return Volume(array, np.diag([0.6, 0.6, 5.0, 1]), "um")
 
 
+@pytest.mark.requirement("R01")
 @given(volumes())
 @settings(max_examples=60, deadline=None)
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd"])
@@ -140,6 +141,7 @@ def test_a_stated_unit_wins_over_the_files(tmp_path: Path) -> None:
     assert read_volume(nifti(tmp_path / "v.nii"), unit="um").spacing_um == (1, 1, 1)
 
 
+@pytest.mark.requirement("R02")
 @pytest.mark.row(17)
 def test_a_header_that_claims_24_gb_is_refused_unread(tmp_path: Path) -> None:
     path = nifti(tmp_path / "v.nii")
@@ -152,6 +154,7 @@ def test_a_header_that_claims_24_gb_is_refused_unread(tmp_path: Path) -> None:
         read_volume(path, limit_bytes=2**40)
 
 
+@pytest.mark.requirement("R02")
 def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.random.default_rng(0).integers(0, 255, (32, 32, 32)).astype(np.uint8), np.eye(4))
     image.header.set_xyzt_units("mm")

@@ -32,6 +32,9 @@ def make(
     key: Annotated[Path, typer.Option(help="Private key: `minivess release keys`.")],
     out: Annotated[Path, typer.Option(help="New or empty folder.")],
     sealed: Annotated[Path | None, typer.Option(help="Sealed test set, for its audit chain.", show_default="none")] = None,
+    tests: Annotated[
+        Path | None, typer.Option(help="Test results by requirement: `pytest --requirements FILE`.", show_default="none")
+    ] = None,
     accept_advisories: Annotated[
         bool, typer.Option("--accept-advisories", help="Release although an advisory affects an installed package.")
     ] = False,
@@ -43,8 +46,10 @@ def make(
     """
     from minivess.release import make_release
 
-    content = make_release(bundle, out, private_key=key, report=report, sealed=sealed, accept_advisories=accept_advisories)
-    text = f"Released {content['name']} {content['version']}, weights {content['weights_sha256'][:16]}, in {out}"
+    content = make_release(
+        bundle, out, private_key=key, report=report, sealed=sealed, tests=tests, accept_advisories=accept_advisories
+    )
+    text = f"Release {content['id']}: {content['name']} {content['version']}, weights {content['weights_sha256'][:16]}, in {out}"
     emit(content, as_json=as_json, text=text)
 
 
@@ -64,5 +69,6 @@ def verify(
 
     verify_folder(folder, key)
     content = json.loads((folder / "release.json").read_text(encoding="utf-8"))
-    text = f"As signed: {content['name']} {content['version']}, weights {content['weights_sha256'][:16]}"
-    emit({"ok": True, "name": content["name"], "version": content["version"]}, as_json=as_json, text=text)
+    about = {key: content.get(key) for key in ("id", "name", "version", "weights_sha256")}
+    text = f"As signed: release {about['id']}, {about['name']} {about['version']}, weights {about['weights_sha256'][:16]}"
+    emit({"ok": True, **about}, as_json=as_json, text=text)

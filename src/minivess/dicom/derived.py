@@ -53,7 +53,7 @@ class Derivation:
         """
         voxels = sha256(np.packbits(mask > 0).tobytes()).hexdigest()
         parts = [series.uid, *(str(d.SOPInstanceUID) for d in series.in_volume_order()), voxels, minivess.__version__]
-        parts += [model.weights_sha256, model.version] if model is not None else ["manual"]
+        parts += [model.weights_sha256, model.version, *filter(None, [model.release])] if model is not None else ["manual"]
         parts += ["" if threshold is None else repr(threshold)]
         sources, _ = source_headers(series.in_volume_order(), series.slice_spacing_mm)
         return Derivation(series, model, sha256("\0".join(parts).encode()).hexdigest(), sources)
@@ -79,7 +79,11 @@ class Derivation:
             "instance_number": 1,
             "manufacturer": MANUFACTURER,
             "manufacturer_model_name": name,
-            "software_versions": (f"minivess {minivess.__version__}", f"bundle {version}"),
+            "software_versions": (
+                f"minivess {minivess.__version__}",
+                f"bundle {version}",
+                *([f"release {self.model.release}"] if self.model is not None and self.model.release else ()),
+            ),
             "device_serial_number": (self.model.weights_sha256 if self.model is not None else self.content)[:16],
         }
 
@@ -107,6 +111,14 @@ class Derivation:
             for item in dataset.get(keyword, ()):
                 item.DimensionOrganizationUID = self.uid(f"{what} dimensions")
 
+    @property
+    def algorithm_parameters(self) -> dict[str, str]:
+        """What identifies the model beside its name and version: the hash of its weights, and its release where it has one."""
+        if self.model is None:
+            return {}
+        released = {"release": self.model.release} if self.model.release else {}
+        return {"weights_sha256": self.model.weights_sha256, **released}
+
     def algorithm(self) -> hd.AlgorithmIdentificationSequence | None:
         """Return the identification of the model, with the hash of its weights; None for an annotator."""
         if self.model is None:
@@ -116,5 +128,5 @@ class Derivation:
             family=codes.DCM.ArtificialIntelligence,
             version=f"{self.model.version} ({self.model.weights_sha256[:12]})",
             source=MANUFACTURER,
-            parameters={"weights_sha256": self.model.weights_sha256},
+            parameters=self.algorithm_parameters,
         )

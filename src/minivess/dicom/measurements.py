@@ -93,5 +93,5 @@ def _algorithm(derivation: Derivation) -> hd.sr.AlgorithmIdentification | None:
     model = derivation.model
     if model is None:
         return None
-    parameters = [f"weights_sha256={model.weights_sha256}"]
+    parameters = [f"{name}={value}" for name, value in derivation.algorithm_parameters.items()]
     return hd.sr.AlgorithmIdentification(name=model.bundle, version=model.version, parameters=parameters)

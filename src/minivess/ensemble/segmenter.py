@@ -11,8 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.errors import BundleError, InputError, WeightsError
-from minivess.models import Capabilities, ModelRef, Prediction, Progress, load_bundle, read_metadata, weights_path
-from minivess.models.bundle_check import read_config
+from minivess.models import (
+    Capabilities,
+    ModelRef,
+    Prediction,
+    Progress,
+    load_bundle,
+    model_reference,
+    read_metadata,
+    weights_path,
+)
 from minivess.models.small_pieces import check_min_mass, suppress_small_pieces
 from minivess.models.threshold import check_threshold, choose_threshold
 from minivess.paths import file_sha256
@@ -65,8 +73,7 @@ class EnsembleSegmenter:
         self._threshold, self._min_piece_mass = threshold, check_min_mass(min_piece_mass)
         self._capabilities = Capabilities(frozenset(), ("vessel",), modality)
         self._check_members(Path(weights))
-        metadata = read_config(self._root / "configs" / "metadata.json")
-        self._model = ModelRef(str(metadata["name"]), str(metadata["version"]), file_sha256(Path(weights)))
+        self._model = model_reference(self._root, file_sha256(Path(weights)))
 
     @property
     def capabilities(self) -> Capabilities:

@@ -1,6 +1,14 @@
 """Load MONAI bundles, checked as text and with safe weights, and predict with them."""
 
-from minivess.models.bundle import accepted_prompts, base_path, load_bundle, pick_device, weights_path
+from minivess.models.bundle import (
+    RELEASE_MARK,
+    accepted_prompts,
+    base_path,
+    load_bundle,
+    model_reference,
+    pick_device,
+    weights_path,
+)
 from minivess.models.bundle_check import check_bundle, check_overrides
 from minivess.models.bundle_segmenter import BundleSegmenter
 from minivess.models.entropy import binary_entropy
@@ -10,6 +18,7 @@ from minivess.models.weights import load_weights, read_metadata, save_weights
 
 __all__ = [
     "MODALITIES",
+    "RELEASE_MARK",
     "BundleSegmenter",
     "Capabilities",
     "Click",
@@ -24,6 +33,7 @@ __all__ = [
     "check_overrides",
     "load_bundle",
     "load_weights",
+    "model_reference",
     "pick_device",
     "read_metadata",
     "save_weights",

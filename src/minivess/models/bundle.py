@@ -21,6 +21,8 @@ from minivess.paths import file_sha256
 
 #: The classes of every bundle that :func:`minivess.models.check_bundle` accepts.
 LABELS = ("vessel",)
+#: File in a bundle that was released: id of the release, and hash of the weights that it is true of.
+RELEASE_MARK = "release.json"
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -69,7 +71,6 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
     """
     root = Path(root)
     check_bundle(root)
-    metadata = read_config(root / "configs" / "metadata.json")
     parser = ConfigParser()
     parser.read_config(str(root / "configs" / "inference.yaml"))
     parser["bundle_root"] = str(root)
@@ -92,11 +93,24 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
             str(_build(parser, "modality")),
             check_spacing(_build(parser, "spacing_um")) if "spacing_um" in parser else None,
         ),
-        model=ModelRef(str(metadata["name"]), str(metadata["version"]), sha256),
+        model=model_reference(root, sha256),
         threshold=_build(parser, "threshold"),
         min_piece_mass=_build(parser, "min_piece_mass") if "min_piece_mass" in parser else 0.0,
         device=pick_device(device),
     )
+
+
+def model_reference(root: Path, weights_sha256: str) -> ModelRef:
+    """Return what names a bundle's model in results.
+
+    Args:
+        root: The bundle's folder, checked before.
+        weights_sha256: Hash of its weights file.
+    """
+    metadata = read_config(root / "configs" / "metadata.json")
+    mark = read_config(root / RELEASE_MARK) if (root / RELEASE_MARK).is_file() else {}
+    release = str(mark.get("id", "")) if mark.get("weights_sha256") == weights_sha256 else ""  # else it was trained further
+    return ModelRef(str(metadata["name"]), str(metadata["version"]), weights_sha256, release)
 
 
 def accepted_prompts(root: Path) -> frozenset[PromptKind]:

@@ -25,15 +25,17 @@ class ModelRef:
         bundle: Name in the bundle's metadata.
         version: Version in the bundle's metadata.
         weights_sha256: SHA-256 of the weights file, hexadecimal.
+        release: Id of the signed release that these weights are part of; empty where they are of none.
     """
 
     bundle: str
     version: str
     weights_sha256: str
+    release: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """Return the three strings by name."""
-        return asdict(self)
+        """Return the strings by name; no release where there is none."""
+        return {name: value for name, value in asdict(self).items() if value or name != "release"}
 
 
 @dataclass(frozen=True)

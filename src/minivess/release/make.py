@@ -1,10 +1,11 @@
-"""Gather a release: the bundle, its evaluation, what it was built from, and who looked at the test set; signed as a whole."""
+"""Gather a release: bundle, evaluation, documents, what it was built from, looks at the test set; signed as a whole."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,28 @@ from minivess.evaluate import SealedTestSet, count_looks
 from minivess.map_package.folder import copy_for_delivery
 from minivess.map_package.packages import required_packages
 from minivess.map_package.sbom import write_sbom
-from minivess.models import weights_path
-from minivess.models.bundle_check import check_bundle
+from minivess.models import RELEASE_MARK, model_reference, weights_path
+from minivess.models.bundle_check import check_bundle, read_config
 from minivess.models.weights import read_metadata
 from minivess.paths import atomic_folder, file_sha256, write_json
-from minivess.release.advisories import audit_packages, snapshot_date
+from minivess.release.advisories import Advisory, audit_packages, snapshot_date
+from minivess.release.documents import write_documents
+from minivess.release.model_card import model_card
+from minivess.release.requirements import read_test_results
 from minivess.release.signature import sign_folder
+
+_REPORT = "report.json"
 
 
 def make_release(
-    bundle: Path, folder: Path, *, private_key: Path, report: Path, sealed: Path | None = None, accept_advisories: bool = False
+    bundle: Path,
+    folder: Path,
+    *,
+    private_key: Path,
+    report: Path,
+    sealed: Path | None = None,
+    tests: Path | None = None,
+    accept_advisories: bool = False,
 ) -> dict[str, Any]:
     """Write a release into a new folder, and sign it.
 
@@ -34,6 +47,7 @@ def make_release(
         private_key: See :func:`minivess.release.signature.create_keys`.
         report: Folder that ``minivess evaluate --report`` wrote, on this model.
         sealed: Sealed test set; the head of its audit chain and the number of looks are recorded.
+        tests: Results of the software's tests by requirement, see :func:`minivess.release.requirements.read_test_results`.
         accept_advisories: Whether to release although an advisory affects an installed package; they are listed.
 
     Returns:
@@ -42,41 +56,58 @@ def make_release(
     Raises:
         BundleError: When the bundle is refused.
         InputError: When the report is missing, or of another model.
-        LockoutError: When an advisory affects an installed package, or the test set was modified.
+        LockoutError: When an advisory affects an installed package, a requirement has no passing test,
+            or the test set was modified.
     """
     check_bundle(bundle)
-    weights = weights_path(bundle)
-    evaluation = _read_report(report, file_sha256(weights))
+    weights_sha256 = file_sha256(weights_path(bundle))
+    evaluation = _read_report(report, weights_sha256)
+    results = read_test_results(tests) if tests else None
     packages = required_packages()
-    advisories = audit_packages({p.metadata["Name"].lower(): p.version for p in packages})
-    if advisories and not accept_advisories:
-        named = ", ".join(f"{a.package} {a.version} ({', '.join(a.ids)}; fixed in {a.fixed_in})" for a in advisories)
-        raise LockoutError(f"Advisories affect installed packages: {named}. Update them, or release with --accept-advisories.")
-    metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    name, version = str(metadata.get("name", bundle.name)), str(metadata.get("version"))
+    advisories = _advisories(packages, accept=accept_advisories)
+    metadata = read_config(bundle / "configs" / "metadata.json")
+    training = dict(read_metadata(weights_path(bundle)))
+    model = model_reference(bundle, weights_sha256)
+    release = sha256("\0".join((model.bundle, model.version, weights_sha256, file_sha256(report / _REPORT))).encode())
     content: dict[str, Any] = {
-        "name": name,
-        "version": version,
-        "weights_sha256": file_sha256(weights),
-        "training": dict(read_metadata(weights)),
+        "id": release.hexdigest()[:16],
+        "name": model.bundle,
+        "version": model.version,
+        "weights_sha256": weights_sha256,
+        "training": training,
         "evaluation": {key: evaluation.get(key) for key in ("section", "cases", "subjects", "look")},
         "test_set": _test_set(sealed),
+        "tests": {"commit": results.commit, "finished_utc": results.finished_utc} if results else None,
         "advisories": {"read": snapshot_date(), "affecting": [advisory.to_json() for advisory in advisories]},
         "minivess": minivess.__version__,
         "intended_use": "Research only; not a medical device.",
     }
     with atomic_folder(folder) as partial:
         copy_for_delivery(bundle, partial / "bundle")
+        write_json(partial / "bundle" / RELEASE_MARK, {"id": content["id"], "weights_sha256": weights_sha256})
         shutil.copytree(report, partial / "report")
-        write_sbom(partial / "sbom.cdx.json", packages, component=(name, version))
+        write_sbom(partial / "sbom.cdx.json", packages, component=(model.bundle, model.version))
         write_json(partial / "licences.json", _licences(packages))
+        about = {key: str(content[key]) for key in ("name", "version", "minivess", "weights_sha256")}
+        write_documents(partial / "documents", packages, results, about)
+        card = model_card(metadata, training, evaluation, weights_sha256)
+        (partial / "model_card.md").write_text(card, encoding="utf-8")
         write_json(partial / "release.json", content)
         sign_folder(partial, private_key)
     return content
 
 
+def _advisories(packages: Sequence[Distribution], *, accept: bool) -> list[Advisory]:
+    """Return the advisories that affect packages; raise where there are any and they are not accepted."""
+    found = audit_packages({package.metadata["Name"].lower(): package.version for package in packages})
+    if found and not accept:
+        named = ", ".join(f"{a.package} {a.version} ({', '.join(a.ids)}; fixed in {a.fixed_in})" for a in found)
+        raise LockoutError(f"Advisories affect installed packages: {named}. Update them, or release with --accept-advisories.")
+    return found
+
+
 def _read_report(report: Path, weights_sha256: str) -> dict[str, Any]:
-    file = report / "report.json"
+    file = report / _REPORT
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         models = content["models"].values()
