@@ -70,6 +70,25 @@ def prepare(out: Path, name: str) -> Path:
     return bundle
 
 
+def train_without(
+    fold: str, bundle: Path, everything: list[Any], made: list[Any], recipe: dict[str, Any], init: Path | None = None
+) -> None:
+    """Train a bundle on the other animals beside synthetic stacks, and publish it."""
+    weak = {animal: is_weak for _, animal, _, is_weak in STACKS}
+    others = [case for case in everything if case.subject != fold]
+    training = [case for case in others for _ in range(WEAK if weak[case.subject] else WELL_LABELLED)] + made[:REHEARSED]
+    result = train_bundle(
+        bundle,
+        training=training,
+        validation=others[:1],
+        output=bundle / "run",
+        preset="tiny",
+        init_weights=init,
+        overrides=recipe,
+    )
+    publish(result.weights, bundle)
+
+
 def scores(name: str, seed: int | str, bundle: Path, held_out: list[Any], cpu_s: float) -> list[dict[str, Any]]:
     rows, model = [], load_bundle(bundle)
     for case in held_out:
@@ -86,22 +105,15 @@ def scores(name: str, seed: int | str, bundle: Path, held_out: list[Any], cpu_s:
 
 
 def run(out: Path, name: str, everything: list[Any], made: list[Any], seeds: list[int], weights: Path) -> list[dict[str, Any]]:
-    rows, weak = [], {animal: is_weak for _, animal, _, is_weak in STACKS}
+    rows = []
     if name.startswith("VesSAP") and 0 in seeds:
         bundle = prepare(out / "VesSAP, published", name)
         import_weights(weights, bundle)
         rows += scores("VesSAP, published weights", "", bundle, everything, 0.0)
     for seed in seeds:
         for fold in FOLDS:
-            bundle = prepare(out / name / f"{fold}_{seed}", name)
-            others = [case for case in everything if case.subject != fold]
-            training = [case for case in others for _ in range(WEAK if weak[case.subject] else WELL_LABELLED)] + made[:REHEARSED]
-            start = time.process_time()
-            recipe = {**RECIPE, **NETWORKS[name][2], "seed": seed}
-            result = train_bundle(
-                bundle, training=training, validation=others[:1], output=bundle / "run", preset="tiny", overrides=recipe
-            )
-            publish(result.weights, bundle)
+            bundle, start = prepare(out / name / f"{fold}_{seed}", name), time.process_time()
+            train_without(fold, bundle, everything, made, {**RECIPE, **NETWORKS[name][2], "seed": seed})
             held_out = [case for case in everything if case.subject == fold]
             rows += scores(name, seed, bundle, held_out, time.process_time() - start)
             weights_path(bundle).unlink()

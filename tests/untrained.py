@@ -26,5 +26,9 @@ def untrained_bundle(source: Path, folder: Path, threshold: float = 1.0) -> Path
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.yaml"))
     torch.manual_seed(0)
-    save_weights(parser.get_parsed_content("network_def"), weights_path(bundle), {"made_by": "untrained_bundle"})
+    save_weights(
+        parser.get_parsed_content("network_def"),
+        weights_path(bundle),
+        {"made_by": "untrained_bundle", "threshold": f"{threshold:g}"},
+    )
     return bundle

@@ -23,6 +23,7 @@ from track.test_limits import report
 from untrained import untrained_bundle
 
 from minivess.cli.main import run
+from minivess.datasets import TrainingCase
 from minivess.errors import InputError, LockoutError, RemoteError
 from minivess.models import weights_path
 from minivess.paths import file_sha256, resource_path
@@ -82,6 +83,8 @@ def training(folder: Path, threshold: float) -> dict[str, Any]:
     return {
         "name": NAME,
         "bundle": str(bundle),
+        "weights": str(shutil.copy(weights_path(bundle), folder / "run" / "new.safetensors")),
+        "published": True,
         "run": str(folder / "run"),
         "cases": {"training": [{"image": str(image), "label": str(folder / "gone"), "subject": "m1"}]},
         "params": {"epochs": "3", "preset": "tiny"},
@@ -108,6 +111,31 @@ def test_a_training_is_there_once_with_its_curves_and_its_bundle(server: str, tm
     versions = [v for v in client.search_model_versions(f"name = '{NAME}'") if v.run_id == found.info.run_id]
     assert len(versions) == 1
     assert versions[0].tags["weights_sha256"] == file_sha256(weights_path(Path(entry["bundle"])))
+
+
+def test_the_weights_of_a_training_are_sent_although_the_bundle_has_later_ones(server: str, tmp_path: Path) -> None:
+    client, spool = connect(server), Spool(tmp_path / "spool")
+    entry = {**training(tmp_path, 1.0), "name": "later"}
+    sent = file_sha256(Path(entry["weights"]))
+    spool.add(entry)
+    shutil.copy(
+        weights_path(untrained_bundle(resource_path("bundles/segresnet"), tmp_path / "other", 1.5)), entry["bundle"] + "/models"
+    )
+    assert send_all(client, spool)
+    registry = Registry(client, "later")
+    assert registry.resolve("challenger") == ("1", sent)
+    registry.fetch("challenger", tmp_path / "fetched")
+    assert file_sha256(weights_path(tmp_path / "fetched")) == sent
+
+
+def test_what_the_gate_refused_is_a_run_without_a_model(server: str, tmp_path: Path) -> None:
+    client, spool = connect(server), Spool(tmp_path / "spool")
+    number = spool.add({**training(tmp_path, 1.0), "name": "refused", "published": False})
+    send_all(client, spool)
+    experiment = client.get_experiment_by_name("minivess").experiment_id
+    (found,) = client.search_runs([experiment], f"tags.`minivess.spool_id` = '{number}'")
+    assert (found.info.status, found.data.tags["published"]) == ("FINISHED", "False")
+    assert client.search_model_versions("name = 'refused'") == []
 
 
 def test_champion_challenger_promotion_and_roll_back(
@@ -208,12 +236,14 @@ def test_nothing_is_lost_and_nobody_waits_for_a_server_that_is_away(
     monkeypatch.setenv("MINIVESS_SPOOL", str(tmp_path / "spool"))
     entry = training(tmp_path, 1.0)
     left = enqueue_training(
+        Path(entry["bundle"]),
         name=NAME,
-        bundle=Path(entry["bundle"]),
+        weights=Path(entry["weights"]),
+        published=True,
         run=Path(entry["run"]),
-        cases=entry["cases"],
+        cases={"training": [TrainingCase(tmp_path / "image.bin", tmp_path / "gone", "m1")]},
         params=entry["params"],
-        start_s=1_700_000_000.0,
+        seconds=5.0,
     )
     assert left
     with pytest.raises(RemoteError, match="1 trainings wait"):
@@ -271,7 +301,7 @@ def test_a_server_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
 def test_without_a_server_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MINIVESS_SPOOL", str(tmp_path / "spool"))
-    assert not enqueue_training(name=NAME, bundle=tmp_path, run=tmp_path, cases={}, params={}, start_s=0.0)
+    assert not enqueue_training(tmp_path, weights=tmp_path, published=True, run=tmp_path, cases={}, params={}, seconds=0.0)
     assert not (tmp_path / "spool").exists()
     with pytest.raises(RemoteError, match="MLFLOW_TRACKING_URI"):
         connect()
@@ -282,6 +312,6 @@ def test_a_bundle_that_is_gone_is_named(server: str, tmp_path: Path) -> None:
     entry = training(tmp_path, 1.0)
     spool.add(entry)
     shutil.rmtree(entry["bundle"])
-    with pytest.raises(InputError, match="is gone"):
+    with pytest.raises(InputError, match="are gone"):
         send_all(connect(server), spool)
     assert len(list(spool.entries())) == 1

@@ -100,6 +100,24 @@ def check(dataset: Annotated[Path, typer.Argument(help="Folder with dataset.json
     emit({"cases": report.rows, "warnings": report.warnings}, as_json=as_json, text="\n".join(lines))
 
 
+@app.command("pin")
+def pin(
+    data: Annotated[Path, typer.Argument(help="Folder of a data set, or a single file.")],
+    as_json: Json = False,
+) -> None:
+    """Pin the present version of a data set: write a .dvc file beside it, as `dvc add` does.
+
+    Training and evaluation refuse data that are not as pinned, and record which version they used.
+
+    Example: minivess data pin runs/data
+    """
+    from minivess.datasets.dvc import read_pin, write_pin
+
+    file = write_pin(data)
+    md5 = read_pin(file).md5
+    emit({"file": str(file), "md5": md5}, as_json=as_json, text=f"Pinned: {file}, MD5 {md5}")
+
+
 @app.command("convert")
 def convert(
     source: Annotated[Path, typer.Argument(help="Volume, folder of slices, or folder of one DICOM series.")],

@@ -36,6 +36,7 @@ def evaluate(
     from tqdm import tqdm
 
     from minivess.datasets.dataset import SECTIONS
+    from minivess.datasets.dvc import check_pin
     from minivess.errors import InputError, UsageError
     from minivess.evaluate import report as reports
     from minivess.evaluate.case_results import evaluate_cases
@@ -45,6 +46,7 @@ def evaluate(
 
     if section not in SECTIONS:
         raise UsageError(f"--section {section}: allowed are {', '.join(SECTIONS)}.")
+    check_pin(dataset)
     cases = read_dataset(dataset)[section]
     if not cases:
         raise InputError(f"{dataset} has no case in section {section}. Split the data set again: minivess data make --help.")

@@ -41,9 +41,11 @@ def train(
 
     Example: minivess train runs/new_data --from runs/model --out runs/better_model
     """
+    from minivess.datasets.dvc import check_pin
     from minivess.errors import InputError
     from minivess.evaluate import find_sealed
     from minivess.models import weights_path
+    from minivess.track import enqueue_training
     from minivess.train import read_dataset, train_and_judge
     from minivess.uncertainty.calibration import background_limit
 
@@ -51,9 +53,11 @@ def train(
     if model is not None and not (init is None and bundle is None and modality is None):
         raise InputError("--from names bundle, weights and modality. Remove --init, --bundle and --modality.")
     _check_run(run, resume=resume)
-    sections = read_dataset(dataset)
+    pinned, sections = check_pin(dataset), read_dataset(dataset)
     _prepare(out, bundle, model, modality or "two_photon", resume=resume)
     overrides: dict[str, Any] = {"seed": seed, "notes": {"dataset": dataset.name, "preset": preset}}
+    if pinned:
+        overrides["notes"]["dataset_dvc"] = pinned
     if epochs is not None:
         overrides["epochs"] = epochs
     result, promotion = train_and_judge(
@@ -68,7 +72,15 @@ def train(
         sealed=sealed or find_sealed(dataset),
         background_below=background_limit(out),
     )
-    _leave_for_mlflow(out, run, sections, {**overrides, "from": model or init or ""}, result.seconds)
+    enqueue_training(
+        out,
+        weights=result.weights,
+        published=promotion.promoted,
+        run=run,
+        cases={section: rows for section, rows in sections.items() if section != "test"},
+        params={**overrides.pop("notes"), **overrides, "from": model or init or ""},
+        seconds=result.seconds,
+    )
     held_out = "held-out" if result.held_out else "training (no validation section)"
     scores = f"Dice {promotion.scores.dice:.3f}, clDice {promotion.scores.cldice:.3f} on the {held_out} cases"
     text = (
@@ -77,28 +89,6 @@ def train(
         f"Bundle: {out} (weights {weights_path(out).name})\nNext: minivess predict VOLUME --bundle {out} --out runs/predictions"
     )
     emit({"bundle": str(out), **result.to_json(), "gate": promotion.to_json()}, as_json=as_json, text=text)
-
-
-def _leave_for_mlflow(out: Path, run: Path, sections: dict[str, list[Any]], settings: dict[str, Any], seconds: float) -> None:
-    """Leave the training in the spool when an MLflow server is named; a process of its own sends it."""
-    import json
-    import time
-
-    from minivess.errors import OutputError
-    from minivess.track import enqueue_training
-
-    name = json.loads((out / "configs" / "metadata.json").read_text(encoding="utf-8")).get("name", out.name)
-    cases = {
-        section: [{"image": str(c.image), "label": str(c.label), "subject": c.subject} for c in rows]
-        for section, rows in sections.items()
-        if section != "test"
-    }
-    params = {**settings, **settings.get("notes", {})}
-    params.pop("notes", None)
-    try:
-        enqueue_training(name=str(name), bundle=out, run=run, cases=cases, params=params, start_s=time.time() - seconds)
-    except OutputError as error:  # the model is trained and published: a full spool does not make it a failure
-        typer.echo(f"Not left for MLflow: {error}", err=True)
 
 
 def _check_run(run: Path, *, resume: bool) -> None:

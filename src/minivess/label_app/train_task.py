@@ -22,6 +22,7 @@ from minivess.label_app.training_cases import ReviewedCases, labelled_cases, loo
 from minivess.models import read_metadata, weights_path
 from minivess.paths import write_json
 from minivess.review.service import ReviewService
+from minivess.track import enqueue_training
 from minivess.train import TrainingCase, load_pair, load_reviewed, presets, read_stats, train_and_judge
 from minivess.uncertainty.calibration import background_limit
 
@@ -108,6 +109,15 @@ class VesselTrainTask(TrainTask):
             overrides=overrides,
             sealed=self.settings.sealed_test_set,
             background_below=background_limit(self.bundle) if counts else None,
+        )
+        enqueue_training(
+            self.bundle,
+            weights=result.weights,
+            published=promotion.promoted,
+            run=run,
+            cases={"training": cases.training, "validation": cases.held_out},
+            params={"preset": preset, "seed": options["seed"], "epochs": options["max_epochs"], "published_by": _PUBLISHER},
+            seconds=result.seconds,
         )
         return {
             **promotion.to_json(),

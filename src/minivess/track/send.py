@@ -6,6 +6,8 @@ import csv
 import fcntl
 import math
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import distributions
@@ -14,6 +16,7 @@ from typing import Any
 
 import minivess
 from minivess.errors import InputError, RemoteError
+from minivess.models import weights_path
 from minivess.paths import file_sha256
 from minivess.track.spool import Spool
 
@@ -69,27 +72,45 @@ def _one_sender(spool: Spool) -> Iterator[bool]:
 def _send(client: Any, entry: dict[str, Any]) -> None:
     from mlflow.entities import Param, RunTag
 
-    bundle, folder = Path(entry["bundle"]), Path(entry["run"])
-    weights = next(iter(sorted((bundle / "models").glob("model.safetensors"))), None)
-    if weights is None:
-        raise InputError(f"The trained bundle {bundle} is gone. Remove its entry from the spool, or put it back.")
+    bundle, weights, folder = Path(entry["bundle"]), Path(entry["weights"]), Path(entry["run"])
+    if not (weights.is_file() and (bundle / "configs").is_dir()):
+        raise InputError(
+            f"The trained bundle {bundle} or its weights are gone. Remove the entry from the spool, or put them back."
+        )
     run_id = _find_or_create_run(client, entry)
     if not client.get_run(run_id).data.params:
         params = [Param(key, value[:500]) for key, value in entry["params"].items()]
         client.log_batch(run_id, params=params)
     digest = file_sha256(weights)
-    tags = [RunTag("weights_sha256", digest), RunTag("minivess", minivess.__version__)]
+    tags = [
+        RunTag("weights_sha256", digest),
+        RunTag("minivess", minivess.__version__),
+        RunTag("published", str(entry["published"])),
+    ]
     client.log_batch(run_id, tags=tags)
     for start in range(0, len(metrics := _metrics(folder, entry["start_ms"])), _BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
     client.log_dict(run_id, _data(entry), "data.json")
     client.log_text(run_id, "\n".join(sorted(f"{d.metadata['Name']}=={d.version}" for d in distributions())), "environment.txt")
-    if not client.list_artifacts(run_id, "bundle/models"):
-        for part in ("configs", "docs", "models"):
-            if (bundle / part).is_dir():
-                client.log_artifacts(run_id, str(bundle / part), f"bundle/{part}")
-    _register(client, entry["name"], run_id, digest)
+    if entry["published"]:
+        if not client.list_artifacts(run_id, "bundle/models"):
+            _send_bundle(client, run_id, bundle, weights)
+        _register(client, entry["name"], run_id, digest)
     client.set_terminated(run_id, "FINISHED", end_time=entry["end_ms"])
+
+
+def _send_bundle(client: Any, run_id: str, bundle: Path, weights: Path) -> None:
+    """Send the bundle with the weights of this training, whatever model it has now; these last: they say that all is there."""
+    for part in ("configs", "docs"):
+        if (bundle / part).is_dir():
+            client.log_artifacts(run_id, str(bundle / part), f"bundle/{part}")
+    current = weights_path(bundle)
+    with tempfile.TemporaryDirectory(prefix="minivess_send.") as folder:
+        shutil.copyfile(weights, Path(folder) / current.name)
+        if current.is_file() and file_sha256(current) == file_sha256(weights):
+            for companion in current.parent.glob("*.json"):  # zones and training data
+                shutil.copy(companion, folder)
+        client.log_artifacts(run_id, folder, "bundle/models")
 
 
 def _find_or_create_run(client: Any, entry: dict[str, Any]) -> str:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minivess.errors import InputError
+from minivess.datasets import TrainingCase
+from minivess.errors import InputError, OutputError
+from minivess.models.bundle_check import read_config
 from minivess.paths import write_json
 
 #: The variables that say where MLflow and the spool are.
 URI_VARIABLE, SPOOL_VARIABLE = "MLFLOW_TRACKING_URI", "MINIVESS_SPOOL"
+_logger = logging.getLogger(__name__)
 
 
 class Spool:
@@ -65,34 +69,55 @@ class Spool:
 
 
 def enqueue_training(
-    *, name: str, bundle: Path, run: Path, cases: Mapping[str, list[dict[str, str]]], params: Mapping[str, Any], start_s: float
+    bundle: Path,
+    *,
+    weights: Path,
+    published: bool,
+    run: Path,
+    cases: Mapping[str, Sequence[TrainingCase]],
+    params: Mapping[str, Any],
+    seconds: float,
+    name: str = "",
 ) -> bool:
-    """Leave a training for MLflow, and start a process that sends it; nothing is done when no server is named.
+    """Leave a training that has just ended for MLflow, and start a process that sends it; only when a server is named.
+
+    A spool that cannot be written is logged: the model is trained all the same.
 
     Args:
-        name: Name of the model in the registry.
         bundle: The trained bundle.
+        weights: What the training has brought, in its own folder: the bundle may hold a later model when it is sent.
+        published: Whether the gate let them into the bundle; only then they are registered.
         run: Folder of the training, with its log.
-        cases: Section -> image, label and subject of its cases; their hashes are computed by the sender.
+        cases: Section -> its cases; their hashes are computed by the sender.
         params: Settings of the training.
-        start_s: When it began, in seconds since 1970.
+        seconds: How long it took.
+        name: Name of the model in the registry; by default that of the bundle.
 
     Returns:
         Whether it was left.
     """
     if not os.environ.get(URI_VARIABLE):
         return False
-    Spool().add(
-        {
-            "name": name,
-            "bundle": str(bundle.resolve()),
-            "run": str(run.resolve()),
-            "cases": {section: list(rows) for section, rows in cases.items()},
-            "params": {key: str(value) for key, value in params.items()},
-            "start_ms": round(1000 * start_s),
-            "end_ms": round(1000 * time.time()),
-        }
-    )
+    end_ms = round(1000 * time.time())
+    entry = {
+        "name": name or str(read_config(bundle / "configs" / "metadata.json").get("name", bundle.name)),
+        "bundle": str(bundle.resolve()),
+        "weights": str(weights.resolve()),
+        "published": published,
+        "run": str(run.resolve()),
+        "cases": {
+            section: [{"image": str(case.image), "label": str(case.label), "subject": case.subject} for case in rows]
+            for section, rows in cases.items()
+        },
+        "params": {key: str(value) for key, value in params.items()},
+        "start_ms": end_ms - round(1000 * seconds),
+        "end_ms": end_ms,
+    }
+    try:
+        Spool().add(entry)
+    except OutputError as error:
+        _logger.warning("not left for MLflow: %s", error)
+        return False
     sender = subprocess.Popen(
         [sys.executable, "-m", "minivess", "track", "send", "--quiet"],
         stdin=subprocess.DEVNULL,

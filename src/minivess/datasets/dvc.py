@@ -1,0 +1,148 @@
+"""Data sets pinned by DVC: its ``.dvc`` files are read, compared with the data, and written; DVC itself is not needed.
+
+A ``.dvc`` file names the MD5 of a file, or of a list of the files of a folder. MD5 tells two versions apart; it is no protection
+against somebody who wants to deceive: seals and releases use SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from minivess.errors import InputError, OutputError
+from minivess.paths import atomic_file
+
+SUFFIX = ".dvc"
+#: DVC takes these for its own, wherever they lie in a folder.
+_NOT_DATA = {".dvc", ".git", ".hg", ".dvcignore", ".DS_Store"}
+
+
+@dataclass(frozen=True)
+class DvcPin:
+    """One version of a file or folder.
+
+    Attributes:
+        md5: MD5 of the file, or of the list of the folder's files, with the ending ``.dir``.
+        size: Bytes.
+        files: Path below the folder -> MD5; empty for a file, and where the list is not known.
+    """
+
+    md5: str
+    size: int
+    files: dict[str, str]
+
+    def to_yaml(self, name: str) -> str:
+        """Return the text of the ``.dvc`` file.
+
+        Args:
+            name: Name of the file or folder beside it.
+        """
+        count = {"nfiles": len(self.files)} if self.md5.endswith(".dir") else {}
+        return yaml.safe_dump(
+            {"outs": [{"md5": self.md5, "size": self.size, **count, "hash": "md5", "path": name}]}, sort_keys=False
+        )
+
+
+def compute_pin(data: Path) -> DvcPin:
+    """Compute the pin of a file or folder as it is now.
+
+    Raises:
+        InputError: When it is missing or cannot be read.
+    """
+    try:
+        if data.is_file():
+            return DvcPin(_md5(data), data.stat().st_size, {})
+        if not data.is_dir():
+            raise InputError(f"There is nothing at {data} to pin.")
+        found = sorted(file for file in data.rglob("*") if file.is_file() and not _NOT_DATA & set(file.relative_to(data).parts))
+        files = {file.relative_to(data).as_posix(): _md5(file) for file in found}
+        size = sum(file.stat().st_size for file in found)
+    except OSError as error:
+        raise InputError(f"{data} cannot be read: {error.strerror}.") from error
+    return DvcPin(f"{hashlib.md5(_listing(files), usedforsecurity=False).hexdigest()}.dir", size, files)
+
+
+def write_pin(data: Path) -> Path:
+    """Write the ``.dvc`` file beside a file or folder, as ``dvc add`` does; an existing one is replaced.
+
+    Returns:
+        Path of the ``.dvc`` file.
+
+    Raises:
+        InputError: When the data are missing or cannot be read.
+        OutputError: When it cannot be written.
+    """
+    data = data.resolve()
+    target = data.with_name(data.name + SUFFIX)
+    try:
+        with atomic_file(target) as temporary:
+            temporary.write_text(compute_pin(data).to_yaml(data.name), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror}.") from error
+    return target
+
+
+def check_pin(data: Path) -> str:
+    """Compare a file or folder with the ``.dvc`` file beside it.
+
+    Returns:
+        The MD5 of that file; empty where there is none.
+
+    Raises:
+        InputError: When the data are not those that were pinned; what differs is named where DVC's cache has the list.
+    """
+    data = data.resolve()
+    file = data.with_name(data.name + SUFFIX)
+    if not file.is_file():
+        return ""
+    pinned, now = read_pin(file), compute_pin(data)
+    if pinned.md5 == now.md5:
+        return now.md5
+    listed = pinned.files or _cached_list(data, pinned.md5)
+    changed = (
+        sorted(name for name in listed.keys() | now.files.keys() if listed.get(name) != now.files.get(name)) if listed else []
+    )
+    named = f" ({', '.join(changed[:5])}{' ...' if len(changed) > 5 else ''})" if changed else ""
+    raise InputError(
+        f"{data} is not as {file.name} pins it{named}. Get the pinned version: dvc checkout. Or pin what is there: minivess data pin {data}"
+    )
+
+
+def read_pin(file: Path) -> DvcPin:
+    """Read a ``.dvc`` file.
+
+    Raises:
+        InputError: When it is none.
+    """
+    try:
+        (out,) = yaml.safe_load(file.read_text(encoding="utf-8"))["outs"]
+        return DvcPin(str(out["md5"]), int(out.get("size", 0)), {})
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{file} is no .dvc file of one file or folder with its MD5. Write it again: minivess data pin"
+        ) from error
+
+
+def _cached_list(data: Path, md5: str) -> dict[str, str]:
+    """Return the files of a folder from the cache of the DVC project around it; nothing where there is none."""
+    for folder in data.parents:
+        listing = folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+        if listing.is_file():
+            rows: list[Mapping[str, Any]] = json.loads(listing.read_text(encoding="utf-8"))
+            return {str(row["relpath"]): str(row["md5"]) for row in rows}
+    return {}
+
+
+def _listing(files: Mapping[str, str]) -> bytes:
+    return json.dumps([{"md5": files[name], "relpath": name} for name in sorted(files)], sort_keys=True).encode()
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
