@@ -71,7 +71,7 @@ def test_data_that_are_not_as_pinned_are_refused_by_name(data: Path, tmp_path: P
 @pytest.mark.parametrize("text", ["", "outs: []", "outs:\n- path: data", "- [", "outs:\n- {md5: a}\n- {md5: b}"])
 def test_what_is_no_pin_is_refused(data: Path, text: str) -> None:
     data.with_name("data.dvc").write_text(text)
-    with pytest.raises(InputError, match="is no .dvc file"):
+    with pytest.raises(InputError, match=r"is no \.dvc file"):
         check_pin(data)
 
 

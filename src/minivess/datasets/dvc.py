@@ -104,13 +104,12 @@ def check_pin(data: Path) -> str:
     pinned, now = read_pin(file), compute_pin(data)
     if pinned.md5 == now.md5:
         return now.md5
-    listed = pinned.files or _cached_list(data, pinned.md5)
-    changed = (
-        sorted(name for name in listed.keys() | now.files.keys() if listed.get(name) != now.files.get(name)) if listed else []
-    )
+    listed = _cached_list(data, pinned.md5)
+    changed = sorted(name for name in listed.keys() | now.files.keys() if listed and listed.get(name) != now.files.get(name))
     named = f" ({', '.join(changed[:5])}{' ...' if len(changed) > 5 else ''})" if changed else ""
     raise InputError(
-        f"{data} is not as {file.name} pins it{named}. Get the pinned version: dvc checkout. Or pin what is there: minivess data pin {data}"
+        f"{data} is not as {file.name} pins it{named}. Get the pinned version: dvc checkout. "
+        f"Or pin what is there: minivess data pin {data}"
     )
 
 
