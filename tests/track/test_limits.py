@@ -58,6 +58,21 @@ def test_a_first_model_must_reach_the_floor() -> None:
     assert judge(content, NEW, None, Limits(at_least={"dsc": 0.7})) == ["dsc 0.6, the limit is 0.7"]
 
 
+def test_a_subgroup_may_not_pay_for_the_gain_of_the_others() -> None:
+    old = np.full(30, 0.7)
+    content = report(old + 0.05, old, [f"m{n}" for n in range(30)])
+    groups = {"thin": {"mean": 0.7, "cases": 12}, "thick": {"mean": 0.7, "cases": 18}}
+    lost = {"thin": {"mean": 0.62, "cases": 12}, "thick": {"mean": 0.83, "cases": 18}}
+    content["subgroups"] = {name: [{"attribute": "calibre", "groups": g}] for name, g in (("new", lost), ("old", groups))}
+    assert judge(content, NEW, OLD, Limits()) == []
+    assert judge(content, NEW, OLD, Limits(subgroup_margin=0.1)) == []
+    assert judge(content, NEW, OLD, Limits(subgroup_margin=0.05)) == [
+        "cldice of calibre thin is 0.080 lower than the champion's, allowed is 0.05"
+    ]
+    lost["thin"]["cases"] = groups["thin"]["cases"] = lost["thick"]["cases"] = groups["thick"]["cases"] = 9
+    assert judge(content, NEW, OLD, Limits(subgroup_margin=0.05)) == ["no subgroup has 10 cases, so that none can be judged"]
+
+
 def test_a_report_on_others_is_refused() -> None:
     scores = np.full(5, 0.6)
     content = report(scores, scores, list("abcde"))

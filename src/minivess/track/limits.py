@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 
 from minivess.errors import InputError
 from minivess.evaluate.intervals import compare_methods
+from minivess.evaluate.subgroups import MIN_CASES
 
 
 @dataclass(frozen=True)
@@ -22,27 +23,30 @@ class Limits:
         margin: Score -> how much it may fall below the champion, by the lower limit of the 95 % interval of the difference.
         gain: Score of which at least one must rise: the lower limit of its interval is above 0. Empty: no gain is needed.
         subjects: Fewer subjects allow no promotion.
+        subgroup_margin: How much the mean clDice of a subgroup (by calibre, brightness, voxel size; of ten cases or more) may be
+            below the champion's; None: subgroups are not judged.
     """
 
     at_least: Mapping[str, float] = field(default_factory=dict)
     margin: Mapping[str, float] = field(default_factory=lambda: {"dsc": 0.01, "cldice": 0.01})
     gain: tuple[str, ...] = ("dsc", "cldice")
     subjects: int = 3
+    subgroup_margin: float | None = None
 
     @staticmethod
     def read(path: Path) -> Limits:
         """Read limits from YAML.
 
         Raises:
-            InputError: When the file is missing, or names something else than the four limits.
+            InputError: When the file is missing, or names something else than limits.
         """
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            unknown = set(content) - {"at_least", "margin", "gain", "subjects"}
-            if unknown:
-                raise InputError(f"{path}: {', '.join(sorted(unknown))}. Allowed: at_least, margin, gain, subjects.")
+            allowed = [limit.name for limit in fields(Limits)]
+            if unknown := set(content) - set(allowed):
+                raise InputError(f"{path}: {', '.join(sorted(unknown))}. Allowed: {', '.join(allowed)}.")
             limits = Limits(**{**content, "gain": tuple(content.get("gain", Limits.gain))})
-            numbers = [*limits.at_least.values(), *limits.margin.values(), limits.subjects]
+            numbers = [*limits.at_least.values(), *limits.margin.values(), limits.subjects, limits.subgroup_margin or 0]
         except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
             raise InputError(f"{path} holds no limits: {error}") from error
         if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
@@ -86,7 +90,27 @@ def judge(report: Mapping[str, Any], challenger: str, champion: str | None, limi
     if champion is None:
         return reasons
     old = [row for row in report["scores"] if row["method"] == names[champion]]
-    return reasons + _compared(new, old, subjects, limits)
+    reasons += _compared(new, old, subjects, limits)
+    if limits.subgroup_margin is not None:
+        found = report.get("subgroups", {})
+        reasons += _subgroups(found.get(names[challenger], []), found.get(names[champion], []), limits.subgroup_margin)
+    return reasons
+
+
+def _subgroups(new: Sequence[Any], old: Sequence[Any], margin: float) -> list[str]:
+    """Return which subgroups lose more than the margin; where none could be compared, that is a reason, too."""
+    reasons, compared = [], 0
+    for mine, theirs in zip(new, old, strict=True):  # both on the same cases, and so in the same groups
+        for name, group in mine["groups"].items():
+            if group["cases"] < MIN_CASES:
+                continue
+            compared += 1
+            loss = theirs["groups"][name]["mean"] - group["mean"]
+            if loss > margin:
+                reasons.append(
+                    f"cldice of {mine['attribute']} {name} is {loss:.3f} lower than the champion's, allowed is {margin}"
+                )
+    return reasons if compared else [f"no subgroup has {MIN_CASES} cases, so that none can be judged"]
 
 
 def _compared(new: Sequence[Any], old: Sequence[Any], subjects: Sequence[str], limits: Limits) -> list[str]:
