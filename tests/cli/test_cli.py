@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -215,3 +216,21 @@ def test_ctrl_c_ends_with_130_and_a_closed_pipe_quietly(dataset: Path, tmp_path:
         f"{sys.executable} -m minivess bundle list | true", shell=True, capture_output=True, text=True, check=False
     )
     assert "Traceback" not in done.stderr
+
+
+def test_calibrate_fits_a_quality_class_and_predict_states_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path
+) -> None:
+    data, model = tmp_path / "data", Path(shutil.copytree(bundle, tmp_path / "model"))
+    ok(capsys, "synth", "make", data, "--count", 11, "--shape", 64, 64, 8)
+    (data / "dataset.json").unlink(missing_ok=True)
+    held_out = [f"--validation=capillary_{n:04d}" for n in range(1, 11)]
+    ok(capsys, "data", "make", data, *held_out)
+    image = data / "images" / "capillary_0000.nii.gz"
+    command = ("predict", image, "--bundle", model, "--out", tmp_path / "p", "--json")
+    assert json.loads(ok(capsys, *command))["volumes"][0]["quality"] is None
+    zones = json.loads(ok(capsys, "calibrate", data, "--bundle", model, "--alpha", 0.2, "--json"))
+    assert zones["quality"]["subjects"] == 10
+    (found,) = json.loads(ok(capsys, *command))["volumes"]
+    assert set(found["quality"].split(" or ")) <= {"retrain", "needs review", "usable"}
+    assert 0 <= found["expected_cldice"] <= 1

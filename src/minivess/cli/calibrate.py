@@ -1,14 +1,21 @@
-"""``minivess calibrate``: calibrate probability zones by conformal risk control."""
+"""``minivess calibrate``: calibrate probability zones by conformal risk control, and fit the quality class of cases."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from minivess.cli.output import Json, emit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from minivess.models import Prediction
 
 
 def calibrate(
@@ -17,12 +24,15 @@ def calibrate(
     section: Annotated[str, typer.Option(help="validation or test: cases that the model was not trained on.")] = "validation",
     alpha: Annotated[float, typer.Option(help="Mean fraction of vessel that the background zone may contain.")] = 0.1,
     loss: Annotated[str, typer.Option(help="Measure of the fraction: voxels, or length of the centre-line.")] = "voxels",
+    usable: Annotated[float, typer.Option(help="A case is usable from this clDice on.")] = 0.8,
+    retrain: Annotated[float, typer.Option(help="Below this clDice a case needs a better model.")] = 0.6,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default="GPU if there is one")] = None,
     as_json: Json = False,
 ) -> None:
     """Calibrate the zones background, ambiguous and vessel by conformal risk control, for the review queue.
 
-    An alpha of 0.1 needs at least 9 subjects, 0.05 needs 19.
+    An alpha of 0.1 needs at least 9 subjects, 0.05 needs 19. With 10 subjects the quality class of other cases (usable, needs
+    review, retrain) is fitted, too, which `minivess predict` then states.
 
     Example: minivess calibrate runs/data --bundle runs/model --section validation --alpha 0.1
     """
@@ -30,10 +40,12 @@ def calibrate(
 
     from minivess.errors import InputError, UsageError
     from minivess.evaluate import refuse_sealed
+    from minivess.metrics import cldice
     from minivess.models import load_bundle
     from minivess.store import system_user
     from minivess.train import load_pair, read_dataset
-    from minivess.uncertainty import calibration
+    from minivess.uncertainty import calibration, quality
+    from minivess.uncertainty.case_features import case_features
 
     if section not in ("validation", "test"):
         raise UsageError(f"--section {section}: allowed are validation and test; the model was trained on the others.")
@@ -44,12 +56,28 @@ def calibrate(
         raise InputError(f"{dataset} has no case in section {section}. Split the data set again: minivess data make --help.")
     refuse_sealed(dataset, [case.to_item() for case in cases], purpose="calibration", actor=system_user())
     segmenter = load_bundle(bundle, device=device)
-    pairs = (
-        (segmenter.predict(image), label.array > 0, case.subject)
-        for case in tqdm(cases, desc="calibrate", unit="case", disable=as_json)
-        for image, label in [load_pair(case.to_item())]
-    )
-    zones = calibration.calibrate(pairs, alpha, loss=loss)
-    path = calibration.write_zones(bundle, zones, segmenter.model.weights_sha256)
+    features: list[dict[str, float]] = []
+    scores: list[float] = []
+
+    def predicted() -> Iterator[tuple[Prediction, NDArray[np.bool_], str]]:
+        for case in tqdm(cases, desc="calibrate", unit="case", disable=as_json):
+            image, label = load_pair(case.to_item())
+            prediction, reference = segmenter.predict(image), label.array > 0
+            features.append(case_features(prediction))
+            scores.append(cldice(reference, prediction.mask.array > 0))
+            yield prediction, reference, case.subject
+
+    zones = calibration.calibrate(predicted(), alpha, loss=loss)
+    digest = segmenter.model.weights_sha256
+    path = calibration.write_zones(bundle, zones, digest)
     text = f"{zones.statement()}\nBackground up to {zones.lower:.4f}, vessel from {zones.upper:.2f}, ambiguous between. {path}"
-    emit({**asdict(zones), "sentence": zones.statement(), "file": str(path)}, as_json=as_json, text=text)
+    said: dict[str, Any] | None = None
+    try:
+        table = {name: [row[name] for row in features] for name in features[0]}
+        model = quality.QualityModel(table, scores, [case.subject for case in cases], usable, retrain)
+        quality.write_quality(bundle, model, digest)
+        said = {"subjects": len(set(model.subjects)), "cldice_within": round(model.half_width, 3)}
+        text += f"\nQuality class: fitted; expected clDice within {model.half_width:.2f} in 90 % of cases."
+    except InputError as error:
+        text += f"\nNo quality class: {error}"
+    emit({**asdict(zones), "sentence": zones.statement(), "file": str(path), "quality": said}, as_json=as_json, text=text)

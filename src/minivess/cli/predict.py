@@ -30,6 +30,9 @@ def predict(
 ) -> None:
     """Segment volumes; write a mask, a probability map, an uncertainty map (nats) and a PNG image for each.
 
+    Where `minivess calibrate` has fitted it, each volume gets a quality class: usable, needs review, retrain, or those of them
+    that cannot be excluded.
+
     Example: minivess predict stack.tif --spacing 0.994 0.994 5 --unit um --bundle runs/model --out runs/predictions
     """
     import time
@@ -39,6 +42,8 @@ def predict(
     from minivess.errors import InputError
     from minivess.models import load_bundle
     from minivess.uncertainty import expected_errors_per_predicted_voxel
+    from minivess.uncertainty.case_features import case_features
+    from minivess.uncertainty.quality import read_quality
     from minivess.volume import read_volume
     from minivess.volume.io import stem_of
 
@@ -49,6 +54,7 @@ def predict(
             f"Several volumes have the name {duplicates[0]}; their results in {out} would collide. Predict them separately."
         )
     segmenter = load_bundle(bundle, device=device)
+    quality = read_quality(bundle, segmenter.model.weights_sha256)
     rows = []
     for path, name in zip(volumes, names, strict=True):
         start = time.monotonic()
@@ -56,6 +62,7 @@ def predict(
         with tqdm(total=100, desc=name, unit="%", disable=as_json, leave=False) as bar:
             prediction = segmenter.predict(volume, progress=partial(_show_progress, bar))
         _write_result(out, name, volume, prediction)
+        found = quality.estimate(case_features(prediction)) if quality else None
         rows.append(
             {
                 "name": name,
@@ -63,6 +70,8 @@ def predict(
                 "expected_errors_per_predicted_voxel": expected_errors_per_predicted_voxel(
                     prediction.probability.array, prediction.threshold
                 ),
+                "quality": str(found) if found else None,
+                "expected_cldice": round(found.cldice, 3) if found else None,
                 "seconds": round(time.monotonic() - start, 1),
             }
         )

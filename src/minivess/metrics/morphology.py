@@ -64,7 +64,8 @@ def measure_vessels(mask: NDArray[Any], spacing_mm: tuple[float, float, float]) 
     points, lengths_mm = centreline_lengths(inside, spacing_mm)
     line = np.zeros(inside.shape, bool)
     line[tuple(points.T)] = True
-    distance_mm = edt.edt(inside, anisotropy=spacing_mm, parallel=1, black_border=False)[tuple(points.T)]
+    full = bool(inside.all())  # without any background only the border can bound a diameter
+    distance_mm = edt.edt(inside, anisotropy=spacing_mm, parallel=1, black_border=full)[tuple(points.T)]
     neighbours = ndimage.convolve(line.astype(np.uint8), _NEIGHBOURS, mode="constant") - line
     meeting = line & (neighbours > _ALONG_A_LINE)
     return Morphology(

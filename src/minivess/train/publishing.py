@@ -15,7 +15,7 @@ from minivess.paths import atomic_file, atomic_folder, file_sha256
 KEPT = 5
 _PREVIOUS = "previous"
 #: What lies beside weights and names their hash: it is worthless for other weights.
-_COMPANIONS = ("zones.json", "training_data.json")
+_COMPANIONS = ("zones.json", "quality.json", "training_data.json")
 
 
 def publish(weights: Path, bundle: Path) -> Path:

@@ -1,0 +1,175 @@
+"""The quality class of a case without a label: usable, needs review, or retrain; as a set that holds the true one.
+
+For one model, a forest learns clDice from :func:`minivess.uncertainty.case_features.case_features` on labelled cases. Its errors
+on subjects that it did not see give an interval for the clDice of a new case (cross-conformal prediction: Vovk 2015; Barber et
+al., Annals of Statistics 2021); the classes that the interval meets are the set. It holds for cases like those it was fitted on,
+and for the weights it was fitted for: for others there is no class.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.model_selection import GroupKFold, cross_val_predict
+
+from minivess.errors import BundleError, InputError
+from minivess.paths import write_json
+
+FILE_NAME = "quality.json"
+CLASSES = ("retrain", "needs review", "usable")
+#: With fewer subjects no class is stated: an interval of 90 % needs at least 9 errors.
+MIN_SUBJECTS = 10
+_FOLDS = 10
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What is said of a case.
+
+    Attributes:
+        classes: The classes that cannot be excluded, the worst first.
+        cldice: Expected clDice.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+    """
+
+    classes: tuple[str, ...]
+    cldice: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Return the classes in words."""
+        return " or ".join(self.classes)
+
+
+@dataclass(frozen=True)
+class QualityModel:
+    """Labelled cases of one model, from which the quality of other cases is estimated.
+
+    The cases are stored, not the forest: it is grown again in a moment, and no file has to be unpickled.
+
+    Attributes:
+        features: Name -> value of each case.
+        cldice: clDice of each case.
+        subjects: Subject of each case.
+        usable_from: From this clDice on a case is usable.
+        retrain_below: Below this clDice a case needs a better model.
+        coverage: Share of cases whose true class is to be in the set.
+    """
+
+    features: Mapping[str, Sequence[float]]
+    cldice: Sequence[float]
+    subjects: Sequence[str]
+    usable_from: float = 0.8
+    retrain_below: float = 0.6
+    coverage: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Check the cases.
+
+        Raises:
+            InputError: When there are too few subjects, or the limits are not in order.
+        """
+        if (found := len(set(self.subjects))) < MIN_SUBJECTS:
+            raise InputError(
+                f"A quality class needs {MIN_SUBJECTS} labelled subjects that the model has not learned. Got {found}."
+            )
+        if not 0 < self.retrain_below < self.usable_from < 1:
+            raise InputError(f"0 < retrain below < usable from < 1. Got {self.retrain_below} and {self.usable_from}.")
+        if {len(values) for values in self.features.values()} != {len(self.cldice)} or len(self.subjects) != len(self.cldice):
+            raise InputError("There must be one value of each feature, one clDice and one subject for each case.")
+
+    @cached_property
+    def cross_fitted(self) -> NDArray[np.float64]:
+        """Expected clDice of each case, by a forest that has seen no case of its subject."""
+        folds = GroupKFold(min(_FOLDS, len(set(self.subjects))))
+        return np.asarray(cross_val_predict(_forest(), self._rows, self.cldice, groups=list(self.subjects), cv=folds))
+
+    @cached_property
+    def half_width(self) -> float:
+        """Half the width of an interval: the quantile of the errors on unseen subjects."""
+        errors = np.sort(np.abs(self.cross_fitted - np.asarray(self.cldice)))
+        rank = math.ceil((len(errors) + 1) * self.coverage)
+        return float(errors[rank - 1]) if rank <= len(errors) else 1.0
+
+    def estimate(self, features: Mapping[str, float]) -> Quality:
+        """Estimate the quality of a case.
+
+        Args:
+            features: Of :func:`minivess.uncertainty.case_features.case_features`.
+        """
+        expected = float(self._fitted.predict([[features[name] for name in self.features]])[0])
+        return self.quality_of(expected)
+
+    def quality_of(self, expected: float) -> Quality:
+        """Return the classes that the interval about an expected clDice meets."""
+        low, high = max(0.0, expected - self.half_width), min(1.0, expected + self.half_width)
+        limits = (0.0, self.retrain_below, self.usable_from, math.inf)
+        met = tuple(name for name, a, b in zip(CLASSES, limits, limits[1:], strict=False) if low < b and high >= a)
+        return Quality(met, expected, low, high)
+
+    def class_of(self, cldice: float) -> str:
+        """Return the class of a known clDice."""
+        return CLASSES[(cldice >= self.retrain_below) + (cldice >= self.usable_from)]
+
+    @property
+    def _rows(self) -> NDArray[np.float64]:
+        return np.array([list(values) for values in self.features.values()]).T
+
+    @cached_property
+    def _fitted(self) -> RandomForestRegressor:
+        return _forest().fit(self._rows, self.cldice)
+
+
+def write_quality(bundle: Path, model: QualityModel, weights_sha256: str) -> Path:
+    """Write a quality model into a bundle, with the hash of the weights that it was fitted for.
+
+    Args:
+        bundle: The bundle's folder.
+        model: The quality model.
+        weights_sha256: SHA-256 of the weights.
+
+    Returns:
+        Path of the written file.
+    """
+    path = bundle / "models" / FILE_NAME
+    write_json(path, {"weights_sha256": weights_sha256, **asdict(model)})
+    return path
+
+
+def read_quality(bundle: Path, weights_sha256: str) -> QualityModel | None:
+    """Read the quality model of a bundle.
+
+    Args:
+        bundle: The bundle's folder.
+        weights_sha256: SHA-256 of the weights in use.
+
+    Returns:
+        The model; None when there is none for these weights.
+
+    Raises:
+        BundleError: When the file is damaged.
+    """
+    path = bundle / "models" / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("weights_sha256") != weights_sha256:
+            return None
+        return QualityModel(**content)
+    except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path} holds no quality model ({error!r}). Calibrate again: minivess calibrate --help.") from error
+
+
+def _forest() -> RandomForestRegressor:
+    return RandomForestRegressor(n_estimators=200, min_samples_leaf=2, random_state=0, n_jobs=1)
