@@ -16,16 +16,10 @@ from types import FrameType
 import yaml
 
 from minivess.dicom.series import Series, read_series
+from minivess.dicom.series_checks import DICOM_MODALITIES
 from minivess.errors import BundleError, InputError, MinivessError
 from minivess.paths import atomic_folder
 
-#: Modality of a model -> DICOM modalities of the images that it was made for.
-MODALITIES = {
-    "two_photon": ("OT", "GM", "SM"),
-    "light_sheet": ("OT", "GM", "SM"),
-    "mr_angiography": ("MR",),
-    "ct_angiography": ("CT",),
-}
 #: What is written beside the SEG and result.json.
 OUTPUTS = ("uncertainty", "measurements")
 #: Exit codes: done, refused with a reason, wrong usage (argparse), internal fault; 128 + signal when stopped.
@@ -162,13 +156,18 @@ def check_modality(series: Series, bundle: Path) -> None:
     """
     try:
         content = yaml.safe_load((bundle / "configs" / "inference.yaml").read_text(encoding="utf-8"))
-        wanted = MODALITIES[content["modality"]]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise BundleError(f"{bundle.name}: configs/inference.yaml states no modality of {', '.join(MODALITIES)}.") from error
+        modality = content["modality"]
+        if modality.startswith("@"):  # a reference to another key of the configuration
+            modality = content[modality[1:]]
+        wanted = DICOM_MODALITIES[modality]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{bundle.name}: configs/inference.yaml states no modality of {', '.join(DICOM_MODALITIES)}."
+        ) from error
     got = str(series.datasets[0].get("Modality", "")) or "unknown"
     if got not in wanted:
         raise InputError(
-            f"The model is for {content['modality']} ({', '.join(wanted)}), the series is {got}. Its result would mean nothing. "
+            f"The model is for {modality} ({', '.join(wanted)}), the series is {got}. Its result would mean nothing. "
             "Use a model for such images; --any-modality segments them anyway."
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import yaml
 from dicom.test_seg import dciodvfy
 from dicom.test_series import ORIENTATIONS, edit, volume_of
 
@@ -186,6 +188,17 @@ def test_a_model_for_another_modality_is_refused_before_it_is_loaded(series: Pat
     assert "The model is for two_photon" in done.stderr
     assert "the series is MR" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_modality_may_be_a_reference(series: Path, bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    file = copy / "configs" / "inference.yaml"
+    config = yaml.safe_load(file.read_text())
+    config |= {"kind_of_images": config["modality"], "modality": "@kind_of_images"}
+    file.write_text(yaml.safe_dump(config, sort_keys=False))
+    done = run_map("--strict", "-i", series, "-o", tmp_path / "out", "-m", copy)
+    assert done.returncode == 1
+    assert "The model is for two_photon (OT, GM, SM), the series is MR" in done.stderr
 
 
 def test_a_refusal_does_not_wait_for_torch(series: Path, bundle: Path, tmp_path: Path) -> None:

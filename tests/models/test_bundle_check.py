@@ -84,6 +84,19 @@ def test_a_target_outside_the_list_is_refused(target: str) -> None:
     assert check_config({"network_def": {"_target_": target}})
 
 
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("monai.networks.nets.SegResNett", "monai.networks.nets has no SegResNett"),
+        ("monai.networks.nowhere.SegResNet", "cannot be imported here: No module named"),
+    ],
+)
+def test_a_target_that_is_not_there_is_not_called_forbidden(target: str, words: str) -> None:
+    (finding,) = check_config({"network_def": {"_target_": target}})
+    assert words in finding
+    assert "not allowed" not in finding
+
+
 def test_a_debugger_is_refused() -> None:
     assert check_config({"network_def": {"_target_": "monai.networks.nets.SegResNet", "_mode_": "debug"}})
 

@@ -45,7 +45,7 @@ def examine() -> dict[str, Any]:
         "torch": torch.__version__,
         "cpus": os.cpu_count(),
         "memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
-        "checks": [*_check_extras(), *_check_resources(), *_check_programs(), *_check_machine()],
+        "checks": [*_check_extras(), *_check_resources(), *_check_programs(), *_check_transfer_syntaxes(), *_check_machine()],
     }
 
 
@@ -85,6 +85,21 @@ def _check_programs() -> Iterator[dict[str, Any]]:
     for program, purpose in _PROGRAMS.items():
         executable = shutil.which(program, path=search)
         yield _row(program, executable or f"not found; required for {purpose}", ok=bool(executable))
+
+
+def _check_transfer_syntaxes() -> Iterator[dict[str, Any]]:
+    """List the compressed DICOM images that can be read here."""
+    from pydicom import uid
+    from pydicom.pixels import get_decoder
+
+    for syntaxes in (uid.JPEGTransferSyntaxes, uid.JPEGLSTransferSyntaxes, uid.JPEG2000TransferSyntaxes, uid.RLETransferSyntaxes):
+        for syntax in syntaxes:
+            try:
+                decoder = get_decoder(syntax)
+            except NotImplementedError:  # of several components: no grey image
+                continue
+            found = ", ".join(decoder.available_plugins)
+            yield _row(f"DICOM {syntax.name}", f"read by {found}" if found else "not read here", ok=decoder.is_available)
 
 
 def _check_machine() -> Iterator[dict[str, Any]]:

@@ -13,6 +13,13 @@ from pydicom.uid import UID
 from minivess.dicom.source_header import text_of, whole_number
 from minivess.errors import GeometryError, InputError
 
+#: Modality of a model -> DICOM modalities of the images that it was made for.
+DICOM_MODALITIES = {
+    "two_photon": ("OT", "GM", "SM"),
+    "light_sheet": ("OT", "GM", "SM"),
+    "mr_angiography": ("MR",),
+    "ct_angiography": ("CT",),
+}
 #: Largest allowed difference between slice distances: the larger of an absolute and a relative tolerance.
 GAP_TOLERANCE_MM = 0.01
 GAP_TOLERANCE_SHARE = 0.01

@@ -166,8 +166,8 @@ def _check_leaf(key: str, value: Any) -> Iterator[str]:
     if not isinstance(value, str):
         return
     if key == "_target_":
-        if not _is_allowed_target(value):
-            yield f"target {value!r} is not allowed; allowed packages: {', '.join(p.rstrip('.') for p in ALLOWED_TARGETS)}"
+        if problem := _problem_of_target(value):
+            yield problem
     elif key == "reader":
         yield "a reader is not allowed: volumes are read by minivess.models.transforms.LoadVolumed"
     elif value.startswith("%"):
@@ -176,20 +176,24 @@ def _check_leaf(key: str, value: Any) -> Iterator[str]:
         yield from _check_expression(value[1:])
 
 
-def _is_allowed_target(target: str) -> bool:
-    """Return whether a target is a class or function that is defined in an allowed package.
+def _problem_of_target(target: str) -> str:
+    """Return why a target is not a class or function that is defined in an allowed package; empty when it is.
 
     MONAI finds targets by walking attributes, so ``monai.data.utils.os.system`` would reach anything that a module has
     imported. Here the name before the last dot must be a module, and the class must be defined in an allowed package.
     """
     module, _, name = target.rpartition(".")
+    refused = f"target {target!r} is not allowed; allowed packages: {', '.join(p.rstrip('.') for p in ALLOWED_TARGETS)}"
     if not target.startswith(ALLOWED_TARGETS) or name in REFUSED_TARGETS or "._" in target:
-        return False
+        return refused
     try:
         defined = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        return False
-    return callable(defined) and f"{getattr(defined, '__module__', '')}.".startswith(ALLOWED_TARGETS)
+    except AttributeError:
+        return f"target {target!r} is not there: {module} has no {name}"
+    except ImportError as error:
+        return f"target {target!r} cannot be imported here: {error}"
+    allowed = callable(defined) and f"{getattr(defined, '__module__', '')}.".startswith(ALLOWED_TARGETS)
+    return "" if allowed else refused
 
 
 def _check_expression(text: str) -> Iterator[str]:
