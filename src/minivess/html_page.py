@@ -19,11 +19,11 @@ img { width: 100%; image-rendering: auto; border-radius: 4px; }
 figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; opacity: .8; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .8rem; text-align: left; }
-th { border-bottom: 2px solid; } .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+th { border-bottom: 2px solid; } .number { text-align: right; font-variant-numeric: tabular-nums; }
 code, pre { background: #8882; border-radius: 4px; padding: .1rem .3rem; } pre { padding: .8rem; overflow: auto; }
 """
 
-_INTERVAL = re.compile(r"^-?[\d.]+( \(-?[\d.]+ to -?[\d.]+\))?$")
+_INTERVAL = re.compile(r"^-?[\d.]+( \(-?[\d.]+\sto\s-?[\d.]+\))?$")
 
 
 def write_page(path: Path, title: str, sections: Sequence[str]) -> Path:

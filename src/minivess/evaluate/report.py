@@ -110,7 +110,8 @@ def write_report(folder: Path, content: Mapping[str, Any], results: Sequence[Cas
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", content)
-    head = f"<h1>Evaluation on {len(content['subjects'])} subjects, {content['cases']} cases, section {content['section']}</h1>"
+    size = f"{_count(len(content['subjects']), 'subject')}, {_count(content['cases'], 'case')}"
+    head = f"<h1>Evaluation on {size}, section {html.escape(content['section'])}</h1>"
     if content.get("sealed"):
         return write_page(folder / "report.html", "MinIVess evaluation", [head, *_told_sections(content)])
     sections = [
@@ -121,11 +122,7 @@ def write_report(folder: Path, content: Mapping[str, Any], results: Sequence[Cas
             ["score", *content["means"]],
             [[label, *(_interval_text(means[score]) for means in content["means"].values())] for score, label in SCORES.items()],
         ),
-        "<h2>Paired comparison</h2><p>Differences on the same cases, over subjects; p by exchanging signs, after Holm.</p>",
-        html_table(
-            ["score", "methods", "difference", "p", "p after Holm"],
-            [_comparison_row(comparison) for comparison in content["comparisons"]],
-        ),
+        *_comparison_section(content["comparisons"]),
         *_calibre_section(content),
         *_coverage_section(content),
         *_subgroup_section(content),
@@ -165,10 +162,21 @@ def _case_row(row: Mapping[str, Any]) -> list[Any]:
     return [row["case"], row["method"], *(row.get(score) for score in SCORES)]
 
 
-def _comparison_row(comparison: Mapping[str, Any]) -> list[Any]:
-    methods = f"{comparison['first']} - {comparison['second']}"
-    difference = _interval_text(comparison["difference"])
-    return [SCORES[comparison["score"]], methods, difference, comparison["p_value"], comparison["p_adjusted"]]
+def _comparison_section(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return one row for each pair of methods, with all compared scores beside each other."""
+    pairs: dict[tuple[str, str], list[Any]] = {}
+    for found in comparisons:  # by score, and each score with the same pairs
+        row = pairs.setdefault((found["first"], found["second"]), [])
+        row += [_interval_text(found["difference"]), found["p_adjusted"]]
+    head = ["difference of", "and", *(name for score in COMPARED for name in (SCORES[score], "p"))]
+    text = (
+        "Differences on the same cases, over subjects; p by exchanging signs, corrected for the number of comparisons after Holm."
+    )
+    return [f"<h2>Paired comparison</h2><p>{text}</p>", html_table(head, [[*pair, *row] for pair, row in pairs.items()])]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _number(value: float | None) -> float:
@@ -224,7 +232,7 @@ def _interval_text(interval: Mapping[str, Any]) -> str:
     if interval["low"] is None:
         return number_text(interval["mean"])
     mean, low, high = (number_text(interval[key]) for key in ("mean", "low", "high"))
-    return f"{mean} ({low} to {high})"
+    return f"{mean} ({low}\u00a0to\u00a0{high})"  # a narrow column breaks before the interval
 
 
 def _models_section(content: Mapping[str, Any]) -> str:
