@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,20 +36,26 @@ def test_the_true_class_is_in_nine_of_ten_sets() -> None:
         found = model.estimate({"a": a, "b": b})
         inside.append(model.class_of(cldice) in found.classes)
         sizes.append(len(found.classes))
-    assert np.mean(inside) >= 0.88  # 0.9 less two standard errors
+    assert np.mean(inside) >= 0.82  # 0.9 less two standard deviations for 60 calibration cases
     assert np.mean(sizes) < 2
 
 
-def test_classes_are_those_that_the_interval_meets() -> None:
-    model = simulated(20, 2)
-    for expected in np.linspace(0, 1, 101):
-        found = model.quality_of(float(expected))
-        worst, best = (CLASSES.index(model.class_of(value)) for value in (found.low, found.high))
-        assert found.classes == CLASSES[worst : best + 1]
+def test_a_case_in_the_middle_of_a_class_has_that_class_alone() -> None:
+    model = simulated(60, 2, noise=0.01)
+    for cldice, name in ((0.45, "retrain"), (0.7, "needs review"), (0.92, "usable")):
+        found = model.estimate({"a": cldice, "b": 0.0})
+        assert found.classes == (name,)
+        assert found.cldice == pytest.approx(cldice, abs=0.05)
+
+
+def test_with_too_few_cases_for_the_coverage_nothing_is_excluded() -> None:
+    model = replace(simulated(12, 0), coverage=0.95)
+    assert model.least_share == 0.0
+    assert model.estimate({"a": 0.9, "b": 0.0}).classes == CLASSES
 
 
 def test_words() -> None:
-    assert str(Quality(("needs review", "usable"), 0.8, 0.7, 0.9)) == "needs review or usable"
+    assert str(Quality(("needs review", "usable"), 0.8)) == "needs review or usable"
 
 
 def test_it_is_for_the_weights_it_was_fitted_for(tmp_path: Path) -> None:

@@ -76,8 +76,8 @@ def calibrate(
         table = {name: [row[name] for row in features] for name in features[0]}
         model = quality.QualityModel(table, scores, [case.subject for case in cases], usable, retrain)
         quality.write_quality(bundle, model, digest)
-        said = {"subjects": len(set(model.subjects)), "cldice_within": round(model.half_width, 3)}
-        text += f"\nQuality class: fitted; expected clDice within {model.half_width:.2f} in 90 % of cases."
+        said = {"subjects": len(set(model.subjects)), "mean_error_of_cldice": round(model.mean_error, 3)}
+        text += f"\nQuality class: fitted; mean error of the expected clDice on unseen subjects {model.mean_error:.2f}."
     except InputError as error:
         text += f"\nNo quality class: {error}"
     emit({**asdict(zones), "sentence": zones.statement(), "file": str(path), "quality": said}, as_json=as_json, text=text)

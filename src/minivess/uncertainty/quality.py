@@ -1,9 +1,9 @@
 """The quality class of a case without a label: usable, needs review, or retrain; as a set that holds the true one.
 
-For one model, a forest learns clDice from :func:`minivess.uncertainty.case_features.case_features` on labelled cases. Its errors
-on subjects that it did not see give an interval for the clDice of a new case (cross-conformal prediction: Vovk 2015; Barber et
-al., Annals of Statistics 2021); the classes that the interval meets are the set. It holds for cases like those it was fitted on,
-and for the weights it was fitted for: for others there is no class.
+For one model, a forest learns clDice from :func:`minivess.uncertainty.case_features.case_features` on labelled cases. The share
+of its trees that expect a case in a class is the score of that class; how small the true class's share was on subjects that the
+forest had not seen says which classes cannot be excluded (cross-conformal prediction, Vovk 2015, with the score of Sadinle et al.,
+JASA 2019). It holds for cases like those it was fitted on, and for the weights it was fitted for: for others there is no class.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
-from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.model_selection import GroupKFold
 
 from minivess.errors import BundleError, InputError
 from minivess.paths import write_json
@@ -37,14 +37,10 @@ class Quality:
     Attributes:
         classes: The classes that cannot be excluded, the worst first.
         cldice: Expected clDice.
-        low: Lower end of its interval.
-        high: Upper end of its interval.
     """
 
     classes: tuple[str, ...]
     cldice: float
-    low: float
-    high: float
 
     def __str__(self) -> str:
         """Return the classes in words."""
@@ -89,17 +85,28 @@ class QualityModel:
             raise InputError("There must be one value of each feature, one clDice and one subject for each case.")
 
     @cached_property
-    def cross_fitted(self) -> NDArray[np.float64]:
-        """Expected clDice of each case, by a forest that has seen no case of its subject."""
+    def unseen(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Expected clDice (n,) and shares of the classes (n, 3), by a forest that has seen no case of the same subject."""
+        rows, target = self._rows, np.asarray(self.cldice)
+        expected, shares = np.zeros(len(target)), np.zeros((len(target), len(CLASSES)))
         folds = GroupKFold(min(_FOLDS, len(set(self.subjects))))
-        return np.asarray(cross_val_predict(_forest(), self._rows, self.cldice, groups=list(self.subjects), cv=folds))
+        for learned, left_out in folds.split(rows, target, list(self.subjects)):
+            forest = _forest().fit(rows[learned], target[learned])
+            expected[left_out], shares[left_out] = forest.predict(rows[left_out]), self._shares(forest, rows[left_out])
+        return expected, shares
 
     @cached_property
-    def half_width(self) -> float:
-        """Half the width of an interval: the quantile of the errors on unseen subjects."""
-        errors = np.sort(np.abs(self.cross_fitted - np.asarray(self.cldice)))
-        rank = math.ceil((len(errors) + 1) * self.coverage)
-        return float(errors[rank - 1]) if rank <= len(errors) else 1.0
+    def least_share(self) -> float:
+        """Share of trees from which on a class is not excluded."""
+        true = [CLASSES.index(self.class_of(score)) for score in self.cldice]
+        shares = np.sort(self.unseen[1][np.arange(len(true)), true])[::-1]
+        rank = math.ceil((len(shares) + 1) * self.coverage)
+        return float(shares[rank - 1]) if rank <= len(shares) else 0.0
+
+    @property
+    def mean_error(self) -> float:
+        """Mean error of the expected clDice on unseen subjects."""
+        return float(np.abs(self.unseen[0] - np.asarray(self.cldice)).mean())
 
     def estimate(self, features: Mapping[str, float]) -> Quality:
         """Estimate the quality of a case.
@@ -107,19 +114,21 @@ class QualityModel:
         Args:
             features: Of :func:`minivess.uncertainty.case_features.case_features`.
         """
-        expected = float(self._fitted.predict([[features[name] for name in self.features]])[0])
-        return self.quality_of(expected)
-
-    def quality_of(self, expected: float) -> Quality:
-        """Return the classes that the interval about an expected clDice meets."""
-        low, high = max(0.0, expected - self.half_width), min(1.0, expected + self.half_width)
-        limits = (0.0, self.retrain_below, self.usable_from, math.inf)
-        met = tuple(name for name, a, b in zip(CLASSES, limits, limits[1:], strict=False) if low < b and high >= a)
-        return Quality(met, expected, low, high)
+        row = np.array([[features[name] for name in self.features]])
+        shares = self._shares(self._fitted, row)[0]
+        kept = shares >= min(self.least_share, shares.max())
+        classes = tuple(name for name, keep in zip(CLASSES, kept, strict=True) if keep)
+        return Quality(classes, float(self._fitted.predict(row)[0]))
 
     def class_of(self, cldice: float) -> str:
         """Return the class of a known clDice."""
-        return CLASSES[(cldice >= self.retrain_below) + (cldice >= self.usable_from)]
+        return CLASSES[int(cldice >= self.retrain_below) + int(cldice >= self.usable_from)]
+
+    def _shares(self, forest: RandomForestRegressor, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the share of trees that expect each class, (n, 3)."""
+        trees = np.array([tree.predict(rows) for tree in forest.estimators_])
+        classes = (trees >= self.retrain_below).astype(int) + (trees >= self.usable_from)
+        return np.stack([(classes == index).mean(0) for index in range(len(CLASSES))], axis=1)
 
     @property
     def _rows(self) -> NDArray[np.float64]:
