@@ -31,7 +31,7 @@ def prediction(probability: np.ndarray) -> Prediction:
 
 def test_the_true_class_is_in_nine_of_ten_sets() -> None:
     model, inside, sizes = simulated(60, 0), [], []
-    new = simulated(400, 1)
+    new = simulated(150, 1)
     for a, b, cldice in zip(new.features["a"], new.features["b"], new.cldice, strict=True):
         found = model.estimate({"a": a, "b": b})
         inside.append(model.class_of(cldice) in found.classes)

@@ -2,7 +2,7 @@
 
 For one model, a forest learns clDice from :func:`minivess.uncertainty.case_features.case_features` on labelled cases. The share
 of its trees that expect a case in a class is the score of that class; how small the true class's share was on subjects that the
-forest had not seen says which classes cannot be excluded (cross-conformal prediction, Vovk 2015, with the score of Sadinle et al.,
+forest had not seen says which classes cannot be excluded (cross-conformal prediction, Vovk 2015; score of Sadinle et al.,
 JASA 2019). It holds for cases like those it was fitted on, and for the weights it was fitted for: for others there is no class.
 """
 
