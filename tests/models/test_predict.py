@@ -213,7 +213,7 @@ def test_weights_with_nan_are_refused(bundle: Path, tmp_path: Path) -> None:
 def test_read_metadata__is_what_was_saved_with_the_weights(bundle: Path) -> None:
     metadata = read_metadata(weights_path(bundle))
     assert len(metadata.pop("tensors_sha256")) == 64
-    assert metadata == {"made_by": "untrained_bundle"}
+    assert metadata == {"made_by": "untrained_bundle", "threshold": "1"}
 
 
 def test_real_angiograms_go_through(shared_data: Path, segmenter: BundleSegmenter) -> None:
