@@ -229,6 +229,7 @@ def test_calibrate_fits_a_quality_class_and_predict_states_it(
     image = data / "images" / "capillary_0000.nii.gz"
     command = ("predict", image, "--bundle", model, "--out", tmp_path / "p", "--json")
     assert json.loads(ok(capsys, *command))["volumes"][0]["quality"] is None
+    refused(capsys, 2, "0 < retrain < usable < 1", "calibrate", data, "--bundle", model, "--usable", 0.5)
     zones = json.loads(ok(capsys, "calibrate", data, "--bundle", model, "--alpha", 0.2, "--json"))
     assert zones["quality"]["subjects"] == 10
     (found,) = json.loads(ok(capsys, *command))["volumes"]

@@ -125,3 +125,5 @@ def test_the_command_says_which_model_was_not_found(
     assert "by bob" in said.split("Voxel (8, 8, 3): 1")[1]
     assert picture.read_text().startswith("<svg")
     assert run(["lineage", str(tmp_path / "studies"), "b"]) == 1
+    assert run(["lineage", str(tmp_path / "studies"), "a", "--models", str(tmp_path / "nowhere")]) == 1
+    assert "nowhere to look for models in" in capsys.readouterr().err

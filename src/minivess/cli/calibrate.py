@@ -38,6 +38,7 @@ def calibrate(
     """
     from tqdm import tqdm
 
+    from minivess.datasets.dvc import check_dataset_pin
     from minivess.errors import InputError, UsageError
     from minivess.evaluate import refuse_sealed
     from minivess.metrics import cldice
@@ -51,6 +52,9 @@ def calibrate(
         raise UsageError(f"--section {section}: allowed are validation and test; the model was trained on the others.")
     if loss not in calibration.LOSSES:
         raise UsageError(f"--loss {loss}: allowed are {', '.join(calibration.LOSSES)}.")
+    if not 0 < retrain < usable < 1:
+        raise UsageError(f"--retrain {retrain} --usable {usable}: 0 < retrain < usable < 1.")
+    check_dataset_pin(dataset)
     cases = read_dataset(dataset)[section]
     if not cases:
         raise InputError(f"{dataset} has no case in section {section}. Split the data set again: minivess data make --help.")

@@ -36,7 +36,7 @@ def evaluate(
     from tqdm import tqdm
 
     from minivess.datasets.dataset import SECTIONS
-    from minivess.datasets.dvc import check_pin
+    from minivess.datasets.dvc import check_dataset_pin
     from minivess.errors import InputError, UsageError
     from minivess.evaluate import report as reports
     from minivess.evaluate.case_results import evaluate_cases
@@ -46,7 +46,7 @@ def evaluate(
 
     if section not in SECTIONS:
         raise UsageError(f"--section {section}: allowed are {', '.join(SECTIONS)}.")
-    check_pin(dataset)
+    pinned = check_dataset_pin(dataset)
     cases = read_dataset(dataset)[section]
     if not cases:
         raise InputError(f"{dataset} has no case in section {section}. Split the data set again: minivess data make --help.")
@@ -64,6 +64,8 @@ def evaluate(
     content = reports.summarise(results, models=models, section=section)
     if opened is not None:
         content = _as_told(content, *opened)
+    if pinned:
+        content["dataset_dvc"] = pinned
     if report is not None:
         reports.write_report(report, content, results)
     emit(content, as_json=as_json, text=_text(content, report))

@@ -67,7 +67,7 @@ def _text(found: CaseLineage) -> str:
             "queue": proposal.queue,
             "model": proposal.model[:12],
             "regions": proposal.regions,
-            "answers": ", ".join(f"{by}: {n} {verdict}" for (by, verdict), n in sorted(proposal.answers.items())) or "-",
+            "answers": proposal.answers_in_words or "-",
         }
         for proposal in found.proposals
     ]

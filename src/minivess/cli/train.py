@@ -41,7 +41,7 @@ def train(
 
     Example: minivess train runs/new_data --from runs/model --out runs/better_model
     """
-    from minivess.datasets.dvc import check_pin
+    from minivess.datasets.dvc import check_dataset_pin
     from minivess.errors import InputError
     from minivess.evaluate import find_sealed
     from minivess.models import weights_path
@@ -53,7 +53,7 @@ def train(
     if model is not None and not (init is None and bundle is None and modality is None):
         raise InputError("--from names bundle, weights and modality. Remove --init, --bundle and --modality.")
     _check_run(run, resume=resume)
-    pinned, sections = check_pin(dataset), read_dataset(dataset)
+    pinned, sections = check_dataset_pin(dataset), read_dataset(dataset)
     _prepare(out, bundle, model, modality or "two_photon", resume=resume)
     overrides: dict[str, Any] = {"seed": seed, "notes": {"dataset": dataset.name, "preset": preset}}
     if pinned:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from minivess.errors import InputError, OutputError
 from minivess.paths import atomic_file
 
 SUFFIX = ".dvc"
+_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?$")
 #: DVC takes these for its own, wherever they lie in a folder.
 _NOT_DATA = {".dvc", ".git", ".hg", ".dvcignore", ".DS_Store"}
 
@@ -30,7 +32,7 @@ class DvcPin:
     Attributes:
         md5: MD5 of the file, or of the list of the folder's files, with the ending ``.dir``.
         size: Bytes.
-        files: Path below the folder -> MD5; empty for a file, and where the list is not known.
+        files: Path below the folder -> MD5; empty for a file, and for what is read from a ``.dvc`` file.
     """
 
     md5: str
@@ -113,6 +115,15 @@ def check_pin(data: Path) -> str:
     )
 
 
+def check_dataset_pin(dataset: Path) -> str:
+    """Compare a data set with the ``.dvc`` file beside its folder, see :func:`check_pin`.
+
+    Args:
+        dataset: Its folder, or ``dataset.json`` in it.
+    """
+    return check_pin(dataset.parent if dataset.is_file() else dataset)
+
+
 def read_pin(file: Path) -> DvcPin:
     """Read a ``.dvc`` file.
 
@@ -121,20 +132,25 @@ def read_pin(file: Path) -> DvcPin:
     """
     try:
         (out,) = yaml.safe_load(file.read_text(encoding="utf-8"))["outs"]
-        return DvcPin(str(out["md5"]), int(out.get("size", 0)), {})
+        pin = DvcPin(str(out["md5"]), int(out.get("size", 0)), {})
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise InputError(
             f"{file} is no .dvc file of one file or folder with its MD5. Write it again: minivess data pin"
         ) from error
+    if not _MD5.match(pin.md5):  # it becomes part of a path in the cache
+        raise InputError(f"{file}: {pin.md5!r} is no MD5, so that it is no .dvc file. Write it again: minivess data pin")
+    return pin
 
 
 def _cached_list(data: Path, md5: str) -> dict[str, str]:
     """Return the files of a folder from the cache of the DVC project around it; nothing where there is none."""
     for folder in data.parents:
         listing = folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
-        if listing.is_file():
+        try:
             rows: list[Mapping[str, Any]] = json.loads(listing.read_text(encoding="utf-8"))
             return {str(row["relpath"]): str(row["md5"]) for row in rows}
+        except (OSError, ValueError, KeyError, TypeError):  # it only helps to name what differs
+            continue
     return {}
 
 

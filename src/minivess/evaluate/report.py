@@ -110,7 +110,7 @@ def write_report(folder: Path, content: Mapping[str, Any], results: Sequence[Cas
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", content)
-    size = f"{_count(len(content['subjects']), 'subject')}, {_count(content['cases'], 'case')}"
+    size = f"{count_in_words(len(content['subjects']), 'subject')}, {count_in_words(content['cases'], 'case')}"
     head = f"<h1>Evaluation on {size}, section {html.escape(content['section'])}</h1>"
     if content.get("sealed"):
         return write_page(folder / "report.html", "MinIVess evaluation", [head, *_told_sections(content)])
@@ -120,7 +120,7 @@ def write_report(folder: Path, content: Mapping[str, Any], results: Sequence[Cas
         "<h2>Scores</h2><p>Mean over subjects, with its 95 % interval (bootstrap over subjects; none under three).</p>",
         html_table(
             ["score", *content["means"]],
-            [[label, *(_interval_text(means[score]) for means in content["means"].values())] for score, label in SCORES.items()],
+            [[label, *(interval_text(means[score]) for means in content["means"].values())] for score, label in SCORES.items()],
         ),
         *_comparison_section(content["comparisons"]),
         *_calibre_section(content),
@@ -167,7 +167,7 @@ def _comparison_section(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     pairs: dict[tuple[str, str], list[Any]] = {}
     for found in comparisons:  # by score, and each score with the same pairs
         row = pairs.setdefault((found["first"], found["second"]), [])
-        row += [_interval_text(found["difference"]), found["p_adjusted"]]
+        row += [interval_text(found["difference"]), found["p_adjusted"]]
     head = ["difference of", "and", *(name for score in COMPARED for name in (SCORES[score], "p"))]
     text = (
         "Differences on the same cases, over subjects; p by exchanging signs, corrected for the number of comparisons after Holm."
@@ -175,7 +175,17 @@ def _comparison_section(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"<h2>Paired comparison</h2><p>{text}</p>", html_table(head, [[*pair, *row] for pair, row in pairs.items()])]
 
 
-def _count(number: int, noun: str) -> str:
+def count_in_words(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Args:
+        number: How many.
+        noun: One of them.
+
+    Example:
+        >>> count_in_words(1, "subject"), count_in_words(3, "case")
+        ('1 subject', '3 cases')
+    """
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
@@ -226,7 +236,8 @@ def _subgroups(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
     return audit_subgroups([_number(result.scores["cldice"]) for result in results], groups)
 
 
-def _interval_text(interval: Mapping[str, Any]) -> str:
+def interval_text(interval: Mapping[str, Any]) -> str:
+    """Return a mean with its interval, as :meth:`minivess.evaluate.intervals.Interval.to_json` states it; a dash for none."""
     if interval["mean"] is None or interval["mean"] != interval["mean"]:
         return "-"
     if interval["low"] is None:
@@ -252,7 +263,7 @@ def _calibre_section(content: Mapping[str, Any]) -> list[str]:
 
 def _coverage_section(content: Mapping[str, Any]) -> list[str]:
     rows = [
-        [method, found["promised_at_most"], _interval_text(found["missed"])]
+        [method, found["promised_at_most"], interval_text(found["missed"])]
         for method, found in content["coverage"].items()
         if found
     ]

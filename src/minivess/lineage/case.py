@@ -28,6 +28,11 @@ class Proposal:
     regions: int
     answers: Counter[tuple[str, str]]
 
+    @property
+    def answers_in_words(self) -> str:
+        """Who gave which answers, and how many; empty without any."""
+        return ", ".join(f"{by}: {count} {verdict}" for (by, verdict), count in sorted(self.answers.items()))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         answers = [{"by": by, "verdict": verdict, "count": count} for (by, verdict), count in sorted(self.answers.items())]

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from minivess.lineage.case import CaseLineage, Proposal
+from minivess.lineage.case import CaseLineage
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 230, 62, 70, 22, 20
 _HEAD = " class='head'"
@@ -63,7 +63,9 @@ def _nodes(lineage: CaseLineage) -> Iterator[_Node]:
         )
     yield _Node("image", 0, (f"Image {lineage.case.id}", f"subject {lineage.case.subject}", lineage.image_sha256[:12]))
     for proposal in lineage.proposals:
-        yield _Node(f"queue {proposal.queue}", 1, (f"Queue {proposal.queue}", f"{proposal.regions} regions", _answers(proposal)))
+        yield _Node(
+            f"queue {proposal.queue}", 1, (f"Queue {proposal.queue}", f"{proposal.regions} regions", proposal.answers_in_words)
+        )
     for revision in lineage.revisions:
         made = "imported" if revision.info.imported else f"by {revision.actor}"
         yield _Node(
@@ -90,10 +92,6 @@ def _arrows(lineage: CaseLineage) -> Iterator[tuple[str, str]]:
             yield f"revision {number}", f"learner {sha256}"
         if not numbers and lineage.proposals:
             yield f"queue {lineage.proposals[-1].queue}", f"learner {sha256}"
-
-
-def _answers(proposal: Proposal) -> str:
-    return ", ".join(f"{by}: {count} {verdict}" for (by, verdict), count in sorted(proposal.answers.items()))
 
 
 def _box(node: _Node, place: tuple[int, int]) -> str:

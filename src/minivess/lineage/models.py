@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minivess.errors import WeightsError
-from minivess.models.weights import read_metadata
+from minivess.errors import InputError, WeightsError
+from minivess.models.weights import FILE_NAME, read_metadata
 from minivess.paths import file_sha256
 
 
@@ -50,10 +50,14 @@ def find_models(folders: Iterable[Path]) -> dict[str, ModelRecord]:
 
     Args:
         folders: Bundles, or folders with bundles.
+
+    Raises:
+        InputError: When one of them does not exist.
     """
-    files = sorted(
-        {file.resolve() for folder in folders for file in folder.rglob("*.safetensors") if "models" in file.parts[-4:-1]}
-    )
+    searched = list(folders)
+    if missing := [str(folder) for folder in searched if not folder.is_dir()]:
+        raise InputError(f"There is no folder {', '.join(missing)} to look for models in.")
+    files = sorted({f.resolve() for folder in searched for f in folder.rglob(FILE_NAME) if "models" in f.parts[-4:-1]})
     records = (record for file in files if (record := _read(file)) is not None)
     return {record.sha256: record for record in records}
 

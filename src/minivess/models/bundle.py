@@ -109,7 +109,8 @@ def model_reference(root: Path, weights_sha256: str) -> ModelRef:
     """
     metadata = read_config(root / "configs" / "metadata.json")
     mark = read_config(root / RELEASE_MARK) if (root / RELEASE_MARK).is_file() else {}
-    release = str(mark.get("id", "")) if mark.get("weights_sha256") == weights_sha256 else ""  # else it was trained further
+    mine = isinstance(mark, Mapping) and mark.get("weights_sha256") == weights_sha256  # else it was trained further
+    release = str(mark.get("id", "")) if mine else ""
     return ModelRef(str(metadata["name"]), str(metadata["version"]), weights_sha256, release)
 
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from minivess.evaluate.report import SCORES, count_in_words, interval_text
 from minivess.release.documents import markdown_table
 
-_SCORES = {"dsc": "Dice", "cldice": "clDice", "nsd": "NSD", "hd95_um": "HD95 (um)", "b0_error": "pieces too many or few"}
 _LIMITS = """## Limits
 
 - Nothing is known of other tissues, stains, microscopes or scanners than those of the evaluation.
@@ -27,7 +27,8 @@ def model_card(metadata: Mapping[str, Any], training: Mapping[str, str], report:
     """
     method = next((name for name, about in report["models"].items() if about.get("weights_sha256") == weights_sha256), "")
     learned, held_out = (_subjects(training.get(key)) for key in ("training_subjects", "held_out_subjects"))
-    evaluated = f"Section {report['section']}: {_number_of(report['subjects'], 'subject')}, {report['cases']} cases."
+    subjects, cases = count_in_words(len(report["subjects"]), "subject"), count_in_words(report["cases"], "case")
+    evaluated = f"Section {report['section']}: {subjects}, {cases}."
     sections = [
         f"# {metadata.get('name')} {metadata.get('version')}",
         f"{metadata.get('description', '')}. {metadata.get('task', '')}. Weights {weights_sha256}.",
@@ -44,43 +45,24 @@ def model_card(metadata: Mapping[str, Any], training: Mapping[str, str], report:
 
 
 def _subjects(listed: str | None) -> str:
-    return _number_of(json.loads(listed), "subject") if listed else "not recorded"
-
-
-def _number_of(values: Sequence[Any] | int, noun: str) -> str:
-    count = values if isinstance(values, int) else len(values)
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return count_in_words(len(json.loads(listed)), "subject") if listed else "not recorded"
 
 
 def _scores(report: Mapping[str, Any], method: str) -> str:
     if told := report.get("scores_told"):
-        rows: list[list[object]] = [[_SCORES.get(name, name), value] for name, value in told.items()]
+        rows: list[list[object]] = [[SCORES[name], value] for name, value in told.items()]
         return f"{report.get('look', '')}\n\n" + markdown_table(["score", "told"], rows)
     means = report.get("means", {})
     head = ["score", *means]
-    rows = [[label, *(_interval(found.get(score)) for found in means.values())] for score, label in _SCORES.items()]
-    best = f"This model is `{method}`." if method else ""
-    return f"Mean over subjects with its 95 % interval. {best}\n\n" + markdown_table(head, rows)
-
-
-def _interval(found: Mapping[str, Any] | None) -> str:
-    if not found or found.get("mean") is None:
-        return "-"
-    mean = f"{found['mean']:.3f}"
-    return mean if found.get("low") is None else f"{mean} ({found['low']:.3f} to {found['high']:.3f})"
+    rows = [[label, *(interval_text(found[score]) for found in means.values())] for score, label in SCORES.items()]
+    this = f"This model is `{method}`." if method else ""
+    return f"Mean over subjects with its 95 % interval. {this}\n\n" + markdown_table(head, rows)
 
 
 def _subgroups(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
-    lines = [
-        [
-            row["attribute"],
-            ", ".join(f"{name} {g['mean']:.3f} (n {g['cases']})" for name, g in row["groups"].items()),
-            row["conclusion"],
-        ]
-        for row in rows
-    ]
+    lines = [[row["attribute"], ", ".join(map(_group, row["groups"].items())), row["conclusion"]] for row in rows]
     return ["## Subgroups, by clDice\n\n" + markdown_table(["attribute", "mean", "conclusion"], lines)]
 
 

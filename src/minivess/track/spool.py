@@ -115,15 +115,15 @@ def enqueue_training(
     }
     try:
         Spool().add(entry)
-    except OutputError as error:
-        _logger.warning("not left for MLflow: %s", error)
+        sender = subprocess.Popen(
+            [sys.executable, "-m", "minivess", "track", "send", "--quiet"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # it outlives the training, whatever the server does
+        )
+    except (OutputError, OSError) as error:  # a full disk, or no process left; what is in the spool is sent later
+        _logger.warning("not left for MLflow, or not sent yet: %s", error)
         return False
-    sender = subprocess.Popen(
-        [sys.executable, "-m", "minivess", "track", "send", "--quiet"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # it outlives the training, whatever the server does
-    )
     threading.Thread(target=sender.wait, daemon=True, name="track-send").start()  # or it stays as a zombie
     return True
