@@ -16,10 +16,10 @@ help:  ## say what can be made
 demo: setup  ## run the whole loop on synthetic stacks; report in runs/demo
 	@$(BIN)/minivess demo --out runs/demo
 
-test: setup lint types slicer-test  ## lint, types and the tests that take seconds
+test: setup lint types slicer-test tests/viewers/node_modules/.installed  ## lint, types and the tests that take seconds
 	$(PYTEST) -m "not slow" --requirements runs/requirements.json
 
-test-all: setup lint types slicer-test  ## every test, also the slow ones
+test-all: setup lint types slicer-test tests/viewers/node_modules/.installed  ## every test, also the slow ones
 	$(PYTEST) --requirements runs/requirements.json
 
 slicer-test: setup .venv-slicer/.installed  ## the Slicer extension, over Slicer's C++ core
@@ -73,10 +73,10 @@ setup: .venv/.installed  ## install the locked environment
 	$(UV) pip sync --quiet --python .venv-slicer --require-hashes requirements/slicer.txt
 	@touch $@
 
-# TypeScript, for the check only: the page itself needs neither npm nor a build. Node is a Python package of .venv; it is told to
-# trust the certificates that the machine trusts, as pip and uv do.
-tests/page/node_modules/.installed: tests/page/package-lock.json | setup
-	cd tests/page && PATH="$(CURDIR)/$(BIN):$$PATH" NODE_USE_SYSTEM_CA=1 NODE_EXTRA_CA_CERTS="$${NODE_EXTRA_CA_CERTS:-$$SSL_CERT_FILE}" \
+# For tests only: TypeScript, and OHIF's reader of DICOM SEG. The page itself needs neither npm nor a build. Node is a Python package
+# of .venv; it is told to trust the certificates that the machine trusts, as pip and uv do.
+tests/%/node_modules/.installed: tests/%/package-lock.json | setup
+	cd tests/$* && PATH="$(CURDIR)/$(BIN):$$PATH" NODE_USE_SYSTEM_CA=1 NODE_EXTRA_CA_CERTS="$${NODE_EXTRA_CA_CERTS:-$$SSL_CERT_FILE}" \
 	  npm ci --ignore-scripts --loglevel=error
 	@touch $@
 
@@ -84,4 +84,4 @@ lock: .uv/.installed  ## write requirements/*.txt again after a change of pyproj
 	.uv/bin/python tools/locks.py write $(UV) $(OPTIONS)
 
 clean:  ## remove environments and caches, not runs/
-	rm -rf .uv .venv .venv-slicer tests/page/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	rm -rf .uv .venv .venv-slicer tests/*/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -23,6 +23,8 @@ DICOM_MODALITIES = {
 #: Largest allowed difference between slice distances: the larger of an absolute and a relative tolerance.
 GAP_TOLERANCE_MM = 0.01
 GAP_TOLERANCE_SHARE = 0.01
+#: Positions of two decimals differ by 0.01 mm, which is a little more as a difference of floating-point numbers.
+ROUNDING_MM = 1e-6
 #: Largest allowed angle between the slice normal and the direction from the first to the last slice.
 TILT_TOLERANCE_DEGREES = 0.1
 #: Largest allowed difference between direction cosines of two slices.
@@ -183,7 +185,7 @@ def _position_problems(positions: NDArray[np.float64], orientation: NDArray[np.f
     if distances.size:
         usual = float(np.median(distances))
         allowed = max(min(GAP_TOLERANCE_MM, 0.1 * usual), GAP_TOLERANCE_SHARE * usual)
-        if np.abs(distances - usual).max() > allowed:
+        if np.abs(distances - usual).max() > allowed + ROUNDING_MM:
             kinds = Counter(f"{gap:.4g}" for gap in distances)
             listed = ", ".join(f"{gap} mm ({n} times)" for gap, n in sorted(kinds.items(), key=lambda kind: float(kind[0])))
             problems.append(f"the distances between slices are not uniform: {listed}; the allowed difference is {allowed:.3g} mm")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import highdicom as hd
 import numpy as np
+import pydicom
 
 from minivess.dicom.derived import NOTICE, Derivation
+from minivess.dicom.seg import BLOOD_VESSEL
 from minivess.errors import GeometryError
 from minivess.paths import atomic_file
 from minivess.volume import Volume
@@ -17,7 +19,7 @@ _WINDOW = hd.VOILUTTransformation(
     window_center=math.log(2) / 2, window_width=math.log(2), voi_lut_function=hd.VOILUTFunctionValues.LINEAR_EXACT
 )
 _NATS = hd.sr.CodedConcept("1", "UCUM", "no units")
-_UNCERTAINTY = hd.sr.CodedConcept("VesselUncertainty", "99MINIVESS", "Binary entropy of the probability of vessel")
+_UNCERTAINTY = hd.sr.CodedConcept("VesselEntropy", "99MINIVESS", "Binary entropy of the probability of vessel")
 
 
 def write_uncertainty_map(uncertainty: Volume, derivation: Derivation, path: Path) -> Path:
@@ -58,8 +60,28 @@ def write_uncertainty_map(uncertainty: Volume, derivation: Derivation, path: Pat
         series_description=f"Uncertainty of vessels ({NOTICE})",
         **derivation.instance("uncertainty", 1001),
     )
-    result.Laterality = None  # type 2C, and unknown
+    result.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_frame_anatomy()]
+    _sort_frames(result)
     derivation.finish(result, "uncertainty")
     with atomic_file(path) as temporary:
         result.save_as(temporary, enforce_file_format=True)
     return path
+
+
+def _sort_frames(dataset: pydicom.Dataset) -> None:
+    """Sort frames along the normal of their planes: 3D Slicer's reader (dcmqi 1.5) assumes that order."""
+    orientation = dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient
+    normal = np.cross(*np.reshape([float(v) for v in orientation], (2, 3)))
+    groups = list(dataset.PerFrameFunctionalGroupsSequence)
+    order = np.argsort([normal @ [float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient] for group in groups])
+    frames = np.frombuffer(dataset.FloatPixelData, np.float32).reshape(len(groups), -1)
+    dataset.FloatPixelData = frames[order].tobytes()
+    dataset.PerFrameFunctionalGroupsSequence = [groups[i] for i in order]
+
+
+def _frame_anatomy() -> pydicom.Dataset:
+    """Return the anatomy of all frames; 3D Slicer's reader (dcmqi 1.5) ends in a crash without it."""
+    anatomy = pydicom.Dataset()
+    anatomy.FrameLaterality = "U"  # of no side
+    anatomy.AnatomicRegionSequence = [BLOOD_VESSEL]
+    return anatomy
