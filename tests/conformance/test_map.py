@@ -16,6 +16,7 @@ import numpy as np
 import pydicom
 import pytest
 import yaml
+from dicom.enhanced import make_enhanced
 from dicom.test_seg import dciodvfy
 from dicom.test_series import ORIENTATIONS, edit, volume_of
 
@@ -60,6 +61,21 @@ def test_a_series_becomes_a_seg_and_a_report(series: Path, bundle: Path, tmp_pat
     assert report["vessel_voxels"] == int(expected.array.sum())
     assert any("check the result" in note for note in report["notes"])
     assert "Segmentation fault" not in done.stderr
+
+
+def test_an_enhanced_image_gives_the_result_of_its_single_frames(series: Path, bundle: Path, tmp_path: Path) -> None:
+    enhanced = make_enhanced(series, tmp_path / "enhanced")
+    for source, target in ((series, tmp_path / "single"), (enhanced, tmp_path / "multi")):
+        done = run_map("-i", source, "-o", target, "-m", bundle)
+        assert done.returncode == 0, done.stderr
+    single, multi = (read_seg(tmp_path / name / "vessels.seg.dcm") for name in ("single", "multi"))
+    assert single.array.any()
+    assert single.same_grid(multi)
+    assert np.array_equal(single.array, multi.array)
+    for name in ("vessels.seg.dcm", "uncertainty.dcm", "measurements.sr.dcm"):
+        assert dciodvfy(tmp_path / "multi" / name) == []
+    reports = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("single", "multi")]
+    assert reports[0]["vessel_voxels"] == reports[1]["vessel_voxels"]
 
 
 @pytest.mark.requirement("R21")

@@ -50,8 +50,26 @@ function alongNormal(d) {
   return x * (b * g - c * f) + y * (c * e - a * g) + z * (a * f - b * e)
 }
 
+/** The images of a file by the ids that OHIF gives them; each frame of a multi-frame image is one, with the geometry of its groups. */
+function imagesOf(name, instance) {
+  const perFrame = [instance.PerFrameFunctionalGroupsSequence ?? []].flat()
+  if (!perFrame.length) return [[`file:${name}`, instance]]
+  const shared = [instance.SharedFunctionalGroupsSequence].flat()[0]
+  const first = (groups, sequence) => [groups[sequence] ?? shared[sequence]].flat()[0]
+  return perFrame.map((groups, index) => [
+    `wadouri:${name}?frame=${index + 1}`,
+    {
+      ...instance,
+      ImagePositionPatient: first(groups, 'PlanePositionSequence').ImagePositionPatient,
+      ImageOrientationPatient: first(groups, 'PlaneOrientationSequence').ImageOrientationPatient,
+      PixelSpacing: first(groups, 'PixelMeasuresSequence').PixelSpacing,
+      frame: index + 1,
+    },
+  ])
+}
+
 async function main(folder, seg) {
-  const images = new Map(readdirSync(folder).map((name) => [`file:${name}`, readInstance(join(folder, name))]))
+  const images = new Map(readdirSync(folder).flatMap((name) => imagesOf(name, readInstance(join(folder, name)))))
   const get = (type, id) => (images.has(id) ? MODULES[type]?.(images.get(id)) : undefined)
   metaData.addProvider(get, 10000)
   const ids = [...images.keys()].sort((a, b) => alongNormal(images.get(a)) - alongNormal(images.get(b)))
@@ -61,7 +79,8 @@ async function main(folder, seg) {
   for (const image of found.labelMapImages.flat()) {
     const voxels = []
     image.voxelManager.getScalarData().forEach((value, index) => value && voxels.push(index))
-    shown[images.get(image.referencedImageId).SOPInstanceUID] = voxels
+    const { SOPInstanceUID, frame } = images.get(image.referencedImageId)
+    shown[frame ? `${SOPInstanceUID}/${frame}` : SOPInstanceUID] = voxels
   }
   process.stdout.write(JSON.stringify(shown))
 }

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import highdicom as hd
@@ -29,6 +29,20 @@ def plane_points(rows_columns: NDArray[np.int64], position: Iterable[float], cos
 
 def image_points(image: pydicom.Dataset, rows_columns: NDArray[np.int64]) -> NDArray[np.float64]:
     return plane_points(rows_columns, image.ImagePositionPatient, image.ImageOrientationPatient, image.PixelSpacing)
+
+
+def frames_of(image: pydicom.Dataset) -> Iterator[tuple[str, pydicom.Dataset]]:
+    """List the image by its UID, or the frames of a multi-frame image as UID/FRAME, with the geometry of their groups."""
+    per_frame = image.get("PerFrameFunctionalGroupsSequence")
+    if not per_frame:
+        yield str(image.SOPInstanceUID), image
+        return
+    for number, groups in enumerate(per_frame, 1):
+        frame = pydicom.Dataset()
+        frame.Rows, frame.Columns = image.Rows, image.Columns
+        for sequence in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"):
+            frame.update((groups.get(sequence) or image.SharedFunctionalGroupsSequence[0][sequence].value)[0])
+        yield f"{image.SOPInstanceUID}/{number}", frame
 
 
 def by_pydicom(series: Path, seg: Path) -> NDArray[np.float64]:
@@ -74,7 +88,7 @@ def by_ohif(series: Path, seg: Path, bundled: Path) -> NDArray[np.float64]:
             image.SpecificCharacterSet = "ISO_IR 192"
             image.save_as(Path(folder) / f"{number}.dcm")
         done = subprocess.run([BIN / "node", bundled, folder, seg], check=True, capture_output=True, text=True)
-    images = {str(d.SOPInstanceUID): d for d in map(pydicom.dcmread, series.iterdir())}
+    images = dict(image for file in series.iterdir() for image in frames_of(pydicom.dcmread(file)))
     points = []
     for uid, pixels in json.loads(done.stdout[done.stdout.index("{") :]).items():
         image = images[uid]

@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from dicom.enhanced import make_enhanced
 from dicom.test_hospital_series import rounded
 from dicom.test_seg import MODEL
 from dicom.test_series import ORIENTATIONS, edit, volume_of
@@ -47,8 +48,7 @@ def assert_all_see_the_mask(folder: Path, ohif: Path, tmp_path: Path) -> None:
     series = read_series(folder)
     mask = mask_of(series)
     seg = write_seg(series.volume.with_array(mask.astype(np.uint8)), series, MODEL, tmp_path / "seg.dcm", threshold=0.5)
-    images = series.in_volume_order()
-    truth = np.concatenate([image_points(image, np.argwhere(mask[..., z].T)) for z, image in enumerate(images)])
+    truth = np.concatenate([image_points(i, np.argwhere(mask[..., z].T)) for z, i in enumerate(series.in_volume_order())])
     for reader in (by_pydicom, by_highdicom, by_dcmqi, lambda *paths: by_ohif(*paths, ohif)):
         seen = reader(folder, seg)
         assert len(seen) == len(truth), reader
@@ -91,6 +91,13 @@ def test_all_viewers_see_an_odd_series(tmp_path: Path, ohif: Path, change: Calla
     folder = write_series(volume_of(np.diag([-0.5, -0.5, 0.625]), (16, 12, 12)), tmp_path / "s", name="odd")
     edit(folder, change)
     assert_all_see_the_mask(folder, ohif, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["oblique", "sagittal"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_all_viewers_see_an_enhanced_image(tmp_path: Path, ohif: Path, name: str, shared: bool) -> None:
+    single = write_series(volume_of(ORIENTATIONS[name], SHAPE), tmp_path / "single", name=name)
+    assert_all_see_the_mask(make_enhanced(single, tmp_path / "enhanced", shared=shared), ohif, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["lidc_idri_0314_ct_48", "vs_seg_001_mr_t1gd_44"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 
 import minivess
+from minivess.dicom.multiframe import join_frames
 from minivess.dicom.series import Series
 from minivess.dicom.source_header import source_headers, text_of
 
@@ -33,13 +35,13 @@ class Derivation:
         series: The source.
         model: Model that made the mask; None when an annotator drew or accepted it.
         content: Hash of what the mask and the threshold are: the same hash is the same content.
-        sources: Headers of the source images, in the order of the volume's slices.
+        headers: Headers of the source images or frames, in the order of the volume's slices.
     """
 
     series: Series
     model: ModelRef | None
     content: str
-    sources: list[pydicom.Dataset]
+    headers: list[pydicom.Dataset]
 
     @staticmethod
     def of(mask: NDArray[Any], series: Series, model: ModelRef | None, threshold: float | None = None) -> Derivation:
@@ -55,8 +57,25 @@ class Derivation:
         parts = [series.uid, *(str(d.SOPInstanceUID) for d in series.in_volume_order()), voxels, minivess.__version__]
         parts += [model.weights_sha256, model.version, *filter(None, [model.release])] if model is not None else ["manual"]
         parts += ["" if threshold is None else repr(threshold)]
-        sources, _ = source_headers(series.in_volume_order(), series.slice_spacing_mm)
-        return Derivation(series, model, sha256("\0".join(parts).encode()).hexdigest(), sources)
+        headers, _ = source_headers(series.in_volume_order(), series.slice_spacing_mm)
+        return Derivation(series, model, sha256("\0".join(parts).encode()).hexdigest(), headers)
+
+    @cached_property
+    def sources(self) -> list[pydicom.Dataset]:
+        """Headers of the files that an object is derived from, for the constructors of highdicom."""
+        if self.series.multiframe is None:
+            return self.headers
+        return [join_frames([self.headers[i] for i in self._file_order], self.series.multiframe)]
+
+    def frames(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the frames (frame, row, column) of an array (x, y, z) on the grid of the series, in the order of its sources."""
+        slices = array.transpose(2, 1, 0)
+        return np.ascontiguousarray(slices if self.series.multiframe is None else slices[self._file_order])
+
+    @cached_property
+    def _file_order(self) -> NDArray[np.int64]:
+        """The slices of the volume in the order of the frames of a multi-frame image."""
+        return np.argsort([int(image.InstanceNumber) for image in self.series.in_volume_order()])
 
     def uid(self, what: str) -> UID:
         """Return the UID of an object or a series of this derivation."""
@@ -89,7 +108,7 @@ class Derivation:
 
     def pixel_measures(self) -> hd.PixelMeasuresSequence:
         """Return spacings as the positions of the images say, whatever the source states."""
-        first = self.sources[0]
+        first = self.headers[0]
         return hd.PixelMeasuresSequence(
             pixel_spacing=[float(v) for v in first.PixelSpacing],
             slice_thickness=float(first.SliceThickness),

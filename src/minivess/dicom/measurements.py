@@ -69,7 +69,8 @@ def write_measurements(morphology: Morphology, seg: Path, derivation: Derivation
         observation_context=context,
         procedure_reported=codes.SCT.ImagingProcedure,
         imaging_measurements=[group],
-        referenced_images=derivation.sources,
+        # highdicom describes images of one frame only
+        referenced_images=derivation.sources if derivation.series.multiframe is None else None,
     )
     instance = derivation.instance("measurements", 1002)
     equipment = {key: instance.pop(key) for key in ("manufacturer_model_name", "software_versions", "device_serial_number")}

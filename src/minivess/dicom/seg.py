@@ -67,7 +67,7 @@ def _segmentation(voxels: NDArray[np.uint8], derivation: Derivation) -> hd.seg.S
     description = "Vessels" if has_vessels else "Vessels: no finding"
     return hd.seg.Segmentation(
         source_images=derivation.sources,
-        pixel_array=np.ascontiguousarray(voxels.transpose(2, 1, 0)),
+        pixel_array=derivation.frames(voxels),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_segment_description(derivation)],
         pixel_measures=derivation.pixel_measures(),

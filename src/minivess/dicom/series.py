@@ -13,10 +13,11 @@ import pydicom
 
 from minivess.dicom.damaged import damaged_dicom
 from minivess.dicom.frames import from_dicom
+from minivess.dicom.multiframe import multiframe_of, split_frames
 from minivess.dicom.padding import replace_padding
-from minivess.dicom.series_checks import check_headers
+from minivess.dicom.series_checks import check_headers, check_identity
 from minivess.dicom.series_files import find_series
-from minivess.dicom.source_header import source_headers
+from minivess.dicom.source_header import source_headers, whole_number
 from minivess.errors import GeometryError, InputError
 from minivess.volume import Volume
 from minivess.volume.checks import LIMIT_BYTES, check_budget, check_finite
@@ -30,11 +31,13 @@ class Series:
         volume: Image in mm, float32, with rescale slope and intercept applied.
         datasets: Instances with their pixels; derived objects (SEG) refer to them.
         notes: Remarks for the report, for example about ignored files.
+        multiframe: The enhanced multi-frame image whose frames the instances are; None where each has a file of its own.
     """
 
     volume: Volume
     datasets: Sequence[pydicom.Dataset]
     notes: tuple[str, ...]
+    multiframe: pydicom.Dataset | None = None
 
     @property
     def uid(self) -> str:
@@ -62,7 +65,7 @@ def read_series(folder: Path | str, *, limit_bytes: int = LIMIT_BYTES) -> Series
 
     Raises:
         InputError: When there is no image series or more than one, a file is damaged, or the images are of an unsupported
-            kind (multi-frame, colour, burned-in annotation).
+            kind (multi-frame but not enhanced, colour, burned-in annotation).
         GeometryError: When slices are missing, duplicated or tilted, or differ in orientation or size.
         UnsafeFileError: When all images together exceed the limit.
     """
@@ -77,11 +80,17 @@ def _read_series(folder: Path, limit_bytes: int) -> Series:
     files, ignored = find_series(folder)
     headers = [_read(file, pixels=False) for file in files]
     notes = [f"{len(ignored)} files that are not DICOM were ignored"] if ignored else []
+    check_identity(headers)
+    multiframe = multiframe_of(headers)
+    if multiframe is not None:
+        headers = split_frames(multiframe)
     notes += check_headers(headers)
-    check_budget((len(files), int(headers[0].Rows), int(headers[0].Columns)), 4, limit_bytes=limit_bytes, source=folder.name)
+    check_budget((len(headers), int(headers[0].Rows), int(headers[0].Columns)), 4, limit_bytes=limit_bytes, source=folder.name)
     datasets = [_read(file, pixels=True) for file in files]
     for file, dataset in zip(files, datasets, strict=True):
         _decode(dataset, file)
+    if multiframe is not None:
+        datasets = split_frames(multiframe, datasets[0].pixel_array.reshape(-1, multiframe.Rows, multiframe.Columns))
     # Real world values may differ from slice to slice and have another meaning than the intensities that models learn from.
     frames = _on_one_grid(datasets)
     try:
@@ -89,7 +98,7 @@ def _read_series(folder: Path, limit_bytes: int) -> Series:
     except ValueError as error:  # its messages are about geometry and kinds of images, not about patients
         raise GeometryError(f"The series is not a regular volume of a supported kind: {error} Export it again.") from error
     check_finite(volume.array, source=folder.name)
-    series = Series(volume, datasets, tuple(notes))
+    series = Series(volume, datasets, tuple(notes), multiframe)
     padded = replace_padding(volume.array, series.in_volume_order())
     if padded:
         series = replace(series, notes=(*notes, f"{padded} voxels are padding; they count as the darkest tissue"))
@@ -110,10 +119,10 @@ def _decode(dataset: pydicom.Dataset, file: Path) -> None:
     """
     with damaged_dicom(f"{file.name}: the pixels"):
         shape = dataset.pixel_array.shape
-    if shape != (dataset.Rows, dataset.Columns):
-        raise InputError(
-            f"{file.name}: the pixels have shape {shape}, the header states {(dataset.Rows, dataset.Columns)}. Export it again."
-        )
+    frames = whole_number(dataset.get("NumberOfFrames", 1))
+    stated = (frames, dataset.Rows, dataset.Columns) if frames > 1 else (dataset.Rows, dataset.Columns)
+    if shape != stated:
+        raise InputError(f"{file.name}: the pixels have shape {shape}, the header states {stated}. Export it again.")
 
 
 def _on_one_grid(datasets: Sequence[pydicom.Dataset]) -> list[pydicom.Dataset]:

@@ -39,19 +39,18 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
 def check_headers(headers: Sequence[pydicom.Dataset]) -> list[str]:
-    """Check the headers of one series.
+    """Check kind and geometry of the images of one series.
 
     Args:
-        headers: Of all files of the series.
+        headers: Of all images of the series, or of all frames of a multi-frame image.
 
     Returns:
         Remarks for the report.
 
     Raises:
-        InputError: When the images are of an unsupported kind, or belong to several patients or studies.
+        InputError: When the images are of an unsupported kind.
         GeometryError: When they do not form one regular volume; the message lists all problems.
     """
-    _check_identity(headers)
     _check_kind(headers)
     _check_bits(headers)
     _check_attributes(headers)
@@ -64,8 +63,12 @@ def frames_are_unrelated(headers: Sequence[pydicom.Dataset]) -> bool:
     return len(headers) > 2 and len({str(h.FrameOfReferenceUID) for h in headers}) == len(headers)
 
 
-def _check_identity(headers: Sequence[pydicom.Dataset]) -> None:
-    """One patient, one study, and a UID of its own for each image. No value is named in a message."""
+def check_identity(headers: Sequence[pydicom.Dataset]) -> None:
+    """Check that there is one patient, one study, and a UID of its own for each file. No value is named in a message.
+
+    Raises:
+        InputError: When there is not.
+    """
     for keyword in ("StudyInstanceUID", "SOPInstanceUID"):
         missing = sum(not text_of(h, keyword) for h in headers)
         if missing:
@@ -89,8 +92,6 @@ def _check_identity(headers: Sequence[pydicom.Dataset]) -> None:
 
 
 def _check_kind(headers: Sequence[pydicom.Dataset]) -> None:
-    if any(whole_number(h.get("NumberOfFrames", 1)) > 1 for h in headers):
-        raise InputError("Multi-frame (enhanced) images are not supported. Export the series as single-frame images.")
     if any(text_of(h, "SOPClassUID").startswith(_SECONDARY_CAPTURE) for h in headers):
         raise InputError(
             "The images are secondary captures: pictures of a screen or a film, without calibrated intensities and geometry. "

@@ -50,7 +50,7 @@ def write_uncertainty_map(uncertainty: Volume, derivation: Derivation, path: Pat
     )
     result = hd.pm.ParametricMap(
         source_images=derivation.sources,
-        pixel_array=np.ascontiguousarray(uncertainty.array.transpose(2, 1, 0), dtype=np.float32),
+        pixel_array=derivation.frames(uncertainty.array.astype(np.float32)),
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
         voi_lut_transformations=[_WINDOW],
