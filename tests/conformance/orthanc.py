@@ -21,17 +21,18 @@ _PLUGINS = (Path("/usr/share/orthanc/plugins"), Path("/usr/lib/orthanc"))
 class Orthanc:
     """The server as a child process; stopped and started again it keeps what it has."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, dicom_port: int = 0) -> None:
         program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
         plugin = next((file for place in _PLUGINS for file in place.glob("libOrthancDicomWeb.so*")), None)
         if program is None or plugin is None:
             pytest.skip("no Orthanc here: apt-get install orthanc orthanc-dicomweb")
-        self.port = free_port()
+        self.port, self.dicom_port = free_port(), dicom_port
         self.url = f"http://127.0.0.1:{self.port}/dicom-web"
         folder.mkdir(parents=True)
         config = {
             "Name": "test", "HttpPort": self.port, "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
-            "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomServerEnabled": False,
+            "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomServerEnabled": bool(dicom_port),
+            "DicomPort": dicom_port, "DicomAet": "PACS", "DicomCheckCalledAet": True, "DicomAlwaysAllowStore": True,
             "OverwriteInstances": False, "Plugins": [str(plugin)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }  # fmt: skip
         (folder / "orthanc.json").write_text(json.dumps(config))

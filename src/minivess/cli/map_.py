@@ -75,6 +75,65 @@ def _replace_process(source: Path, out: Path, model: Path, options: list[str]) -
     os.execv(sys.executable, [*command, *options])  # noqa: S606 (a list of words, no shell)
 
 
+@app.command("listen")
+def listen(
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")] = None,
+    image: Annotated[str | None, typer.Option(help="A packaged application: image, or folder of `map build`.")] = None,
+    send_to: Annotated[
+        str | None, typer.Option(metavar="AET@HOST:PORT", help="Where results are sent.", show_default="they stay in the spool")
+    ] = None,
+    spool: Annotated[Path, typer.Option(help="Queue on disk; a listener that is started again goes on with it.")] = Path("spool"),
+    port: Annotated[int, typer.Option(help="Port for C-STORE; 0 takes a free one.", min=0, max=65535)] = 11112,
+    title: Annotated[str, typer.Option(help="Our AE title.")] = "MINIVESS",
+    allow: Annotated[list[str] | None, typer.Option(help="AE title that may send; repeat it for more.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; another than loopback needs --allow.")] = "127.0.0.1",
+    quiet_s: Annotated[float, typer.Option(help="A series is complete when no image has come for so long.", min=0.1)] = 30.0,
+    only_seg: Annotated[bool, typer.Option("--only-seg", help="No uncertainty map and no report beside the SEG.")] = False,
+    any_modality: Annotated[bool, typer.Option("--any-modality", help="Also images that the model was not made for.")] = False,
+) -> None:
+    """Receive series from a PACS by C-STORE, segment each when it is complete, and send the results back. Ends with Ctrl+C.
+
+    Example: minivess map listen --image vessels:1 --send-to PACS@10.0.0.5:104 --host 10.0.0.7 --allow PACS
+    """
+    import logging
+    import signal
+
+    from minivess.errors import UsageError
+    from minivess.extras import require_extra
+    from minivess.loopback import is_loopback
+
+    if (model is None) == (image is None):
+        raise UsageError("Name a trained bundle with --model, or a packaged application with --image.")
+    if not is_loopback(host) and not allow:
+        raise UsageError(f"--host {host} can be reached by other machines: name the AE titles that may send with --allow.")
+    if model is not None and not model.exists():
+        raise UsageError(f"No such model: {model}. Name a trained bundle.")
+    require_extra("map", "The listener")
+    from minivess.pacs import Listener, SeriesSpool, Settings
+    from minivess.pacs.transfer import parse_peer
+
+    command = _application(model, image, [*(["--any-modality"] if any_modality else []), *(["--only-seg"] if only_seg else [])])
+    peer = parse_peer(send_to) if send_to else None
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its lines quote what was sent
+    queue = SeriesSpool(spool)
+    listener = Listener(queue, Settings(command, peer, host, port, title, tuple(allow or ()), quiet_s))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: listener.request_stop())
+    waiting = ", ".join(f"{count} {state}" for state, count in queue.count().items() if count) or "empty"
+    typer.echo(f"Listening as {title} at {host}:{listener.port}; spool {spool}: {waiting}.")
+    listener.run()
+    typer.echo("Stopped; what is not done stays in the spool.")
+
+
+def _application(model: Path | None, image: str | None, options: list[str]) -> list[str]:
+    """Return the command that the listener runs on a series."""
+    import sys
+
+    which = ["--model", str(model)] if model is not None else ["--image", str(image)]
+    return [sys.executable, "-m", "minivess", "map", "run", "{in}", "{out}", *which, *options]
+
+
 @app.command("build")
 def build(
     bundle: Annotated[Path, typer.Argument(help="Trained bundle or ensemble.")],

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 import minivess
 from minivess.errors import MinivessError
+from minivess.loopback import is_loopback
 from minivess.server.accounts import Account, Accounts
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST
 from minivess.server.error_responses import install_error_handlers
@@ -23,7 +24,6 @@ from minivess.server.guard import Guard
 from minivess.server.json_response import ValidJSONResponse
 from minivess.server.label_app import label_app
 from minivess.server.lifespan import lifespan
-from minivess.server.loopback import is_loopback
 from minivess.server.monai_endpoints import add_monai_endpoints
 from minivess.server.multipart_content_type import MultipartContentType
 from minivess.server.page import Page

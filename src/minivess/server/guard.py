@@ -16,11 +16,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from minivess.errors import MinivessError, UnsafeFileError
+from minivess.loopback import is_loopback
 from minivess.server.accounts import Account, Accounts
 from minivess.server.dependencies import ACCOUNT_KEY, REQUEST_ID_KEY
 from minivess.server.error_responses import error_response
 from minivess.server.logs import request_id
-from minivess.server.loopback import is_loopback
 from minivess.server.roles import RoleTable
 from minivess.store.actor import current_actor
 from minivess.store.names import check_name

@@ -21,11 +21,11 @@ from urllib.request import Request, urlopen
 
 from minivess.errors import InputError, MinivessError, UsageError
 from minivess.extras import require_extra
+from minivess.loopback import is_loopback
 from minivess.paths import resource_path
 from minivess.process_setup import SPIN_COUNT
 from minivess.server.accounts import Accounts
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST
-from minivess.server.loopback import is_loopback
 from minivess.store.images import IMAGE_SUFFIXES
 from minivess.store.store import STORE_FOLDER
 from minivess.volume.io import stem_of, suffix_of

@@ -1,0 +1,51 @@
+"""A PACS for tests: keeps what it receives, and sends series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pydicom
+from pydicom.uid import UID
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+
+
+class Pacs:
+    """A server on loopback; ``objects`` are the datasets that it was sent, by their SOPInstanceUID."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.objects: dict[str, pydicom.Dataset] = {}
+        self.refuses: set[UID] = set()
+        entity = AE(ae_title="PACS")
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
+        self._server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._keep)])
+        self.port = self._server.server_address[1]
+
+    def _keep(self, event: evt.Event) -> int:
+        dataset = event.dataset
+        if dataset.SOPClassUID in self.refuses:
+            return 0xA700
+        dataset.file_meta = event.file_meta
+        self.objects[str(dataset.SOPInstanceUID)] = dataset
+        return 0
+
+    def of(self, modality: str) -> list[pydicom.Dataset]:
+        return [d for d in self.objects.values() if d.Modality == modality]
+
+    def stop(self) -> None:
+        self._server.shutdown()
+
+
+def send_files(files: Iterable[Path], port: int, *, calling: str = "PACS", called: str = "MINIVESS") -> list[int]:
+    """Send files; return their statuses, none where the association was refused."""
+    datasets = [pydicom.dcmread(file) for file in files]
+    entity = AE(ae_title=calling)
+    for kind in {(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}:
+        entity.add_requested_context(*kind)
+    association = entity.associate("127.0.0.1", port, ae_title=called)
+    if not association.is_established:
+        return []
+    statuses = [association.send_c_store(dataset).Status for dataset in datasets]
+    association.release()
+    return statuses

@@ -1,0 +1,190 @@
+"""The listener as its command: series in by C-STORE, results back; nothing is lost by a kill or an absent PACS."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom.enhanced import make_enhanced
+from dicom.test_seg import dciodvfy
+from dicom.test_series import ORIENTATIONS, volume_of
+
+from minivess.dicom import read_seg, read_series, write_series
+from minivess.models import load_bundle
+from minivess.pacs import SeriesSpool
+from minivess.pacs.transfer import receive
+from minivess.server.serve import free_port
+from minivess.volume import resample_like
+from pacs.peer import Pacs, send_files
+
+
+def wait_for(condition: Callable[[], object], listening: Listening | None = None, timeout_s: float = 240) -> None:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert listening is None or listening.process.poll() is None, listening.log.read_text()
+        assert time.monotonic() < until, listening.log.read_text() if listening else "too long"
+        time.sleep(0.1)
+
+
+class Listening:
+    """`minivess map listen` as a process."""
+
+    def __init__(self, folder: Path, bundle: Path, pacs_port: int, *options: str) -> None:
+        self.spool, self.log = folder / "spool", folder / "listener.log"
+        command = [sys.executable, "-m", "minivess", "map", "listen", "--model", bundle, "--any-modality", "--port", "0"]
+        command += ["--spool", self.spool, "--send-to", f"PACS@127.0.0.1:{pacs_port}", "--quiet-s", "0.5", *options]
+        with self.log.open("w") as log:
+            environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        wait_for(lambda: re.search(r"127.0.0.1:(\d+);", self.log.read_text()), self)
+        self.port = int(re.search(r"127.0.0.1:(\d+);", self.log.read_text())[1])  # type: ignore[index]
+
+    def files(self, state: str) -> list[Path]:
+        return sorted((self.spool / state).iterdir())
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def pacs() -> Iterator[Pacs]:
+    running = Pacs()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def listening(tmp_path: Path, bundle: Path, pacs: Pacs) -> Iterator[Listening]:
+    running = Listening(tmp_path, bundle, pacs.port, "--allow", "PACS")
+    yield running
+    if running.process.poll() is None:
+        running.kill()
+
+
+def make(folder: Path, name: str = "x") -> Path:
+    return write_series(volume_of(ORIENTATIONS["oblique"], (40, 36, 9)), folder, name=name)
+
+
+def test_a_series_is_segmented_and_the_results_are_sent_back(
+    listening: Listening, pacs: Pacs, bundle: Path, tmp_path: Path
+) -> None:
+    folder = make(tmp_path / "s", "Geheim^Name")
+    assert send_files(sorted(folder.iterdir()), listening.port, calling="OTHER") == []
+    enhanced = make_enhanced(make(tmp_path / "t", "other"), tmp_path / "enhanced")
+    (tmp_path / "gap").mkdir()
+    gap = make(tmp_path / "u", "gap")
+    (gap / "0004.dcm").unlink()
+    for source in (gap, folder, enhanced):
+        assert set(send_files(sorted(source.iterdir()), listening.port)) == {0}
+    wait_for(lambda: len(pacs.objects) == 6 and listening.files("refused"), listening)
+
+    series = read_series(folder)
+    expected = load_bundle(bundle, device="cpu").predict(series.volume).mask
+    assert {len(pacs.of(modality)) for modality in ("SEG", "SR", "OT")} == {2}
+    (seg,) = (d for d in pacs.of("SEG") if d.StudyInstanceUID == series.datasets[0].StudyInstanceUID)
+    seg.save_as(tmp_path / "seg.dcm", enforce_file_format=True)
+    assert dciodvfy(tmp_path / "seg.dcm") == []
+    assert np.array_equal(resample_like(read_seg(tmp_path / "seg.dcm"), expected, order=0).array, expected.array)
+
+    reason = json.loads((listening.files("refused")[0] / "reason.json").read_text())["reason"]
+    assert "distances between slices" in reason
+    wait_for(lambda: len(listening.files("sent")) == 2, listening)
+    assert listening.files("incoming") == listening.files("running") == listening.files("results") == []
+    listening.process.terminate()
+    assert listening.process.wait(20) == 0
+    log = listening.log.read_text()
+    assert "Stopped" in log
+    assert "Geheim" not in log
+
+
+def test_nothing_is_lost_by_kills_and_an_absent_pacs(tmp_path: Path, bundle: Path) -> None:
+    port = free_port()
+    sources = [make(tmp_path / f"s{n}", f"p{n}") for n in range(2)]
+    first = Listening(tmp_path, bundle, port)
+    try:
+        for source in sources:
+            assert set(send_files(sorted(source.iterdir()), first.port)) == {0}
+        wait_for(lambda: first.files("running"), first)
+    finally:
+        first.kill()  # while it segments
+    assert sum(len(first.files(state)) for state in ("incoming", "running")) == 2
+    second = Listening(tmp_path, bundle, port)
+    try:
+        wait_for(lambda: len(second.files("results")) == 2, second)
+        wait_for(lambda: "cannot be reached" in second.log.read_text(), second)
+    finally:
+        second.kill()
+    pacs = Pacs(port)
+    third = Listening(tmp_path, bundle, port)
+    try:
+        wait_for(lambda: len(third.files("sent")) == 2, third)
+    finally:
+        third.kill()
+        pacs.stop()
+    assert {len(pacs.of(modality)) for modality in ("SEG", "SR", "OT")} == {2}
+
+
+def test_a_result_that_is_refused_does_not_hold_up_the_others(pacs: Pacs, tmp_path: Path) -> None:
+    spool = SeriesSpool(tmp_path / "spool")
+    for name in ("1.2.3", "1.2.4"):
+        (spool.folder / "results" / name).mkdir()
+    first, _ = spool.results()
+    time.sleep(0.02)
+    spool.put_last(first)
+    assert [result.name for result in spool.results()][1] == first.name
+
+
+def test_what_cannot_be_kept_is_not_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = SeriesSpool(tmp_path / "spool")
+    server = receive(spool, host="127.0.0.1", port=0, title="MINIVESS", allowed=[])
+    files = sorted(make(tmp_path / "s").iterdir())[:1]
+    try:
+        port = server.server_address[1]
+        full = shutil.disk_usage(tmp_path)._replace(free=1000)
+        with monkeypatch.context() as patch:  # a full disk
+            patch.setattr("minivess.pacs.transfer.shutil.disk_usage", lambda _: full)
+            assert send_files(files, port) == [0xA700]
+        assert spool.count()["incoming"] == 0
+        assert send_files(files, port) == [0]
+        assert send_files(files, port, called="WRONG") == []
+        assert spool.take_complete(100) is None
+        assert spool.take_complete(0) is not None
+    finally:
+        server.shutdown()
+
+
+def test_one_spool_has_one_listener(tmp_path: Path, bundle: Path) -> None:
+    spool = SeriesSpool(tmp_path / "spool")
+    command = [sys.executable, "-m", "minivess", "map", "listen", "--model", bundle, "--spool", spool.folder, "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "Another listener has the spool" in done.stderr
+    spool.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--send-to", "nowhere"], "AET@HOST:PORT"),
+        (["--host", "0.0.0.0"], "--allow"),
+        (["--model", "missing"], "No such model"),
+        ([], "--image"),
+    ],
+)
+def test_wrong_usage_says_what_is_right(tmp_path: Path, bundle: Path, options: list[str], message: str) -> None:
+    given = options if not options or "--model" in options else ["--model", str(bundle), *options]
+    command = [sys.executable, "-m", "minivess", "map", "listen", "--spool", tmp_path / "spool", *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert message in done.stderr
