@@ -20,7 +20,7 @@ from minivess.dicom.series_checks import DICOM_MODALITIES
 from minivess.errors import BundleError, InputError, MinivessError
 from minivess.paths import atomic_folder
 
-#: What is written beside the SEG and result.json.
+#: What is written beside the SEG and result.json; pictures only where they are asked for.
 OUTPUTS = ("uncertainty", "measurements")
 #: Exit codes: done, refused with a reason, wrong usage (argparse), internal fault; 128 + signal when stopped.
 DONE, REFUSED, FAULT, STOPPED = 0, 1, 3, 128
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
                 arguments.input,
                 arguments.output,
                 arguments.model,
-                outputs=() if arguments.only_seg else OUTPUTS,
+                outputs=(() if arguments.only_seg else OUTPUTS) + (("pictures",) if arguments.pictures else ()),
                 any_modality=arguments.any_modality,
             )
     except MinivessError as error:
@@ -91,6 +91,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("-m", "--model", type=Path, default=model, help="bundle, or folder with one")
     parser.add_argument("--any-modality", action="store_true", help="also images that the model was not made for")
     parser.add_argument("--only-seg", action="store_true", help="no uncertainty map and no measurement report beside the SEG")
+    parser.add_argument("--pictures", action="store_true", help="also pictures with outlines, for a PACS that shows no SEG")
     return parser.parse_args(argv)
 
 

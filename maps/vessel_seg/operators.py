@@ -12,6 +12,7 @@ from minivess.dicom import Series, write_seg
 from minivess.dicom.derived import Derivation
 from minivess.dicom.measurements import write_measurements
 from minivess.dicom.report import write_report
+from minivess.dicom.secondary_capture import write_pictures
 from minivess.dicom.uncertainty_map import write_uncertainty_map
 from minivess.metrics.morphology import measure_vessels
 from minivess.models import Segmenter
@@ -92,7 +93,7 @@ class ResultWriter(Operator):
             *args: Conditions of the operator.
             folder: Existing folder for the results.
             modality: Modality that the model was trained for, for the report.
-            outputs: What is written beside the SEG and result.json: ``uncertainty``, ``measurements``.
+            outputs: What is written beside the SEG and result.json: ``uncertainty``, ``measurements``, ``pictures``.
             **kwargs: Passed on to the SDK.
         """
         self.folder = folder
@@ -122,4 +123,6 @@ class ResultWriter(Operator):
             files.append(write_uncertainty_map(prediction.uncertainty, derivation, folder / "uncertainty.dcm"))
         if "measurements" in self.outputs:
             files.append(write_measurements(measured, seg, derivation, folder / "measurements.sr.dcm"))
+        if "pictures" in self.outputs:
+            files += write_pictures(mask, derivation, folder)
         write_report(folder / "result.json", series, prediction, files=files, measured=measured, modality=self.modality)

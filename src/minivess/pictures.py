@@ -33,10 +33,39 @@ def projection(volume: Volume, *, power: float = 0.5) -> Rgb:
     Returns:
         (y, x, 3) uint8.
     """
-    image = volume.array.max(axis=2).astype(np.float64)
-    low, high = np.percentile(image, (0.5, 99.8))
-    scaled = np.clip((image - low) / max(high - low, 1e-9), 0, 1) ** power
-    return np.repeat((255 * scaled).astype(np.uint8).T[..., None], 3, axis=2)
+    image = volume.array.max(axis=2).T
+    return grey(image, *np.percentile(image, (0.5, 99.8)), power=power)
+
+
+def grey(image: NDArray[Any], low: float, high: float, *, power: float = 1.0) -> Rgb:
+    """Convert intensities to a grey image.
+
+    Args:
+        image: (row, column) intensities.
+        low: Intensity that becomes black.
+        high: Intensity that becomes white.
+        power: Exponent of the grey scale.
+
+    Returns:
+        (row, column, 3) uint8.
+    """
+    scaled = np.clip((image.astype(np.float64) - low) / max(high - low, 1e-9), 0, 1) ** power
+    return np.repeat((255 * scaled).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def outline(picture: Rgb, mask: NDArray[Any]) -> Rgb:
+    """Draw the outline of a flat mask in red.
+
+    Args:
+        picture: (row, column, 3) uint8; it is not changed.
+        mask: (row, column); a value above 0 is vessel.
+
+    Returns:
+        (row, column, 3) uint8.
+    """
+    result, inside = picture.copy(), mask > 0
+    result[inside & ~ndimage.binary_erosion(inside)] = _OUTLINE
+    return result
 
 
 def overlay(picture: Rgb, mask: NDArray[Any], reference: NDArray[Any] | None = None) -> Rgb:
@@ -51,12 +80,11 @@ def overlay(picture: Rgb, mask: NDArray[Any], reference: NDArray[Any] | None = N
         (y, x, 3) uint8.
     """
     result = picture.copy()
-    flat = (mask > 0).any(axis=2).T
+    flat = np.asarray((mask > 0).any(axis=2)).T
     if reference is not None:
         missed = (reference > 0).any(axis=2).T & ~flat
         result[missed] = (0.35 * result[missed] + 0.65 * _MISSED).astype(np.uint8)
-    result[flat & ~ndimage.binary_erosion(flat)] = _OUTLINE
-    return result
+    return outline(result, flat)
 
 
 def heat(uncertainty: Volume, *, voxels: int = 5) -> Rgb:

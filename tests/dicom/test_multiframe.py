@@ -16,6 +16,7 @@ from dicom.test_series import ORIENTATIONS, volume_of
 from minivess.dicom import read_seg, read_series, write_seg, write_series
 from minivess.dicom.derived import Derivation
 from minivess.dicom.measurements import write_measurements
+from minivess.dicom.secondary_capture import write_pictures
 from minivess.dicom.uncertainty_map import write_uncertainty_map
 from minivess.errors import GeometryError, InputError, UnsafeFileError
 from minivess.metrics.morphology import measure_vessels
@@ -54,6 +55,11 @@ def test_all_objects_refer_to_the_frames_and_lie_on_them(single: Path, tmp_path:
     derivation = Derivation.of(mask.array, series, MODEL, 0.5)
     values = np.random.default_rng(0).uniform(0, 0.6, mask.shape).astype(np.float32)
     assert dciodvfy(write_uncertainty_map(mask.with_array(values), derivation, tmp_path / "map.dcm")) == []
+    pictures = write_pictures(mask, derivation, tmp_path)
+    assert [error for file in pictures for error in dciodvfy(file)] == []
+    first = pydicom.dcmread(pictures[0]).SourceImageSequence[0]
+    assert (first.ReferencedSOPClassUID, first.ReferencedSOPInstanceUID) == (image.SOPClassUID, image.SOPInstanceUID)
+    assert int(first.ReferencedFrameNumber) == int(series.in_volume_order()[0].InstanceNumber)
     measured = measure_vessels(mask.array, series.volume.spacing)
     assert dciodvfy(write_measurements(measured, path, derivation, tmp_path / "sr.dcm")) == []
 

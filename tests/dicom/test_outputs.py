@@ -14,6 +14,7 @@ from dicom.test_series import ORIENTATIONS, volume_of
 from minivess.dicom import read_series, write_seg, write_series
 from minivess.dicom.derived import Derivation
 from minivess.dicom.measurements import write_measurements
+from minivess.dicom.secondary_capture import write_pictures
 from minivess.dicom.series import Series
 from minivess.dicom.uncertainty_map import write_uncertainty_map
 from minivess.metrics.morphology import Morphology, measure_vessels
@@ -55,6 +56,39 @@ def test_a_report_holds_the_measurements_and_refers_to_the_seg(series: Series, t
     assert values["Number of branch points"] == measured.branch_points
     assert str(pydicom.dcmread(seg).SOPInstanceUID) in str(pydicom.dcmread(path))
     assert "For research use only" in str(pydicom.dcmread(path))
+
+
+@pytest.mark.parametrize("name", ["axial", "oblique"])
+def test_pictures_show_the_outline_on_each_image_for_a_pacs_without_segmentations(tmp_path: Path, name: str) -> None:
+    series = read_series(write_series(volume_of(ORIENTATIONS[name], (180, 60, 4)), tmp_path / "series", name="x"))
+    mask = np.zeros(series.volume.shape, np.uint8)
+    mask[60:120, 30:50, 3] = 1
+    derivation = Derivation.of(mask, series, MODEL, 0.5)
+    files = write_pictures(series.volume.with_array(mask), derivation, tmp_path)
+    pictures = [pydicom.dcmread(file) for file in files]
+    assert [error for file in files for error in dciodvfy(file)] == []
+    assert len({p.SeriesInstanceUID for p in pictures}) == 1
+    assert len({p.SOPInstanceUID for p in pictures}) == len(pictures) == mask.shape[2]
+    sources = [str(d.SOPInstanceUID) for d in series.in_volume_order()]
+    assert [p.SourceImageSequence[0].ReferencedSOPInstanceUID for p in pictures] == sources
+    assert all("research use only" in p.SeriesDescription for p in pictures)
+    red = [(p.pixel_array == (255, 70, 50)).all(axis=2) for p in pictures]
+    edge = mask[..., 3].T > 0
+    edge[31:49, 61:119] = False
+    assert np.array_equal(red[3], edge)
+    assert not any(pixels.any() for z, pixels in enumerate(red) if z != 3)
+
+
+def test_pictures_are_the_same_for_the_same_content(series: Series, tmp_path: Path) -> None:
+    mask = np.zeros(series.volume.shape, np.uint8)
+    uids = []
+    for threshold, name in ((0.5, "a"), (0.5, "b"), (0.4, "c")):
+        (tmp_path / name).mkdir()
+        derivation = Derivation.of(mask, series, MODEL, threshold)
+        files = write_pictures(series.volume.with_array(mask), derivation, tmp_path / name)
+        uids.append([str(pydicom.dcmread(file).SOPInstanceUID) for file in files])
+    assert uids[0] == uids[1]
+    assert set(uids[0]).isdisjoint(uids[2])
 
 
 def test_all_objects_of_one_result_have_uids_of_their_content(series: Series, tmp_path: Path) -> None:

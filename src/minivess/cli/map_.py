@@ -12,6 +12,9 @@ from minivess.cli.output import Json, emit, table
 
 app = typer.Typer(no_args_is_help=True, help="The MONAI Deploy application: DICOM series in, DICOM SEG out.")
 
+OnlySeg = Annotated[bool, typer.Option("--only-seg", help="No uncertainty map and no report beside the SEG.")]
+AnyModality = Annotated[bool, typer.Option("--any-modality", help="Also images that the model was not made for.")]
+Pictures = Annotated[bool, typer.Option("--pictures", help="Also pictures with outlines, for a PACS that shows no SEG.")]
 Memory = Annotated[str | None, typer.Option(help="Limit of memory, for example 8Gi.", show_default="what the package asks for")]
 
 
@@ -27,8 +30,9 @@ def run(
     ] = None,
     memory: Memory = None,
     timeout_s: Annotated[float | None, typer.Option(help="Limit of time; 0 is none.", show_default="of the package")] = None,
-    only_seg: Annotated[bool, typer.Option("--only-seg", help="No uncertainty map and no report beside the SEG.")] = False,
-    any_modality: Annotated[bool, typer.Option("--any-modality", help="Also images that the model was not made for.")] = False,
+    only_seg: OnlySeg = False,
+    any_modality: AnyModality = False,
+    pictures: Pictures = False,
 ) -> None:
     """Segment a series; OUT contains a SEG, an uncertainty map, measurements and result.json, or nothing when an error occurs.
 
@@ -42,7 +46,7 @@ def run(
     if not source.is_dir():
         raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
     require_extra("map", "The MAP")
-    options = [name for name, given in (("--any-modality", any_modality), ("--only-seg", only_seg)) if given]
+    options = _application_options(only_seg, any_modality, pictures)
     if model is not None:
         if engine or memory or timeout_s is not None:
             raise UsageError("--engine, --memory and --timeout-s are for packaged applications: name one with --image.")
@@ -62,6 +66,11 @@ def run(
     if code == 0:
         typer.echo(f"Done: {out}")
     raise typer.Exit(code)
+
+
+def _application_options(only_seg: bool, any_modality: bool, pictures: bool) -> list[str]:
+    given = {"--only-seg": only_seg, "--any-modality": any_modality, "--pictures": pictures}
+    return [name for name, is_given in given.items() if is_given]
 
 
 def _replace_process(source: Path, out: Path, model: Path, options: list[str]) -> None:
@@ -88,8 +97,9 @@ def listen(
     allow: Annotated[list[str] | None, typer.Option(help="AE title that may send; repeat it for more.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; another than loopback needs --allow.")] = "127.0.0.1",
     quiet_s: Annotated[float, typer.Option(help="A series is complete when no image has come for so long.", min=0.1)] = 30.0,
-    only_seg: Annotated[bool, typer.Option("--only-seg", help="No uncertainty map and no report beside the SEG.")] = False,
-    any_modality: Annotated[bool, typer.Option("--any-modality", help="Also images that the model was not made for.")] = False,
+    only_seg: OnlySeg = False,
+    any_modality: AnyModality = False,
+    pictures: Pictures = False,
 ) -> None:
     """Receive series from a PACS by C-STORE, segment each when it is complete, and send the results back. Ends with Ctrl+C.
 
@@ -112,7 +122,7 @@ def listen(
     from minivess.pacs import Listener, SeriesSpool, Settings
     from minivess.pacs.transfer import parse_peer
 
-    command = _application(model, image, [*(["--any-modality"] if any_modality else []), *(["--only-seg"] if only_seg else [])])
+    command = _application(model, image, _application_options(only_seg, any_modality, pictures))
     peer = parse_peer(send_to) if send_to else None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its lines quote what was sent
