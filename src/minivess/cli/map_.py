@@ -84,6 +84,43 @@ def _replace_process(source: Path, out: Path, model: Path, options: list[str]) -
     os.execv(sys.executable, [*command, *options])  # noqa: S606 (a list of words, no shell)
 
 
+@app.command("batch")
+def batch(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder with any number of DICOM series, in any sub-folders.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results: one folder each, and summary.csv.")],
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")] = None,
+    image: Annotated[str | None, typer.Option(help="A packaged application: image, or folder of `map build`.")] = None,
+    only_seg: OnlySeg = False,
+    any_modality: AnyModality = False,
+    pictures: Pictures = False,
+    as_json: Json = False,
+) -> None:
+    """Segment every series below a folder. Run again, it does what is missing. Exit code 1 when a series has no result.
+
+    Example: minivess map batch studies/ results/ --model runs/model
+    """
+    from minivess.errors import UsageError
+    from minivess.extras import require_extra
+
+    if (model is None) == (image is None):
+        raise UsageError("Name a trained bundle with --model, or a packaged application with --image.")
+    if model is not None and not model.exists():
+        raise UsageError(f"No such model: {model}. Name a trained bundle.")
+    require_extra("map", "The MAP")
+    from minivess.map_package.batch import SUMMARY, run_batch, series_for_batch
+
+    series, results = series_for_batch(source, out), []
+    for result in run_batch(series, out, _application(model, image, _application_options(only_seg, any_modality, pictures))):
+        results.append(result)
+        about = f"{len(results)} of {len(series)}: {result.series}, {result.images} images, {result.result}. {result.reason}"
+        typer.echo(about.rstrip(), err=True)
+    missing = sum(result.result != "done" for result in results)
+    text = f"{len(results)} series: {len(results) - missing} done, {missing} without a result. {out / SUMMARY}"
+    emit({"series": [asdict(result) for result in results], "without_result": missing}, as_json=as_json, text=text)
+    if missing:
+        raise typer.Exit(1)
+
+
 @app.command("listen")
 def listen(
     model: Annotated[Path | None, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")] = None,

@@ -25,7 +25,7 @@ _GROUP_LENGTH_BYTES = 12
 
 
 def find_series(folder: Path) -> tuple[list[Path], list[str]]:
-    """Find the image files of a folder and its sub-folders.
+    """Find the image files of the only series in a folder and its sub-folders.
 
     Args:
         folder: Folder of one series; names and order of the files do not matter.
@@ -35,6 +35,23 @@ def find_series(folder: Path) -> tuple[list[Path], list[str]]:
 
     Raises:
         InputError: When there is no image series or more than one, a file is damaged, or a folder cannot be read.
+        UnsafeFileError: When a deflated file inflates beyond its limit.
+    """
+    candidates, ignored = group_series(folder)
+    return _only_series(candidates, folder, len(ignored)), ignored
+
+
+def group_series(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """Find the image files of a folder and its sub-folders by their series.
+
+    Args:
+        folder: Folder of any number of series.
+
+    Returns:
+        SeriesInstanceUID to files, and the names of the files that were passed by.
+
+    Raises:
+        InputError: When a file is damaged, or a folder cannot be read.
         UnsafeFileError: When a deflated file inflates beyond its limit.
     """
     candidates: dict[str, list[Path]] = defaultdict(list)
@@ -60,7 +77,7 @@ def find_series(folder: Path) -> tuple[list[Path], list[str]]:
         if file.suffix.lower() in suffixes | {".dcm"} and not hidden and not _is_text(file):  # a slice that lost its header
             raise reason
         ignored.append(file.name)
-    return _only_series(dict(candidates), folder, len(ignored)), ignored
+    return dict(candidates), ignored
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,0 +1,67 @@
+"""Many series in one folder: a result for each, a summary, and nothing done twice."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from dicom.enhanced import make_enhanced
+from dicom.test_series import ORIENTATIONS, volume_of
+
+from minivess.dicom import read_series, write_series
+
+
+def batch(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "minivess", "map", "batch", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+
+
+def make(folder: Path, name: str) -> Path:
+    return write_series(volume_of(ORIENTATIONS["axial"], (40, 36, 9)), folder, name=name)
+
+
+def test_every_series_has_its_result_and_the_rest_is_done_the_next_time(bundle: Path, tmp_path: Path) -> None:
+    studies, results = tmp_path / "studies", tmp_path / "results"
+    first = make(studies / "a" / "one", "p1")
+    make_enhanced(make(tmp_path / "other", "p2"), studies / "b")
+    gap = make(studies / "c", "p3")
+    taken = (gap / "0004.dcm").rename(tmp_path / "taken")
+    (studies / "notes.txt").write_text("foreign")
+
+    done = batch(studies, results, "--model", bundle, "--any-modality", "--only-seg", "--json")
+    assert done.returncode == 1
+    said = json.loads(done.stdout)
+    assert sorted(row["result"] for row in said["series"]) == ["done", "done", "refused"]
+    (refused,) = (row for row in said["series"] if row["result"] == "refused")
+    assert "distances between slices" in refused["reason"]
+    assert str(tmp_path) not in refused["reason"]
+    with (results / "summary.csv").open() as stream:
+        rows = {row["series"]: row for row in csv.DictReader(stream)}
+    assert len(rows) == 3
+    uid = read_series(first).uid
+    assert float(rows[uid]["vessel_volume_mm3"]) > 0
+    assert sorted(f.name for f in (results / uid).iterdir()) == ["result.json", "vessels.seg.dcm"]
+    written = (results / uid / "vessels.seg.dcm").stat().st_mtime_ns
+
+    shutil.move(taken, gap / "0004.dcm")
+    done = batch(studies, results, "--model", bundle, "--any-modality", "--only-seg")
+    assert done.returncode == 0, done.stderr
+    assert "3 series: 3 done, 0 without a result" in done.stdout
+    assert (results / uid / "vessels.seg.dcm").stat().st_mtime_ns == written
+    assert not list(results.glob(".batch*"))
+
+
+def test_wrong_folders_are_named(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments, message in (
+        ((tmp_path / "none", tmp_path / "out"), "No such folder"),
+        ((tmp_path / "empty", tmp_path / "out"), "No DICOM image series"),
+        ((tmp_path / "empty", tmp_path / "empty" / "out"), "would lie among the images"),
+    ):
+        done = batch(*arguments, "--model", bundle)
+        assert done.returncode == 1
+        assert message in done.stderr
