@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
 from pathlib import Path
 
 from holoscan.conditions import CountCondition
@@ -12,19 +11,20 @@ from monai.deploy.core import Application
 from minivess.dicom.series import Series
 from minivess.models import load_bundle
 from operators import ResultWriter, SeriesSource, VesselSegmenter
+from outputs import Outputs
 
 
 class VesselSegApp(Application):
     """Segment a series, write the results."""
 
-    def __init__(self, *, series: Series, output_path: Path, bundle: Path, outputs: Collection[str]) -> None:
+    def __init__(self, *, series: Series, output_path: Path, bundle: Path, outputs: Outputs) -> None:
         """Load the model, before the graph starts.
 
         Args:
             series: The series, which was read and checked.
             output_path: Existing folder for the results.
             bundle: The bundle's folder.
-            outputs: What is written beside the SEG and result.json.
+            outputs: What is written beside result.json.
 
         Raises:
             MinivessError: When the model cannot be loaded.

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,9 +19,8 @@ from minivess.dicom.series import Series, read_series
 from minivess.dicom.series_checks import DICOM_MODALITIES
 from minivess.errors import BundleError, InputError, MinivessError
 from minivess.paths import atomic_folder
+from outputs import Outputs
 
-#: What is written beside the SEG and result.json; pictures only where they are asked for.
-OUTPUTS = ("uncertainty", "measurements")
 #: Exit codes: done, refused with a reason, wrong usage (argparse), internal fault; 128 + signal when stopped.
 DONE, REFUSED, FAULT, STOPPED = 0, 1, 3, 128
 _PR_SET_PDEATHSIG = 1
@@ -52,7 +51,12 @@ def main(argv: list[str]) -> int:
                 arguments.input,
                 arguments.output,
                 arguments.model,
-                outputs=(() if arguments.only_seg else OUTPUTS) + (("pictures",) if arguments.pictures else ()),
+                outputs=Outputs(
+                    seg_type=arguments.seg_type.upper(),
+                    uncertainty=not arguments.only_seg,
+                    measurements=not arguments.only_seg,
+                    pictures=arguments.pictures,
+                ),
                 any_modality=arguments.any_modality,
             )
     except MinivessError as error:
@@ -91,18 +95,22 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("-m", "--model", type=Path, default=model, help="bundle, or folder with one")
     parser.add_argument("--any-modality", action="store_true", help="also images that the model was not made for")
     parser.add_argument("--only-seg", action="store_true", help="no uncertainty map and no measurement report beside the SEG")
+    seg_types = ("binary", "labelmap", "fractional")
+    parser.add_argument(
+        "--seg-type", choices=seg_types, default="binary", help="labelmap: newer viewers; fractional: probability"
+    )
     parser.add_argument("--pictures", action="store_true", help="also pictures with outlines, for a PACS that shows no SEG")
     return parser.parse_args(argv)
 
 
-def segment(source: Path, target: Path, model: Path, *, outputs: Collection[str] = (), any_modality: bool = False) -> int:
+def segment(source: Path, target: Path, model: Path, *, outputs: Outputs, any_modality: bool = False) -> int:
     """Read a series, and segment it in a child process, in a temporary folder that becomes the output when all is written.
 
     Args:
         source: Folder of one DICOM series.
         target: New or empty folder for the results.
         model: A bundle, or a folder that contains one.
-        outputs: What is written beside the SEG and result.json; see :data:`OUTPUTS`.
+        outputs: What is written beside result.json.
         any_modality: Whether to accept images that the model was not made for.
 
     Returns:
@@ -181,7 +189,7 @@ class _FailedError(Exception):
         self.code = code
 
 
-def _in_child(series: Series, partial: Path, bundle: Path, outputs: Collection[str]) -> None:
+def _in_child(series: Series, partial: Path, bundle: Path, outputs: Outputs) -> None:
     """Segment in a child process, which shares the series, and can be ended at once whatever it computes.
 
     Raises:
@@ -208,7 +216,7 @@ def _in_child(series: Series, partial: Path, bundle: Path, outputs: Collection[s
         signal.signal(number, signal.SIG_IGN)  # the result is complete: a stop now must not say that nothing was written
 
 
-def _work(series: Series, partial: Path, bundle: Path, outputs: Collection[str], parent: int) -> int:
+def _work(series: Series, partial: Path, bundle: Path, outputs: Outputs, parent: int) -> int:
     """Run the application in the child; it does not outlive its parent."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

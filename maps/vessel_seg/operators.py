@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from minivess.dicom.secondary_capture import write_pictures
 from minivess.dicom.uncertainty_map import write_uncertainty_map
 from minivess.metrics.morphology import measure_vessels
 from minivess.models import Segmenter
+from outputs import Outputs
 
 
 class SeriesSource(Operator):
@@ -83,9 +83,7 @@ class VesselSegmenter(Operator):
 class ResultWriter(Operator):
     """Write the DICOM SEG, what is asked for beside it, and the report."""
 
-    def __init__(
-        self, fragment: Fragment, *args: Any, folder: Path, modality: str, outputs: Collection[str], **kwargs: Any
-    ) -> None:
+    def __init__(self, fragment: Fragment, *args: Any, folder: Path, modality: str, outputs: Outputs, **kwargs: Any) -> None:
         """Store the settings.
 
         Args:
@@ -93,12 +91,12 @@ class ResultWriter(Operator):
             *args: Conditions of the operator.
             folder: Existing folder for the results.
             modality: Modality that the model was trained for, for the report.
-            outputs: What is written beside the SEG and result.json: ``uncertainty``, ``measurements``, ``pictures``.
+            outputs: What is written beside result.json.
             **kwargs: Passed on to the SDK.
         """
         self.folder = folder
         self.modality = modality
-        self.outputs = frozenset(outputs)
+        self.outputs = outputs
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -116,13 +114,21 @@ class ResultWriter(Operator):
         series, prediction = op_input.receive("result")
         mask, folder = prediction.mask, self.folder
         derivation = Derivation.of(mask.array, series, prediction.model, prediction.threshold)
-        seg = write_seg(mask, series, prediction.model, folder / "vessels.seg.dcm", threshold=prediction.threshold)
+        seg = write_seg(
+            mask,
+            series,
+            prediction.model,
+            folder / "vessels.seg.dcm",
+            threshold=prediction.threshold,
+            kind=self.outputs.seg_type,
+            probability=prediction.probability,
+        )
         measured = measure_vessels(mask.array, series.volume.spacing)
         files = [seg]
-        if "uncertainty" in self.outputs:
+        if self.outputs.uncertainty:
             files.append(write_uncertainty_map(prediction.uncertainty, derivation, folder / "uncertainty.dcm"))
-        if "measurements" in self.outputs:
+        if self.outputs.measurements:
             files.append(write_measurements(measured, seg, derivation, folder / "measurements.sr.dcm"))
-        if "pictures" in self.outputs:
+        if self.outputs.pictures:
             files += write_pictures(mask, derivation, folder)
         write_report(folder / "result.json", series, prediction, files=files, measured=measured, modality=self.modality)

@@ -64,11 +64,12 @@ def test_a_series_becomes_a_seg_and_a_report(series: Path, bundle: Path, tmp_pat
 
 
 def test_pictures_are_written_where_they_are_asked_for(series: Path, bundle: Path, tmp_path: Path) -> None:
-    done = run_map("-i", series, "-o", tmp_path / "out", "-m", bundle, "--only-seg", "--pictures")
+    done = run_map("-i", series, "-o", tmp_path / "out", "-m", bundle, "--only-seg", "--pictures", "--seg-type", "labelmap")
     assert done.returncode == 0, done.stderr
     pictures = [f"picture.{number:04d}.dcm" for number in range(1, 10)]
     assert sorted(f.name for f in (tmp_path / "out").iterdir()) == [*pictures, "result.json", "vessels.seg.dcm"]
     assert set(json.loads((tmp_path / "out" / "result.json").read_text())["files"]) == {*pictures, "vessels.seg.dcm"}
+    assert pydicom.dcmread(tmp_path / "out" / "vessels.seg.dcm").SegmentationType == "LABELMAP"
 
 
 def test_an_enhanced_image_gives_the_result_of_its_single_frames(series: Path, bundle: Path, tmp_path: Path) -> None:

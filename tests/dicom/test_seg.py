@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pydicom
@@ -10,7 +12,7 @@ import pytest
 
 from dicom.test_series import ORIENTATIONS, edit, volume_of
 from minivess.dicom import read_seg, read_series, write_seg, write_series
-from minivess.errors import GeometryError
+from minivess.errors import GeometryError, InputError
 from minivess.models import ModelRef
 from minivess.volume import Volume, resample_like
 
@@ -39,6 +41,29 @@ def test_mask_to_seg_to_mask_is_exact_in_patient_space(tmp_path: Path, name: str
     assert np.array_equal(resample_like(back, mask, order=0).array, mask.array)
     assert int(back.array.sum()) == int(mask.array.sum())
     assert dciodvfy(path) == []
+
+
+@pytest.mark.parametrize("kind", ["LABELMAP", "FRACTIONAL"])
+def test_other_kinds_of_seg_hold_the_same(tmp_path: Path, kind: Literal["LABELMAP", "FRACTIONAL"]) -> None:
+    series = read_series(write_series(volume_of(ORIENTATIONS["oblique"]), tmp_path / "s", name="x"))
+    probability = series.volume.with_array(np.random.default_rng(0).random(series.volume.shape).astype(np.float32))
+    mask = probability.with_array((probability.array > 0.8).astype(np.uint8))
+    with pytest.raises(InputError, match="probability") if kind == "FRACTIONAL" else nullcontext():
+        write_seg(mask, series, MODEL, tmp_path / "seg.dcm", threshold=0.8, kind=kind)
+    path = write_seg(mask, series, MODEL, tmp_path / "seg.dcm", threshold=0.8, kind=kind, probability=probability)
+    binary = write_seg(mask, series, MODEL, tmp_path / "binary.dcm", threshold=0.8)
+    assert dciodvfy(path) == []
+    assert pydicom.dcmread(path).SOPInstanceUID != pydicom.dcmread(binary).SOPInstanceUID
+    if kind == "LABELMAP":
+        assert np.array_equal(read_seg(path).array, read_seg(binary).array)
+        return
+    with pytest.raises(InputError, match="FRACTIONAL"):
+        read_seg(path)
+    seg = pydicom.dcmread(path)
+    order = [str(d.SOPInstanceUID) for d in series.in_volume_order()]
+    for frame, groups in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        source = groups.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        np.testing.assert_allclose(frame / 255, probability.array[..., order.index(str(source))].T, atol=0.5 / 255 + 1e-6)
 
 
 def test_empty_slices_in_the_middle_and_at_the_ends_come_back_empty(tmp_path: Path) -> None:

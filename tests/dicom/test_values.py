@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import highdicom as hd
@@ -13,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
-from pydicom.uid import JPEGLosslessSV1, generate_uid
+from pydicom.uid import UID, HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, generate_uid
 
 from minivess.dicom import read_seg, read_series, write_series
 from minivess.errors import InputError
@@ -40,15 +41,25 @@ def test_read_series__takes_stored_values_not_real_world_values(tmp_path: Path) 
 
 
 @pytest.mark.row(85)
-def test_read_series__decodes_jpeg_lossless(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        (JPEGLosslessSV1, lambda pixels: imagecodecs.ljpeg_encode(pixels, bitspersample=16)),
+        (JPEGLSLossless, imagecodecs.jpegls_encode),
+        (JPEG2000Lossless, lambda pixels: imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True, level=0)),
+        (HTJ2KLossless, lambda pixels: imagecodecs.htj2k_encode(pixels, reversible=True)),
+    ],
+    ids=["JPEG Lossless", "JPEG-LS", "JPEG 2000", "HTJ2K"],
+)
+def test_read_series__decodes_lossless_images(tmp_path: Path, syntax: UID, encode: Callable[[np.ndarray], bytes]) -> None:
     array = (np.random.default_rng(0).random((40, 32, 4)) * 4000).astype(np.uint16)
     write_series(Volume(array, AFFINE, "mm"), tmp_path / "s", name="jpeg")
     plain = read_series(tmp_path / "s").volume
     for file in (tmp_path / "s").glob("*.dcm"):
         dataset = pydicom.dcmread(file)
-        dataset.PixelData = encapsulate([imagecodecs.ljpeg_encode(dataset.pixel_array, bitspersample=16)])
+        dataset.PixelData = encapsulate([encode(dataset.pixel_array)])
         dataset["PixelData"].VR = "OB"
-        dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        dataset.file_meta.TransferSyntaxUID = syntax
         dataset.save_as(file, enforce_file_format=True)
     assert (read_series(tmp_path / "s").volume.array == plain.array).all()
 

@@ -7,6 +7,7 @@ import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pydicom
@@ -44,10 +45,12 @@ def mask_of(series: Series) -> np.ndarray:
     return mask
 
 
-def assert_all_see_the_mask(folder: Path, ohif: Path, tmp_path: Path) -> None:
+def assert_all_see_the_mask(folder: Path, ohif: Path, tmp_path: Path, kind: Literal["BINARY", "LABELMAP"] = "BINARY") -> None:
     series = read_series(folder)
     mask = mask_of(series)
-    seg = write_seg(series.volume.with_array(mask.astype(np.uint8)), series, MODEL, tmp_path / "seg.dcm", threshold=0.5)
+    seg = write_seg(
+        series.volume.with_array(mask.astype(np.uint8)), series, MODEL, tmp_path / "seg.dcm", threshold=0.5, kind=kind
+    )
     truth = np.concatenate([image_points(i, np.argwhere(mask[..., z].T)) for z, i in enumerate(series.in_volume_order())])
     for reader in (by_pydicom, by_highdicom, by_dcmqi, lambda *paths: by_ohif(*paths, ohif)):
         seen = reader(folder, seg)
@@ -55,6 +58,14 @@ def assert_all_see_the_mask(folder: Path, ohif: Path, tmp_path: Path) -> None:
         distance, nearest = cKDTree(seen).query(truth)
         assert distance.max() <= APART * min(series.volume.spacing), reader
         assert len(np.unique(nearest)) == len(truth), reader
+
+
+@pytest.mark.parametrize("name", ["axial", "oblique"])
+def test_all_viewers_see_a_label_map(tmp_path: Path, ohif: Path, name: str) -> None:
+    folder = write_series(
+        volume_of(ORIENTATIONS[name], (15, 11, 7)), tmp_path / "s", name=name
+    )  # odd: LABELMAP has no such limit
+    assert_all_see_the_mask(folder, ohif, tmp_path, "LABELMAP")
 
 
 def stated(spacing: str) -> Callable[[int, pydicom.Dataset], object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,10 @@ app = typer.Typer(no_args_is_help=True, help="The MONAI Deploy application: DICO
 OnlySeg = Annotated[bool, typer.Option("--only-seg", help="No uncertainty map and no report beside the SEG.")]
 AnyModality = Annotated[bool, typer.Option("--any-modality", help="Also images that the model was not made for.")]
 Pictures = Annotated[bool, typer.Option("--pictures", help="Also pictures with outlines, for a PACS that shows no SEG.")]
+SegType = Annotated[
+    Literal["binary", "labelmap", "fractional"],
+    typer.Option(help="SegmentationType: labelmap is for newer viewers, fractional is the probability."),
+]
 Memory = Annotated[str | None, typer.Option(help="Limit of memory, for example 8Gi.", show_default="what the package asks for")]
 
 
@@ -33,6 +37,7 @@ def run(
     only_seg: OnlySeg = False,
     any_modality: AnyModality = False,
     pictures: Pictures = False,
+    seg_type: SegType = "binary",
 ) -> None:
     """Segment a series; OUT contains a SEG, an uncertainty map, measurements and result.json, or nothing when an error occurs.
 
@@ -46,7 +51,7 @@ def run(
     if not source.is_dir():
         raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
     require_extra("map", "The MAP")
-    options = _application_options(only_seg, any_modality, pictures)
+    options = _application_options(only_seg, any_modality, pictures, seg_type)
     if model is not None:
         if engine or memory or timeout_s is not None:
             raise UsageError("--engine, --memory and --timeout-s are for packaged applications: name one with --image.")
@@ -68,9 +73,10 @@ def run(
     raise typer.Exit(code)
 
 
-def _application_options(only_seg: bool, any_modality: bool, pictures: bool) -> list[str]:
+def _application_options(only_seg: bool, any_modality: bool, pictures: bool, seg_type: str) -> list[str]:
     given = {"--only-seg": only_seg, "--any-modality": any_modality, "--pictures": pictures}
-    return [name for name, is_given in given.items() if is_given]
+    options = [name for name, is_given in given.items() if is_given]
+    return options if seg_type == "binary" else [*options, "--seg-type", seg_type]
 
 
 def _replace_process(source: Path, out: Path, model: Path, options: list[str]) -> None:
@@ -93,6 +99,7 @@ def batch(
     only_seg: OnlySeg = False,
     any_modality: AnyModality = False,
     pictures: Pictures = False,
+    seg_type: SegType = "binary",
     as_json: Json = False,
 ) -> None:
     """Segment every series below a folder. Run again, it does what is missing. Exit code 1 when a series has no result.
@@ -110,7 +117,9 @@ def batch(
     from minivess.map_package.batch import SUMMARY, run_batch, series_for_batch
 
     series, results = series_for_batch(source, out), []
-    for result in run_batch(series, out, _application(model, image, _application_options(only_seg, any_modality, pictures))):
+    for result in run_batch(
+        series, out, _application(model, image, _application_options(only_seg, any_modality, pictures, seg_type))
+    ):
         results.append(result)
         about = f"{len(results)} of {len(series)}: {result.series}, {result.images} images, {result.result}. {result.reason}"
         typer.echo(about.rstrip(), err=True)
@@ -137,6 +146,7 @@ def listen(
     only_seg: OnlySeg = False,
     any_modality: AnyModality = False,
     pictures: Pictures = False,
+    seg_type: SegType = "binary",
 ) -> None:
     """Receive series from a PACS by C-STORE, segment each when it is complete, and send the results back. Ends with Ctrl+C.
 
@@ -159,7 +169,7 @@ def listen(
     from minivess.pacs import Listener, SeriesSpool, Settings
     from minivess.pacs.transfer import parse_peer
 
-    command = _application(model, image, _application_options(only_seg, any_modality, pictures))
+    command = _application(model, image, _application_options(only_seg, any_modality, pictures, seg_type))
     peer = parse_peer(send_to) if send_to else None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its lines quote what was sent

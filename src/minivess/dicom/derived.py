@@ -11,6 +11,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 
@@ -22,6 +23,7 @@ from minivess.dicom.source_header import source_headers, text_of
 if TYPE_CHECKING:  # a refusal of a series must not wait for torch
     from minivess.models import ModelRef
 
+RLELosslessEncoder.remove_plugin("gdcm")  # it aborts the process at frames of an odd number of pixels
 MANUFACTURER = "MinIVess"
 NOTICE = "AI, research use only"
 _LARGEST_NUMBER = 2**31 - 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from minivess.dicom.damaged import damaged_dicom
 from minivess.dicom.derived import NOTICE, Derivation
@@ -21,13 +22,23 @@ from minivess.volume import Volume
 if TYPE_CHECKING:  # a refusal of a series must not wait for torch
     from minivess.models import ModelRef
 
+SegKind = Literal["BINARY", "LABELMAP", "FRACTIONAL"]
 #: Colour of the segment, CIELab as scaled integers (PS3.3, C.10.7.1.1): a red that is told from grey by everybody.
 _COLOUR = hd.color.CIELabColor(l_star=53.0, a_star=80.0, b_star=67.0)
 BLOOD_VESSEL = hd.sr.CodedConcept("59820001", "SCT", "Blood vessel")
 
 
-def write_seg(mask: Volume, series: Series, model: ModelRef | None, path: Path, *, threshold: float | None = None) -> Path:
-    """Write a mask on the grid of a series as a BINARY DICOM SEG with one segment, blood vessel (SCT 59820001).
+def write_seg(
+    mask: Volume,
+    series: Series,
+    model: ModelRef | None,
+    path: Path,
+    *,
+    threshold: float | None = None,
+    kind: SegKind = "BINARY",
+    probability: Volume | None = None,
+) -> Path:
+    """Write a mask on the grid of a series as a DICOM SEG with one segment, blood vessel (SCT 59820001).
 
     Each frame lies exactly at its source image, and refers to it, so that a viewer finds it however the positions are rounded.
     Patient and study are those of the source. An empty mask gives a valid SEG whose frames are all empty, with the
@@ -41,11 +52,14 @@ def write_seg(mask: Volume, series: Series, model: ModelRef | None, path: Path, 
             an annotator drew or accepted the mask: the segment is then of the type MANUAL.
         path: File to write.
         threshold: Probability from which the model's voxels count as vessel.
+        kind: ``BINARY``; ``LABELMAP``, which newer viewers read, compressed; or ``FRACTIONAL``: the probability in 255 steps.
+        probability: float32 in [0, 1] on the grid of the series, for ``FRACTIONAL``.
 
     Returns:
         The path.
 
     Raises:
+        InputError: When a FRACTIONAL SEG comes without probability.
         GeometryError: When the mask is not on the grid of the series.
         OutputError: When the file cannot be written.
     """
@@ -53,29 +67,35 @@ def write_seg(mask: Volume, series: Series, model: ModelRef | None, path: Path, 
         raise GeometryError(
             f"The mask {mask.shape} is not on the grid of the series {series.volume.shape}. Resample it first: resample_like."
         )
+    if kind == "FRACTIONAL" and probability is None:
+        raise InputError("A FRACTIONAL SEG is of the probability: give it.")
     derivation = Derivation.of(mask.array, series, model, threshold)
-    segmentation = _segmentation((mask.array > 0).astype(np.uint8), derivation)
+    voxels = (mask.array > 0).astype(np.uint8)
+    content = probability.array if kind == "FRACTIONAL" and probability is not None else voxels
+    segmentation = _segmentation(content, derivation, kind, has_vessels=bool(voxels.any()))
     derivation.finish(segmentation, "segmentation")
     with atomic_file(path) as temporary:
         segmentation.save_as(temporary, enforce_file_format=True)
     return path
 
 
-def _segmentation(voxels: NDArray[np.uint8], derivation: Derivation) -> hd.seg.Segmentation:
-    """Build the SEG: voxels (x, y, z) on the grid of the series, slices in the order of their sources."""
-    has_vessels, automatic = bool(voxels.any()), derivation.model is not None
+def _segmentation(content: NDArray[Any], derivation: Derivation, kind: SegKind, *, has_vessels: bool) -> hd.seg.Segmentation:
+    """Build the SEG of voxels or probabilities (x, y, z) on the grid of the series."""
+    automatic, compressed = derivation.model is not None, kind != "BINARY"  # viewers read BINARY as it is everywhere
     description = "Vessels" if has_vessels else "Vessels: no finding"
     return hd.seg.Segmentation(
         source_images=derivation.sources,
-        pixel_array=derivation.frames(voxels),
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        pixel_array=derivation.frames(content),
+        segmentation_type=kind,
         segment_descriptions=[_segment_description(derivation)],
         pixel_measures=derivation.pixel_measures(),
-        **derivation.instance("segmentation", 1000),
+        **derivation.instance("segmentation" if kind == "BINARY" else f"segmentation {kind}", 1000),
         series_description=f"{description} ({NOTICE})" if automatic else description,
         content_label="VESSELS",
         content_description=f"Automatic vessels: {NOTICE}" if automatic else "Accepted segmentation of blood vessels",
-        omit_empty_frames=has_vessels,
+        omit_empty_frames=has_vessels and not compressed,
+        transfer_syntax_uid=RLELossless if compressed else ExplicitVRLittleEndian,
+        max_fractional_value=255,
     )
 
 
@@ -95,7 +115,7 @@ def _segment_description(derivation: Derivation) -> hd.seg.SegmentDescription:
 
 
 def read_seg(path: Path) -> Volume:
-    """Read a binary SEG with one segment as a uint8 volume in mm, 0 and 1.
+    """Read a BINARY or LABELMAP SEG with one segment as a uint8 volume in mm, 0 and 1.
 
     The volume contains the slices from the first to the last frame of the file; slices without a frame between them are
     empty. Use :func:`minivess.volume.resample_like` with ``order=0`` to resample it to the grid of the series.
@@ -105,10 +125,11 @@ def read_seg(path: Path) -> Volume:
     """
     with damaged_dicom(path.name):
         segmentation = hd.seg.segread(path)
-        kind, segments = str(segmentation.segmentation_type.value), segmentation.number_of_segments
-        if kind != "BINARY" or segments != 1:
+        kind, segments = str(segmentation.segmentation_type.value), len(segmentation.segment_numbers)
+        if kind == "FRACTIONAL" or segments != 1:
             raise InputError(
-                f"{path.name}: a binary SEG with one segment is read. Got {kind} with {segments} segments. Export one segment."
+                f"{path.name}: a BINARY or LABELMAP SEG with one segment is read. Got {kind} with {segments} segments. "
+                "Export one segment."
             )
         volume = segmentation.get_volume(combine_segments=True, allow_missing_positions=True)
         return from_dicom(volume, volume.array.astype(np.uint8))
