@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pydicom
@@ -13,18 +13,18 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 class Pacs:
     """A server on loopback; ``objects`` are the datasets that it was sent, by their SOPInstanceUID."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, without: Collection[UID] = ()) -> None:
         self.objects: dict[str, pydicom.Dataset] = {}
-        self.refuses: set[UID] = set()
+        self.refuses: set[str] = set()  # SeriesInstanceUIDs
         entity = AE(ae_title="PACS")
-        for context in AllStoragePresentationContexts:
+        for context in (c for c in AllStoragePresentationContexts if c.abstract_syntax not in without):
             entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
         self._server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._keep)])
         self.port = self._server.server_address[1]
 
     def _keep(self, event: evt.Event) -> int:
         dataset = event.dataset
-        if dataset.SOPClassUID in self.refuses:
+        if dataset.SeriesInstanceUID in self.refuses:
             return 0xA700
         dataset.file_meta = event.file_meta
         self.objects[str(dataset.SOPInstanceUID)] = dataset

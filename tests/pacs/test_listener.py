@@ -9,19 +9,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from dicom.enhanced import make_enhanced
 from dicom.test_seg import dciodvfy
 from dicom.test_series import ORIENTATIONS, volume_of
+from pydicom.uid import Comprehensive3DSRStorage
 
 from minivess.dicom import read_seg, read_series, write_series
 from minivess.models import load_bundle
-from minivess.pacs import SeriesSpool
+from minivess.pacs import Listener, SeriesSpool, Settings
 from minivess.pacs.transfer import receive
 from minivess.server.serve import free_port
 from minivess.volume import resample_like
@@ -135,14 +138,115 @@ def test_nothing_is_lost_by_kills_and_an_absent_pacs(tmp_path: Path, bundle: Pat
     assert {len(pacs.of(modality)) for modality in ("SEG", "SR", "OT")} == {2}
 
 
-def test_a_result_that_is_refused_does_not_hold_up_the_others(pacs: Pacs, tmp_path: Path) -> None:
+def spool_with(tmp_path: Path, *uids: str, images: int = 3) -> SeriesSpool:
     spool = SeriesSpool(tmp_path / "spool")
-    for name in ("1.2.3", "1.2.4"):
-        (spool.folder / "results" / name).mkdir()
-    first, _ = spool.results()
-    time.sleep(0.02)
-    spool.put_last(first)
-    assert [result.name for result in spool.results()][1] == first.name
+    for uid in uids:
+        for number in range(images):
+            spool.add(uid, f"{uid}.{number}", b"image")
+    return spool
+
+
+def a_result(spool: SeriesSpool, running: Path) -> Path:
+    result = spool.new_result(running)
+    result.mkdir()
+    (result / "result.json").write_text("{}")
+    return result
+
+
+def test_a_series_is_not_complete_while_its_sender_is_connected(tmp_path: Path) -> None:
+    spool = spool_with(tmp_path)
+    spool.add("1.2.3", "1.2.3.0", b"image", sender="A")
+    assert spool.take_complete(0) is None
+    spool.end_sender("A")
+    assert spool.take_complete(0) == spool.folder / "running" / "1.2.3"
+
+
+def test_images_that_come_after_the_others_were_segmented_are_no_series_of_their_own(tmp_path: Path) -> None:
+    spool = spool_with(tmp_path, "1.2.3")
+    running = spool.take_complete(0)
+    assert running
+    assert not spool.comes_late(running)
+    spool.finish(running, a_result(spool, running))
+    spool.add("1.2.3", "1.2.3.9", b"late")
+    late = spool.take_complete(0)
+    assert late
+    assert spool.comes_late(late)
+    spool.refuse(late, "late")
+    for result in spool.results():
+        spool.mark_sent(result)
+    for number in (0, 1, 2, 9):  # all of them, again
+        spool.add("1.2.3", f"1.2.3.{number}", b"image")
+    whole = spool.take_complete(0)
+    assert whole
+    assert not spool.comes_late(whole)
+
+
+def test_refused_images_stay_beside_those_that_are_refused_later(tmp_path: Path) -> None:
+    spool = spool_with(tmp_path, "1.2.3")
+    spool.refuse(spool.take_complete(0) or tmp_path, "first")
+    spool.add("1.2.3", "1.2.3.9", b"late")
+    spool.refuse(spool.take_complete(0) or tmp_path, "second")
+    assert len(list((spool.folder / "refused" / "1.2.3").glob("*.dcm"))) == 4
+
+
+def test_a_series_whose_result_is_queued_is_not_segmented_again_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = spool_with(tmp_path, "1.2.3", "1.2.4")
+    running = spool.take_complete(0)
+    assert running
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # killed after the result was moved
+        patch.setattr(spool, "_delete", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        spool.finish(running, a_result(spool, running))
+    assert spool.count() == {"incoming": 1, "running": 1, "results": 1, "sent": 0, "refused": 0}
+    spool.close()
+    assert SeriesSpool(tmp_path / "spool").count() == {"incoming": 1, "running": 0, "results": 1, "sent": 0, "refused": 0}
+
+
+def test_foreign_files_in_a_spool_do_no_harm_and_nobody_else_looks_into_it(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir(mode=0o755)
+    spool = spool_with(tmp_path, "1.2.3")
+    for state in ("incoming", "running", "results", "sent", "refused"):
+        (folder / state / ".DS_Store").write_text("x")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert spool.take_complete(0) == folder / "running" / "1.2.3"
+    assert spool.results() == []
+
+
+def test_a_pacs_that_takes_no_reports_gets_the_rest_and_a_refusal_holds_nothing_up(bundle: Path, tmp_path: Path) -> None:
+    pacs = Pacs(without=(Comprehensive3DSRStorage,))
+    pacs.refuses.add("1.2.9")
+    listening = Listening(tmp_path, bundle, pacs.port)
+    try:
+        result = listening.spool / "results" / "1.2.9_1"
+        result.mkdir()
+        dataset = pydicom.dcmread(next(make(tmp_path / "s").iterdir()))
+        dataset.SeriesInstanceUID = "1.2.9"
+        dataset.save_as(result / "a.dcm")
+        (listening.spool / "results" / "1.2.8_1").mkdir()  # empty
+        (listening.spool / "results" / "1.2.7_1").mkdir()
+        (listening.spool / "results" / "1.2.7_1" / "b.dcm").write_text("damaged")
+        assert set(send_files(sorted(make(tmp_path / "t").iterdir()), listening.port)) == {0}
+        wait_for(lambda: pacs.of("SEG"), listening)
+        wait_for(lambda: "does not take objects of the kind Comprehensive 3D SR" in listening.log.read_text(), listening)
+        wait_for(lambda: "status 0xA700" in listening.log.read_text(), listening)
+        assert {folder.name for folder in listening.files("results")} == {"1.2.9_1", "1.2.7_1"}
+    finally:
+        listening.kill()
+        pacs.stop()
+
+
+def test_an_application_that_fails_is_tried_again_and_the_series_stays(tmp_path: Path) -> None:
+    spool = spool_with(tmp_path, "1.2.3", "1.2.4")
+    say = "import sys; sys.stderr.buffer.write(b'\\xff\\xfe OutputError: no space'); sys.exit(1)"
+    listener = Listener(spool, Settings([sys.executable, "-c", say], None, port=0, quiet_s=0))
+    thread = threading.Thread(target=listener.run)
+    thread.start()
+    wait_for(lambda: len(list((spool.folder / "running").iterdir())) == 2)  # the second one goes on beside the first
+    listener.request_stop()
+    thread.join()
+    assert spool.count()["refused"] == 0
 
 
 def test_what_cannot_be_kept_is_not_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +284,8 @@ def test_one_spool_has_one_listener(tmp_path: Path, bundle: Path) -> None:
         (["--host", "0.0.0.0"], "--allow"),
         (["--model", "missing"], "No such model"),
         ([], "--image"),
+        (["--title", "LONGER THAN SIXTEEN"], "1 to 16 ASCII characters"),
+        (["--allow", "Ü"], "1 to 16 ASCII characters"),
     ],
 )
 def test_wrong_usage_says_what_is_right(tmp_path: Path, bundle: Path, options: list[str], message: str) -> None:

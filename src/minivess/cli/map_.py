@@ -166,11 +166,18 @@ def listen(
     if model is not None and not model.exists():
         raise UsageError(f"No such model: {model}. Name a trained bundle.")
     require_extra("map", "The listener")
+    if image is not None and not Path(image).is_dir():
+        from minivess.map_package import find_engine
+        from minivess.map_package.engines import RUNNERS
+
+        find_engine(None, among=RUNNERS).inspect(image)  # a missing image is no reason to refuse a series
     from minivess.pacs import Listener, SeriesSpool, Settings
-    from minivess.pacs.transfer import parse_peer
+    from minivess.pacs.transfer import check_title, parse_peer
 
     command = _application(model, image, _application_options(only_seg, any_modality, pictures, seg_type))
     peer = parse_peer(send_to) if send_to else None
+    for name in (title, *(allow or ())):
+        check_title(name)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its lines quote what was sent
     queue = SeriesSpool(spool)

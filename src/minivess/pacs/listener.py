@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import re
+import signal
 import subprocess
+import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +18,20 @@ from minivess.errors import MinivessError
 from minivess.pacs.spool import SeriesSpool
 from minivess.pacs.transfer import Peer, receive, send
 
-#: The application's exit codes for a result and for a series that it refuses; others may be different the next time.
-DONE, REFUSED = 0, 1
-#: So often an application that failed is run again.
-ATTEMPTS = 3
+#: The application says with these errors that the series is the reason; with all others, another try may succeed.
+_SERIES_ERRORS = re.compile(r"^(?:InputError|GeometryError|UnsafeFileError): .*", re.MULTILINE | re.DOTALL)
+#: So often an application that failed is run again, with longer and longer waits.
+ATTEMPTS = 8
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 600.0
 _POLL_S = 0.2
 #: Characters of the application's last words that are kept.
 _SAID = 2000
+_LATE = (
+    "Images of this series arrived after others of it had been segmented. Send the series again, whole; or allow longer pauses: "
+    "--quiet-s."
+)
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 _logger = logging.getLogger(__name__)
 
 
@@ -47,6 +58,26 @@ class Settings:
     quiet_s: float = 30.0
 
 
+class _Waits:
+    """When what has failed is tried again: after longer and longer waits."""
+
+    def __init__(self) -> None:
+        self._failed: dict[str, tuple[int, float]] = {}
+
+    def failed(self, name: str) -> int:
+        """Note a failure; return how many there were."""
+        count = self._failed.get(name, (0, 0.0))[0] + 1
+        wait_s = min(_FIRST_WAIT_S * 2 ** (count - 1), _LONGEST_WAIT_S)
+        self._failed[name] = count, time.monotonic() + wait_s
+        return count
+
+    def done(self, name: str) -> None:
+        self._failed.pop(name, None)
+
+    def waiting(self) -> set[str]:
+        return {name for name, (_, until) in self._failed.items() if time.monotonic() < until}
+
+
 class Listener:
     """One server, one application at a time, one sender."""
 
@@ -61,8 +92,8 @@ class Listener:
             OutputError: When the port is taken.
         """
         self._spool, self._settings = spool, settings
-        self._stopped = threading.Event()
-        self._child: subprocess.Popen[str] | None = None
+        self._stopping = False  # a plain flag: a signal handler sets it
+        self._child: subprocess.Popen[bytes] | None = None
         self._server = receive(spool, host=settings.host, port=settings.port, title=settings.title, allowed=settings.allowed)
         self.port = int(self._server.server_address[1])
         self._sender = threading.Thread(target=self._send_results, daemon=True)
@@ -70,63 +101,101 @@ class Listener:
 
     def run(self) -> None:
         """Segment series until a stop is requested, then end everything; what is not done stays in the spool."""
+        waits = _Waits()
         try:
-            while not self._stopped.wait(_POLL_S):
-                running = self._spool.take_complete(self._settings.quiet_s)
+            while not self._stopping:
+                time.sleep(_POLL_S)
+                running = self._spool.take_complete(self._settings.quiet_s, later=waits.waiting())
                 if running is not None:
-                    self._segment(running)
+                    self._segment(running, waits)
         finally:
             self.request_stop()
             self._server.shutdown()
-            self._sender.join()
+            self._sender.join(timeout=5)
             self._spool.close()
 
     def request_stop(self) -> None:
         """Stop :meth:`run`, and the application that it waits for; a signal handler may call it."""
-        self._stopped.set()
+        self._stopping = True
         if self._child is not None:
             self._child.terminate()
 
-    def _segment(self, running: Path) -> None:
-        images = sum(1 for _ in running.glob("*.dcm"))
-        _logger.info("Series %s: %d images, is segmented.", running.name, images)
-        for attempt in range(1, ATTEMPTS + 1):
-            code, said = self._run_application(running)
-            if code == DONE:
-                _logger.info("Series %s: segmented.", running.name)
+    def _segment(self, running: Path, waits: _Waits) -> None:
+        name = running.name
+        try:
+            if self._spool.comes_late(running):
+                self._put_aside(running, _LATE)
                 return
-            if self._stopped.is_set():
-                return  # it goes on when the listener is started again
-            if code == REFUSED:
-                break
-            _logger.warning("Series %s: the application ended with %d, attempt %d of %d.", running.name, code, attempt, ATTEMPTS)
-        self._spool.refuse(running, said)
-        _logger.warning("Series %s: no result, put aside in refused/. %s", running.name, said.splitlines()[0] if said else "")
+            _logger.info("Series %s: %d images, is segmented.", name, sum(1 for _ in running.glob("*.dcm")))
+            result = self._spool.new_result(running)
+            code, said = self._run_application(running, result)
+            if code == 0 and (result / "result.json").exists():
+                self._spool.finish(running, result)
+                waits.done(name)
+                _logger.info("Series %s: segmented.", name)
+                return
+        except OSError as error:  # a full disk, an application that is gone
+            code, said = 1, f"{error.strerror or type(error).__name__}"
+        if self._stopping:
+            return  # it goes on when the listener is started again
+        about_series = _SERIES_ERRORS.search(said)
+        attempt = waits.failed(name)
+        if about_series or attempt >= ATTEMPTS:
+            waits.done(name)
+            self._put_aside(running, about_series[0] if about_series else said)
+        else:
+            last = said.splitlines()[-1] if said else ""
+            _logger.warning("Series %s: the application ended with %d, try %d of %d. %s", name, code, attempt, ATTEMPTS, last)
 
-    def _run_application(self, running: Path) -> tuple[int, str]:
-        """Run the application on a series; return its exit code and what it said."""
-        result = self._spool.new_result(running)
+    def _put_aside(self, running: Path, reason: str) -> None:
+        try:
+            self._spool.refuse(running, reason)
+        except (OSError, MinivessError) as error:
+            _logger.warning("Series %s cannot be put aside: %s", running.name, type(error).__name__)
+            time.sleep(_FIRST_WAIT_S)
+            return
+        _logger.warning("Series %s: no result, put aside in refused/. %s", running.name, reason.partition("\n")[0])
+
+    def _run_application(self, running: Path, result: Path) -> tuple[int, str]:
+        """Run the application on a series; return its exit code and its last words."""
         paths = {"{in}": str(running), "{out}": str(result)}
         command = [paths.get(word, word) for word in self._settings.command]
-        self._child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        said = self._child.communicate()[1].strip()[-_SAID:]
-        code, self._child = self._child.returncode, None
-        if code == DONE:
-            self._spool.finish(running, result)
-        return code, said
+        with tempfile.TemporaryFile() as errors:
+            self._child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=_end_with_the_listener)
+            if self._stopping:
+                self._child.terminate()
+            code = self._child.wait()
+            self._child = None
+            errors.seek(max(0, errors.seek(0, 2) - _SAID))
+            return code, errors.read().decode("utf-8", "replace").strip()
 
     def _send_results(self) -> None:
-        wait_s, peer = _FIRST_WAIT_S, self._settings.peer
-        while peer is not None and not self._stopped.wait(_POLL_S):
-            for result in self._spool.results()[:1]:
-                try:
-                    send(sorted(result.glob("*.dcm")), peer, title=self._settings.title)
-                except (MinivessError, OSError) as error:
-                    _logger.warning("Results wait: %s Tried again in %.0f s.", error, wait_s)
-                    self._spool.put_last(result)
-                    self._stopped.wait(wait_s)
-                    wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-                else:
-                    self._spool.mark_sent(result)
-                    _logger.info("Series %s: results sent to %s.", result.name.partition("_")[0], peer.title)
-                    wait_s = _FIRST_WAIT_S
+        waits, peer = _Waits(), self._settings.peer
+        while peer is not None and not self._stopping:
+            time.sleep(_POLL_S)
+            try:
+                later = waits.waiting()
+                for result in [r for r in self._spool.results() if r.name not in later][:1]:
+                    self._send_one(result, peer, waits)
+            except Exception as error:  # noqa: BLE001 (whatever it is, the next result must be sent)
+                _logger.warning("A result could not be sent: %s", type(error).__name__)
+                time.sleep(_FIRST_WAIT_S)
+
+    def _send_one(self, result: Path, peer: Peer, waits: _Waits) -> None:
+        name = result.name.partition("_")[0]
+        try:
+            left = send(sorted(result.glob("*.dcm")), peer, title=self._settings.title)
+        except MinivessError as error:
+            waits.failed(result.name)
+            _logger.warning("Series %s: results wait. %s", name, error)
+            return
+        self._spool.mark_sent(result)
+        waits.done(result.name)
+        _logger.info("Series %s: results sent to %s.", name, peer.title)
+        for kind in left:
+            _logger.warning("Series %s: %s does not take objects of the kind %s.", name, peer.title, kind)
+
+
+def _end_with_the_listener() -> None:
+    """Run in the child before the application: it gets SIGTERM when the listener dies."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,22 +1,29 @@
-"""The listener's queue on disk: every state is a folder, every change one rename, so that nothing is lost however it ends."""
+"""The listener's queue on disk: each state is a folder, and a series is in the next one by one rename.
+
+What is deleted is first moved to ``partial``, which is emptied at the start: no half-deleted series is taken for a whole.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
 import time
+import uuid
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 
 from pydicom.uid import UID
 
 from minivess.errors import ConflictError, InputError
-from minivess.paths import atomic_file, write_json
+from minivess.paths import fsync_file, fsync_folder, write_json
 from minivess.process_lock import ProcessLock
 
 #: Folders of a spool. ``incoming``: series that may still grow. ``running``: they are segmented. ``results``: to be sent.
-#: ``sent``: one small file for each series whose results have arrived. ``refused``: series that the MAP refused, with the reason.
+#: ``sent``: the index of each result that has arrived. ``refused``: series without a result, with the reason.
 STATES = ("incoming", "running", "results", "sent", "refused")
+_INSTANCES = "instances.json"
 
 
 class SeriesSpool:
@@ -26,24 +33,28 @@ class SeriesSpool:
         """Open a spool, or make one.
 
         Args:
-            folder: Its folder; nobody else may read it, since it holds images of patients.
+            folder: Its folder; nobody else may look into it, since it holds images of patients.
 
         Raises:
             ConflictError: When another listener has it.
         """
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)  # what is inside may be read by the user that a container runs as
         self._lock = threading.Lock()
+        self._open: dict[Hashable, set[str]] = {}
         self._process_lock = ProcessLock(folder / "lock")
         if not self._process_lock.take(exclusive=True):
-            raise ConflictError(
-                f"Another listener has the spool {folder}: {self._process_lock.holder()}. Choose another --spool."
-            )
+            holder = self._process_lock.holder()
+            raise ConflictError(f"Another listener has the spool {folder}: {holder}. Choose another --spool.")
         self._process_lock.sign("listener")
-        for state in STATES:
-            (folder / state).mkdir(exist_ok=True, mode=0o700)
-        shutil.rmtree(folder / "partial", ignore_errors=True)
-        (folder / "partial").mkdir(mode=0o700)
+        for state in (*STATES, "partial"):
+            (folder / state).mkdir(exist_ok=True)
+        for left in (folder / "partial").iterdir():
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
+        for running in self._series("running"):
+            if self._earlier(running.name) == _names(running):  # killed between the result and the end of its images
+                self._delete(running)
 
     def close(self) -> None:
         """Release the spool for another listener."""
@@ -51,46 +62,66 @@ class SeriesSpool:
 
     def count(self) -> dict[str, int]:
         """Return how many series are in each state."""
-        return {state: sum(1 for _ in (self.folder / state).iterdir()) for state in STATES}
+        return {state: len(self._series(state)) for state in STATES}
 
-    def add(self, series_uid: str, instance_uid: str, content: bytes) -> None:
+    def add(self, series_uid: str, instance_uid: str, content: bytes, *, sender: Hashable = None) -> None:
         """Keep one received image; it is on the disk when this returns. One that is there already is replaced.
 
         Args:
             series_uid: SeriesInstanceUID.
             instance_uid: SOPInstanceUID.
             content: The file.
+            sender: Its series are not complete before :meth:`end_sender`.
 
         Raises:
             InputError: When a UID is not valid.
-            OutputError: When it cannot be written.
+            OSError: When it cannot be written.
         """
         for uid in (series_uid, instance_uid):
             if not UID(uid).is_valid:
                 raise InputError("SeriesInstanceUID and SOPInstanceUID must be valid UIDs. The image was not kept.")
+        temporary = self.folder / "partial" / f"{uuid.uuid4().hex}.dcm"
+        temporary.write_bytes(content)
+        fsync_file(temporary)
         with self._lock:
+            if sender is not None:
+                self._open.setdefault(sender, set()).add(series_uid)
             folder = self.folder / "incoming" / series_uid
-            folder.mkdir(exist_ok=True, mode=0o700)
-            with atomic_file(folder / f"{instance_uid}.dcm") as temporary:
-                temporary.write_bytes(content)
+            folder.mkdir(exist_ok=True)
+            temporary.replace(folder / f"{instance_uid}.dcm")
+            fsync_folder(folder)
+            fsync_folder(folder.parent)
 
-    def take_complete(self, quiet_s: float) -> Path | None:
-        """Move the next complete series to ``running``: the one that has waited longest. One that is there already goes first.
+    def end_sender(self, sender: Hashable) -> None:
+        """Forget a sender: what it has sent may be complete."""
+        with self._lock:
+            self._open.pop(sender, None)
+
+    def take_complete(self, quiet_s: float, *, later: Iterable[str] = ()) -> Path | None:
+        """Move the next complete series to ``running``: the one that has waited longest. Those that are there already go first.
 
         Args:
-            quiet_s: A series is complete when no image of it has arrived for so long.
+            quiet_s: A series is complete when no image of it has arrived for so long, and nobody who sent one is still connected.
+            later: Series in ``running`` that are passed by.
 
         Returns:
             Its folder in ``running``; None when there is none.
         """
         with self._lock:
-            if left := sorted((self.folder / "running").iterdir()):  # of a listener that was stopped or killed
-                return left[0]
-            waiting = sorted((folder.stat().st_mtime, folder) for folder in (self.folder / "incoming").iterdir())
-            for changed, folder in waiting:
-                if time.time() - changed >= quiet_s:
-                    return folder.rename(self.folder / "running" / folder.name)
+            running = [folder for folder in self._series("running") if folder.name not in set(later)]
+            if running:
+                return running[0]
+            growing = set().union(*self._open.values())
+            for folder in sorted(self._series("incoming"), key=lambda folder: folder.stat().st_mtime):
+                target = self.folder / "running" / folder.name
+                is_quiet = time.time() - folder.stat().st_mtime >= quiet_s
+                if is_quiet and folder.name not in growing and not target.exists():
+                    return folder.rename(target)
         return None
+
+    def comes_late(self, running: Path) -> bool:
+        """Return whether these are not all images of a series of which others were segmented before."""
+        return not self._earlier(running.name) <= _names(running)
 
     def new_result(self, running: Path) -> Path:
         """Return a new folder for the result of a series, which is not made; nobody else writes there."""
@@ -103,32 +134,54 @@ class SeriesSpool:
             running: Folder of the series.
             result: Folder of its result, see :meth:`new_result`.
         """
+        write_json(result / _INSTANCES, sorted(_names(running)))
         result.rename(self.folder / "results" / result.name)
-        shutil.rmtree(running)
+        self._delete(running)
 
     def refuse(self, running: Path, reason: str) -> None:
-        """Move a series aside, with the reason beside its images.
+        """Move a series aside, with the reason beside its images, and beside those of it that were refused before.
 
         Args:
             running: Folder of the series.
             reason: Why there is no result.
         """
         target = self.folder / "refused" / running.name
-        shutil.rmtree(target, ignore_errors=True)
+        if target.is_dir():
+            for file in target.glob("*.dcm"):
+                if not (running / file.name).exists():
+                    file.replace(running / file.name)
+            self._delete(target)
         write_json(running / "reason.json", {"reason": reason})
         running.rename(target)
 
     def results(self) -> list[Path]:
-        """Return the results that are to be sent, the one that was tried least recently first."""
-        return sorted((self.folder / "results").iterdir(), key=lambda folder: folder.stat().st_mtime)
-
-    def put_last(self, result: Path) -> None:
-        """Move a result behind the others: what a PACS does not take must not hold them up."""
-        os.utime(result)
+        """Return the results that are to be sent, the oldest first."""
+        return sorted(self._series("results"), key=lambda folder: folder.stat().st_mtime)
 
     def mark_sent(self, result: Path) -> None:
         """Forget the files of a result that has arrived; its index stays."""
-        index = result / "result.json"
-        if index.exists():
-            index.replace(self.folder / "sent" / f"{result.name}.json")
-        shutil.rmtree(result)
+        target = self.folder / "sent" / result.name.partition("_")[0]
+        target.mkdir(exist_ok=True)
+        for name in ("result.json", _INSTANCES):
+            if (result / name).exists():
+                (result / name).replace(target / name)
+        self._delete(result)
+
+    def _series(self, state: str) -> list[Path]:
+        return sorted(path for path in (self.folder / state).iterdir() if path.is_dir() and not path.name.startswith("."))
+
+    def _earlier(self, series_uid: str) -> set[str]:
+        """Return the images of a series that was segmented before."""
+        for state in ("results", "sent"):
+            for folder in reversed(self._series(state)):
+                if folder.name.partition("_")[0] == series_uid and (folder / _INSTANCES).exists():
+                    return set(json.loads((folder / _INSTANCES).read_text()))
+        return set()
+
+    def _delete(self, folder: Path) -> None:
+        gone = folder.rename(self.folder / "partial" / f"{folder.name}_{uuid.uuid4().hex}")
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _names(folder: Path) -> set[str]:
+    return {os.path.splitext(file.name)[0] for file in folder.glob("*.dcm")}

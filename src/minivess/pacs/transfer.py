@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import cast
 
 import pydicom
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
@@ -20,10 +22,11 @@ from pydicom.uid import (
     MRImageStorage,
 )
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
-from minivess.errors import MinivessError, OutputError, RemoteError, UsageError
+from minivess.errors import InputError, OutputError, RemoteError, UsageError
 from minivess.pacs.spool import SeriesSpool
 
 #: What is received: images that the MAP can read.
@@ -64,10 +67,10 @@ def parse_peer(text: str) -> Peer:
     Raises:
         UsageError: When it is something else.
     """
-    match = re.fullmatch(r"(?P<title>[^@\\]{1,16})@(?P<host>[^@\s]+):(?P<port>\d{1,5})", text)
+    match = re.fullmatch(r"(?P<title>[^@]+)@(?P<host>[^@\s]+):(?P<port>\d{1,5})", text)
     if match is None or not 0 < int(match["port"]) < 65536:
         raise UsageError(f"A DICOM application is AET@HOST:PORT, for example PACS@10.0.0.5:104. Got {text!r}.")
-    return Peer(match["host"].strip("[]"), int(match["port"]), match["title"])
+    return Peer(match["host"].strip("[]"), int(match["port"]), check_title(match["title"]))
 
 
 def receive(spool: SeriesSpool, *, host: str, port: int, title: str, allowed: Iterable[str]) -> ThreadedAssociationServer:
@@ -86,6 +89,8 @@ def receive(spool: SeriesSpool, *, host: str, port: int, title: str, allowed: It
     Raises:
         OutputError: When the port is taken.
     """
+    handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, _keep, [spool])]
+    handlers += [(end, _end, [spool]) for end in (evt.EVT_RELEASED, evt.EVT_ABORTED, evt.EVT_CONN_CLOSE)]
     entity = _entity(title)
     entity.require_called_aet = True
     entity.require_calling_aet = list(allowed)
@@ -94,7 +99,7 @@ def receive(spool: SeriesSpool, *, host: str, port: int, title: str, allowed: It
     for image in IMAGES:
         entity.add_supported_context(image, ALL_TRANSFER_SYNTAXES)
     try:
-        server = entity.start_server((host, port), block=False, evt_handlers=[(evt.EVT_C_STORE, _keep, [spool])])
+        server = entity.start_server((host, port), block=False, evt_handlers=handlers)
     except OSError as error:
         raise OutputError(f"Port {port} cannot be listened at ({error.strerror}). Choose another --port.") from error
     return cast(ThreadedAssociationServer, server)  # block=False: it is one
@@ -107,17 +112,22 @@ def _keep(event: evt.Event, spool: SeriesSpool) -> int:
         return OUT_OF_RESOURCES
     try:
         dataset = event.dataset
-        spool.add(str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID), event.encoded_dataset())
-    except OutputError as error:
-        _logger.warning("An image was not received: %s", error)
+        uids = str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID)
+        spool.add(*uids, event.encoded_dataset(), sender=event.assoc)
+    except OSError as error:
+        _logger.warning("An image was not received: %s", error.strerror or type(error).__name__)
         return OUT_OF_RESOURCES
-    except (MinivessError, AttributeError, ValueError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 (pydicom raises what it likes, and quotes values)
         _logger.warning("An image was not received, since its header is damaged: %s", type(error).__name__)
         return CANNOT_UNDERSTAND
     return SUCCESS
 
 
-def send(files: Iterable[Path], peer: Peer, *, title: str) -> None:
+def _end(event: evt.Event, spool: SeriesSpool) -> None:
+    spool.end_sender(event.assoc)
+
+
+def send(files: Iterable[Path], peer: Peer, *, title: str) -> list[str]:
     """Send files, and wait until each is acknowledged.
 
     Args:
@@ -125,31 +135,59 @@ def send(files: Iterable[Path], peer: Peer, *, title: str) -> None:
         peer: Where to.
         title: Our AE title.
 
+    Returns:
+        Names of the kinds of objects that the peer does not take at all; their files were not sent.
+
     Raises:
-        RemoteError: When the peer cannot be reached, or does not take a file.
+        InputError: When a file cannot be read.
+        RemoteError: When the peer cannot be reached, or does not store a file; all others were sent.
     """
-    datasets = [pydicom.dcmread(file) for file in files]
+    try:
+        datasets = [pydicom.dcmread(file) for file in files]
+    except (InvalidDicomError, OSError, ValueError, EOFError) as error:
+        raise InputError(f"A file of the result cannot be read: {type(error).__name__}.") from error
+    if not datasets:
+        return []
     entity = _entity(title)
     for kind in sorted({(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}):
         entity.add_requested_context(*kind)
     association = entity.associate(peer.host, peer.port, ae_title=peer.title)
     if not association.is_established:
         raise RemoteError(f"{peer.title} at {peer.host}:{peer.port} cannot be reached, or does not take our calls as {title}.")
+    taken = {str(context.abstract_syntax) for context in association.accepted_contexts}
     try:
-        for dataset in datasets:
-            try:
-                status = association.send_c_store(dataset)
-            except ValueError as error:  # no accepted presentation context
-                raise RemoteError(f"{peer.title} does not take {dataset.SOPClassUID.name}.") from error
-            code = status.get("Status")
-            if code != SUCCESS and not (code is not None and code >> 12 == 0xB):  # 0xBxxx are warnings: it was stored
-                said = "no answer" if code is None else f"status 0x{code:04X}"
-                raise RemoteError(f"{peer.title} did not store {dataset.SOPClassUID.name}: {said}.")
+        failed = [said for d in datasets if str(d.SOPClassUID) in taken and (said := _store(association, d))]
+    except RuntimeError as error:
+        raise RemoteError(f"{peer.title} broke the connection off.") from error
     finally:
         association.release()
+    if failed:
+        raise RemoteError(f"{peer.title} did not store {len(failed)} of {len(datasets)} objects, the first: {failed[0]}.")
+    return sorted({d.SOPClassUID.name for d in datasets} - {UID(kind).name for kind in taken})
+
+
+def _store(association: Association, dataset: pydicom.Dataset) -> str:
+    """Send one object; return what went wrong."""
+    code = association.send_c_store(dataset).get("Status")
+    if code is None:
+        return f"{dataset.SOPClassUID.name}, no answer"
+    is_stored = code == SUCCESS or code >> 12 == 0xB  # 0xBxxx are warnings
+    return "" if is_stored else f"{dataset.SOPClassUID.name}, status 0x{code:04X}"
+
+
+def check_title(title: str) -> str:
+    """Return an AE title (PS3.5, table 6.2-1).
+
+    Raises:
+        UsageError: When it is none.
+    """
+    if not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]{1,16}", title) or not title.strip():
+        raise UsageError(f"An AE title has 1 to 16 ASCII characters, no backslash. Got {title!r}.")
+    return title
 
 
 def _entity(title: str) -> AE:
     entity = AE(ae_title=title)
+    entity.connection_timeout = 10.0
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _TIMEOUT_S
     return entity
