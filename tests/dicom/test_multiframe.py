@@ -110,6 +110,16 @@ def test_what_is_no_single_enhanced_volume_is_refused(single: Path, tmp_path: Pa
     change(folder, PerFrameFunctionalGroupsSequence=groups[:3])
     with pytest.raises(InputError, match="NumberOfFrames is 7, but 3 frames are described"):
         read_series(folder)
+    folder = make_enhanced(single, tmp_path / "part")
+    change(folder, ConcatenationUID="1.2.3", InConcatenationNumber=1, InConcatenationTotalNumber=2)
+    with pytest.raises(InputError, match="one part of a concatenation of 2"):
+        read_series(folder)
+    folder = make_enhanced(single, tmp_path / "rescaled", shared=False)
+    image = pydicom.dcmread(folder / "enhanced.dcm")
+    del image.PerFrameFunctionalGroupsSequence[2].PixelValueTransformationSequence
+    image.save_as(folder / "enhanced.dcm")
+    with pytest.raises(InputError, match="6 of 7 frames state a PixelValueTransformationSequence"):
+        read_series(folder)
     folder = make_enhanced(single, tmp_path / "large")
     with pytest.raises(UnsafeFileError):
         read_series(folder, limit_bytes=1000)

@@ -173,16 +173,6 @@ def test_burned_in_annotation_is_refused(series: Path) -> None:
         read_series(series)
 
 
-def test_multi_frame_images_are_refused_by_name(shared_data: Path, tmp_path: Path) -> None:
-    import zipfile
-
-    with zipfile.ZipFile(shared_data / "dicom" / "pydicom_enhanced_and_seg.zip") as archive:
-        name = next(n for n in archive.namelist() if "eCT" in n or ("enhanced" in n.lower() and n.endswith(".dcm")))
-        archive.extract(name, tmp_path)
-    with pytest.raises(InputError, match=r"Multi-frame|No DICOM image"):
-        read_series(tmp_path)
-
-
 def test_rescale_slope_and_intercept_of_each_slice_are_applied(series: Path) -> None:
     def rescale(index: int, dataset: pydicom.Dataset) -> None:
         dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 0.5 * (index + 1), -1000, "US"

@@ -7,10 +7,12 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 from dicom.enhanced import make_enhanced
-from dicom.test_series import ORIENTATIONS, volume_of
+from dicom.test_series import ORIENTATIONS, edit, volume_of
 
 from minivess.dicom import read_series, write_series
 
@@ -52,7 +54,46 @@ def test_every_series_has_its_result_and_the_rest_is_done_the_next_time(bundle: 
     assert done.returncode == 0, done.stderr
     assert "3 series: 3 done, 0 without a result" in done.stdout
     assert (results / uid / "vessels.seg.dcm").stat().st_mtime_ns == written
-    assert not list(results.glob(".batch*"))
+    assert not list((results / ".batch").glob("images*"))
+    done = batch(studies, results, "--model", bundle, "--any-modality", "--only-seg", "--pictures")
+    assert done.returncode == 1
+    assert "holds a result of other images or options" in done.stderr
+
+
+def test_what_is_damaged_or_odd_does_not_stop_the_others_and_stays_inside(bundle: Path, tmp_path: Path) -> None:
+    studies, results = tmp_path / "studies", tmp_path / "results"
+    make(studies / "good", "p1")
+    (make(studies / "damaged", "p2") / "0003.dcm").write_bytes(b"")
+    edit(make(studies / "escaping", "p3"), lambda _, d: d.add_new("SeriesInstanceUID", "UI", "../escaped"))
+    (studies / "linked").symlink_to(make(tmp_path / "elsewhere", "p4"))
+    done = batch(studies, results, "--model", bundle, "--any-modality", "--only-seg", "--json")
+    assert done.returncode == 1
+    rows = json.loads(done.stdout)["series"]
+    assert sorted(row["result"] for row in rows) == ["done", "refused", "refused", "refused"]
+    reasons = " ".join(row["reason"] for row in rows)
+    assert "A file beside its images is damaged: damaged/0003.dcm" in reasons
+    assert "SeriesInstanceUID is no valid UID" in reasons
+    assert "1 linked folders are not followed: linked" in done.stderr
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_a_stopped_batch_leaves_no_images_and_no_process_and_is_alone(bundle: Path, tmp_path: Path) -> None:
+    make(tmp_path / "studies", "p1")
+    results = tmp_path / "results"
+    arguments = [tmp_path / "studies", results, "--model", bundle, "--any-modality"]
+    command = [sys.executable, "-m", "minivess", "map", "batch", *map(str, arguments)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while not list(results.glob(".batch/images-*/*.dcm")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        second = batch(*arguments)
+        assert (second.returncode, "Another batch writes" in second.stderr) == (1, True)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        assert process.wait(30) == 143
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert not list(results.glob(".batch/images-*"))
+    assert batch(*arguments).returncode == 0
 
 
 def test_wrong_folders_are_named(bundle: Path, tmp_path: Path) -> None:

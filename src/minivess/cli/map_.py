@@ -114,14 +114,20 @@ def batch(
     if model is not None and not model.exists():
         raise UsageError(f"No such model: {model}. Name a trained bundle.")
     require_extra("map", "The MAP")
-    from minivess.map_package.batch import SUMMARY, run_batch, series_for_batch
+    import signal
+    import sys
 
-    series, results = series_for_batch(source, out), []
-    for result in run_batch(
-        series, out, _application(model, image, _application_options(only_seg, any_modality, pictures, seg_type))
-    ):
+    from minivess.map_package.batch import SUMMARY, find_batch, run_batch
+
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # after the application was ended
+    found, results = find_batch(source, out), []
+    total = len(found.series.keys() | found.unusable.keys())
+    if found.links:
+        typer.echo(f"{len(found.links)} linked folders are not followed: {', '.join(sorted(found.links)[:5])}", err=True)
+    command = _application(model, image, _application_options(only_seg, any_modality, pictures, seg_type))
+    for result in run_batch(found, out, command):
         results.append(result)
-        about = f"{len(results)} of {len(series)}: {result.series}, {result.images} images, {result.result}. {result.reason}"
+        about = f"{len(results)} of {total}: {result.series}, {result.images} images, {result.result}. {result.reason}"
         typer.echo(about.rstrip(), err=True)
     missing = sum(result.result != "done" for result in results)
     text = f"{len(results)} series: {len(results) - missing} done, {missing} without a result. {out / SUMMARY}"

@@ -30,12 +30,13 @@ SINGLE_FRAME = {
     EnhancedMRImageStorage: MRImageStorage,
     LegacyConvertedEnhancedMRImageStorage: MRImageStorage,
 }
+_RESCALE = "PixelValueTransformationSequence"
 #: Functional group -> what an image of one frame has of it in its header.
 _GROUPS = {
     "PlanePositionSequence": ("ImagePositionPatient",),
     "PlaneOrientationSequence": ("ImageOrientationPatient",),
     "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
-    "PixelValueTransformationSequence": ("RescaleIntercept", "RescaleSlope", "RescaleType"),
+    _RESCALE: ("RescaleIntercept", "RescaleSlope", "RescaleType"),
 }
 _NOT_OF_A_FRAME = frozenset(
     {
@@ -66,6 +67,10 @@ def multiframe_of(headers: Sequence[pydicom.Dataset]) -> pydicom.Dataset | None:
             f"The series has {len(headers)} files, {len(enhanced)} of them multi-frame (enhanced). Allowed: one file with all "
             "frames. Put each image in a folder of its own, or export the series as single-frame images."
         )
+    parts = whole_number(enhanced[0].get("InConcatenationTotalNumber"))
+    if parts > 1 or (parts == 0 and text_of(enhanced[0], "ConcatenationUID")):
+        of = parts or "several"
+        raise InputError(f"The image is one part of a concatenation of {of}: the others are missing. Export it whole.")
     return enhanced[0]
 
 
@@ -84,8 +89,12 @@ def split_frames(image: pydicom.Dataset, pixels: NDArray[Any] | None = None) -> 
     per_frame = image.get("PerFrameFunctionalGroupsSequence") or []
     count = whole_number(image.get("NumberOfFrames", 1))
     if len(per_frame) != count:
-        raise InputError(f"NumberOfFrames is {count}, but {len(per_frame)} frames are described. Export the image again.")
+        stated = count if image.get("NumberOfFrames") else "missing"
+        raise InputError(f"NumberOfFrames is {stated}, but {len(per_frame)} frames are described. Export the image again.")
     shared = (image.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
+    rescaled = sum(bool(groups.get(_RESCALE) or shared.get(_RESCALE)) for groups in per_frame)
+    if rescaled not in (0, count):
+        raise InputError(f"{rescaled} of {count} frames state a {_RESCALE}, the others do not. Export the image again.")
     common = pydicom.Dataset()
     common.update({e.tag: e for e in image if e.keyword not in _NOT_OF_A_FRAME})
     common.add_new("SOPClassUID", "UI", SINGLE_FRAME[image.SOPClassUID])  # add_new: the elements are those of the image

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from minivess.dicom.derived import MANUFACTURER, NOTICE, Derivation
+from minivess.dicom.source_header import text_of
 from minivess.paths import atomic_file
 from minivess.pictures import Rgb, grey, outline
 from minivess.volume import Volume
@@ -68,7 +69,8 @@ def _write(picture: Rgb, index: int, image: pydicom.Dataset, derivation: Derivat
     result.SoftwareVersions = list(about["software_versions"])
     result.DerivationDescription = f"Outline of automatic vessels: {NOTICE}"
     result.Laterality = None  # type 2C, and unknown
-    result.BurnedInAnnotation = "NO"  # nothing that could identify the patient
+    if text_of(image, "BurnedInAnnotation"):
+        result.BurnedInAnnotation = text_of(image, "BurnedInAnnotation")  # ours does not identify the patient
     source = pydicom.Dataset()
     source.ReferencedSOPClassUID = (derivation.series.multiframe or image).SOPClassUID
     source.ReferencedSOPInstanceUID = image.SOPInstanceUID

@@ -69,7 +69,7 @@ def check_identity(headers: Sequence[pydicom.Dataset]) -> None:
     Raises:
         InputError: When there is not.
     """
-    for keyword in ("StudyInstanceUID", "SOPInstanceUID"):
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         missing = sum(not text_of(h, keyword) for h in headers)
         if missing:
             raise InputError(f"{missing} of {len(headers)} files have no {keyword}. Export the series again.")

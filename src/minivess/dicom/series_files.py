@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
@@ -14,7 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from minivess.dicom.damaged import damaged_dicom
 from minivess.dicom.source_header import text_of, whole_number
-from minivess.errors import InputError, UnsafeFileError
+from minivess.errors import InputError, MinivessError, UnsafeFileError
 
 #: Modalities that do not contain images of a volume.
 NO_IMAGES = frozenset({"SEG", "SR", "RTSTRUCT", "RTPLAN", "RTDOSE", "PR", "KO", "REG", "DOC"})
@@ -24,71 +25,94 @@ _PREAMBLE_BYTES = 132
 _GROUP_LENGTH_BYTES = 12
 
 
-def find_series(folder: Path) -> tuple[list[Path], list[str]]:
+@dataclass(frozen=True)
+class FoundFiles:
+    """What lies in a folder and its sub-folders.
+
+    Attributes:
+        series: SeriesInstanceUID to image files.
+        ignored: Names of files that are no images.
+        links: Names of linked folders, which are not followed.
+        damaged: Files that cannot be read, or say of no series, and why.
+    """
+
+    series: dict[str, list[Path]]
+    ignored: list[str]
+    links: list[str]
+    damaged: dict[Path, MinivessError]
+
+
+def find_series(folder: Path) -> tuple[list[Path], FoundFiles]:
     """Find the image files of the only series in a folder and its sub-folders.
 
     Args:
         folder: Folder of one series; names and order of the files do not matter.
 
     Returns:
-        The files, and the names of those that were passed by.
+        The files, and what else lies there.
 
     Raises:
         InputError: When there is no image series or more than one, a file is damaged, or a folder cannot be read.
         UnsafeFileError: When a deflated file inflates beyond its limit.
     """
-    candidates, ignored = group_series(folder)
-    return _only_series(candidates, folder, len(ignored)), ignored
+    found = group_series(folder)
+    for error in found.damaged.values():
+        raise error
+    return _only_series(found.series, folder, len(found.ignored)), found
 
 
-def group_series(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
+def group_series(folder: Path) -> FoundFiles:
     """Find the image files of a folder and its sub-folders by their series.
 
     Args:
         folder: Folder of any number of series.
 
-    Returns:
-        SeriesInstanceUID to files, and the names of the files that were passed by.
-
     Raises:
-        InputError: When a file is damaged, or a folder cannot be read.
-        UnsafeFileError: When a deflated file inflates beyond its limit.
+        InputError: When a folder cannot be read.
     """
     candidates: dict[str, list[Path]] = defaultdict(list)
     ignored: list[str] = []
+    damaged: dict[Path, MinivessError] = {}
     unread: dict[Path, InputError] = {}
-    for file in _files(folder):
+    files, links = _files(folder)
+    for file in files:
         try:
             header = _header(file)
-        except InputError as error:
-            if not isinstance(error.__cause__, InvalidDicomError):
-                raise
-            unread[file] = error
+        except (InputError, UnsafeFileError) as error:
+            if isinstance(error, InputError) and isinstance(error.__cause__, InvalidDicomError):
+                unread[file] = error
+            else:
+                damaged[file] = error
             continue
         if text_of(header, "Modality") in NO_IMAGES:
             continue
         uid = text_of(header, "SeriesInstanceUID")
-        if not uid:
-            raise InputError(f"{file.name} has no SeriesInstanceUID. Export it again.")
-        candidates[uid].append(file)
+        if uid:
+            candidates[uid].append(file)
+        else:
+            damaged[file] = InputError(f"{file.name} has no SeriesInstanceUID. Export it again.")
     suffixes = {file.suffix.lower() for files in candidates.values() for file in files} or {"", ".dcm"}
     for file, reason in unread.items():
         hidden = file.name.startswith(".")  # what desktop systems leave beside files
         if file.suffix.lower() in suffixes | {".dcm"} and not hidden and not _is_text(file):  # a slice that lost its header
-            raise reason
-        ignored.append(file.name)
-    return dict(candidates), ignored
+            damaged[file] = reason
+        else:
+            ignored.append(file.name)
+    return FoundFiles(dict(candidates), ignored, links, damaged)
 
 
-def _files(folder: Path) -> list[Path]:
-    """List all files but the DICOMDIR."""
+def _files(folder: Path) -> tuple[list[Path], list[str]]:
+    """List all files but the DICOMDIR, and the linked folders."""
 
     def refuse(error: OSError) -> None:
         name = Path(error.filename or folder).name
         raise InputError(f"The folder {name} cannot be read ({error.strerror}): slices in it would be missing. Allow reading it.")
 
-    found = [Path(at) / name for at, _, names in os.walk(folder, onerror=refuse) for name in names]
-    return sorted(f for f in found if f.is_file() and f.stem.upper() != "DICOMDIR")
+    found, links = [], []
+    for at, folders, names in os.walk(folder, onerror=refuse):
+        found += [Path(at) / name for name in names]
+        links += [name for name in folders if (Path(at) / name).is_symlink()]
+    return sorted(f for f in found if f.is_file() and f.stem.upper() != "DICOMDIR"), links
 
 
 def _header(file: Path) -> pydicom.Dataset:

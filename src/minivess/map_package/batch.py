@@ -6,20 +6,28 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
 from pathlib import Path
 
+from pydicom.uid import UID
+
 from minivess.dicom.series_files import group_series
-from minivess.errors import InputError
+from minivess.errors import ConflictError, InputError
 from minivess.paths import atomic_file
+from minivess.process_lock import ProcessLock
 
 #: Exit codes of the application for a result, and for a series that it refuses.
 DONE, REFUSED = 0, 1
 SUMMARY = "summary.csv"
+_STATE = ".batch"
+#: An error in the words of the application, which names its kind first.
+_ERROR = re.compile(r"^\w+Error: .*", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class SeriesResult:
     Attributes:
         series: SeriesInstanceUID; the result is in the folder of this name.
         images: Number of files.
-        result: ``done``, ``refused`` by the application with a reason, or ``failed``.
+        result: ``done``, ``refused`` with a reason, or ``failed``.
         vessel_volume_mm3: Volume of the vessels; None without a result.
         reason: Why there is no result.
     """
@@ -41,64 +49,136 @@ class SeriesResult:
     reason: str = ""
 
 
-def series_for_batch(source: Path, target: Path) -> dict[str, list[Path]]:
-    """Find the series below a folder.
+@dataclass(frozen=True)
+class Batch:
+    """The series below a folder.
+
+    Attributes:
+        source: The folder.
+        series: SeriesInstanceUID to files, sorted.
+        unusable: SeriesInstanceUID to the reason why a series is not run; also damaged files, by their paths below the folder.
+        links: Names of linked folders, which are not followed.
+    """
+
+    source: Path
+    series: dict[str, list[Path]]
+    unusable: dict[str, str]
+    links: list[str]
+
+
+def find_batch(source: Path, target: Path) -> Batch:
+    """Find the series below a folder. A series with a damaged file in its folders is not run: slices may be missing.
 
     Args:
         source: Folder of any number of series, in any sub-folders.
         target: Folder for the results.
 
-    Returns:
-        SeriesInstanceUID to files, sorted.
-
     Raises:
-        InputError: When there is no such folder, no series, a file is damaged, or the results would lie among the images.
+        InputError: When there is no such folder, no series, or the results would lie among the images.
     """
     if not source.is_dir():
         raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files.")
     if target.resolve().is_relative_to(source.resolve()):
         raise InputError(f"The results would lie among the images: {target} is in {source}. Name another output.")
-    series, ignored = group_series(source)
-    if not series:
-        raise InputError(f"No DICOM image series in {source}, only {len(ignored)} other files.")
-    return dict(sorted(series.items()))
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target} is a file. Name a folder for the results.")
+    found = group_series(source)
+    if not found.series and not found.damaged:
+        raise InputError(f"No DICOM image series in {source}, only {len(found.ignored)} other files.")
+    unusable = {str(file.relative_to(source)): str(error) for file, error in found.damaged.items()}
+    for uid, files in found.series.items():
+        beside = [file for file in found.damaged if file.parent in {f.parent for f in files}]
+        if not UID(uid).is_valid:
+            unusable[uid] = "SeriesInstanceUID is no valid UID. Export the series again."
+        elif beside:
+            unusable[uid] = f"A file beside its images is damaged: {beside[0].relative_to(source)}. Export the series again."
+    return Batch(source, dict(sorted(found.series.items())), unusable, found.links)
 
 
-def run_batch(series: Mapping[str, Sequence[Path]], target: Path, command: Sequence[str]) -> Iterator[SeriesResult]:
+def run_batch(batch: Batch, target: Path, command: Sequence[str]) -> Iterator[SeriesResult]:
     """Run an application on each series; the summary is written after each.
 
     Args:
-        series: Of :func:`series_for_batch`.
-        target: Folder for the results; series that have one there already are not run again.
+        batch: The series.
+        target: Folder for the results; what the same command made of the same files before is not made again.
         command: The application; input and output folder are put in at ``{in}`` and ``{out}``.
 
     Yields:
         What became of each series, as soon as it is known.
 
     Raises:
+        ConflictError: When another batch writes there.
         OutputError: When the summary cannot be written.
     """
-    target.mkdir(parents=True, exist_ok=True)
+    (target / _STATE).mkdir(parents=True, exist_ok=True)
+    lock = ProcessLock(target / _STATE / "lock")
+    if not lock.take(exclusive=True):
+        raise ConflictError(f"Another batch writes to {target}. Wait for it, or name another output.")
+    for left in (target / _STATE).glob("images-*"):  # of a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     results: list[SeriesResult] = []
-    for uid, files in series.items():
-        results.append(_run_one(uid, files, target / uid, command))
+    for name in [*batch.series, *(name for name in batch.unusable if name not in batch.series)]:
+        files = batch.series.get(name, [batch.source / name])
+        if name in batch.unusable:
+            results.append(SeriesResult(name, len(files), "refused", reason=batch.unusable[name]))
+        else:
+            results.append(_run_one(name, files, target, command))
         _write_summary(results, target / SUMMARY)
         yield results[-1]
+    lock.release()
 
 
-def _run_one(uid: str, files: Sequence[Path], out: Path, command: Sequence[str]) -> SeriesResult:
-    if not (out / "result.json").exists():
-        with tempfile.TemporaryDirectory(prefix=".batch-", dir=out.parent) as folder:
-            for number, file in enumerate(files):
-                _link(file, Path(folder) / f"{number:05d}.dcm")
+def _run_one(uid: str, files: Sequence[Path], target: Path, command: Sequence[str]) -> SeriesResult:
+    """Run the application on one series, unless its result is there."""
+    out, key_file = target / uid, target / _STATE / f"{uid}.key"
+    key = _key(files, command)
+    if out.exists() and not (key_file.exists() and key_file.read_text() == key and (out / "result.json").exists()):
+        reason = "Its folder holds a result of other images or options. Move it away, or name another output."
+        return SeriesResult(uid, len(files), "failed", reason=reason)
+    if not out.exists():
+        with tempfile.TemporaryDirectory(prefix="images-", dir=target / _STATE) as folder:
+            Path(folder).chmod(0o755)  # a container reads it as another user
+            try:
+                for number, file in enumerate(files):
+                    _link(file, Path(folder) / f"{number:05d}.dcm")
+            except OSError as error:
+                return SeriesResult(uid, len(files), "failed", reason=f"{error.strerror}: an image could not be copied.")
+            _write_text(key_file, key)
             paths = {"{in}": folder, "{out}": str(out)}
             words = [paths.get(word, word) for word in command]
-            done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-        if done.returncode != DONE:
-            reason = done.stderr.strip().replace(folder, "the series")[-1000:]
-            return SeriesResult(uid, len(files), "refused" if done.returncode == REFUSED else "failed", reason=reason)
-    content = json.loads((out / "result.json").read_text())
-    return SeriesResult(uid, len(files), "done", vessel_volume_mm3=content.get("vessel_volume_mm3"))
+            code, said = _run(words)
+        if code != DONE:
+            said = said.replace(folder, "the series")
+            match = _ERROR.search(said)
+            reason = match[0] if match else said[-1000:]
+            return SeriesResult(uid, len(files), "refused" if match and code == REFUSED else "failed", reason=reason)
+    return SeriesResult(uid, len(files), "done", vessel_volume_mm3=_volume_mm3(out))
+
+
+def _run(words: Sequence[str]) -> tuple[int, str]:
+    """Run a command; return its exit code and what it said. It ends when this process is asked to."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        said = process.communicate()[1]
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    return process.returncode, said.decode("utf-8", "replace").strip()
+
+
+def _key(files: Sequence[Path], command: Sequence[str]) -> str:
+    """Return what identifies a result: the files and the command."""
+    about = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return sha256(json.dumps([about, list(command)]).encode()).hexdigest()
+
+
+def _volume_mm3(out: Path) -> float | None:
+    try:
+        content = json.loads((out / "result.json").read_text())
+    except (OSError, ValueError):  # an application of others need not write it
+        return None
+    return content.get("vessel_volume_mm3") if isinstance(content, dict) else None
 
 
 def _link(file: Path, target: Path) -> None:
@@ -114,5 +194,9 @@ def _write_summary(results: Sequence[SeriesResult], path: Path) -> None:
     writer = csv.DictWriter(text, [field.name for field in fields(SeriesResult)])
     writer.writeheader()
     writer.writerows(asdict(result) for result in results)
+    _write_text(path, text.getvalue())
+
+
+def _write_text(path: Path, text: str) -> None:
     with atomic_file(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
