@@ -7,8 +7,13 @@ import importlib.util
 import logging
 import os
 import resource
+import sys
 import warnings
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 #: Stack size that Holoscan requires; MONAI imports Holoscan where the MAP extra is installed.
 _STACK_BYTES = 32 * 2**20
@@ -23,6 +28,8 @@ def prepare_process() -> None:
     if soft != resource.RLIM_INFINITY and soft < _STACK_BYTES and (hard == resource.RLIM_INFINITY or hard >= _STACK_BYTES):
         resource.setrlimit(resource.RLIMIT_STACK, (_STACK_BYTES, hard))
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    if not any(isinstance(finder, _NoTransformersForMonai) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _NoTransformersForMonai())
     preload_cuda_runtime()
     os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "OFF")  # the application itself prints its errors, once
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
@@ -31,6 +38,22 @@ def prepare_process() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module="highdicom|pydicom")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     logging.getLogger("monai").setLevel(logging.ERROR)
+
+
+class _NoTransformersForMonai(MetaPathFinder):
+    """Hides transformers while MONAI imports the one network that would use it; that import takes longer than all the others.
+
+    Whoever imports transformers afterwards, as our SAM 3 does, finds it.
+    """
+
+    _NETWORK = "monai.networks.nets.transchex"
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return no module; raise where MONAI's network asks for transformers."""
+        network = sys.modules.get(self._NETWORK)
+        if fullname == "transformers" and network is not None and not hasattr(network, "Transchex"):
+            raise ModuleNotFoundError(f"{fullname} is hidden from {self._NETWORK}", name=fullname)
+        return None
 
 
 def preload_cuda_runtime() -> None:
