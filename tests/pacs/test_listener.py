@@ -20,12 +20,15 @@ import pytest
 from dicom.enhanced import make_enhanced
 from dicom.test_seg import dciodvfy
 from dicom.test_series import ORIENTATIONS, volume_of
-from pydicom.uid import Comprehensive3DSRStorage
+from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
-from minivess.dicom import read_seg, read_series, write_series
+from minivess.dicom import read_seg, read_series, write_seg, write_series
+from minivess.dicom.derived import Derivation
+from minivess.dicom.uncertainty_map import write_uncertainty_map
+from minivess.errors import RemoteError
 from minivess.models import load_bundle
-from minivess.pacs import Listener, SeriesSpool, Settings
-from minivess.pacs.transfer import receive
+from minivess.pacs import Listener, Peer, SeriesSpool, Settings
+from minivess.pacs.transfer import receive, send
 from minivess.server.serve import free_port
 from minivess.volume import resample_like
 from pacs.peer import Pacs, send_files
@@ -234,6 +237,22 @@ def test_a_pacs_that_takes_no_reports_gets_the_rest_and_a_refusal_holds_nothing_
         assert {folder.name for folder in listening.files("results")} == {"1.2.9_1", "1.2.7_1"}
     finally:
         listening.kill()
+        pacs.stop()
+
+
+def test_a_pacs_that_takes_no_segmentation_loses_none(tmp_path: Path) -> None:
+    pacs = Pacs(without=(SegmentationStorage,))
+    series = read_series(make(tmp_path / "s"))
+    mask = series.volume.with_array((series.volume.array > 2000).astype(np.uint8))
+    seg = write_seg(mask, series, None, tmp_path / "seg.dcm")
+    values = series.volume.with_array(np.zeros(series.volume.shape, np.float32))
+    uncertainty = write_uncertainty_map(values, Derivation.of(mask.array, series, None), tmp_path / "map.dcm")
+    image = next((tmp_path / "s").iterdir())
+    try:
+        with pytest.raises(RemoteError, match="does not take Segmentation Storage"):
+            send([seg, uncertainty], Peer("127.0.0.1", pacs.port, "PACS"), title="MINIVESS")
+        assert send([seg, image], Peer("127.0.0.1", pacs.port, "PACS"), title="MINIVESS") == ["Segmentation Storage"]
+    finally:
         pacs.stop()
 
 

@@ -12,6 +12,8 @@ from minivess.cli.output import Json, emit, table
 
 app = typer.Typer(no_args_is_help=True, help="The MONAI Deploy application: DICOM series in, DICOM SEG out.")
 
+Model = Annotated[Path | None, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")]
+PackagedImage = Annotated[str | None, typer.Option("--image", help="A packaged application: image, or folder of `map build`.")]
 OnlySeg = Annotated[bool, typer.Option("--only-seg", help="No uncertainty map and no report beside the SEG.")]
 AnyModality = Annotated[bool, typer.Option("--any-modality", help="Also images that the model was not made for.")]
 Pictures = Annotated[bool, typer.Option("--pictures", help="Also pictures with outlines, for a PACS that shows no SEG.")]
@@ -26,8 +28,8 @@ Memory = Annotated[str | None, typer.Option(help="Limit of memory, for example 8
 def run(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder with the files of one DICOM series.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New or empty folder for the result.")],
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")] = None,
-    image: Annotated[str | None, typer.Option(help="A packaged application: image, or folder of `map build`.")] = None,
+    model: Model = None,
+    image: PackagedImage = None,
     engine: Annotated[
         str | None,
         typer.Option(help="docker or podman (image), bubblewrap or process (folder).", show_default="the first that works"),
@@ -94,8 +96,8 @@ def _replace_process(source: Path, out: Path, model: Path, options: list[str]) -
 def batch(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder with any number of DICOM series, in any sub-folders.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results: one folder each, and summary.csv.")],
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")] = None,
-    image: Annotated[str | None, typer.Option(help="A packaged application: image, or folder of `map build`.")] = None,
+    model: Model = None,
+    image: PackagedImage = None,
     only_seg: OnlySeg = False,
     any_modality: AnyModality = False,
     pictures: Pictures = False,
@@ -138,8 +140,8 @@ def batch(
 
 @app.command("listen")
 def listen(
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")] = None,
-    image: Annotated[str | None, typer.Option(help="A packaged application: image, or folder of `map build`.")] = None,
+    model: Model = None,
+    image: PackagedImage = None,
     send_to: Annotated[
         str | None, typer.Option(metavar="AET@HOST:PORT", help="Where results are sent.", show_default="they stay in the spool")
     ] = None,
@@ -197,7 +199,7 @@ def listen(
 
 
 def _application(model: Path | None, image: str | None, options: list[str]) -> list[str]:
-    """Return the command that the listener runs on a series."""
+    """Return the command that runs the application on one series."""
     import sys
 
     which = ["--model", str(model)] if model is not None else ["--image", str(image)]

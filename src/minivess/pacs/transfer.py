@@ -14,12 +14,14 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
     UID,
+    Comprehensive3DSRStorage,
     CTImageStorage,
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
     LegacyConvertedEnhancedMRImageStorage,
     MRImageStorage,
+    ParametricMapStorage,
 )
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 from pynetdicom.association import Association
@@ -42,6 +44,8 @@ IMAGES = (
 FREE_BYTES = 2 * 2**30
 #: Status of a C-STORE (PS3.4, table B.2-1).
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
+#: What may be left out where a PACS does not take it; a segmentation or its pictures must arrive.
+_BESIDE = {str(Comprehensive3DSRStorage), str(ParametricMapStorage)}
 _TIMEOUT_S = 60.0
 _logger = logging.getLogger(__name__)
 
@@ -140,7 +144,8 @@ def send(files: Iterable[Path], peer: Peer, *, title: str) -> list[str]:
 
     Raises:
         InputError: When a file cannot be read.
-        RemoteError: When the peer cannot be reached, or does not store a file; all others were sent.
+        RemoteError: When the peer cannot be reached, takes neither segmentation nor pictures, or does not store a file; all
+            others were sent.
     """
     try:
         datasets = [pydicom.dcmread(file) for file in files]
@@ -153,7 +158,7 @@ def send(files: Iterable[Path], peer: Peer, *, title: str) -> list[str]:
         entity.add_requested_context(*kind)
     association = entity.associate(peer.host, peer.port, ae_title=peer.title)
     if not association.is_established:
-        raise RemoteError(f"{peer.title} at {peer.host}:{peer.port} cannot be reached, or does not take our calls as {title}.")
+        raise RemoteError(f"{peer.title} at {peer.host}:{peer.port} cannot be reached, or takes no call or object of {title}.")
     taken = {str(context.abstract_syntax) for context in association.accepted_contexts}
     try:
         failed = [said for d in datasets if str(d.SOPClassUID) in taken and (said := _store(association, d))]
@@ -161,6 +166,9 @@ def send(files: Iterable[Path], peer: Peer, *, title: str) -> list[str]:
         raise RemoteError(f"{peer.title} broke the connection off.") from error
     finally:
         association.release()
+    shown = {str(d.SOPClassUID) for d in datasets} - _BESIDE
+    if shown and shown.isdisjoint(taken):
+        raise RemoteError(f"{peer.title} does not take {', '.join(sorted(UID(kind).name for kind in shown))}: allow it there.")
     if failed:
         raise RemoteError(f"{peer.title} did not store {len(failed)} of {len(datasets)} objects, the first: {failed[0]}.")
     return sorted({d.SOPClassUID.name for d in datasets} - {UID(kind).name for kind in taken})
