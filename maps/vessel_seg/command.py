@@ -8,10 +8,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 import yaml
 
@@ -24,6 +22,8 @@ from outputs import Outputs
 #: Exit codes: done, refused with a reason, wrong usage (argparse), internal fault; 128 + signal when stopped.
 DONE, REFUSED, FAULT, STOPPED = 0, 1, 3, 128
 _PR_SET_PDEATHSIG = 1
+#: Signals that end the work.
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StoppedError(Exception):
@@ -45,20 +45,14 @@ def main(argv: list[str]) -> int:
         Exit code: 0 done, 1 refused with a reason, 3 internal fault, 128 + signal when it was stopped.
     """
     arguments = parse_arguments(argv)
+    outputs = Outputs(
+        seg_type=arguments.seg_type.upper(),
+        uncertainty=not arguments.only_seg,
+        measurements=not arguments.only_seg,
+        pictures=arguments.pictures,
+    )
     try:
-        with _signals_as_errors():
-            code = segment(
-                arguments.input,
-                arguments.output,
-                arguments.model,
-                outputs=Outputs(
-                    seg_type=arguments.seg_type.upper(),
-                    uncertainty=not arguments.only_seg,
-                    measurements=not arguments.only_seg,
-                    pictures=arguments.pictures,
-                ),
-                any_modality=arguments.any_modality,
-            )
+        code = segment(arguments.input, arguments.output, arguments.model, outputs=outputs, any_modality=arguments.any_modality)
     except MinivessError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
@@ -104,7 +98,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def segment(source: Path, target: Path, model: Path, *, outputs: Outputs, any_modality: bool = False) -> int:
-    """Read a series, and segment it in a child process, in a temporary folder that becomes the output when all is written.
+    """Segment a series in a child process, in a temporary folder that becomes the output when all is written.
 
     Args:
         source: Folder of one DICOM series.
@@ -123,12 +117,19 @@ def segment(source: Path, target: Path, model: Path, *, outputs: Outputs, any_mo
     if source.resolve() == target.resolve():
         raise InputError(f"Input and output are the same folder: {source}. Name another for -o.")
     bundle = find_bundle(model)
+
+    def work(partial: Path) -> None:
+        series = read_series(source)
+        if not any_modality:
+            check_modality(series, bundle)
+        from app import VesselSegApp
+
+        VesselSegApp(series=series, output_path=partial, bundle=bundle, outputs=outputs).run()
+        (partial / "result.json").stat()  # a graph can end early without an error
+
     try:
         with atomic_folder(target) as partial:
-            series = read_series(source)
-            if not any_modality:
-                check_modality(series, bundle)
-            _in_child(series, partial, bundle, outputs)
+            _in_child(lambda: work(partial))
     except _FailedError as failed:
         return failed.code
     return DONE
@@ -189,45 +190,54 @@ class _FailedError(Exception):
         self.code = code
 
 
-def _in_child(series: Series, partial: Path, bundle: Path, outputs: Outputs) -> None:
-    """Segment in a child process, which shares the series, and can be ended at once whatever it computes.
+def _in_child(work: Callable[[], None]) -> None:
+    """Do the work in a child process, which can be ended at once whatever it computes.
+
+    A signal is only noted, and read from a pipe: an error that its handler raises is lost where Python runs a hook of its own.
 
     Raises:
-        _FailedError: When it ended without a result.
+        _FailedError: When the child ended without a result.
+        StoppedError: When SIGTERM or SIGINT came before it ended.
     """
+    noted, to_note = os.pipe()
+    os.set_blocking(to_note, False)
+    signal.set_wakeup_fd(to_note)
+    for number in (*_STOPS, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)  # also after the result is complete: a stop must not say that nothing was written
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        os._exit(_work(series, partial, bundle, outputs, parent))
-    try:
-        _, status = os.waitpid(child, 0)
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        raise
-    code = os.waitstatus_to_exitcode(status)
+        os._exit(_work(work, parent))
+    while (number := os.read(noted, 1)[0]) not in _STOPS:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return _check_code(os.waitstatus_to_exitcode(status))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise StoppedError(number)
+
+
+def _check_code(code: int) -> None:
+    """Raise _FailedError unless the child ended with a result."""
     if code < 0:
         name = signal.Signals(-code).name
         print(f"The segmentation was ended by {name}; out of memory is the usual reason. Nothing was written.", file=sys.stderr)
         raise _FailedError(FAULT)
     if code != DONE:
         raise _FailedError(code)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the result is complete: a stop now must not say that nothing was written
 
 
-def _work(series: Series, partial: Path, bundle: Path, outputs: Outputs, parent: int) -> int:
-    """Run the application in the child; it does not outlive its parent."""
+def _work(work: Callable[[], None], parent: int) -> int:
+    """Do the work in the child, and return its exit code; it does not outlive its parent."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return FAULT
-    for number in (signal.SIGTERM, signal.SIGINT):
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in _STOPS:
         signal.signal(number, signal.SIG_IGN)  # the parent decides
     try:
-        from app import VesselSegApp
-
-        VesselSegApp(series=series, output_path=partial, bundle=bundle, outputs=outputs).run()
-        (partial / "result.json").stat()  # a graph can end early without an error
+        work()
     except MinivessError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
@@ -242,18 +252,3 @@ def _work(series: Series, partial: Path, bundle: Path, outputs: Outputs, parent:
         sys.stdout.flush()
         sys.stderr.flush()
     return DONE
-
-
-@contextmanager
-def _signals_as_errors() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into an error, so that what was begun is taken back."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise StoppedError(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -206,6 +206,20 @@ def test_a_term_to_the_outer_command_ends_everything(series: Path, bundle: Path,
     assert not out.exists()
 
 
+@pytest.mark.requirement("R20")
+def test_a_signal_that_comes_in_a_hook_of_fork_is_not_lost(series: Path, bundle: Path, tmp_path: Path) -> None:
+    program = (
+        "import os, runpy, signal; "
+        "os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM)); "
+        "runpy.run_path('maps/vessel_seg', run_name='__main__')"
+    )
+    words = [sys.executable, "-c", program, *map(str, ("-i", series, "-o", tmp_path / "out", "-m", bundle, "--any-modality"))]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr.strip().splitlines()[-1] == "Stopped by SIGTERM. Nothing was written."
+    assert not list(tmp_path.glob(".out*"))
+
+
 @pytest.mark.requirement("R08")
 def test_a_model_for_another_modality_is_refused_before_it_is_loaded(series: Path, bundle: Path, tmp_path: Path) -> None:
     done = run_map("--strict", "-i", series, "-o", tmp_path / "out", "-m", bundle)

@@ -116,12 +116,8 @@ def batch(
     if model is not None and not model.exists():
         raise UsageError(f"No such model: {model}. Name a trained bundle.")
     require_extra("map", "The MAP")
-    import signal
-    import sys
-
     from minivess.map_package.batch import SUMMARY, find_batch, run_batch
 
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # after the application was ended
     found, results = find_batch(source, out), []
     total = len(found.series.keys() | found.unusable.keys())
     if found.links:

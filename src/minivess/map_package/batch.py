@@ -19,6 +19,7 @@ from pydicom.uid import UID
 
 from minivess.dicom.series_files import group_series
 from minivess.errors import ConflictError, InputError
+from minivess.map_package.stop_signals import StopSignals, noted_stop_signals
 from minivess.paths import atomic_file
 from minivess.process_lock import ProcessLock
 
@@ -26,6 +27,7 @@ from minivess.process_lock import ProcessLock
 DONE, REFUSED = 0, 1
 SUMMARY = "summary.csv"
 _STATE = ".batch"
+_POLL_S = 0.1
 #: An error in the words of the application, which names its kind first.
 _ERROR = re.compile(r"^\w+Error: .*", re.MULTILINE | re.DOTALL)
 
@@ -109,6 +111,7 @@ def run_batch(batch: Batch, target: Path, command: Sequence[str]) -> Iterator[Se
     Raises:
         ConflictError: When another batch writes there.
         OutputError: When the summary cannot be written.
+        StoppedError: When SIGTERM or SIGINT came; the application is ended then.
     """
     (target / _STATE).mkdir(parents=True, exist_ok=True)
     lock = ProcessLock(target / _STATE / "lock")
@@ -117,18 +120,19 @@ def run_batch(batch: Batch, target: Path, command: Sequence[str]) -> Iterator[Se
     for left in (target / _STATE).glob("images-*"):  # of a run that was killed
         shutil.rmtree(left, ignore_errors=True)
     results: list[SeriesResult] = []
-    for name in [*batch.series, *(name for name in batch.unusable if name not in batch.series)]:
-        files = batch.series.get(name, [batch.source / name])
-        if name in batch.unusable:
-            results.append(SeriesResult(name, len(files), "refused", reason=batch.unusable[name]))
-        else:
-            results.append(_run_one(name, files, target, command))
-        _write_summary(results, target / SUMMARY)
-        yield results[-1]
+    with noted_stop_signals() as signals:
+        for name in [*batch.series, *(name for name in batch.unusable if name not in batch.series)]:
+            files = batch.series.get(name, [batch.source / name])
+            if name in batch.unusable:
+                results.append(SeriesResult(name, len(files), "refused", reason=batch.unusable[name]))
+            else:
+                results.append(_run_one(name, files, target, command, signals))
+            _write_summary(results, target / SUMMARY)
+            yield results[-1]
     lock.release()
 
 
-def _run_one(uid: str, files: Sequence[Path], target: Path, command: Sequence[str]) -> SeriesResult:
+def _run_one(uid: str, files: Sequence[Path], target: Path, command: Sequence[str], signals: StopSignals) -> SeriesResult:
     """Run the application on one series, unless its result is there."""
     out, key_file = target / uid, target / _STATE / f"{uid}.key"
     key = _key(files, command)
@@ -146,7 +150,7 @@ def _run_one(uid: str, files: Sequence[Path], target: Path, command: Sequence[st
             _write_text(key_file, key)
             paths = {"{in}": folder, "{out}": str(out)}
             words = [paths.get(word, word) for word in command]
-            code, said = _run(words)
+            code, said = _run(words, signals)
         if code != DONE:
             said = said.replace(folder, "the series")
             match = _ERROR.search(said)
@@ -155,15 +159,19 @@ def _run_one(uid: str, files: Sequence[Path], target: Path, command: Sequence[st
     return SeriesResult(uid, len(files), "done", vessel_volume_mm3=_volume_mm3(out))
 
 
-def _run(words: Sequence[str]) -> tuple[int, str]:
+def _run(words: Sequence[str], signals: StopSignals) -> tuple[int, str]:
     """Run a command; return its exit code and what it said. It ends when this process is asked to."""
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        said = process.communicate()[1]
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
+    again = "Run the same command again: it goes on with the series that has no result."
+    signals.check(again)
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while True:
+            try:
+                said = process.communicate(timeout=_POLL_S)[1]
+                break
+            except subprocess.TimeoutExpired:
+                if signals.came:
+                    process.terminate()
+    signals.check(again)
     return process.returncode, said.decode("utf-8", "replace").strip()
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
 import psutil
 
@@ -20,6 +17,7 @@ from minivess.map_package import layout, sandbox
 from minivess.map_package.engines import RUNNERS, find_engine
 from minivess.map_package.manifests import Manifests
 from minivess.map_package.outputs import check_outputs
+from minivess.map_package.stop_signals import StopSignals, noted_stop_signals
 from minivess.paths import atomic_folder
 
 #: What runs a folder, without an engine.
@@ -27,6 +25,7 @@ FOLDER_RUNNERS = ("bubblewrap", "process")
 #: Exit codes of the runner's own: beyond the time limit, beyond the memory limit.
 TIMED_OUT, OUT_OF_MEMORY = 124, 137
 _POLL_S = 0.1
+_NOTHING = "Nothing was written."
 
 
 class _FailedError(MinivessError):
@@ -63,6 +62,7 @@ def run_package(
 
     Raises:
         MinivessError: When the package cannot be started, or its outputs are not what they should be.
+        StoppedError: When SIGTERM or SIGINT came; the application is ended then.
     """
     if not source.is_dir():
         raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
@@ -70,10 +70,10 @@ def run_package(
         raise InputError(f"Input and output are the same folder: {source}. Name another output.")
     start = _start_folder if Path(image).is_dir() else _start_image
     try:
-        with atomic_folder(target) as partial, _sigterm_as_exit():
+        with noted_stop_signals() as signals, atomic_folder(target) as partial:
             output = partial / "output"
             output.mkdir()
-            code = start(image, source, output, engine, memory_bytes, timeout_s, arguments)
+            code = start(image, source, output, engine, memory_bytes, timeout_s, arguments, signals)
             _give(code, output, source)
     except _FailedError as failed:
         return failed.code
@@ -105,6 +105,7 @@ def _start_image(
     memory_bytes: int | None,
     timeout_s: float | None,
     arguments: Sequence[str],
+    signals: StopSignals,
 ) -> int:
     chosen = find_engine(engine, among=RUNNERS)
     chosen.inspect(image)
@@ -117,7 +118,8 @@ def _start_image(
         os.chown(output, layout.USER, layout.USER)  # root runs it as an unprivileged user
     name = f"minivess-map-{uuid.uuid4().hex[:12]}"
     command = chosen.run_command(image, name=name, source=source, target=output, memory_bytes=memory, arguments=arguments)
-    code = _wait(command, None, manifests.timeout_s if timeout_s is None else timeout_s, stop=lambda: chosen.stop(name))
+    limit_s = manifests.timeout_s if timeout_s is None else timeout_s
+    code = _wait(command, None, limit_s, signals, stop=lambda: chosen.stop(name))
     if code == OUT_OF_MEMORY:
         _say_out_of_memory(memory)
     return code
@@ -131,6 +133,7 @@ def _start_folder(
     memory_bytes: int | None,
     timeout_s: float | None,
     arguments: Sequence[str],
+    signals: StopSignals,
 ) -> int:
     folder = Path(image)
     manifests = sandbox.read_manifests(folder)
@@ -139,24 +142,26 @@ def _start_folder(
     prepare = sandbox.in_process if engine == "process" else sandbox.in_bubblewrap
     command, environment = prepare(folder, manifests, source=source, target=output, arguments=arguments)
     memory = memory_bytes or manifests.memory_bytes
-    return _wait(
-        command, {**os.environ, **environment}, manifests.timeout_s if timeout_s is None else timeout_s, memory_bytes=memory
-    )
+    limit_s = manifests.timeout_s if timeout_s is None else timeout_s
+    return _wait(command, {**os.environ, **environment}, limit_s, signals, memory_bytes=memory)
 
 
 def _wait(
     command: Sequence[str],
     environment: dict[str, str] | None,
     timeout_s: float,
+    signals: StopSignals,
     *,
     memory_bytes: int | None = None,
     stop: Callable[[], None] = lambda: None,
 ) -> int:
     """Run a command and return its exit code; it is ended beyond a limit, and when this process is asked to stop."""
+    signals.check(_NOTHING)
     process = subprocess.Popen(command, env=environment)
     deadline = time.monotonic() + timeout_s if timeout_s else None
     try:
         while process.poll() is None:
+            signals.check(_NOTHING)
             if deadline and time.monotonic() > deadline:
                 print(f"The application was ended at its limit of time, {timeout_s:g} s. Nothing was written.", file=sys.stderr)
                 return TIMED_OUT
@@ -164,6 +169,8 @@ def _wait(
                 _say_out_of_memory(memory_bytes)
                 return OUT_OF_MEMORY
             time.sleep(_POLL_S)
+        if process.returncode:
+            signals.check(_NOTHING)  # Ctrl+C ends both
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
     finally:
         if process.poll() is None:
@@ -205,18 +212,3 @@ def _say_out_of_memory(memory_bytes: int | None) -> None:
     print(
         f"The application was ended at its limit of memory{limit}. Nothing was written. Allow more: --memory 8Gi", file=sys.stderr
     )
-
-
-@contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Turn SIGTERM into an exit that ends the application first."""
-
-    def leave(number: int, _: FrameType | None) -> None:
-        print("Stopped by SIGTERM. Nothing was written.", file=sys.stderr)
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
