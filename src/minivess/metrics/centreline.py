@@ -9,6 +9,7 @@ from typing import Any
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.morphology import skeletonize
 
@@ -40,13 +41,13 @@ def centreline_from_mask(mask: NDArray[Any]) -> Mask:
         return np.zeros(inside.shape, bool)
     thin = np.asarray(skeletonize(inside, method="lee"), dtype=bool)
     components, count = cc3d.connected_components(inside, connectivity=26, return_N=True)
-    vanished = np.setdiff1d(np.arange(1, count + 1), np.unique(components[thin]))
-    boxes = cc3d.statistics(components)["bounding_boxes"] if len(vanished) else []
-    for label in vanished:
-        voxels = np.argwhere(components[boxes[label]] == label)
+    boxes = ndimage.find_objects(components)
+    for label in np.setdiff1d(np.arange(1, count + 1), np.unique(components[thin])):
+        box = boxes[label - 1]
+        voxels = np.argwhere(components[box] == label)
         nearest = np.argmin(((voxels - voxels.mean(0)) ** 2).sum(1))
-        thin[boxes[label]][tuple(voxels[nearest])] = True
-    return restore_extent(inside, thin)
+        thin[box][tuple(voxels[nearest])] = True
+    return restore_extent(components, boxes, thin)
 
 
 def centreline_lengths(

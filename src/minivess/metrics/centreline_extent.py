@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cc3d
 import edt
 import numpy as np
 from numpy.typing import NDArray
@@ -26,41 +25,38 @@ _APART = 1e6  # distance of slices that have no influence on each other
 _NEAR = _RADII + _VOXELS  # nearer than this, no voxel is far
 
 
-def restore_extent(inside: Mask, thin: Mask) -> Mask:
+def restore_extent(components: NDArray[Any], boxes: Sequence[tuple[slice, ...]], thin: Mask) -> Mask:
     """Add to a centre-line what reaches the ends of components that it no longer reaches.
 
     Args:
-        inside: (x, y, z) bool, the mask.
-        thin: (x, y, z) bool, its centre-line, with at least one voxel in each component.
+        components: (x, y, z), the labels of the mask's components, from 1; 0 outside.
+        boxes: The bounding box of each component, as ``scipy.ndimage.find_objects`` returns them.
+        thin: (x, y, z) bool, the centre-line of the mask, with at least one voxel in each component.
 
     Returns:
         (x, y, z) bool, the centre-line with the added paths.
     """
-    components = cc3d.connected_components(inside, connectivity=26)
-    boxes = cc3d.statistics(components)["bounding_boxes"]
     lost = _lost_extent(components, thin, boxes)
     result = thin.copy()
-    for label in np.flatnonzero(lost > _NEAR):
-        box = boxes[label]
-        own = components[box] == label
+    for index in np.flatnonzero(lost > _NEAR):
+        box = boxes[index]
+        own = components[box] == index + 1
         radius = _widest_radius(own)
-        if lost[label] > _RADII * radius.max() + _VOXELS:
+        if lost[index] > _RADII * radius.max() + _VOXELS:
             result[box] |= _restored(own, result[box] & own, radius)
     return result
 
 
-def _lost_extent(components: NDArray[Any], thin: Mask, boxes: Sequence[tuple[slice, ...] | None]) -> NDArray[np.int64]:
-    """Return label -> voxels by which the centre-line of a component ends before the component, on the worst of its six sides."""
+def _lost_extent(components: NDArray[Any], thin: Mask, boxes: Sequence[tuple[slice, ...]]) -> NDArray[np.int64]:
+    """Return by how many voxels the centre-line of each component ends before it, on the worst of its six sides."""
     points = np.argwhere(thin)
-    labels = components[tuple(points.T)]
+    indices = components[tuple(points.T)].astype(np.int64) - 1
     low, high = np.full((len(boxes), 3), np.iinfo(np.int64).max), np.full((len(boxes), 3), -1)
-    np.minimum.at(low, labels, points)
-    np.maximum.at(high, labels, points)
-    first = np.array([[side.start for side in box] if box else (0, 0, 0) for box in boxes])
-    last = np.array([[side.stop - 1 for side in box] if box else (0, 0, 0) for box in boxes])
-    lost = np.maximum(low - first, last - high).max(axis=1)
-    lost[0] = 0  # the background
-    return np.asarray(np.where(high[:, 0] < 0, 0, lost))
+    np.minimum.at(low, indices, points)
+    np.maximum.at(high, indices, points)
+    first = np.array([[side.start for side in box] for box in boxes])
+    last = np.array([[side.stop - 1 for side in box] for box in boxes])
+    return np.asarray(np.maximum(low - first, last - high).max(axis=1))
 
 
 def _widest_radius(inside: Mask) -> NDArray[np.float32]:
