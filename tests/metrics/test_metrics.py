@@ -70,6 +70,7 @@ def test_surface_distances_equal_two_distance_transforms(seed: int, spacing: tup
     ours = surface_distances(a, b, spacing, tolerance=1.0)
     assert ours.hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)), rel=1e-9)
     assert ours.masd == pytest.approx((there.mean() + back.mean()) / 2, rel=1e-9)
+    assert ours.assd == pytest.approx(np.concatenate([there, back]).mean(), rel=1e-9)
     assert ours.nsd == pytest.approx(((there <= 1).sum() + (back <= 1).sum()) / (there.size + back.size), rel=1e-9)
 
 
@@ -115,7 +116,7 @@ def test_cldice_by_hand() -> None:
 def test_empty_masks_follow_the_stated_conventions() -> None:
     empty, full = np.zeros((24, 24, 12), bool), tube()
     both = compare_masks(empty, empty, SPACING)
-    assert (both.dsc, both.cldice, both.nsd, both.hd95_um, both.masd_um) == (1, 1, 1, 0, 0)
+    assert (both.dsc, both.cldice, both.nsd, both.hd95_um, both.masd_um, both.assd_um) == (1, 1, 1, 0, 0, 0)
     for pair in ((empty, full), (full, empty)):
         one = compare_masks(*pair, SPACING)
         assert (one.dsc, one.cldice, one.nsd) == (0, 0, 0)

@@ -130,6 +130,19 @@ def _text(content: dict[str, Any], report: Path | None) -> str:
     if content.get("sealed"):
         rows = [{"score": name, "told": value} for name, value in content["scores_told"].items()]
         return f"{content['look']}\n{table(rows)}{end}"
-    columns = ("case", "subject", "method", "dsc", "cldice", "nsd", "hd95_um", "masd_um", "b0_error", "b1_error", "tolerance_um")
+    columns = (
+        "case",
+        "subject",
+        "method",
+        "dsc",
+        "cldice",
+        "nsd",
+        "hd95_um",
+        "masd_um",
+        "assd_um",
+        "b0_error",
+        "b1_error",
+        "tolerance_um",
+    )
     rows = [{column: row[column] for column in columns} for row in content["scores"]]
     return f"{table(rows)}\nclDice by {content['thinning']}{end}"

@@ -27,6 +27,7 @@ SCORES = {
     "nsd": "NSD",
     "hd95_um": "HD95 (um)",
     "masd_um": "MASD (um)",
+    "assd_um": "ASSD (um)",
     "b0_error": "pieces too many or few",
     "b1_error": "loops too many or few",
     "ece": "calibration error",

@@ -25,6 +25,7 @@ class MaskScores:
         nsd: Normalised surface distance at ``tolerance_um``, in [0, 1].
         hd95_um: 95th percentile Hausdorff distance in um; NaN when exactly one mask is empty.
         masd_um: Mean average surface distance in um; NaN when exactly one mask is empty.
+        assd_um: Average symmetric surface distance in um; NaN when exactly one mask is empty.
         b0_error: Absolute difference in the number of components.
         b1_error: Absolute difference in the number of loops.
         tolerance_um: Tolerance of ``nsd`` in um.
@@ -35,6 +36,7 @@ class MaskScores:
     nsd: float
     hd95_um: float
     masd_um: float
+    assd_um: float
     b0_error: int
     b1_error: int
     tolerance_um: float
@@ -84,6 +86,7 @@ def compare_masks(
         nsd=distances.nsd,
         hd95_um=distances.hd95,
         masd_um=distances.masd,
+        assd_um=distances.assd,
         b0_error=abs(betti_a[0] - betti_b[0]),
         b1_error=abs(betti_a[1] - betti_b[1]),
         tolerance_um=tolerance,

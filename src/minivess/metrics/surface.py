@@ -26,17 +26,19 @@ class SurfaceDistances:
         hd95: The larger of the two directed 95th percentiles, in the unit of the spacing; 0 when both masks are empty, NaN
             when exactly one is, because no distance is defined.
         masd: Mean of the two directed mean distances, with the same unit and conventions.
+        assd: Mean of all distances of both directions, with the same unit and conventions.
     """
 
     nsd: float
     hd95: float
     masd: float
+    assd: float
 
 
 def surface_distances(
     reference: NDArray[Any], prediction: NDArray[Any], spacing: tuple[float, float, float], *, tolerance: float
 ) -> SurfaceDistances:
-    """Compute NSD, HD95 and MASD.
+    """Compute NSD, HD95, MASD and ASSD.
 
     Each surface voxel has the same weight, as in MetricsReloaded and MONAI. Implementations that weight surface elements by
     their area give other values on anisotropic grids. The end of a vessel at the border of the field of view is surface.
@@ -56,9 +58,9 @@ def surface_distances(
     if not tolerance >= 0:
         raise InputError(f"The tolerance must be 0 or more. Got {tolerance}.")
     if not a.any() and not b.any():
-        return SurfaceDistances(nsd=1.0, hd95=0.0, masd=0.0)
+        return SurfaceDistances(nsd=1.0, hd95=0.0, masd=0.0, assd=0.0)
     if not a.any() or not b.any():
-        return SurfaceDistances(nsd=0.0, hd95=math.nan, masd=math.nan)
+        return SurfaceDistances(nsd=0.0, hd95=math.nan, masd=math.nan, assd=math.nan)
     a, b = crop_to_union(a, b)
     surface_a, surface_b = _surface(a), _surface(b)
     a_to_b = _distances(surface_a, surface_b, spacing)
@@ -69,6 +71,7 @@ def surface_distances(
         nsd=float(within / (a_to_b.size + b_to_a.size)),
         hd95=float(max(np.percentile(a_to_b, 95), np.percentile(b_to_a, 95))),
         masd=float((a_to_b.mean() + b_to_a.mean()) / 2),
+        assd=float((a_to_b.sum() + b_to_a.sum()) / (a_to_b.size + b_to_a.size)),
     )
 
 
