@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from pydicom.uid import UID, generate_uid
 import minivess
 from minivess.dicom.multiframe import join_frames
 from minivess.dicom.series import Series
-from minivess.dicom.source_header import source_headers, text_of
+from minivess.dicom.source_header import OF_THE_PATIENT, source_headers, text_of
 
 if TYPE_CHECKING:  # a refusal of a series must not wait for torch
     from minivess.models import ModelRef
@@ -75,6 +76,11 @@ class Derivation:
         return np.ascontiguousarray(slices if self.series.multiframe is None else slices[self._file_order])
 
     @cached_property
+    def _made(self) -> datetime:
+        """The same for all objects: those of one series have one date and time."""
+        return datetime.now()
+
+    @cached_property
     def _file_order(self) -> NDArray[np.int64]:
         """The slices of the volume in the order of the frames of a multi-frame image."""
         return np.argsort([int(image.InstanceNumber) for image in self.series.in_volume_order()])
@@ -118,16 +124,20 @@ class Derivation:
         )
 
     def finish(self, dataset: pydicom.Dataset, what: str) -> None:
-        """Add what highdicom does not: body part, dates of the series, and UIDs of the dimensions.
+        """Add what highdicom does not: all of patient and study, body part, date of the series, and UIDs of the dimensions.
 
         Args:
             dataset: The derived object.
             what: Name of the object.
         """
+        header = self.headers[0]
+        for keyword in OF_THE_PATIENT:
+            if keyword in header and keyword not in dataset:
+                dataset[keyword] = header[keyword]
         body_part = text_of(self.series.datasets[0], "BodyPartExamined")
         if body_part:
             dataset.BodyPartExamined = body_part.upper()[:16]
-        dataset.SeriesDate, dataset.SeriesTime = dataset.ContentDate, dataset.ContentTime
+        dataset.SeriesDate, dataset.SeriesTime = self._made.strftime("%Y%m%d"), self._made.strftime("%H%M%S")
         for keyword in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
             for item in dataset.get(keyword, ()):
                 item.DimensionOrganizationUID = self.uid(f"{what} dimensions")

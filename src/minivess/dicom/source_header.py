@@ -17,10 +17,13 @@ TYPE_2 = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber",
     "ReferringPhysicianName", "StudyID",
 )  # fmt: skip
-_OPTIONAL = (
+#: Other attributes of patient and study, where the source has them. What is told of the patient in free text is not repeated.
+OPTIONAL = (
     "IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod",
     "StudyDescription", "ClinicalTrialProtocolID", "ClinicalTrialSubjectID", "ClinicalTrialSponsorName",
 )  # fmt: skip
+_METHOD_CODES = "DeidentificationMethodCodeSequence"
+OF_THE_PATIENT = (*TYPE_2, *OPTIONAL, _METHOD_CODES)
 _OF_THE_IMAGE = ("Rows", "Columns", "PositionReferenceIndicator", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID",
                  "StudyInstanceUID", "Modality", "ImagePositionPatient")  # fmt: skip
 #: Longest value of a value representation, in characters (PS3.5, table 6.2-1).
@@ -40,12 +43,14 @@ def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tu
     first, notes = datasets[0], []
     about = pydicom.Dataset()
     about.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in (*TYPE_2, *_OPTIONAL):
+    for keyword in (*TYPE_2, *OPTIONAL):
         value, note = _clean(first, keyword)
         if note:
             notes.append(f"{keyword} of the source is {note}")
         if value or keyword in TYPE_2:
             setattr(about, keyword, value)
+    if _METHOD_CODES in first:
+        about[_METHOD_CODES] = first[_METHOD_CODES]
     headers = []
     for dataset in datasets:
         header = pydicom.Dataset()
