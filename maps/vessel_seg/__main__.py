@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # a MAP's application is a folde
 
 from minivess.process_setup import prepare_process
 
-prepare_process()
+prepare_process(only_predicts=True)
 
 from command import main
 

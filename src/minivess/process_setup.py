@@ -20,16 +20,25 @@ _STACK_BYTES = 32 * 2**20
 #: How long a thread of OpenMP spins at a barrier before it sleeps. By default it spins for milliseconds, so that a training
 #: beside one busy process takes many times as long: its threads wait for the one that is not running. Without any, all is slower.
 SPIN_COUNT = "2000"
+#: What MONAI imports for a network, a handler and pictures that nothing of ours takes from it.
+_UNUSED_BY_MONAI = ("transformers", "mlflow", "pandas", "matplotlib", "sklearn")
 
 
-def prepare_process() -> None:
-    """Raise the stack limit, load the CUDA runtime that Holoscan links, and filter known warnings of other packages."""
+def prepare_process(*, only_predicts: bool = False) -> None:
+    """Raise the stack limit, load the CUDA runtime that Holoscan links, and filter known warnings of other packages.
+
+    Args:
+        only_predicts: The process trains nothing: MONAI is imported without its engines, which is faster.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     if soft != resource.RLIM_INFINITY and soft < _STACK_BYTES and (hard == resource.RLIM_INFINITY or hard >= _STACK_BYTES):
         resource.setrlimit(resource.RLIMIT_STACK, (_STACK_BYTES, hard))
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
-    if not any(isinstance(finder, _NoTransformersForMonai) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _NoTransformersForMonai())
+    hidden = next((finder for finder in sys.meta_path if isinstance(finder, _HiddenFromMonai)), None)
+    if hidden is None:
+        sys.meta_path.insert(0, hidden := _HiddenFromMonai())
+    if only_predicts:
+        hidden.names.add("ignite")
     preload_cuda_runtime()
     os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "OFF")  # the application itself prints its errors, once
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
@@ -40,19 +49,21 @@ def prepare_process() -> None:
     logging.getLogger("monai").setLevel(logging.ERROR)
 
 
-class _NoTransformersForMonai(MetaPathFinder):
-    """Hides transformers while MONAI imports the one network that would use it; that import takes longer than all the others.
+class _HiddenFromMonai(MetaPathFinder):
+    """Hides packages while MONAI is imported, which takes seconds to import them for parts that we do not use.
 
-    Whoever imports transformers afterwards, as our SAM 3 does, finds it.
+    Whoever imports them afterwards, as our SAM 3 does with transformers, finds them.
     """
 
-    _NETWORK = "monai.networks.nets.transchex"
+    def __init__(self) -> None:
+        """Hide what no part of ours uses through MONAI."""
+        self.names = set(_UNUSED_BY_MONAI)
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Return no module; raise where MONAI's network asks for transformers."""
-        network = sys.modules.get(self._NETWORK)
-        if fullname == "transformers" and network is not None and not hasattr(network, "Transchex"):
-            raise ModuleNotFoundError(f"{fullname} is hidden from {self._NETWORK}", name=fullname)
+        """Return no module; raise where MONAI asks for a hidden one."""
+        monai = sys.modules.get("monai")
+        if fullname in self.names and monai is not None and getattr(monai.__spec__, "_initializing", False):
+            raise ModuleNotFoundError(f"{fullname} is hidden from MONAI", name=fullname)
         return None
 
 
