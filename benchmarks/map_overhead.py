@@ -21,9 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minivess.process_setup import prepare_process
+from minivess.process_setup import preload_cuda_runtime, prepare_process
 
-prepare_process()
+if "--stock" in sys.argv:
+    preload_cuda_runtime()  # as its users start it: MONAI imports all that it can
+else:
+    prepare_process()
 
 from minivess.dicom import write_series
 from minivess.paths import resource_path
