@@ -28,6 +28,7 @@ from minivess.paths import file_sha256, resource_path
 from minivess.synth import make_sample
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background with SIGINT ignored
 
 
 def start(source: Path, out: Path, model: Path) -> subprocess.Popen[bytes]:

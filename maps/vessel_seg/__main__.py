@@ -1,8 +1,10 @@
 """Entry point of the application: ``python -m maps.vessel_seg`` or ``python maps/vessel_seg``."""
 
+import signal
 import sys
 from pathlib import Path
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # until command.py notes it: a traceback out of an import tells nothing
 sys.path.insert(0, str(Path(__file__).parent))  # a MAP's application is a folder, not a package
 
 from minivess.process_setup import prepare_process

@@ -174,17 +174,21 @@ def test_a_merge_of_other_networks_or_settings_is_refused(tmp_path: Path) -> Non
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_a_bad_merge_is_not_published(bundle: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("turned", [".weight", ""], ids=["the signs of the weights", "all signs, so that it returns NaN"])
+def test_a_bad_merge_is_not_published(
+    bundle: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], turned: str
+) -> None:
     copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
     before = weights_path(copy).read_bytes()
     broken = [tmp_path / f"broken{seed}.safetensors" for seed in range(2)]
     for seed, file in enumerate(broken):
         save_weights(network_of(copy, seed=seed + 5), file, {})
         tensors = load_file(file)
-        save_file({name: -value if name.endswith(".weight") else value for name, value in tensors.items()}, file)
+        save_file({name: -value if name.endswith(turned) else value for name, value in tensors.items()}, file)
     words = ["bundle", "merge", *map(str, broken), "--bundle", str(copy), "--data", str(dataset), "--json"]
     assert run(words) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["state"].startswith("kept the published model")
+    assert ("cannot predict" in content["state"]) == (not turned)
     assert weights_path(copy).read_bytes() == before
     assert not list(copy.glob("tmp*"))

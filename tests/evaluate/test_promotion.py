@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from minivess.errors import InputError
+from minivess.errors import InputError, WeightsError
 from minivess.evaluate import Anchor, AnchorResult, GateScores, ReviewedCase, choose_model, score_model, synthetic_anchors
 from minivess.evaluate.anchors import compare_anchors
 from minivess.models import Capabilities, ModelRef, Prediction
@@ -114,6 +114,19 @@ def test_compare_anchors__a_family_has_wider_margins_than_the_set_that_it_is_par
     assert whole.losses == ["0.04 Dice and 0.04 clDice on all stacks"]
     (alone,) = compare_anchors([(Anchor("earlier subjects", lambda: iter(())), scores(-0.04))])
     assert alone.losses
+
+
+def test_choose_model__a_candidate_that_cannot_predict_is_refused_and_the_others_are_judged() -> None:
+    class Diverged(Threshold):
+        def predict(self, *_: object, **__: object) -> Prediction:
+            raise WeightsError("The network returned NaN or infinity.")
+
+    decision = choose_model({"new": lambda: Diverged(4)}, Threshold(6), cases)
+    assert not decision.promoted
+    assert decision.state == "kept the published model: the new one cannot predict. The network returned NaN or infinity."
+    assert decision.to_json()["published_dice_before"] > 0
+    decision = choose_model({"new": lambda: Diverged(4), "half": load(4)}, Threshold(6), cases)
+    assert (decision.candidate, decision.promoted) == ("half", True)
 
 
 def test_choose_model__the_best_candidate_that_forgets_nothing() -> None:

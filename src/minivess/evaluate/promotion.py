@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minivess.errors import InputError
+from minivess.errors import InputError, WeightsError
 from minivess.evaluate.anchors import MARGINS, Anchor, AnchorResult, KnownAnchor, compare_anchors
 from minivess.evaluate.gate_scores import GateScores, ReviewedCase, score_model
 from minivess.models import Segmenter
 
 #: From this mean of Dice and clDice the published model has nothing to be corrected in.
 _RIGHT = 0.9995
+#: Scores of a model that cannot predict.
+_NOTHING = GateScores(dice=0.0, cldice=0.0, betti0_error=0.0)
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,14 @@ class Promotion:
         scores: Scores of the candidate on the reviewed cases.
         before: Scores of the published model there; None when there was none to compare with.
         anchors: Scores of both on every anchor; without a published model there are none.
+        fault: Why the candidate cannot predict; empty where it can.
     """
 
     candidate: str
     scores: GateScores
     before: GateScores | None = None
     anchors: tuple[AnchorResult, ...] = ()
+    fault: str = ""
 
     @property
     def gain(self) -> float:
@@ -44,13 +48,15 @@ class Promotion:
     @property
     def promoted(self) -> bool:
         """Whether the candidate is published: it is better, and no anchor falls."""
-        return self.before is None or (self.gain > 0 and not self.losses)
+        return not self.fault and (self.before is None or (self.gain > 0 and not self.losses))
 
     @property
     def state(self) -> str:
         """The decision in words."""
         if self.promoted:
             return "published"
+        if self.fault:
+            return f"kept the published model: the new one cannot predict. {self.fault}"
         if self.losses:
             return f"kept the published model: the new one would have lost {', '.join(self.losses)}"
         if self.before and self.before.overlap > _RIGHT:
@@ -109,12 +115,16 @@ def choose_model(
     known = [KnownAnchor.of(anchor, published, background_below) for anchor in anchors]
     decisions = []
     for name, load in candidates.items():
-        model = load()
-        scores = score_model(model, cases())
-        results: tuple[AnchorResult, ...] = ()
-        if scores.overlap > before.overlap:  # otherwise it is refused anyway
-            results = compare_anchors((anchor.anchor, anchor.score(model)) for anchor in known)
-        decisions.append(Promotion(name, scores, before, results))
+        try:
+            model = load()
+            scores = score_model(model, cases())
+            results: tuple[AnchorResult, ...] = ()
+            if scores.overlap > before.overlap:  # otherwise it is refused anyway
+                results = compare_anchors((anchor.anchor, anchor.score(model)) for anchor in known)
+        except WeightsError as error:  # a training or a merge that diverged
+            decisions.append(Promotion(name, _NOTHING, before, fault=str(error)))
+        else:
+            decisions.append(Promotion(name, scores, before, results))
     return best_of(decisions)
 
 

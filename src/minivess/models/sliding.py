@@ -12,7 +12,7 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 
-from minivess.errors import BundleError
+from minivess.errors import BundleError, WeightsError
 from minivess.models.normalise import Scaling
 from minivess.models.segmenter import Progress
 
@@ -46,8 +46,8 @@ def sliding_probability(
         (x, y, z) float32 probability in [0, 1].
 
     Raises:
-        BundleError: When the network does not take one input channel, or does not return one channel of finite values of the
-            window's shape.
+        BundleError: When the network does not take one input channel, or does not return one channel of the window's shape.
+        WeightsError: When it returns NaN or infinity.
     """
     axis = int(np.argmax(array.shape))
     length = array.shape[axis]
@@ -66,7 +66,7 @@ def sliding_probability(
             logits[box] += _broadcast(weight, axis) * inferer(window, predictor)[0, 0].float().cpu()
         weights[slab] += weight
     if not bool(torch.isfinite(logits).all()):
-        raise BundleError("The network returned NaN or infinity: its weights are not usable. Train it again, or roll back.")
+        raise WeightsError("The network returned NaN or infinity: its weights are not usable. Train it again, or roll back.")
     if progress is not None:
         progress(1.0)
     return logits.div_(_broadcast(weights, axis)).sigmoid_().numpy()
