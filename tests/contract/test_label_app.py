@@ -152,7 +152,7 @@ def test_a_prompt_is_a_deepgrow_model_that_answers_with_the_whole_mask(
     running, studies, _ = server
     models = info(running)["models"]
     assert {n for n, m in models.items() if m["type"] == "deepgrow"} == {
-        f"vessel_{tool}" for tool in ("path", "connect", "cut", "remove", "specks", "grow")
+        f"vessel_{tool}" for tool in ("path", "connect", "cut", "remove", "specks", "grow", "smooth")
     }
     image = read_volume(studies / f"{name}.nii.gz")
     x, y, z = (n // 2 for n in image.shape)

@@ -5,6 +5,7 @@ With MINIVESS_PICTURES=FOLDER pictures of the page are left there.
 
 from __future__ import annotations
 
+import csv
 import io
 
 import numpy as np
@@ -446,6 +447,7 @@ def test_the_study__who_is_how_far_and_a_click_opens_an_image(seat: Seat) -> Non
         f"{told['expected_errors_left']:.1f}",
         "ann",
         "",
+        "",
     ]
     assert serious(seat) == []
     seat.picture("page-study")
@@ -471,6 +473,44 @@ def test_the_study__a_label_is_saved_as_a_file(seat: Seat) -> None:
     download.value.save_as(file)
     assert file.name == "touch-label.nii.gz"
     np.testing.assert_array_equal(read_volume(file).array > 0, seat.mask() > 0)
+
+
+def test_the_study__vessels_of_a_label_are_measured(seat: Seat) -> None:
+    seat.connect("touch")
+    seat.page.on("dialog", lambda dialog: dialog.accept())
+    seat.page.click("#submit")
+    seat.idle()
+    seat.page.click("#study")
+    with seat.page.expect_download() as download:
+        seat.page.get_by_role("button", name="Measure the vessels of touch, and save a table").click()
+    file = seat.lab.folder / download.value.suggested_filename
+    download.value.save_as(file)
+    (row,) = csv.DictReader(file.read_text().splitlines())
+    spacing_um = read_volume(seat.lab.folder / "studies" / "touch.nii.gz", unit="um").spacing_um
+    assert float(row["volume_mm3"]) == pytest.approx((seat.mask() > 0).sum() * np.prod(spacing_um) / 1e9)
+    assert float(row["length_mm"]) > 0
+    assert seat.page.inner_text("#studySummary").startswith("touch: ")
+
+
+def test_fill_and_smooth_change_the_region_alone(seat: Seat) -> None:
+    seat.connect("listed")
+    i0, i1, j0, j1, k0, k1 = seat.item["box"]
+    inside = np.zeros(seat.mask().shape, bool)
+    inside[i0:i1, j0:j1, k0:k1] = True
+    seat.press("f")
+    seat.stroke()
+    for key, name in (("t", "smooth"), ("b", "grow")):
+        before = seat.mask()
+        vessel = np.argwhere((before > 0) & inside)
+        assert len(vessel), "the pen has drawn"
+        seat.press(key)
+        assert seat.page.is_checked(f'input[value="{name}"]')
+        i, j, k = (int(v) for v in vessel[len(vessel) // 2])
+        seat.click_voxel((i, j, k))
+        assert seat.message.startswith((f"{name}:", "Nothing was changed")), seat.message
+        after = seat.mask()
+        np.testing.assert_array_equal(after[~inside], before[~inside])
+        np.testing.assert_array_equal(after, seat.server_mask("listed"))
 
 
 def test_what_is_suspected_is_drawn_and_walked_through(seat: Seat) -> None:

@@ -52,6 +52,10 @@ def test_two_annotators_a_decision_and_a_review(lab: Lab) -> None:
     label = lab.ask("GET", f"/labels/a/{first}/file", "bob")
     (lab.folder / "got.nii.gz").write_bytes(label.content)
     np.testing.assert_array_equal(read_volume(lab.folder / "got.nii.gz").array, label_volume(0).array)
+    measured = lab.ask("GET", f"/labels/a/{first}/measurements", "bob").json()
+    voxel_mm3 = np.prod(image_volume().spacing_um) / 1e9
+    assert measured["volume_mm3"] == pytest.approx((label_volume(0).array > 0).sum() * voxel_mm3)
+    assert measured["components"] >= 1
     diff = lab.ask("GET", f"/labels/a/{second}/diff/{first}", "bob").json()
     now, before = label_volume(1).array > 0, label_volume(0).array > 0
     assert diff["added_voxels"] == int((now & ~before).sum())

@@ -39,6 +39,7 @@ def step_text(step):
         "cut": _("cut"),
         "remove": _("branch removed"),
         "specks": _("specks removed"),
+        "smooth": _("outline smoothed"),
         "object": _("vessel of the model"),
     }
     return words.get(step, step)

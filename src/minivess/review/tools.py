@@ -14,6 +14,7 @@ from minivess.jobs import current_job
 from minivess.review.edits import Mode
 from minivess.review.prompts import MaskChange, Point, PromptContext, connect, cut, grow, path, remove_branch, segment_object
 from minivess.review.region_selection import REGION_SIZE_UM
+from minivess.review.smooth import smooth
 from minivess.review.specks import remove_specks
 from minivess.volume import Box
 
@@ -79,6 +80,12 @@ TOOLS: dict[str, Tool] = {
         1,
         "add",
         lambda context, points, box: [grow(context, point, box or _box_around(context, point)) for point in _steps(points)],
+    ),
+    "smooth": Tool(
+        "Smooths the outline of the vessels in the region of a click; thin vessels stay.",
+        1,
+        "replace",
+        lambda context, points, box: [smooth(context, points[-1], box or _box_around(context, points[-1]))],
     ),
 }
 

@@ -46,7 +46,7 @@ def test_each_key_presses_its_button(widget: Any, lab: Lab, pump: Callable[..., 
 def test_tools_that_the_server_does_not_offer_are_disabled(widget: Any, lab: Lab, pump: Callable[..., int], qtbot: Any) -> None:
     connect(widget, lab, pump)
     server = widget.session.tasks.server
-    assert server.clicks == {"path": 2, "connect": 2, "cut": 1, "remove": 1, "specks": 1, "grow": 1}
+    assert server.clicks == {"path": 2, "connect": 2, "cut": 1, "remove": 1, "specks": 1, "grow": 1, "smooth": 1}
     tools = [{**tool, "clicks": 3} for tool in server.capabilities["tools"] if tool["name"] in ("path", "grow")]
     widget.session.tasks.server = server._replace(capabilities={**server.capabilities, "tools": tools})
     open_image(widget, "listed", pump)

@@ -29,6 +29,21 @@ export function stateOf({ predicted, places, answered, revision }) {
   return answered < places ? 'in review' : 'reviewed, no label yet'
 }
 
+/**
+ * Return a button of a row.
+ * @param {string} text
+ * @param {string} name for screen readers
+ * @param {() => void} onClick
+ */
+function action(text, name, onClick) {
+  const button = document.createElement('button')
+  button.type = 'button'
+  button.textContent = text
+  button.setAttribute('aria-label', name)
+  button.addEventListener('click', onClick)
+  return button
+}
+
 /** @param {ArrayBuffer} file */
 function isGzip(file) {
   return new DataView(file).getUint16(0) === 0x1f8b
@@ -94,6 +109,23 @@ export class Study {
     }
   }
 
+  /**
+   * Save what is measured of the vessels of a label, as a table of one row.
+   * @param {string} image
+   * @param {number} revision
+   */
+  async saveMeasurements(image, revision) {
+    const summary = element('studySummary', HTMLElement)
+    try {
+      summary.textContent = `Measuring the vessels of ${image} ...`
+      const measured = await /** @type {import('./server.js').Server} */ (this.server()).json('GET', `/labels/${encodeURIComponent(image)}/${revision}/measurements`)
+      saveAs(new Blob([`${Object.keys(measured).join(',')}\n${Object.values(measured).join(',')}\n`], { type: 'text/csv' }), `${image}-measurements.csv`)
+      summary.textContent = `${image}: ${measured.length_mm.toFixed(2)} mm of vessels, ${measured.branch_points} branch points.`
+    } catch (error) {
+      summary.textContent = error instanceof Error ? error.message : String(error)
+    }
+  }
+
   /** @param {StudyImage[]} images */
   list(images) {
     const focused = document.activeElement?.textContent
@@ -109,14 +141,12 @@ export class Study {
     button.textContent = image.image
     button.addEventListener('click', () => { this.view.close(); this.onOpen(image.image) })
     const row = document.createElement('tr')
-    const save = document.createElement('button')
-    save.type = 'button'
-    save.textContent = 'Save label'
-    save.setAttribute('aria-label', `Save the label of ${image.image} as a file`)
-    save.addEventListener('click', () => this.saveLabel(image.image))
+    const { revision } = image
+    const save = revision === null ? '' : action('Save label', `Save the label of ${image.image} as a file`, () => this.saveLabel(image.image))
+    const measure = revision === null ? '' : action('Measure', `Measure the vessels of ${image.image}, and save a table`, () => this.saveMeasurements(image.image, revision))
     const regions = image.places ? `${image.answered} of ${image.places}` : ''
     const errors = image.places ? image.expected_errors_left.toFixed(1) : ''
-    for (const content of [button, stateOf(image), regions, errors, image.who.join(', '), image.revision === null ? '' : save]) {
+    for (const content of [button, stateOf(image), regions, errors, image.who.join(', '), save, measure]) {
       const cell = document.createElement('td')
       cell.append(content)
       row.append(cell)

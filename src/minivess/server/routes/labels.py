@@ -11,11 +11,13 @@ from fastapi.responses import FileResponse
 
 from minivess.errors import UsageError
 from minivess.evaluate.compare_revisions import compare_revisions
-from minivess.server.dependencies import App, CurrentAccount, Store
+from minivess.metrics.morphology import measure_vessels
+from minivess.server.dependencies import App, CurrentAccount, Review, Store
 from minivess.server.params import read_params
 from minivess.server.roles import requires
 from minivess.store import Revision
 from minivess.store.store import ReviewState
+from minivess.volume import read_volume
 
 router = APIRouter(prefix="/labels", tags=["Labels"])
 _Number = Annotated[int, Path(ge=1, le=10**9)]
@@ -50,6 +52,15 @@ def file(image: str, number: _Number, app: App) -> FileResponse:
     if served.state == "current":
         datastore.record_served(image, served.tag)
     return FileResponse(path, media_type="application/gzip", filename=f"{image}-{number}.nii.gz")
+
+
+@router.get("/{image}/{number}/measurements", summary="Vessels of a revision", dependencies=[requires("reader")])
+def measurements(image: str, number: _Number, store: Store, review: Review) -> dict[str, Any]:
+    """Measure the vessels of a label: volume, length of the centre lines, mean diameter, branch points, pieces."""
+    served = store.revision(image, number)
+    x_um, y_um, z_um = review.read(image).spacing_um
+    measured = measure_vessels(read_volume(store.label_file(served)).array > 0, (x_um / 1000, y_um / 1000, z_um / 1000))
+    return {"case": image, "number": number, **measured.to_json()}
 
 
 @router.get("/{image}/{number}/diff/{other}", summary="Differences between two revisions", dependencies=[requires("reader")])
