@@ -52,6 +52,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]
         "redone",
         "lost",
         "withdrawn",
+        "undone",
     )
     affines = known | dict.fromkeys((*alone, *(scenario["name"] for scenario in SCENARIOS)), known["plain"])
     for index, (name, affine) in enumerate(affines.items()):

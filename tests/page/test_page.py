@@ -492,6 +492,28 @@ def test_the_study__vessels_of_a_label_are_measured(seat: Seat) -> None:
     assert seat.page.inner_text("#studySummary").startswith("touch: ")
 
 
+def test_steps_are_listed_and_undone_back_to_one_of_them(seat: Seat) -> None:
+    seat.connect("undone")
+    before = seat.mask()
+    seat.press("f")
+    seat.page.click("#steps summary")
+    seat.page.wait_for_function("() => document.getElementById('noSteps').textContent.startsWith('No step')")
+    for count in (1, 2, 3):
+        seat.stroke(20 + 12 * count)
+        seat.page.wait_for_function(f"() => document.querySelectorAll('#stepRows li').length === {count}")
+    assert serious(seat) == []
+    rows = seat.page.locator("#stepRows button")
+    assert rows.first.inner_text().startswith("draw, ")
+    rows.nth(1).click()
+    seat.page.wait_for_function("() => document.querySelectorAll('#stepRows li').length === 1")
+    seat.idle()
+    np.testing.assert_array_equal(seat.mask(), seat.server_mask("undone"))
+    assert (seat.mask() != before).any()
+    seat.page.locator("#stepRows button").click()
+    seat.idle()
+    np.testing.assert_array_equal(seat.mask(), before)
+
+
 def test_fill_and_smooth_change_the_region_alone(seat: Seat) -> None:
     seat.connect("listed")
     i0, i1, j0, j1, k0, k1 = seat.item["box"]

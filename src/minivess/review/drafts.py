@@ -139,6 +139,16 @@ class Drafts:
         with self._opened(image_id, user) as edits:
             return _state(edits, next((step for step in reversed(edits.done) if step.voxels), None))
 
+    def steps(self, image_id: str, user: str) -> list[EditStep]:
+        """Return the steps of a draft that can be undone, the oldest first.
+
+        Args:
+            image_id: The image.
+            user: Whose draft.
+        """
+        with self._opened(image_id, user) as edits:
+            return [step for step in edits.done if edits.is_visible(step)]
+
     def mask(self, image_id: str, user: str) -> Volume:
         """Return the mask of a user, uint8: prediction, accepted regions, then the user's draft.
 

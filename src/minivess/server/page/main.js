@@ -9,6 +9,7 @@ import { Panel, element } from './panel.js'
 import { Review } from './review.js'
 import { saveAs } from './save.js'
 import { Server } from './server.js'
+import { Steps } from './steps.js'
 import { Study } from './study.js'
 import { offerTools, penSize, penValue, selectByKey, selectedTool, takesClicks, widenByKey } from './toolbox.js'
 import { Training } from './training.js'
@@ -33,6 +34,7 @@ const panel = new Panel(choosing)
 const map = new StackMap(choosing)
 const images = element('image', HTMLSelectElement)
 const study = new Study(() => review?.server ?? null, (image) => { addImage(image); choose(image); open() }, () => training?.show().catch(() => {}))
+const steps = new Steps(() => review, (count) => enqueue((review) => review.undoSteps(count)))
 
 /**
  * Do something with the review, after all that was asked for before.
@@ -44,6 +46,7 @@ async function enqueue(action) {
   await current.enqueue(() => action(current, views))
   element('heat', HTMLButtonElement).setAttribute('aria-pressed', String(views.heat))
   element('legend', HTMLElement).hidden = !views.heat
+  steps.fill()
 }
 
 // ---- connection

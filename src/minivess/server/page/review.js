@@ -208,6 +208,15 @@ export class Review {
     this.refresh()
   }
 
+  /**
+   * Undo the newest steps of the draft; answers stay.
+   * @param {number} count
+   */
+  async undoSteps(count) {
+    await this.catchUp()
+    for (let left = count; left && await this.opened.editing.undo();) left -= 1
+  }
+
   /** Go to the next error that is suspected in this region. */
   nextError() {
     this.suspects.next()

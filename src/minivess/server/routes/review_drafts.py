@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from minivess.errors import InputError
 from minivess.jobs import Job, Urgency
 from minivess.review.drafts import Draft
-from minivess.review.edits import Mode
+from minivess.review.edits import EditStep, Mode
 from minivess.review.mask_codec import pack_mask, unpack_mask
 from minivess.review.tools import TOOLS
 from minivess.server.dependencies import REQUEST_ID_KEY, CurrentAccount, Review, UserDrafts, volume_response
@@ -88,8 +88,8 @@ def redo(image: str, account: CurrentAccount, drafts: UserDrafts) -> dict[str, A
 
 @router.get("", summary="State of the draft", dependencies=[requires("reader")])
 def state(image: str, account: CurrentAccount, drafts: UserDrafts) -> dict[str, Any]:
-    """Return the last step, and how many can be undone and redone."""
-    return _to_json(drafts.state(image, account.name))
+    """Return the last step, how many can be undone and redone, and those that can be undone, the oldest first."""
+    return {**_to_json(drafts.state(image, account.name)), "steps": [_about(s) for s in drafts.steps(image, account.name)]}
 
 
 @router.get("/mask", summary="Current mask with the draft", response_class=FileResponse, dependencies=[requires("reader")])
@@ -105,7 +105,15 @@ def discard(image: str, account: CurrentAccount, drafts: UserDrafts) -> dict[str
     return {"undo": 0, "redo": 0}
 
 
+def _about(step: EditStep) -> dict[str, Any]:
+    return {"name": step.name, "by_hand": step.by_hand, "voxels": step.voxels, "box": list(step.box)}
+
+
 def _to_json(draft: Draft) -> dict[str, Any]:
     step = draft.step
-    about = step and {"name": step.name, "by_hand": step.by_hand, "voxels": step.voxels, "box": list(step.box)}
-    return {"step": about, "holds": pack_mask(draft.voxels) if step else "", "undo": draft.undo, "redo": draft.redo}
+    return {
+        "step": step and _about(step),
+        "holds": pack_mask(draft.voxels) if step else "",
+        "undo": draft.undo,
+        "redo": draft.redo,
+    }
