@@ -101,7 +101,7 @@ def _distances(surface: Mask, other: Mask, spacing: tuple[float, float, float]) 
 def _near_distances(
     points: NDArray[np.int64], surface: Mask, spacing: tuple[float, float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Look for a surface around points, the nearest voxels first; most are found there, without a search tree.
+    """Measure the distance from points to a surface that is near; most are found in the next voxels, without a search tree.
 
     Returns:
         (n,) distances, and the indices of the points that have no surface so near.
