@@ -23,7 +23,7 @@ from outputs import Outputs
 DONE, REFUSED, FAULT, STOPPED = 0, 1, 3, 128
 _PR_SET_PDEATHSIG = 1
 #: Signals that end the work.
-_STOPS = (signal.SIGTERM, signal.SIGINT)
+_STOPS: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT)
 
 
 class StoppedError(Exception):
@@ -208,13 +208,13 @@ def _in_child(work: Callable[[], None]) -> None:
     child = os.fork()
     if child == 0:
         os._exit(_work(work, parent))
-    while (number := os.read(noted, 1)[0]) not in _STOPS:
+    while (came := os.read(noted, 1)[0]) not in _STOPS:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return _check_code(os.waitstatus_to_exitcode(status))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    raise StoppedError(number)
+    raise StoppedError(came)
 
 
 def _check_code(code: int) -> None:
