@@ -127,9 +127,10 @@ def segment(source: Path, target: Path, model: Path, *, outputs: Outputs, any_mo
         VesselSegApp(series=series, output_path=partial, bundle=bundle, outputs=outputs).run()
         (partial / "result.json").stat()  # a graph can end early without an error
 
+    noted = _note_signals()
     try:
         with atomic_folder(target) as partial:
-            _in_child(lambda: work(partial))
+            _in_child(lambda: work(partial), noted)
     except _FailedError as failed:
         return failed.code
     return DONE
@@ -190,20 +191,26 @@ class _FailedError(Exception):
         self.code = code
 
 
-def _in_child(work: Callable[[], None]) -> None:
-    """Do the work in a child process, which can be ended at once whatever it computes.
+def _note_signals() -> int:
+    """Note signals from now on in a pipe, and return its end to read: each is a byte, its number.
 
-    A signal is only noted, and read from a pipe: an error that its handler raises is lost where Python runs a hook of its own.
-
-    Raises:
-        _FailedError: When the child ended without a result.
-        StoppedError: When SIGTERM or SIGINT came before it ended.
+    An error that a handler raises is lost where Python runs a hook of its own, as ``os.fork`` does.
     """
     noted, to_note = os.pipe()
     os.set_blocking(to_note, False)
     signal.set_wakeup_fd(to_note)
     for number in (*_STOPS, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)  # also after the result is complete: a stop must not say that nothing was written
+    return noted
+
+
+def _in_child(work: Callable[[], None], noted: int) -> None:
+    """Do the work in a child process, which can be ended at once whatever it computes.
+
+    Raises:
+        _FailedError: When the child ended without a result.
+        StoppedError: When SIGTERM or SIGINT came before it ended.
+    """
     parent = os.getpid()
     child = os.fork()
     if child == 0:

@@ -56,7 +56,7 @@ class StopSignals:
 
 @contextmanager
 def noted_stop_signals() -> Iterator[StopSignals]:
-    """Note SIGTERM and SIGINT within the block, in the main thread; elsewhere none arrives.
+    """Note SIGTERM and SIGINT within the block, which runs in the main thread.
 
     Yields:
         What to look at.
