@@ -22,13 +22,16 @@ import pytest
 from track.test_limits import report
 from untrained import untrained_bundle
 
+from minivess.cli.bundle_source import bundle_folder
 from minivess.cli.main import run
 from minivess.datasets import TrainingCase
 from minivess.errors import InputError, LockoutError, RemoteError
 from minivess.models import weights_path
 from minivess.paths import file_sha256, resource_path
+from minivess.synth import make_sample
 from minivess.track import Limits, Registry, Spool, enqueue_training, send_all
 from minivess.track.client import connect
+from minivess.volume import write_volume
 
 NAME = "vessels"
 
@@ -175,6 +178,17 @@ def test_champion_challenger_promotion_and_roll_back(
     assert run(["track", "fetch", name, "--out", str(tmp_path / "champion")]) == 0
     assert file_sha256(weights_path(tmp_path / "champion")) == hashes[1]
     assert (tmp_path / "champion" / "configs" / "inference.yaml").is_file()
+    package = tmp_path / "package"
+    assert run(["map", "build", f"models:/{name}@champion", "--folder", str(package), "--no-packages"]) == 0
+    assert hashes[1] in {file_sha256(file) for file in package.rglob("model.safetensors")}
+    copy = bundle_folder(f"models:/{name}@champion", tmp_path / "registry")
+    assert (copy.name, file_sha256(weights_path(copy))) == (f"{name}-2", hashes[1])
+    made = weights_path(copy).stat().st_mtime_ns
+    assert weights_path(bundle_folder(f"models:/{name}@champion", tmp_path / "registry")).stat().st_mtime_ns == made
+    for wrong in (f"models:/{name}/2", f"models:/{name}@", "models:/../x@champion"):
+        assert run(["map", "build", wrong, "--folder", str(tmp_path / "no")]) == 2
+    assert run(["map", "build", "models:/unknown@champion", "--folder", str(tmp_path / "no")]) == 1
+    assert not (tmp_path / "no").exists()
     assert run(["track", "roll-back", name]) == 0
     assert run(["track", "status", name]) == 0
     assert f"champion: version 1, weights {hashes[0][:16]}" in capsys.readouterr().out
@@ -193,6 +207,33 @@ def test_weights_that_were_changed_in_the_registry_are_not_given(server: str, tm
     with pytest.raises(LockoutError, match="not those that were registered"):
         registry.fetch("challenger", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_label_server_starts_with_a_model_of_the_registry(server: str, tmp_path: Path) -> None:
+    client, spool = connect(server), Spool(tmp_path / "spool")
+    entry = {**training(tmp_path, 1.0), "name": "served"}
+    spool.add(entry)
+    send_all(client, spool)
+    write_volume(make_sample("capillary", 0, shape=(64, 64, 8)).image, tmp_path / "studies" / "a.nii.gz")
+    port, workspace = free_port(), tmp_path / "workspace"
+    words = ["serve", tmp_path / "studies", "--workspace", workspace, "--port", port, "--bundle", "models:/served@challenger"]
+    command = [sys.executable, "-m", "minivess", *map(str, words)]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": server, "MINIVESS_SPOOL": str(tmp_path / "spool")}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        while process.poll() is None:  # no limit of time: the test's own machine may be slow
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.3)
+        assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+        served = {file_sha256(file) for file in workspace.rglob("model.safetensors")}
+        assert served == {file_sha256(weights_path(Path(entry["bundle"])))}
+    finally:
+        if process.poll() is None:
+            stop(process)
 
 
 class LoginPage(http.server.BaseHTTPRequestHandler):

@@ -204,7 +204,7 @@ def _application(model: Path | None, image: str | None, options: list[str]) -> l
 
 @app.command("build")
 def build(
-    bundle: Annotated[Path, typer.Argument(help="Trained bundle or ensemble.")],
+    bundle: Annotated[str, typer.Argument(help="Trained bundle or ensemble, or models:/NAME@champion of the registry.")],
     tag: Annotated[str | None, typer.Option("--tag", "-t", help="Name of the image.", show_default="no image")] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Keep the content of the image in this folder.", show_default="temporary")
@@ -236,6 +236,7 @@ def build(
     if device not in ("cpu", "cuda"):
         raise UsageError(f"--device {device}: allowed are cpu and cuda.")
     require_extra("map", "The MAP")
+    from minivess.cli.bundle_source import bundle_folder
     from minivess.map_package import find_engine, write_package
     from minivess.map_package.engines import BUILDERS
     from minivess.map_package.folder import content_sha256
@@ -243,7 +244,8 @@ def build(
     builder = find_engine(engine, among=BUILDERS) if tag else None  # before the long work
     with tempfile.TemporaryDirectory(prefix="minivess-map-") as text:
         content = folder or Path(text) / "map"
-        write_package(bundle, content, device="cuda" if device == "cuda" else "cpu", packages=packages, matrix=matrix)
+        source = bundle_folder(bundle, Path(text))
+        write_package(source, content, device="cuda" if device == "cuda" else "cpu", packages=packages, matrix=matrix)
         digest = content_sha256(content)
         if builder and tag:
             builder.build(content, tag, base=base)

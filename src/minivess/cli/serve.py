@@ -16,7 +16,9 @@ def serve(
         Path | None,
         typer.Option(help="Folder of the app, the model and its training runs.", show_default="STUDIES/.minivess"),
     ] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Trained bundle to start with.")] = None,
+    bundle: Annotated[
+        str | None, typer.Option(help="Trained bundle to start with, or models:/NAME@champion of the registry.")
+    ] = None,
     certificate: Annotated[Path | None, typer.Option(help="PEM file of the certificate, for HTTPS.")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
     conf: Annotated[list[str] | None, typer.Option(help="Setting of the app, KEY=VALUE; repeatable.")] = None,
@@ -32,6 +34,7 @@ def serve(
     import os
     import sys
 
+    from minivess.cli.bundle_source import bundle_folder
     from minivess.errors import UsageError
     from minivess.server import prepare_server
     from minivess.server.serve import is_address
@@ -42,11 +45,11 @@ def serve(
     if (certificate is None) != (key is None):
         raise UsageError("HTTPS needs both: --certificate FILE --key FILE.")
     settings = {name: value for name, _, value in pairs}
+    folder = workspace or (Path() if is_address(studies) else Path(studies)) / ".minivess"
     if bundle is not None:
-        settings["bundle"] = str(bundle.resolve())
-    default_workspace = (Path() if is_address(studies) else Path(studies)) / ".minivess"
+        settings["bundle"] = str(bundle_folder(bundle, folder / "registry").resolve())
     tls = (certificate, key) if certificate is not None and key is not None else None
-    launch = prepare_server(studies, tls=tls, workspace=workspace or default_workspace, host=host, port=port, conf=settings)
+    launch = prepare_server(studies, tls=tls, workspace=folder, host=host, port=port, conf=settings)
     typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C).")
     typer.echo(f"Review in a browser: {launch.url}/app/   In 3D Slicer: module MinIVess Review (or MONAILabel), {launch.url}")
     typer.echo(f"User name: admin   Password (token, valid until the server stops): {launch.token}")

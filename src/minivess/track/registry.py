@@ -13,6 +13,7 @@ from minivess.track.limits import Limits, judge
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _BEFORE_TAG = "minivess.champion_before"
+_WEIGHTS = Path("models", "model.safetensors")
 
 
 class Registry:
@@ -103,19 +104,44 @@ class Registry:
             InputError: When no version has the alias.
             LockoutError: When the weights are not those that were registered.
         """
+        found = self._known(alias)
+        self._copy(*found, folder)
+        return found[0]
+
+    def fetch_below(self, alias: str, parent: Path) -> Path:
+        """Copy the bundle of a version into a folder with its name and number, unless it is there; return that folder.
+
+        Args:
+            alias: champion or challenger; it is resolved once.
+            parent: Where the folder is made.
+
+        Raises:
+            InputError: When no version has the alias.
+            LockoutError: When the weights are not those that were registered.
+        """
+        number, sha256 = self._known(alias)
+        folder = parent / f"{self.name}-{number}"
+        weights = folder / _WEIGHTS
+        if not (weights.is_file() and file_sha256(weights) == sha256):
+            self._copy(number, sha256, folder)
+        return folder
+
+    def _known(self, alias: str) -> tuple[str, str]:
         found = self.resolve(alias)
         if found is None:
             raise InputError(f"{self.name} has no {alias}.")
+        return found
+
+    def _copy(self, number: str, sha256: str, folder: Path) -> None:
         from mlflow.artifacts import download_artifacts
 
         with atomic_folder(folder) as partial, tempfile.TemporaryDirectory(dir=partial.parent) as text:
-            source = self.client.get_model_version(self.name, found[0]).source
+            source = self.client.get_model_version(self.name, number).source
             copy = Path(download_artifacts(source, dst_path=text))
-            weights = copy / "models" / "model.safetensors"
-            if not weights.is_file() or file_sha256(weights) != found[1]:
+            weights = copy / _WEIGHTS
+            if not weights.is_file() or file_sha256(weights) != sha256:
                 raise LockoutError(
-                    f"The weights of version {found[0]} of {self.name} are not those that were registered. Do not use them."
+                    f"The weights of version {number} of {self.name} are not those that were registered. Do not use them."
                 )
             for part in sorted(copy.iterdir()):
                 part.rename(partial / part.name)
-        return found[0]

@@ -104,6 +104,9 @@ def _send_bundle(client: Any, run_id: str, bundle: Path, weights: Path) -> None:
     for part in ("configs", "docs"):
         if (bundle / part).is_dir():
             client.log_artifacts(run_id, str(bundle / part), f"bundle/{part}")
+    for name in ("LICENSE", "large_files.yml"):
+        if (bundle / name).is_file():
+            client.log_artifact(run_id, str(bundle / name), "bundle")
     current = weights_path(bundle)
     with tempfile.TemporaryDirectory(prefix="minivess_send.") as folder:
         shutil.copyfile(weights, Path(folder) / current.name)
