@@ -48,10 +48,9 @@ def run(
     from minivess.errors import InputError, UsageError
     from minivess.extras import require_extra
 
-    if (model is None) == (image is None):
-        raise UsageError("Name a trained bundle with --model, or a packaged application with --image.")
     if not source.is_dir():
         raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
+    _check_application(model, image)
     require_extra("map", "The MAP")
     options = _application_options(only_seg, any_modality, pictures, seg_type)
     if model is not None:
@@ -73,6 +72,16 @@ def run(
     if code == 0:
         typer.echo(f"Done: {out}")
     raise typer.Exit(code)
+
+
+def _check_application(model: Path | None, image: str | None) -> None:
+    """Raise UsageError unless one application is named, and its model is there."""
+    from minivess.errors import UsageError
+
+    if (model is None) == (image is None):
+        raise UsageError("Name a trained bundle with --model, or a packaged application with --image.")
+    if model is not None and not model.exists():
+        raise UsageError(f"No such model: {model}. Name a trained bundle.")
 
 
 def _application_options(only_seg: bool, any_modality: bool, pictures: bool, seg_type: str) -> list[str]:
@@ -108,13 +117,9 @@ def batch(
 
     Example: minivess map batch studies/ results/ --model runs/model
     """
-    from minivess.errors import UsageError
     from minivess.extras import require_extra
 
-    if (model is None) == (image is None):
-        raise UsageError("Name a trained bundle with --model, or a packaged application with --image.")
-    if model is not None and not model.exists():
-        raise UsageError(f"No such model: {model}. Name a trained bundle.")
+    _check_application(model, image)
     require_extra("map", "The MAP")
     from minivess.map_package.batch import SUMMARY, find_batch, run_batch
 
@@ -163,12 +168,9 @@ def listen(
     from minivess.extras import require_extra
     from minivess.loopback import is_loopback
 
-    if (model is None) == (image is None):
-        raise UsageError("Name a trained bundle with --model, or a packaged application with --image.")
+    _check_application(model, image)
     if not is_loopback(host) and not allow:
         raise UsageError(f"--host {host} can be reached by other machines: name the AE titles that may send with --allow.")
-    if model is not None and not model.exists():
-        raise UsageError(f"No such model: {model}. Name a trained bundle.")
     require_extra("map", "The listener")
     if image is not None and not Path(image).is_dir():
         from minivess.map_package import find_engine
