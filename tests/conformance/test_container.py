@@ -100,11 +100,15 @@ def test_an_entry_script_that_hides_failures_is_an_error(image: str, tmp_path: P
     assert findings["command: exit code of a failure"] == "ok"
 
 
-def test_too_little_memory_is_said(image: str, series: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_too_little_memory_is_said_and_leaves_nothing(
+    image: str, series: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     code = run_package(NAME, series, tmp_path / "out", engine=image, memory_bytes=200 * 2**20, arguments=["--any-modality"])
     assert code in (3, 137)  # the kernel ends the child that computes, or the whole container
     assert "memory" in capfd.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert [file.name for file in tmp_path.rglob("*")] == ["here"]
 
 
 def test_the_limit_of_time_ends_the_container(image: str, series: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -461,30 +462,28 @@ def test_the_study__who_is_how_far_and_a_click_opens_an_image(seat: Seat) -> Non
     assert seat.lab.ask("GET", "/review/study?search=listed", "eve").json()["images"][0]["answered"] == told["answered"]
 
 
-def test_the_study__a_label_is_saved_as_a_file(seat: Seat) -> None:
-    seat.connect("touch")
+def saved_from_the_study(seat: Seat, image: str, button: str) -> Path:
+    """Submit the label of an image, press a button of its row in the study view, and return the file that is saved."""
+    seat.connect(image)
     seat.page.on("dialog", lambda dialog: dialog.accept())
     seat.page.click("#submit")
     seat.idle()
     seat.page.click("#study")
     with seat.page.expect_download() as download:
-        seat.page.get_by_role("button", name="Save the label of touch as a file").click()
+        seat.page.get_by_role("button", name=button).click()
     file = seat.lab.folder / download.value.suggested_filename
     download.value.save_as(file)
+    return file
+
+
+def test_the_study__a_label_is_saved_as_a_file(seat: Seat) -> None:
+    file = saved_from_the_study(seat, "touch", "Save the label of touch as a file")
     assert file.name == "touch-label.nii.gz"
     np.testing.assert_array_equal(read_volume(file).array > 0, seat.mask() > 0)
 
 
 def test_the_study__vessels_of_a_label_are_measured(seat: Seat) -> None:
-    seat.connect("touch")
-    seat.page.on("dialog", lambda dialog: dialog.accept())
-    seat.page.click("#submit")
-    seat.idle()
-    seat.page.click("#study")
-    with seat.page.expect_download() as download:
-        seat.page.get_by_role("button", name="Measure the vessels of touch, and save a table").click()
-    file = seat.lab.folder / download.value.suggested_filename
-    download.value.save_as(file)
+    file = saved_from_the_study(seat, "touch", "Measure the vessels of touch, and save a table")
     (row,) = csv.DictReader(file.read_text().splitlines())
     spacing_um = read_volume(seat.lab.folder / "studies" / "touch.nii.gz", unit="um").spacing_um
     assert float(row["volume_mm3"]) == pytest.approx((seat.mask() > 0).sum() * np.prod(spacing_um) / 1e9)

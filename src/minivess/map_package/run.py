@@ -119,7 +119,7 @@ def _start_image(
     name = f"minivess-map-{uuid.uuid4().hex[:12]}"
     command = chosen.run_command(image, name=name, source=source, target=output, memory_bytes=memory, arguments=arguments)
     limit_s = manifests.timeout_s if timeout_s is None else timeout_s
-    code = _wait(command, None, limit_s, signals, stop=lambda: chosen.stop(name))
+    code = _wait(command, None, limit_s, signals, folder=output.parent, stop=lambda: chosen.stop(name))
     if code == OUT_OF_MEMORY:
         _say_out_of_memory(memory)
     return code
@@ -153,11 +153,12 @@ def _wait(
     signals: StopSignals,
     *,
     memory_bytes: int | None = None,
+    folder: Path | None = None,
     stop: Callable[[], None] = lambda: None,
 ) -> int:
     """Run a command and return its exit code; it is ended beyond a limit, and when this process is asked to stop."""
     signals.check(_NOTHING)
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen(command, env=environment, cwd=folder)  # podman leaves a file `oom` where it is when memory ends
     deadline = time.monotonic() + timeout_s if timeout_s else None
     try:
         while process.poll() is None:
