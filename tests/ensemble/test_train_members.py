@@ -1,0 +1,104 @@
+"""One training command makes a model a fold and seed, scores each on unseen subjects, and combines all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from minivess.cli.main import run
+from minivess.datasets import TrainingCase
+from minivess.ensemble.train_members import folds_by_subject
+from minivess.errors import InputError
+from minivess.models import load_bundle, read_metadata, weights_path
+from minivess.train import copy_bundle
+from minivess.volume import read_volume
+
+
+def cases(subjects: str) -> list[TrainingCase]:
+    return [TrainingCase(Path(f"{n}.nii"), Path(f"label{n}.nii"), subject) for n, subject in enumerate(subjects)]
+
+
+def test_each_subject_is_held_out_once() -> None:
+    folds = folds_by_subject(cases("aabbcde"), 3)
+    held_out = [{case.subject for case in fold[1]} for fold in folds]
+    assert sorted(subject for subjects in held_out for subject in subjects) == list("abcde")
+    for training, judged in folds:
+        assert not {case.subject for case in training} & {case.subject for case in judged}
+        assert len(training) + len(judged) == 7
+    assert max(len(judged) for _, judged in folds) - min(len(judged) for _, judged in folds) <= 1
+    with pytest.raises(InputError, match="allowed are 2 to the number of subjects, here 5"):
+        folds_by_subject(cases("aabbcde"), 6)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("folds") / "data"
+    assert run(["synth", "make", str(folder), "--count", "3", "--shape", "32", "32", "8"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory, segresnet: Path) -> str:
+    """The bundle, with trainings of one step."""
+    bundle = copy_bundle(segresnet, tmp_path_factory.mktemp("quick") / "segresnet")
+    file = bundle / "configs" / "tiny.yaml"
+    short = {"epochs": 1, "iterations_per_epoch": 1, "items_per_batch": 1, "patch_size": [16, 16, 8]}
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | short))
+    return str(bundle)
+
+
+def test_folds_seeds_and_search_in_one_command__resumed_after_a_lost_model(
+    data: Path, quick: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "models"
+    command = ["train", str(data), "--out", str(out), "--bundle", quick, "--folds", "3", "--tune", "2", "--json"]
+    assert run(command) == 0
+    captured = capsys.readouterr()
+    answer = json.loads(captured.out)
+    assert "model 3 of 3, fold3_seed0" in captured.err
+    assert [Path(member).name for member in answer["members"]] == ["fold1_seed0", "fold2_seed0", "fold3_seed0"]
+    assert answer == json.loads((out / "held_out.json").read_text())
+    assert answer["held_out"]["dice"]["subjects"] == 3
+    assert answer["settings"].keys() >= {"learning_rate", "vessel_share"}
+    for row, member in zip(answer["scores"], answer["members"], strict=True):
+        metadata = read_metadata(weights_path(Path(member)))
+        assert row["subject"] not in json.loads(metadata["training_subjects"])
+        assert json.loads(metadata["tuned"])["trials"] == 2
+        assert float(metadata["val_dice"]) == pytest.approx(row["dice"], abs=2e-3)
+    image = read_volume(next((data / "images").glob("*")))
+    assert load_bundle(out / "ensemble").predict(image).mask.same_grid(image)
+
+    kept = [Path(member) / "models" / "model.safetensors" for member in answer["members"]]
+    before = [file.stat().st_mtime_ns for file in kept]
+    (out / "runs" / "fold2_seed0" / "scores.json").unlink()  # as a kill after the training leaves it
+    assert run([*command, "--resume"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["scores"] == answer["scores"]
+    assert [file.stat().st_mtime_ns == old for file, old in zip(kept, before, strict=True)] == [True, False, True]
+
+
+def test_seeds_alone_share_the_held_out_cases(data: Path, quick: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", str(data), "--out", str(tmp_path), "--bundle", quick, "--seeds", "2", "--seed", "5", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [row["model"] for row in answer["scores"]] == ["seed5", "seed6"]
+    assert len({row["case"] for row in answer["scores"]}) == 1
+    first, second = (Path(member) / "models" / "model.safetensors" for member in answer["members"])
+    assert first.read_bytes() != second.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--folds", "9"], "allowed are 2 to the number of subjects, here 3"),
+        (["--from", "MODEL", "--seeds", "2"], "Remove --folds, --seeds and --tune"),
+        (["--from", "MODEL", "--tune", "2"], "Remove --folds, --seeds and --tune"),
+    ],
+)
+def test_what_cannot_be_combined_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    assert run(["train", str(data), "--out", str(tmp_path / "m"), *options]) == 1
+    assert words in capsys.readouterr().err
