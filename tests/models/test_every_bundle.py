@@ -212,8 +212,8 @@ def test_the_networks_of_the_how_to_work_as_they_stand_there(example: str, datas
 def test_all_recipes_are_those_of_segresnet_but_for_what_a_network_needs() -> None:
     """The bundles stand alone, as MONAI's model zoo asks; this keeps them from drifting apart."""
     own = {"network_def", "epochs", "learning_rate", "continued_learning_rate", "patch_size", "roi_size", "items_per_batch",
-           "patches_per_item", "click_share", "wrong_concepts", "wrong_concept_share"}  # fmt: skip
-    for workflow in ("train", "inference", "evaluate"):
+           "patches_per_item", "click_share", "wrong_concepts", "wrong_concept_share", "tune"}  # fmt: skip
+    for workflow in ("train", "inference", "evaluate", "multi_gpu"):
         reference = yaml.safe_load((BUNDLES / "segresnet" / "configs" / f"{workflow}.yaml").read_text())
         for name in shipped():
             config = yaml.safe_load((BUNDLES / name / "configs" / f"{workflow}.yaml").read_text())

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from monai.utils import set_determinism
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -38,6 +40,8 @@ class ProgressBar:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
+        if not is_first_process():
+            return
         engine.add_event_handler(Events.STARTED, self._started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
@@ -90,7 +94,8 @@ class CsvLog:
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
         self._start = time.monotonic()
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
+        if is_first_process():
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
 
     def _epoch(self, engine: Engine) -> None:
         scores = self.evaluator.state.metrics if self.evaluator is not None else {}
@@ -132,7 +137,8 @@ class SaveBest:
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
         self.best = self._best_so_far()
-        engine.add_event_handler(Events.COMPLETED, self._validated)
+        if is_first_process():
+            engine.add_event_handler(Events.COMPLETED, self._validated)
 
     def _validated(self, engine: Engine) -> None:
         score = float(engine.state.metrics["val_dice"])
@@ -169,10 +175,11 @@ class Resume:
         """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._load)
         # Added at the start, to run after the handlers of validation and log: a saved epoch was validated and logged.
-        engine.add_event_handler(Events.STARTED, lambda e: e.add_event_handler(Events.EPOCH_COMPLETED, self._save))
+        if is_first_process():
+            engine.add_event_handler(Events.STARTED, lambda e: e.add_event_handler(Events.EPOCH_COMPLETED, self._save))
 
     def _save(self, engine: Engine) -> None:
-        state = {name: item.state_dict() for name, item in self.objects.items()}
+        state = {name: unwrapped(item).state_dict() for name, item in self.objects.items()}
         progress = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
         with atomic_file(self.path) as temporary:
             torch.save({"place": progress, **state}, temporary)
@@ -182,7 +189,7 @@ class Resume:
             return
         state = torch.load(self.path, map_location="cpu", weights_only=True)
         for name, item in self.objects.items():
-            item.load_state_dict({**state[name], **_length_of(item)})
+            unwrapped(item).load_state_dict({**state[name], **_length_of(item)})
         engine.state.epoch, engine.state.iteration = state["place"]["epoch"], state["place"]["iteration"]
         print(f"train: resumed after epoch {engine.state.epoch} from {self.path}", file=sys.stderr, flush=True)
 
@@ -191,6 +198,16 @@ def _length_of(item: Any) -> dict[str, Any]:
     """Return what a learning-rate schedule knows of its length: a resumed training may have another number of epochs."""
     state = item.state_dict() if isinstance(item, torch.optim.lr_scheduler.LRScheduler) else {}
     return {key: state[key] for key in ("total_steps", "_schedule_phases") if key in state}
+
+
+def is_first_process() -> bool:
+    """Return whether this is the process that writes: the only one, or the first of several on several GPUs."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def unwrapped(item: Any) -> Any:
+    """Return the network inside of one that is trained by several processes; anything else as it is."""
+    return item.module if isinstance(item, DistributedDataParallel) else item
 
 
 def loss_of(engine: Engine) -> float:
@@ -219,7 +236,7 @@ class InitialWeights:
             engine.add_event_handler(Events.STARTED, self._load)
 
     def _load(self, _: Engine) -> None:
-        load_weights(self.network, Path(self.path))
+        load_weights(unwrapped(self.network), Path(self.path))
 
 
 class ValidationDice(Metric):
@@ -261,6 +278,8 @@ class TensorBoardLog:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer; the files are opened when it starts."""
+        if not is_first_process():
+            return
         engine.add_event_handler(Events.STARTED, self._started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)

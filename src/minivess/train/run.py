@@ -62,8 +62,8 @@ def can_train(bundle: Path) -> bool:
 
 
 def presets(bundle: Path) -> list[str]:
-    """List the presets of a bundle: ``full``, and every overlay beside ``train.yaml`` that is not another workflow."""
-    overlays = {f.stem for f in (bundle / "configs").glob("*.yaml")} - {"train", "evaluate", "inference"}
+    """List the presets of a bundle: ``full``, and every overlay beside ``train.yaml`` but torchrun's and other workflows."""
+    overlays = {f.stem for f in (bundle / "configs").glob("*.yaml")} - {"train", "evaluate", "inference", "multi_gpu"}
     return ["full", *sorted(overlays)]
 
 

@@ -12,6 +12,7 @@ from monai.engines import default_prepare_batch
 
 from minivess.datasets import UNREVIEWED
 from minivess.models.weights import load_weights
+from minivess.train.handlers import unwrapped
 
 
 class WithSoftTargets:
@@ -55,7 +56,7 @@ class WithSoftTargets:
         if not bool((label < 0).any()):
             return image, label
         if self._before is None:
-            self._before = deepcopy(self.network).eval()
+            self._before = deepcopy(unwrapped(self.network)).eval()
             load_weights(self._before, Path(self.weights))
         with torch.no_grad():
             probability = torch.sigmoid(self._before(image).float())
