@@ -118,6 +118,41 @@ def pin(
     emit({"file": str(file), "md5": md5}, as_json=as_json, text=f"Pinned: {file}, MD5 {md5}")
 
 
+@app.command("deidentify")
+def deidentify(
+    source: Annotated[Path, typer.Argument(help="Folder of DICOM files: any number of patients, studies and series.")],
+    target: Annotated[Path, typer.Argument(help="New folder for the de-identified copies.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with a secret: with the same one a patient gets the same pseudonym again. Made if missing; keep it apart."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write copies without what identifies the patient, by the Basic Profile of DICOM PS3.15; pixels do not change.
+
+    Reports, documents and pictures of screens are left out. deidentification.json says what was removed, and no value of it.
+
+    Example: minivess data deidentify SERIES runs/deidentified
+    """
+    from tqdm import tqdm
+
+    from minivess.dicom.deidentify import REPORT, deidentify_folder, read_key
+
+    with tqdm(desc="deidentify", unit="file", disable=as_json, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = deidentify_folder(source, target, read_key(key), progress)
+    lines = [f"{sum(report.files.values())} files of {len(report.files)} patients: {target}, report {REPORT}"]
+    lines += [f"Left out: {count} x {reason}" for reason, count in sorted(report.left_out.items())]
+    lines += [f"Remark: {text}" for text in report.remarks]
+    emit(report.to_json(), as_json=as_json, text="\n".join(lines))
+
+
 @app.command("convert")
 def convert(
     source: Annotated[Path, typer.Argument(help="Volume, folder of slices, or folder of one DICOM series.")],

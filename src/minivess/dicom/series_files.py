@@ -74,7 +74,7 @@ def group_series(folder: Path) -> FoundFiles:
     ignored: list[str] = []
     damaged: dict[Path, MinivessError] = {}
     unread: dict[Path, InputError] = {}
-    files, links = _files(folder)
+    files, links = list_files(folder)
     for file in files:
         try:
             header = _header(file)
@@ -101,7 +101,7 @@ def group_series(folder: Path) -> FoundFiles:
     return FoundFiles(dict(candidates), ignored, links, damaged)
 
 
-def _files(folder: Path) -> tuple[list[Path], list[str]]:
+def list_files(folder: Path) -> tuple[list[Path], list[str]]:
     """List all files but the DICOMDIR, and the linked folders."""
 
     def refuse(error: OSError) -> None:
@@ -120,12 +120,12 @@ def _header(file: Path) -> pydicom.Dataset:
     with damaged_dicom(file.name):
         if file.stat().st_size == 0:
             raise InvalidDicomError("the file is empty")
-        _check_deflated(file)
+        check_deflated(file)
         tags = ["SeriesInstanceUID", "Modality", "SpecificCharacterSet"]
         return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
 
 
-def _check_deflated(file: Path) -> None:
+def check_deflated(file: Path) -> None:
     """Refuse a deflated file that inflates beyond the limit, before pydicom inflates it as a whole."""
     meta = read_file_meta_info(file)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
