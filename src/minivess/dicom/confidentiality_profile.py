@@ -36,7 +36,7 @@ Action = str
 
 
 class Pseudonyms:
-    """Give identifiers that are the same for the same original and key, and that nobody can turn back without the key."""
+    """Compute identifiers that are the same for the same original and key, and that nobody can turn back without the key."""
 
     def __init__(self, key: bytes) -> None:
         """Use a secret key of at least 16 random bytes."""
