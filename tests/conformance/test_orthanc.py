@@ -15,11 +15,14 @@ import pydicom
 import pytest
 import requests
 from conformance.orthanc import Orthanc
-from dicom.test_seg import dciodvfy
+from dicom.test_seg import MODEL, dciodvfy
 from dicom.test_series import ORIENTATIONS, edit, volume_of
+from dicomweb_client.api import DICOMwebClient
 from fastapi import HTTPException
+from scipy.spatial import cKDTree
+from viewers.readers import bundle_ohif_reader, by_ohif, image_points
 
-from minivess.dicom import read_seg, read_series, write_series
+from minivess.dicom import read_seg, read_series, write_seg, write_series
 from minivess.dicom.web import DicomWeb
 from minivess.models import weights_path
 from minivess.server import LabelServer, prepare_server
@@ -213,3 +216,34 @@ def test_the_round_trip_with_real_series(orthanc: Orthanc, bundle: Path, shared_
         assert "SOPInstanceUID" in site.submit(uid, mask, tmp_path)["dicom_seg"]
     [seg] = orthanc.segs()
     np.testing.assert_array_equal(on_series(seg, tmp_path / "real", tmp_path), mask.array)
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_ohif_draws_what_the_pacs_returns(orthanc: Orthanc, tmp_path: Path, kind: str) -> None:
+    """OHIF's way: the headers of the images as JSON, the SEG as a file, both by WADO-RS."""
+    folder = write_series(volume_of(ORIENTATIONS["oblique"], (16, 12, 7)), tmp_path / "sent", name="oblique")
+    edit(
+        folder,
+        lambda _, dataset: [setattr(dataset, "SpecificCharacterSet", "ISO_IR 144"), setattr(dataset, "PatientName", "Лев")],
+    )
+    series = read_series(folder)
+    mask = np.random.default_rng(0).random(series.volume.shape) < 0.1
+    seg = write_seg(
+        series.volume.with_array(mask.astype(np.uint8)), series, MODEL, tmp_path / "seg.dcm", threshold=0.5, kind=kind
+    )
+    orthanc.add(folder)
+    DicomWeb(orthanc.url).store(seg)
+    client, (returned,) = DICOMwebClient(orthanc.url), orthanc.segs()
+    returned.save_as(tmp_path / "returned.dcm", enforce_file_format=True)
+    (tmp_path / "images").mkdir()
+    study, uid = str(series.datasets[0].StudyInstanceUID), series.uid
+    for number, row in enumerate(client.retrieve_series_metadata(study, uid)):
+        header = pydicom.Dataset.from_json({tag: value for tag, value in row.items() if "BulkDataURI" not in value})
+        header.file_meta = series.datasets[0].file_meta
+        header.save_as(tmp_path / "images" / f"{number}.dcm", enforce_file_format=True)
+    seen = by_ohif(tmp_path / "images", tmp_path / "returned.dcm", bundle_ohif_reader(tmp_path / "read_seg.cjs"))
+    truth = np.concatenate([image_points(i, np.argwhere(mask[..., z].T)) for z, i in enumerate(series.in_volume_order())])
+    assert len(seen) == len(truth)
+    distance, nearest = cKDTree(seen).query(truth)
+    assert distance.max() <= 0.05 * min(series.volume.spacing)
+    assert len(np.unique(nearest)) == len(truth)
