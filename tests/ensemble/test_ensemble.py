@@ -14,6 +14,7 @@ from small_bundles import BUNDLES, network_of, small_bundle
 
 from minivess.cli.main import run
 from minivess.ensemble import METHODS, merge_weights, write_ensemble
+from minivess.ensemble.greedy_soup import choose_ingredients
 from minivess.errors import BundleError, InputError, WeightsError
 from minivess.models import binary_entropy, check_bundle, load_bundle, read_metadata, save_weights, weights_path
 from minivess.train import copy_bundle, train_bundle
@@ -172,6 +173,37 @@ def test_a_merge_of_other_networks_or_settings_is_refused(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="name the weights that all files were trained from"):
         merge_weights(full, tmp_path / "x.safetensors", method="ties")
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_greedy_soup_takes_what_makes_it_better_and_leaves_out_what_cannot_predict(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.safetensors" for name in ("far", "near", "other_side", "broken")]
+    for file, value in zip(files, (9.0, 2.0, -1.0, float("nan")), strict=True):
+        save_file({"w": torch.tensor([value])}, file)
+
+    def score(file: Path) -> float:
+        (value,) = load_file(file)["w"].tolist()
+        if value != value:
+            raise WeightsError("NaN")
+        return -abs(value)  # best at 0: other_side, then near (mean 0.5), then far (mean 3.3: worse)
+
+    assert [file.stem for file in choose_ingredients(files, score, tmp_path)] == ["other_side", "near"]
+    with pytest.raises(WeightsError, match="None of these weights can predict"):
+        choose_ingredients(files[3:], score, tmp_path)
+
+
+def test_a_greedy_soup_passes_the_gate_like_any_merge(
+    bundle: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    published = weights_path(copy)
+    broken = tmp_path / "broken.safetensors"
+    save_file({name: -value for name, value in load_file(published).items()}, broken)
+    weights_path(copy).rename(good := tmp_path / "good.safetensors")  # nothing is published: the soup is
+    words = ["bundle", "merge", str(broken), str(good), "--bundle", str(copy), "--data", str(dataset), "--method", "greedy"]
+    assert run([*words, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["candidate"] == "mean of 1 of 2, chosen one by one"
+    assert published.read_bytes() == good.read_bytes()
 
 
 @pytest.mark.parametrize("turned", [".weight", ""], ids=["the signs of the weights", "all signs, so that it returns NaN"])

@@ -139,7 +139,7 @@ def merge(
     weights: Annotated[list[Path], typer.Argument(help="At least two weights files of one network.")],
     bundle: Annotated[Path, typer.Option(help="The bundle that the merged weights are for; its model must be beaten.")],
     data: Annotated[Path, typer.Option(help="Data set whose validation cases judge: `minivess data make`.")],
-    method: Annotated[str, typer.Option(help="mean, ties or dare.")] = "mean",
+    method: Annotated[str, typer.Option(help="mean, greedy (the mean of those that make it better), ties or dare.")] = "mean",
     start: Annotated[Path | None, typer.Option(help="Weights that all were trained from: ties and dare.")] = None,
     density: Annotated[float, typer.Option(help="Share of the changes that ties and dare keep.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Seed of dare.")] = 0,

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from minivess.datasets import read_dataset
+from minivess.ensemble.greedy_soup import choose_ingredients
 from minivess.ensemble.merge import merge_weights
 from minivess.errors import InputError
 from minivess.evaluate.anchors import synthetic_anchors
+from minivess.evaluate.gate_scores import score_model
 from minivess.evaluate.promotion import Promotion, choose_model
 from minivess.evaluate.sealed import refuse_sealed
 from minivess.models import load_bundle, weights_path
@@ -18,6 +20,9 @@ from minivess.store import system_user
 from minivess.store.actor import current_actor
 from minivess.train import publish
 from minivess.train.retrain import read_cases
+
+#: Method: the mean of those weights that make it better on the cases that judge.
+GREEDY = "greedy"
 
 
 def merge_and_judge(files: Sequence[Path], bundle: Path, data: Path, **settings: Any) -> Promotion:
@@ -27,7 +32,7 @@ def merge_and_judge(files: Sequence[Path], bundle: Path, data: Path, **settings:
         files: At least two weights files of the bundle's network.
         bundle: The bundle's folder.
         data: A data set; its validation cases judge.
-        **settings: Of :func:`minivess.ensemble.merge_weights`.
+        **settings: Of :func:`minivess.ensemble.merge_weights`; the method may also be :data:`GREEDY`.
 
     Returns:
         The decision of the gate.
@@ -44,8 +49,18 @@ def merge_and_judge(files: Sequence[Path], bundle: Path, data: Path, **settings:
     published = load_bundle(bundle) if weights_path(bundle).is_file() else None
     anchors = synthetic_anchors(published.capabilities.modality) if published is not None else []
     with tempfile.TemporaryDirectory(dir=bundle) as folder:
-        merged = merge_weights(files, Path(folder) / "model.safetensors", **settings)
-        name = f"{settings.get('method', 'mean')} of {len(files)}"
+        method = settings.pop("method", "mean")
+        greedy = method == GREEDY
+        merged = merge_weights(files, Path(folder) / "model.safetensors", method="mean" if greedy else method, **settings)
+        name = f"{method} of {len(files)}"
+        if greedy:
+
+            def overlap(weights: Path) -> float:
+                return score_model(load_bundle(bundle, weights=weights), read_cases(cases)).overlap
+
+            chosen = choose_ingredients(files, overlap, Path(folder))
+            merged = merge_weights(chosen, merged) if len(chosen) > 1 else chosen[0]
+            name = f"mean of {len(chosen)} of {len(files)}, chosen one by one"
         candidate = {name: lambda: load_bundle(bundle, weights=merged)}
         promotion = choose_model(candidate, published, lambda: read_cases(cases), anchors)
         if promotion.promoted:
