@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
-import signal
 import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
+from child import DONE, REFUSED, STOPPED, FailedError, StoppedError, note_signals, run_in_child
 from minivess.dicom.series import Series, read_series
 from minivess.dicom.series_checks import DICOM_MODALITIES
 from minivess.errors import BundleError, InputError, MinivessError
 from minivess.paths import atomic_folder
 from outputs import Outputs
-
-#: Exit codes: done, refused with a reason, wrong usage (argparse), internal fault; 128 + signal when stopped.
-DONE, REFUSED, FAULT, STOPPED = 0, 1, 3, 128
-_PR_SET_PDEATHSIG = 1
-#: Signals that end the work.
-_STOPS: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT)
-
-
-class StoppedError(Exception):
-    """A signal asked the process to end."""
-
-    def __init__(self, number: int) -> None:
-        """Store the signal."""
-        super().__init__(signal.Signals(number).name)
-        self.number = number
 
 
 def main(argv: list[str]) -> int:
@@ -127,11 +109,11 @@ def segment(source: Path, target: Path, model: Path, *, outputs: Outputs, any_mo
         VesselSegApp(series=series, output_path=partial, bundle=bundle, outputs=outputs).run()
         (partial / "result.json").stat()  # a graph can end early without an error
 
-    noted = _note_signals()
+    noted = note_signals()
     try:
         with atomic_folder(target) as partial:
-            _in_child(lambda: work(partial), noted)
-    except _FailedError as failed:
+            run_in_child(lambda: work(partial), noted)
+    except FailedError as failed:
         return failed.code
     return DONE
 
@@ -181,81 +163,3 @@ def check_modality(series: Series, bundle: Path) -> None:
             f"The model is for {modality} ({', '.join(wanted)}), the series is {got}. Its result would mean nothing. "
             "Use a model for such images; --any-modality segments them anyway."
         )
-
-
-class _FailedError(Exception):
-    """The child ended without a result, and has said why."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-def _note_signals() -> int:
-    """Note signals from now on in a pipe, and return its end to read: each is a byte, its number.
-
-    An error that a handler raises is lost where Python runs a hook of its own, as ``os.fork`` does.
-    """
-    noted, to_note = os.pipe()
-    os.set_blocking(to_note, False)
-    signal.set_wakeup_fd(to_note)
-    for number in (*_STOPS, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)  # also after the result is complete: a stop must not say that nothing was written
-    return noted
-
-
-def _in_child(work: Callable[[], None], noted: int) -> None:
-    """Do the work in a child process, which can be ended at once whatever it computes.
-
-    Raises:
-        _FailedError: When the child ended without a result.
-        StoppedError: When SIGTERM or SIGINT came before it ended.
-    """
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        os._exit(_work(work, parent))
-    while (came := os.read(noted, 1)[0]) not in _STOPS:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return _check_code(os.waitstatus_to_exitcode(status))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    raise StoppedError(came)
-
-
-def _check_code(code: int) -> None:
-    """Raise _FailedError unless the child ended with a result."""
-    if code < 0:
-        name = signal.Signals(-code).name
-        print(f"The segmentation was ended by {name}; out of memory is the usual reason. Nothing was written.", file=sys.stderr)
-        raise _FailedError(FAULT)
-    if code != DONE:
-        raise _FailedError(code)
-
-
-def _work(work: Callable[[], None], parent: int) -> int:
-    """Do the work in the child, and return its exit code; it does not outlive its parent."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        return FAULT
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for number in _STOPS:
-        signal.signal(number, signal.SIG_IGN)  # the parent decides
-    try:
-        work()
-    except MinivessError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"OutputError: {error.strerror or type(error).__name__}: {error.filename or 'the output'}", file=sys.stderr)
-        return REFUSED
-    except BaseException as error:  # noqa: BLE001 (the outermost level: a fault becomes exit code 3)
-        # Without the message of the error: it may quote the patient's data.
-        print("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__, file=sys.stderr)
-        return FAULT
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return DONE

@@ -220,6 +220,39 @@ def test_a_signal_that_comes_in_a_hook_of_fork_is_not_lost(series: Path, bundle:
     assert not list(tmp_path.glob(".out*"))
 
 
+@pytest.mark.parametrize(
+    ("reads", "code", "words"),
+    [
+        ("time.sleep(600)", 3, "did nothing for 2 s and was ended. Nothing was written."),
+        ("busy()", 1, "InputError: read at last"),
+    ],
+    ids=["a dead drive", "slow work"],
+)
+def test_work_that_stands_still_is_ended_and_slow_work_is_not(
+    bundle: Path, tmp_path: Path, reads: str, code: int, words: str
+) -> None:
+    program = f"""
+import sys, time
+sys.path.insert(0, "maps/vessel_seg")
+import child, command
+from minivess.errors import InputError
+def busy():
+    while time.process_time() < 6: pass
+    raise InputError("read at last")
+child.IDLE_LIMIT_S = 2.0
+command.read_series = lambda _: {reads}
+sys.exit(command.main(sys.argv[1:]))
+"""
+    (tmp_path / "in").mkdir()
+    options = ("-i", tmp_path / "in", "-o", tmp_path / "out", "-m", bundle, "--any-modality")
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, options)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
 @pytest.mark.requirement("R08")
 def test_a_model_for_another_modality_is_refused_before_it_is_loaded(series: Path, bundle: Path, tmp_path: Path) -> None:
     done = run_map("--strict", "-i", series, "-o", tmp_path / "out", "-m", bundle)
