@@ -7,10 +7,13 @@ from pathlib import Path
 from map_package.test_run_folder import fake_package
 
 from minivess.map_package import check_package
+from minivess.map_package.folder import content_sha256
 
 
-def test_ours_has_no_finding(package: Path) -> None:
+def test_ours_has_no_finding_and_stays_as_it_is(package: Path) -> None:
+    before = content_sha256(package)
     assert [finding for finding in check_package(str(package)) if finding.result != "ok"] == []
+    assert content_sha256(package) == before
 
 
 def test_a_package_that_hides_failures_is_an_error(tmp_path: Path) -> None:

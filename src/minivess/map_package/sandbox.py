@@ -52,7 +52,8 @@ def in_process(
 
     command = [_python(folder) if word == "python3" else outside(word) for word in manifests.command]
     environment = {name: outside(value) for name, value in manifests.environment.items()}
-    return [*command, *arguments], {**environment, **_python_path(folder, str((folder / PACKAGES).resolve()))}
+    unchanged = {"PYTHONDONTWRITEBYTECODE": "1"}  # a folder whose content is signed or hashed stays as it is
+    return [*command, *arguments], {**environment, **unchanged, **_python_path(folder, str((folder / PACKAGES).resolve()))}
 
 
 def in_bubblewrap(
