@@ -58,6 +58,10 @@ def note_signals() -> int:
 def run_in_child(work: Callable[[], None], noted: int) -> None:
     """Do the work in a child process, which can be ended at once whatever it computes.
 
+    Args:
+        work: The work.
+        noted: Where signals are read, see :func:`note_signals`.
+
     Raises:
         FailedError: When the child ended without a result.
         StoppedError: When SIGTERM or SIGINT came before it ended.

@@ -78,6 +78,9 @@ def test_folds_seeds_and_search_in_one_command__resumed_after_a_lost_model(
     again = json.loads(capsys.readouterr().out)
     assert again["scores"] == answer["scores"]
     assert [file.stat().st_mtime_ns == old for file, old in zip(kept, before, strict=True)] == [True, False, True]
+    # A model of another split would be scored on what it has learned.
+    assert run([*(word if word != "3" else "2" for word in command), "--resume"]) == 1
+    assert "choose a new folder: --out" in capsys.readouterr().err
 
 
 def test_seeds_alone_share_the_held_out_cases(data: Path, quick: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

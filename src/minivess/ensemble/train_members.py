@@ -20,6 +20,7 @@ from minivess.evaluate.intervals import Interval, interval_over_subjects
 from minivess.models import load_bundle, weights_path
 from minivess.paths import atomic_file
 from minivess.train import copy_bundle, publish, read_cases, train_bundle
+from minivess.train.plan import check_plan
 
 #: One training: its training cases and its held-out cases.
 Fold = tuple[Sequence[TrainingCase], Sequence[TrainingCase]]
@@ -131,11 +132,13 @@ def train_members(
         sealed: Folder of a sealed test set; none of its cases may be among the cases.
 
     Raises:
-        InputError: When it would be one model only, or a fold has no case.
+        InputError: When it would be one model only, or the folder holds models of other cases or settings.
     """
     if len(folds) * len(seeds) < 2:
         raise InputError("An ensemble has at least two models. Name more folds or more seeds.")
     settings = {**(overrides or {}), **({"val_interval": sys.maxsize} if len(folds) > 1 else {})}  # once, at the end
+    plan = {"folds": [[[case.to_item() for case in part] for part in fold] for fold in folds], "seeds": list(seeds)}
+    check_plan(out / "runs", {**plan, "preset": preset, "init_weights": str(init_weights or ""), "settings": settings})
     members: list[Path] = []
     scores: list[HeldOutScore] = []
     for name, seed, (training, held_out) in _trainings(folds, seeds):

@@ -14,6 +14,7 @@ from minivess.datasets.dataset import TrainingCase
 from minivess.errors import BundleError, InputError
 from minivess.extras import require_extra
 from minivess.models.bundle_check import read_config
+from minivess.train.plan import check_plan
 from minivess.train.run import configuration_names, train_bundle
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def tune_settings(
 
     Raises:
         MissingExtraError: When Optuna is not installed.
-        InputError: When there is no held-out case.
+        InputError: When there is no held-out case, or the folder holds a search with other cases or settings.
         BundleError: When the bundle states nothing to search.
     """
     require_extra("tune", "A search of settings")
@@ -84,6 +85,9 @@ def tune_settings(
             "A search needs held-out cases to compare on. Got none: minivess data make --validation, or use --folds."
         )
     stated, space = read_space(bundle, preset)
+    cases = {"training": [case.to_item() for case in training], "validation": [case.to_item() for case in validation]}
+    settings_of_all = {"preset": preset, "init_weights": str(init_weights or ""), "settings": dict(overrides or {})}
+    check_plan(output, {**cases, **settings_of_all, "space": space})
     study = _open_study(output, stated, seed=int((overrides or {}).get("seed", 0)))
     while (done := len(_finished(study))) < trials:
         trial = study.ask()
