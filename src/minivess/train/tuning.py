@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from minivess.errors import BundleError, InputError
 from minivess.extras import require_extra
 from minivess.models.bundle_check import read_config
 from minivess.train.plan import check_plan
-from minivess.train.run import configuration_names, train_bundle
+from minivess.train.run import TrainingResult, configuration_names, train_bundle
 
 if TYPE_CHECKING:
     import optuna
@@ -89,22 +90,12 @@ def tune_settings(
     settings_of_all = {"preset": preset, "init_weights": str(init_weights or ""), "settings": dict(overrides or {})}
     check_plan(output, {**cases, **settings_of_all, "space": space})
     study = _open_study(output, stated, seed=int((overrides or {}).get("seed", 0)))
+    train = partial(
+        train_bundle, bundle, training=training, validation=validation, preset=preset, init_weights=init_weights, sealed=sealed
+    )
     while (done := len(_finished(study))) < trials:
-        trial = study.ask()
-        settings = {
-            name: trial.suggest_float(name, limits["low"], limits["high"], log=limits["log"]) for name, limits in space.items()
-        }
-        _say(f"trial {done + 1} of {trials}: {_as_text(settings)}")
-        ended, folder = _Comparison(trial), output / _folder_name(settings)
-        result = train_bundle(
-            bundle, training=training, validation=validation, output=folder, preset=preset, init_weights=init_weights,
-            overrides={**(overrides or {}), **settings}, sealed=sealed, after_validation=ended,
-        )  # fmt: skip
-        if ended.worse:
-            study.tell(trial, state=_states().PRUNED)
-        else:
-            study.tell(trial, result.validation_dice)
-        _say(f"validation Dice {result.validation_dice:.3f}{', ended early' if ended.worse else ''}; best {study.best_value:.3f}")
+        _say(f"trial {done + 1} of {trials}")
+        _train_next(study, space, output, dict(overrides or {}), train)
     finished = _finished(study)
     return TuningResult(
         settings=dict(study.best_params),
@@ -150,6 +141,27 @@ def read_space(bundle: Path, preset: str) -> tuple[dict[str, float], dict[str, d
                 f"{bundle}: {name} is {stated[name]:g}, outside of {limit['low']:g} to {limit['high']:g} in {SPACE_KEY}."
             )
     return stated, limits
+
+
+def _train_next(
+    study: optuna.Study,
+    space: Mapping[str, Mapping[str, Any]],
+    output: Path,
+    overrides: Mapping[str, Any],
+    train: Callable[..., TrainingResult],
+) -> None:
+    """Train with the settings that the search wants to see next, and tell it the result."""
+    trial = study.ask()
+    settings = {name: trial.suggest_float(name, limit["low"], limit["high"], log=limit["log"]) for name, limit in space.items()}
+    _say(_as_text(settings))
+    comparison = _Comparison(trial)
+    result = train(output=output / _folder_name(settings), overrides={**overrides, **settings}, after_validation=comparison)
+    if comparison.worse:
+        study.tell(trial, state=_states().PRUNED)
+    else:
+        study.tell(trial, result.validation_dice)
+    ended = ", ended early" if comparison.worse else ""
+    _say(f"validation Dice {result.validation_dice:.3f}{ended}; best {study.best_value:.3f}")
 
 
 class _Comparison:
