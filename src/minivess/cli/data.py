@@ -132,7 +132,8 @@ def deidentify(
 ) -> None:
     """Write copies without what identifies the patient, by the Basic Profile of DICOM PS3.15; pixels do not change.
 
-    Reports, documents and pictures of screens are left out. deidentification.json says what was removed, and no value of it.
+    Reports, photographs, ultrasound and pictures of screens are left out. deidentification.json says what was
+    removed, and no value of it.
 
     Example: minivess data deidentify SERIES runs/deidentified
     """

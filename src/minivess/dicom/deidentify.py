@@ -7,23 +7,34 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom.uid import UID
+from pydicom import uid
 
-from minivess.dicom.confidentiality_profile import EDITION, Action, Pseudonyms, deidentify
+from minivess.dicom.confidentiality_profile import EDITION, Action, NotCleanableError, Pseudonyms, deidentify, has_identity
 from minivess.dicom.damaged import damaged_dicom
 from minivess.dicom.series_files import check_deflated, list_files
 from minivess.dicom.source_header import text_of
-from minivess.errors import InputError
+from minivess.errors import InputError, UnsafeFileError
 from minivess.paths import atomic_file, atomic_folder
 
 #: Name of the report in the folder of the de-identified files.
 REPORT = "deidentification.json"
 _KEY_BYTES = 32
-_RESULTS = ("Segmentation Storage", "Parametric Map Storage")
+#: Objects of volumes; pictures of a screen, photographs, ultrasound, reports and documents may show or name a person.
+ACCEPTED = frozenset(
+    {
+        uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage,
+        uid.MRImageStorage, uid.EnhancedMRImageStorage, uid.LegacyConvertedEnhancedMRImageStorage,
+        uid.PositronEmissionTomographyImageStorage, uid.EnhancedPETImageStorage, uid.LegacyConvertedEnhancedPETImageStorage,
+        uid.NuclearMedicineImageStorage, uid.XRayAngiographicImageStorage, uid.EnhancedXAImageStorage,
+        uid.XRay3DAngiographicImageStorage, uid.SegmentationStorage, uid.ParametricMapStorage,
+        "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
+    }
+)  # fmt: skip
 
 
 @dataclass
@@ -84,8 +95,7 @@ def deidentify_folder(
 ) -> DeidentificationReport:
     """Write de-identified copies of all images, segmentations and parametric maps of a folder; all of them or none.
 
-    What the profile cannot clean is left out and counted: secondary captures and other pictures of a screen, reports, documents,
-    and files that cannot be read.
+    Left out and counted is what is not of :data:`ACCEPTED`, what the profile cannot clean, and what cannot be read.
 
     Args:
         source: Any number of patients, studies and series; it is not changed.
@@ -102,18 +112,17 @@ def deidentify_folder(
     if links:
         report.left_out["linked folder, which is not followed"] = len(links)
     slices: dict[str, int] = {}  # SeriesInstanceUID -> number of its files; the order is that of the series' names
-    unknown_pixels = 0
+    unsaid = {"burned": 0, "patient": 0}
     with atomic_folder(target) as folder:
         for number, file in enumerate(files, start=1):
             if progress is not None:
                 progress(number, len(files))
-            dataset = _deidentified(file, pseudonyms, report)
+            dataset = _deidentified(file, pseudonyms, report, unsaid)
             if dataset is None:
                 continue
-            unknown_pixels += text_of(dataset, "BurnedInAnnotation").upper() != "NO"
-            uid = str(dataset.SeriesInstanceUID)
-            slices[uid] = slices.get(uid, 0) + 1
-            path = folder / str(dataset.PatientID) / f"series_{list(slices).index(uid) + 1:03d}" / f"{slices[uid]:05d}.dcm"
+            series = str(dataset.SeriesInstanceUID)
+            slices[series] = slices.get(series, 0) + 1
+            path = folder / str(dataset.PatientID) / f"series_{list(slices).index(series) + 1:03d}" / f"{slices[series]:05d}.dcm"
             path.parent.mkdir(parents=True, exist_ok=True)
             dataset.save_as(path, enforce_file_format=True)
             report.files[str(dataset.PatientID)] += 1
@@ -121,38 +130,71 @@ def deidentify_folder(
             raise InputError(
                 f"{source} has no image that can be de-identified. Left out: {_counts(report.left_out) or 'nothing'}."
             )
-        if unknown_pixels:
-            report.remarks.append(
-                f"{unknown_pixels} files do not say BurnedInAnnotation NO: look whether something is written into their pixels."
-            )
-        report.remarks.append("Faces can be rendered from volumes of a head: pixels were not changed.")
+        report.remarks += _remarks(report, unsaid)
         (folder / REPORT).write_text(json.dumps(report.to_json(), indent=2), encoding="utf-8")
     return report
 
 
-def _deidentified(file: Path, pseudonyms: Pseudonyms, report: DeidentificationReport) -> pydicom.Dataset | None:
+def _deidentified(
+    file: Path, pseudonyms: Pseudonyms, report: DeidentificationReport, unsaid: dict[str, int]
+) -> pydicom.Dataset | None:
     """Read and de-identify a file; count one that is left out."""
+    changes: Counter[tuple[str, Action]] = Counter()
     try:
         with damaged_dicom("a file"):
             check_deflated(file)
             dataset = pydicom.dcmread(file)
             reason = _reason_to_leave_out(dataset)
-            changes = Counter() if reason else deidentify(dataset, pseudonyms)
+            named = has_identity(dataset)
+            if not reason:
+                changes = deidentify(dataset, pseudonyms)
+                dataset.save_as(BytesIO(), enforce_file_format=True)  # what cannot be written is damaged, too
+    except NotCleanableError as error:
+        reason = str(error)
     except InputError:
         reason = "no DICOM file, or a damaged one"
+    except UnsafeFileError:
+        reason = "inflates beyond its limit"
     if reason:
         report.left_out[reason] += 1
         return None
     report.attributes += changes
+    unsaid["patient"] += not named
+    unsaid["burned"] += text_of(dataset, "BurnedInAnnotation").upper() != "NO"
     return dataset
 
 
 def _reason_to_leave_out(dataset: pydicom.Dataset) -> str:
-    """Return what the profile cannot clean in an object; empty when it can."""
-    kind = UID(dataset.SOPClassUID).name
-    if "Secondary Capture" in kind or not kind.endswith(("Image Storage", *_RESULTS)):
-        return kind
-    return "BurnedInAnnotation is YES" if text_of(dataset, "BurnedInAnnotation").upper() == "YES" else ""
+    """Return why an object cannot be given away by these rules; empty when it can."""
+    kind = uid.UID(dataset.SOPClassUID)
+    if kind not in ACCEPTED:
+        return kind.name
+    if not (dataset.SOPInstanceUID and dataset.SeriesInstanceUID and dataset.StudyInstanceUID):
+        return "no DICOM file, or a damaged one"
+    if text_of(dataset, "BurnedInAnnotation").upper() == "YES":
+        return "BurnedInAnnotation is YES"
+    if "ConversionType" in dataset or "SCREEN" in text_of(dataset, "ImageType").upper():
+        return "picture of a screen or of paper"
+    if any(element.tag.group & 0xFF00 == 0x6000 and element.tag.element == 0x0102 and element.value for element in dataset):
+        return "overlay within the pixels"
+    return ""
+
+
+def _remarks(report: DeidentificationReport, unsaid: dict[str, int]) -> list[str]:
+    """Return what a person should look at."""
+    remarks = []
+    if unsaid["burned"]:
+        remarks.append(
+            f"{unsaid['burned']} files do not say BurnedInAnnotation NO: look whether something is written into their pixels."
+        )
+    if unsaid["patient"]:
+        remarks.append(
+            f"{unsaid['patient']} files have neither PatientID nor PatientName: each study counts as a patient of its own."
+        )
+    texts = sorted(name for name, action in report.attributes if action == "keep its text")
+    if texts:
+        remarks.append(f"Short texts were kept; look at them: {', '.join(texts)}.")
+    return [*remarks, "Faces can be rendered from volumes of a head: pixels were not changed."]
 
 
 def _counts(left_out: Counter[str]) -> str:
