@@ -76,8 +76,8 @@ def run_in_child(work: Callable[[], None], noted: int) -> None:
         if ended:
             return _check_code(os.waitstatus_to_exitcode(status))
         if active.is_idle():
-            _end(child)
             print(f"The segmentation did nothing for {IDLE_LIMIT_S:g} s and was ended. Nothing was written.", file=sys.stderr)
+            _end(child)
             raise FailedError(FAULT)
     _end(child)
     raise StoppedError(came)
@@ -90,8 +90,11 @@ def _next_signal(noted: int) -> int:
 
 
 def _end(child: int) -> None:
+    """End the child; one that waits for a device in the kernel may not end: it is left to the system."""
     os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    until = time.monotonic() + _LOOK_S
+    while os.waitpid(child, os.WNOHANG) == (0, 0) and time.monotonic() < until:
+        time.sleep(0.005)
 
 
 class _Activity:

@@ -13,6 +13,7 @@ from minivess.datasets import TrainingCase
 from minivess.ensemble.train_members import folds_by_subject
 from minivess.errors import InputError
 from minivess.models import load_bundle, read_metadata, weights_path
+from minivess.process_lock import ProcessLock
 from minivess.train import copy_bundle
 from minivess.volume import read_volume
 
@@ -62,6 +63,7 @@ def test_folds_seeds_and_search_in_one_command__resumed_after_a_lost_model(
     assert [Path(member).name for member in answer["members"]] == ["fold1_seed0", "fold2_seed0", "fold3_seed0"]
     assert answer == json.loads((out / "held_out.json").read_text())
     assert answer["held_out"]["dice"]["subjects"] == 3
+    assert answer["held_out_also_chose"] == ["settings (those of the first fold)"]
     assert answer["settings"].keys() >= {"learning_rate", "vessel_share"}
     for row, member in zip(answer["scores"], answer["members"], strict=True):
         metadata = read_metadata(weights_path(Path(member)))
@@ -78,18 +80,52 @@ def test_folds_seeds_and_search_in_one_command__resumed_after_a_lost_model(
     again = json.loads(capsys.readouterr().out)
     assert again["scores"] == answer["scores"]
     assert [file.stat().st_mtime_ns == old for file, old in zip(kept, before, strict=True)] == [True, False, True]
-    # A model of another split would be scored on what it has learned.
-    assert run([*(word if word != "3" else "2" for word in command), "--resume"]) == 1
-    assert "choose a new folder: --out" in capsys.readouterr().err
+    # A model of another split would be scored on what it has learned; one of another bundle would be mixed in.
+    for changed, words in ((["--folds", "2"], "cases"), (["--tune", "3"], "tune"), (["--modality", "light_sheet"], "bundle")):
+        assert run([*command, "--resume", *changed]) == 1
+        assert f"have other {words}. Go on with the command that they were started with" in capsys.readouterr().err
+    assert run(command) == 1
+    assert "already contains a training. Continue it: --resume" in capsys.readouterr().err
 
 
 def test_seeds_alone_share_the_held_out_cases(data: Path, quick: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", str(data), "--out", str(tmp_path), "--bundle", quick, "--seeds", "2", "--seed", "5", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert [row["model"] for row in answer["scores"]] == ["seed5", "seed6"]
+    assert answer["held_out_also_chose"] == ["checkpoints"]
     assert len({row["case"] for row in answer["scores"]}) == 1
     first, second = (Path(member) / "models" / "model.safetensors" for member in answer["members"])
     assert first.read_bytes() != second.read_bytes()
+
+
+def test_weights_that_have_learned_what_is_held_out_are_refused(
+    data: Path, quick: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", str(data), "--out", str(tmp_path / "a"), "--bundle", quick]) == 0
+    init = weights_path(tmp_path / "a")
+    capsys.readouterr()
+    command = ["train", str(data), "--out", str(tmp_path / "b"), "--bundle", quick]
+    assert run([*command, "--init", str(init), "--folds", "3"]) == 1
+    assert "have learned subjects that are held out here: capillary" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+    assert run([*command, "--init", str(init)]) == 0, "the held-out subject is the same"
+
+
+def test_one_process_trains_in_a_folder_and_a_refused_command_leaves_none_behind(
+    data: Path, quick: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(data), "--out", str(tmp_path / "m"), "--bundle", quick, "--folds", "3"]
+    for wrong, words in ((["--preset", "fulll"], "Unknown preset"), (["--modality", "x_ray"], "Unknown modality")):
+        assert run([*command, *wrong]) == 1
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+    (tmp_path / "m" / "runs").mkdir(parents=True)
+    other = ProcessLock(tmp_path / "m" / "runs" / "lock")
+    assert other.take(exclusive=True)
+    assert run(command) == 1
+    assert "Another process trains in" in capsys.readouterr().err
+    other.release()
+    assert run(command) == 0
 
 
 @pytest.mark.parametrize(

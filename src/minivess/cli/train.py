@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,28 +65,103 @@ def train(
     Example: minivess train runs/data --out runs/models --folds 5 --seeds 2 --tune 20
     """
     from minivess.datasets.dvc import check_dataset_pin
-    from minivess.errors import InputError
     from minivess.evaluate import find_sealed
+    from minivess.paths import resource_path
     from minivess.train import read_dataset
 
-    several = folds is not None or seeds > 1
-    if model is not None and not (init is None and bundle is None and modality is None):
-        raise InputError("--from names bundle, weights and modality. Remove --init, --bundle and --modality.")
-    if model is not None and (several or tune):
-        raise InputError("--from trains one model further, with the settings that it states. Remove --folds, --seeds and --tune.")
-    _check_runs(out / "runs", resume=resume)
+    several, runs = folds is not None or seeds > 1, out / "runs"
+    if model is not None:
+        _check_continued(alone=init is None and bundle is None and modality is None, one=not (several or tune))
+    source = model or bundle or resource_path("bundles/segresnet")
     pinned, sections = check_dataset_pin(dataset), read_dataset(dataset)
-    source = _prepare(out / "runs" / "bundle" if several else out, bundle, model, modality or "two_photon", resume=resume)
-    notes = {"dataset": dataset.name, "preset": preset, **({"dataset_dvc": pinned} if pinned else {})}
-    overrides: dict[str, Any] = {"seed": seed, "notes": notes, **({} if epochs is None else {"epochs": epochs})}
-    common: dict[str, Any] = {"preset": preset, "init_weights": init, "sealed": sealed or find_sealed(dataset)}
     splits = _splits(sections, folds)
-    if tune:
-        overrides |= _tuned(source, out / "runs" / "tune", tune, splits[0], overrides, common)
-    if several:
-        _train_several(source, out, splits, range(seed, seed + seeds), overrides, common, as_json=as_json)
-    else:
-        _train_one(out, sections, model, overrides, common, as_json=as_json)
+    _check_options(source, preset, modality, init, splits)
+    plan = {"seeds": [seed, seeds], "tune": tune, "preset": preset, "init": str(init or ""), "from": str(model or "")}
+    if several or tune:  # one training may go on for longer than it was begun
+        plan["epochs"] = epochs
+    with _begin(runs, {**plan, "cases": _as_items(splits), "bundle": _fingerprint(source, modality)}, resume=resume):
+        copy = _prepare(runs / "bundle" if several else out, source, model, modality or "two_photon", resume=resume)
+        notes = {"dataset": dataset.name, "preset": preset, **({"dataset_dvc": pinned} if pinned else {})}
+        overrides: dict[str, Any] = {"seed": seed, "notes": notes, **({} if epochs is None else {"epochs": epochs})}
+        common: dict[str, Any] = {"preset": preset, "init_weights": init, "sealed": sealed or find_sealed(dataset)}
+        if tune:
+            overrides |= _tuned(copy, runs / "tune", tune, splits[0], overrides, common)
+        if several:
+            _train_several(copy, out, splits, range(seed, seed + seeds), overrides, common, as_json=as_json)
+        else:
+            _train_one(out, sections, model, overrides, common, as_json=as_json)
+
+
+def _check_continued(*, alone: bool, one: bool) -> None:
+    """Refuse what does not go with --from."""
+    from minivess.errors import InputError
+
+    if not alone:
+        raise InputError("--from names bundle, weights and modality. Remove --init, --bundle and --modality.")
+    if not one:
+        raise InputError("--from trains one model further, with the settings that it states. Remove --folds, --seeds and --tune.")
+
+
+def _check_options(source: Path, preset: str, modality: str | None, init: Path | None, splits: Sequence[Fold]) -> None:
+    """Refuse wrong options before anything is written, and weights that have learned what is held out."""
+    from minivess.errors import InputError
+    from minivess.evaluate import SubjectHistory
+    from minivess.models import MODALITIES, check_bundle, read_metadata
+    from minivess.train import presets
+
+    check_bundle(source)
+    if preset not in presets(source):
+        raise InputError(f"Unknown preset {preset!r}. Allowed: {', '.join(presets(source))}.")
+    if modality is not None and modality not in MODALITIES:
+        raise InputError(f"Unknown modality {modality!r}. Allowed: {', '.join(MODALITIES)}.")
+    if init is None:
+        return
+    learned = SubjectHistory.from_metadata(read_metadata(init)).training
+    held_out = sorted({case.subject for _, judged in splits for case in judged} & learned)
+    if held_out:
+        raise InputError(
+            f"The weights of --init have learned subjects that are held out here: {', '.join(held_out)}. Their scores would not "
+            "be those of new subjects. Leave out --init, or hold out others."
+        )
+
+
+def _as_items(splits: Sequence[Fold]) -> list[list[list[dict[str, Any]]]]:
+    return [[[case.to_item() for case in part] for part in split] for split in splits]
+
+
+def _fingerprint(source: Path, modality: str | None) -> str:
+    """Return a hash of the configuration that is trained."""
+    from hashlib import sha256
+
+    from minivess.paths import file_sha256
+
+    files = [f"{file.name} {file_sha256(file)}" for file in sorted((source / "configs").iterdir()) if file.is_file()]
+    return sha256("\n".join([*files, modality or ""]).encode()).hexdigest()
+
+
+@contextmanager
+def _begin(runs: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[None]:
+    """Hold the folder of the trainings, as the only process, and check that it is of this plan."""
+    from minivess.errors import ConflictError, InputError
+    from minivess.process_lock import ProcessLock
+    from minivess.train.plan import FILE_NAME, check_plan
+
+    began = any(runs.rglob("log.csv")) or (runs / "tune" / "journal.log").exists()
+    if began and not resume:
+        raise InputError(f"{runs} already contains a training. Continue it: --resume. Or choose a new folder: --out.")
+    if resume and not runs.exists():
+        raise InputError(f"{runs} contains no training to resume. Remove --resume.")
+    runs.mkdir(parents=True, exist_ok=True)
+    lock = ProcessLock(runs / "lock")
+    if not lock.take(exclusive=True):
+        raise ConflictError(f"Another process trains in {runs}. Wait for it, or choose a new folder: --out.")
+    if not began:
+        (runs / FILE_NAME).unlink(missing_ok=True)  # of a command that was refused
+    try:
+        check_plan(runs, plan)
+        yield
+    finally:
+        lock.release()
 
 
 def _splits(sections: Sections, folds: int | None) -> list[Fold]:
@@ -131,7 +207,8 @@ def _train_several(
     scores = "there is no held-out case: no score"
     if trained.scores:
         dice, cldice = trained.interval("dice"), trained.interval("cldice")
-        scores = f"Dice {dice}, clDice {cldice} over {dice.subjects} subjects, each of them held out"
+        chose = f", which also chose the {' and the '.join(trained.also_chose)}" if trained.also_chose else ""
+        scores = f"Dice {dice}, clDice {cldice} over {dice.subjects} subjects, each of them held out{chose}"
     text = (
         f"Trained {count} models: {scores}. Each model's scores: {out / 'held_out.json'}\n"
         f"Ensemble: {ensemble}\nNext: minivess predict VOLUME --bundle {ensemble} --out runs/predictions"
@@ -184,23 +261,14 @@ def _train_one(
     emit({"bundle": str(out), **result.to_json(), "gate": promotion.to_json()}, as_json=as_json, text=text)
 
 
-def _check_runs(runs: Path, *, resume: bool) -> None:
-    from minivess.errors import InputError
-
-    if runs.exists() and not resume:
-        raise InputError(f"{runs} already contains a training. Continue it: --resume. Or choose a new folder: --out.")
-    if resume and not runs.exists():
-        raise InputError(f"{runs} contains no training to resume. Remove --resume.")
-
-
-def _prepare(out: Path, bundle: Path | None, model: Path | None, modality: str, *, resume: bool) -> Path:
+def _prepare(out: Path, source: Path, model: Path | None, modality: str, *, resume: bool) -> Path:
     """Copy the bundle that is trained; of a trained one also its weights, which the new ones must beat. Return the copy."""
     from minivess.errors import InputError
     from minivess.models import weights_path
-    from minivess.paths import file_sha256, resource_path
+    from minivess.paths import file_sha256
     from minivess.train import copy_bundle, publish, set_modality
 
-    copy_bundle(model or bundle or resource_path("bundles/segresnet"), out)
+    copy_bundle(source, out)
     if model is None:
         set_modality(out, modality)
     elif not resume:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def read_dataset(path: Path) -> dict[str, list[TrainingCase]]:
     Raises:
         InputError: When the file is missing, a row is incomplete, or a subject is in two sections.
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))  # links stay
     folder = path.parent if path.suffix == ".json" else path
     path = path / FILE_NAME if path.is_dir() else path
     if not path.is_file():

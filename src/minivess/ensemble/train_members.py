@@ -20,7 +20,6 @@ from minivess.evaluate.intervals import Interval, interval_over_subjects
 from minivess.models import load_bundle, weights_path
 from minivess.paths import atomic_file
 from minivess.train import copy_bundle, publish, read_cases, train_bundle
-from minivess.train.plan import check_plan
 
 #: One training: its training cases and its held-out cases.
 Fold = tuple[Sequence[TrainingCase], Sequence[TrainingCase]]
@@ -57,12 +56,21 @@ class TrainedMembers:
         members: Bundle of each model.
         scores: Scores of each model on its held-out cases; empty without any.
         settings: What all were trained with, beside the configuration.
+        splits: Number of splits into training and held-out cases.
     """
 
     ensemble: Path
     members: tuple[Path, ...]
     scores: tuple[HeldOutScore, ...]
     settings: Mapping[str, Any]
+    splits: int
+
+    @property
+    def also_chose(self) -> list[str]:
+        """What the held-out cases also decided, so that the scores are a little too good."""
+        settings = "settings" if self.splits == 1 else "settings (those of the first fold)"
+        tuned = "tuned" in self.settings.get("notes", {})
+        return [*(["checkpoints"] if self.splits == 1 else []), *([settings] if tuned else [])]
 
     def interval(self, name: str) -> Interval:
         """Return the mean of a score over subjects, with its interval; a case counts with the mean of its models.
@@ -82,6 +90,7 @@ class TrainedMembers:
             "members": [str(member) for member in self.members],
             "held_out": {name: self.interval(name).to_json() for name in ("dice", "cldice", "betti0_error") if self.scores},
             "settings": dict(self.settings),
+            "held_out_also_chose": self.also_chose,
             "scores": [asdict(row) for row in self.scores],
         }
 
@@ -132,13 +141,11 @@ def train_members(
         sealed: Folder of a sealed test set; none of its cases may be among the cases.
 
     Raises:
-        InputError: When it would be one model only, or the folder holds models of other cases or settings.
+        InputError: When it would be one model only.
     """
     if len(folds) * len(seeds) < 2:
         raise InputError("An ensemble has at least two models. Name more folds or more seeds.")
     settings = {**(overrides or {}), **({"val_interval": sys.maxsize} if len(folds) > 1 else {})}  # once, at the end
-    plan = {"folds": [[[case.to_item() for case in part] for part in fold] for fold in folds], "seeds": list(seeds)}
-    check_plan(out / "runs", {**plan, "preset": preset, "init_weights": str(init_weights or ""), "settings": settings})
     members: list[Path] = []
     scores: list[HeldOutScore] = []
     for name, seed, (training, held_out) in _trainings(folds, seeds):
@@ -157,7 +164,7 @@ def train_members(
     ensemble = out / "ensemble"
     if not weights_path(ensemble).is_file():
         write_ensemble(members, ensemble)
-    trained = TrainedMembers(ensemble, tuple(members), tuple(scores), settings)
+    trained = TrainedMembers(ensemble, tuple(members), tuple(scores), settings, len(folds))
     _write(out / "held_out.json", trained.to_json())
     return trained
 

@@ -15,7 +15,6 @@ from minivess.datasets.dataset import TrainingCase
 from minivess.errors import BundleError, InputError
 from minivess.extras import require_extra
 from minivess.models.bundle_check import read_config
-from minivess.train.plan import check_plan
 from minivess.train.run import TrainingResult, configuration_names, train_bundle
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def tune_settings(
 
     Raises:
         MissingExtraError: When Optuna is not installed.
-        InputError: When there is no held-out case, or the folder holds a search with other cases or settings.
+        InputError: When there is no held-out case.
         BundleError: When the bundle states nothing to search.
     """
     require_extra("tune", "A search of settings")
@@ -86,9 +85,6 @@ def tune_settings(
             "A search needs held-out cases to compare on. Got none: minivess data make --validation, or use --folds."
         )
     stated, space = read_space(bundle, preset)
-    cases = {"training": [case.to_item() for case in training], "validation": [case.to_item() for case in validation]}
-    settings_of_all = {"preset": preset, "init_weights": str(init_weights or ""), "settings": dict(overrides or {})}
-    check_plan(output, {**cases, **settings_of_all, "space": space})
     study = _open_study(output, stated, seed=int((overrides or {}).get("seed", 0)))
     train = partial(
         train_bundle, bundle, training=training, validation=validation, preset=preset, init_weights=init_weights, sealed=sealed
@@ -96,10 +92,11 @@ def tune_settings(
     while (done := len(_finished(study))) < trials:
         _say(f"trial {done + 1} of {trials}")
         _train_next(study, space, output, dict(overrides or {}), train)
-    finished = _finished(study)
+    finished = _finished(study)[:trials]  # an earlier search may have had more
+    best = max((trial for trial in finished if trial.state == _states().COMPLETE), key=lambda trial: trial.value or 0.0)
     return TuningResult(
-        settings=dict(study.best_params),
-        validation_dice=float(study.best_value),
+        settings=dict(best.params),
+        validation_dice=float(best.value or 0.0),
         stated_dice=float(finished[0].value or 0.0),
         trials=len(finished),
         ended_early=sum(trial.state == _states().PRUNED for trial in finished),
@@ -191,11 +188,11 @@ def _open_study(output: Path, stated: Mapping[str, float], *, seed: int) -> optu
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_COMPARED_FROM),
     )
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))  # resumed, it must not draw the first ones again
-    interrupted = study.get_trials(states=(_states().RUNNING,))
-    for trial in interrupted:
+    for trial in study.get_trials(states=(_states().RUNNING,)):  # of a process that ended
         study.tell(trial.number, state=_states().FAIL)
-        study.enqueue_trial(trial.params)
-    if not study.trials:
+        if trial.params:
+            study.enqueue_trial(trial.params)
+    if not _finished(study) and not study.get_trials(states=(_states().WAITING,)):
         study.enqueue_trial(dict(stated))
     return study
 
