@@ -222,14 +222,15 @@ def test_a_pacs_that_takes_no_reports_gets_the_rest_and_a_refusal_holds_nothing_
     pacs.refuses.add("1.2.9")
     listening = Listening(tmp_path, bundle, pacs.port)
     try:
-        result = listening.spool / "results" / "1.2.9_1"
-        result.mkdir()
+        made = tmp_path / "made"  # whole results, as the listener itself puts them there: it looks at once
+        for name in ("1.2.9_1", "1.2.8_1", "1.2.7_1"):  # the second one stays empty
+            (made / name).mkdir(parents=True)
         dataset = pydicom.dcmread(next(make(tmp_path / "s").iterdir()))
         dataset.SeriesInstanceUID = "1.2.9"
-        dataset.save_as(result / "a.dcm")
-        (listening.spool / "results" / "1.2.8_1").mkdir()  # empty
-        (listening.spool / "results" / "1.2.7_1").mkdir()
-        (listening.spool / "results" / "1.2.7_1" / "b.dcm").write_text("damaged")
+        dataset.save_as(made / "1.2.9_1" / "a.dcm")
+        (made / "1.2.7_1" / "b.dcm").write_text("damaged")
+        for result in made.iterdir():
+            result.rename(listening.spool / "results" / result.name)
         assert set(send_files(sorted(make(tmp_path / "t").iterdir()), listening.port)) == {0}
         wait_for(lambda: pacs.of("SEG"), listening)
         wait_for(lambda: "does not take objects of the kind Comprehensive 3D SR" in listening.log.read_text(), listening)
