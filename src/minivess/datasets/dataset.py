@@ -81,11 +81,11 @@ def read_dataset(path: Path) -> dict[str, list[TrainingCase]]:
     Raises:
         InputError: When the file is missing, a row is incomplete, or a subject is in two sections.
     """
-    path = Path(os.path.abspath(path))  # links stay
+    path = Path(path)
     folder = path.parent if path.suffix == ".json" else path
-    path = path / FILE_NAME if path.is_dir() else path
+    path = Path(os.path.abspath(path / FILE_NAME if path.is_dir() else path))  # links stay
     if not path.is_file():
-        raise InputError(f"There is no data set at {path}. Check the path, or create one: minivess data make {folder}")
+        raise InputError(f"There is no data set at {folder}. Check the path, or create one: minivess data make {folder}")
     try:
         content = json.loads(path.read_text())
         sections = {s: [case_from_item(row, path.parent) for row in _rows(content.get(s, []))] for s in SECTIONS}
