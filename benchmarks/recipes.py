@@ -80,7 +80,7 @@ def trained(out: Path, name: str, training: list[TrainingCase], seed: int, loss:
 
 
 def with_own_statistics(bundle: Path, image: Volume) -> BundleSegmenter:
-    """Give a model whose batch normalisation has seen this stack only."""
+    """Return a model whose batch normalisation has seen this stack only."""
     model = load_bundle(bundle)
     normalisations = [m for m in model._network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     for module in normalisations:
@@ -94,7 +94,7 @@ def with_own_statistics(bundle: Path, image: Volume) -> BundleSegmenter:
 
 
 def self_trained(bundle: Path, image: Volume, modality: str, out: Path, seed: int) -> BundleSegmenter:
-    """Give a model that was trained on a stack's own sure voxels."""
+    """Return a model that was trained on a stack's own sure voxels."""
     probability = load_bundle(bundle).predict(image).probability.array
     paths = [out / f"{part}.nii.gz" for part in ("image", "label", "sure")]
     sure = (probability < 0.1) | (probability > 0.9)

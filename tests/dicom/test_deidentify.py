@@ -208,6 +208,8 @@ def test_what_cannot_be_cleaned_is_left_out_and_counted(folder: Path, tmp_path: 
     assert "has no image that can be de-identified. Left out: 1 x BurnedInAnnotation is YES" in error
     assert "Lastname" not in error.replace(str(folder), "")
     assert not (tmp_path / "none").exists()
+    assert run(["data", "deidentify", str(tmp_path / "nowhere"), str(tmp_path / "none")]) == 1
+    assert f"No such folder: {tmp_path / 'nowhere'}. Choose the folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["lidc_idri_0314_ct_48.zip", "vs_seg_001_mr_t1gd_44.zip", "pydicom_enhanced_and_seg.zip"])

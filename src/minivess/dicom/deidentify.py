@@ -104,9 +104,11 @@ def deidentify_folder(
         progress: Called with the number of files that are done, and of all.
 
     Raises:
-        InputError: When a folder cannot be read, or no file can be de-identified.
+        InputError: When there is no such folder, one cannot be read, or no file can be de-identified.
         OutputError: When the target exists and is not empty, or cannot be written.
     """
+    if not source.is_dir():
+        raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files.")
     files, links = list_files(source)
     report, pseudonyms = DeidentificationReport(), Pseudonyms(key)
     if links:
