@@ -15,7 +15,11 @@ from minivess.train import copy_bundle
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 #: What makes the network of a bundle small; the other bundles are.
-_SMALL: dict[str, dict[str, Any]] = {"vista3d": {"encoder_embed_dim": 8}, "sam3_lora": {"rank": 4}}
+_SMALL: dict[str, dict[str, Any]] = {
+    "vista3d": {"encoder_embed_dim": 8},
+    "sam3_lora": {"rank": 4},
+    "litemedsam": {"picture_px": 32},
+}
 
 
 def shipped() -> list[str]:

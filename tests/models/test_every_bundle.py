@@ -27,7 +27,7 @@ from minivess.models import (
 )
 from minivess.models.weights import TENSORS_KEY
 from minivess.train import train_bundle
-from minivess.volume import Volume, reorient
+from minivess.volume import Box, Volume, reorient
 
 SHAPE = (40, 36, 6)
 
@@ -125,7 +125,7 @@ def test_progress_ends_at_one_and_can_cancel(segmenter: Segmenter) -> None:
 def test_clicks_segment_one_object_or_are_refused(segmenter: Segmenter) -> None:
     clicks = [Click((20, 10, 3)), Click((4, 30, 1), positive=False)]
     if "point" not in segmenter.capabilities.prompts:
-        with pytest.raises(InputError, match="takes no prompts"):
+        with pytest.raises(InputError, match=r"takes no prompts|not accepted"):
             segmenter.predict(stack(), prompts={"point": clicks})
         return
     one, other = (segmenter.predict(stack(), prompts={"point": c}).probability.array for c in (clicks, [Click((4, 30, 1))]))
@@ -138,6 +138,35 @@ def test_clicks_segment_one_object_or_are_refused(segmenter: Segmenter) -> None:
             segmenter.predict(stack(), prompts={"point": wrong})
     with pytest.raises(InputError, match="not accepted"):
         segmenter.predict(stack(), prompts={"text": "vessel"})
+
+
+def test_a_box_segments_one_object_or_is_refused(segmenter: Segmenter) -> None:
+    flat, deep = Box(14, 30, 4, 28, 3, 4), Box(14, 30, 4, 28, 1, 5)
+    if "box" not in segmenter.capabilities.prompts:
+        with pytest.raises(InputError, match=r"takes no prompts|not accepted"):
+            segmenter.predict(stack(), prompts={"box": flat})
+        return
+    for box in (flat, deep, Box(14, 30, 8, 9, 0, 6), Box(20, 21, 4, 28, 0, 6)):  # in a slice, over slices, in both side views
+        probability = segmenter.predict(stack(), prompts={"box": box}).probability.array
+        assert np.isfinite(probability).all()
+        assert probability[box.slices].any()
+        probability[box.slices] = 0
+        assert not probability.any()
+    turned = reorient(stack(), "SAR")
+    where = reorient(stack().with_array(_filled(flat)), "SAR").array
+    other = segmenter.predict(turned, prompts={"box": Box.around(where > 0)}).probability
+    assert np.allclose(
+        reorient(other, stack().axis_codes).array, segmenter.predict(stack(), prompts={"box": flat}).probability.array, atol=1e-5
+    )
+    for wrong, match in ((Box(30, 41, 0, 9, 0, 1), "not inside the volume"), (Box(3, 4, 0, 9, 0, 1), "encloses nothing")):
+        with pytest.raises(InputError, match=match):
+            segmenter.predict(stack(), prompts={"box": wrong})
+
+
+def _filled(box: Box) -> np.ndarray:
+    array = np.zeros(SHAPE, np.uint8)
+    array[box.slices] = 1
+    return array
 
 
 @pytest.mark.requirement("R06")

@@ -24,7 +24,7 @@ class DraftEditing:
         image.clicks.append(voxel)
         needed = session.tasks.server.clicks[tool]
         if len(image.clicks) < needed:
-            self.show.message(click_text(len(image.clicks) + 1, needed))
+            self.show.message(click_text(tool, len(image.clicks) + 1, needed))
             return
         body, image.clicks = {"tool": tool, "points": image.clicks, "place": image.item["id"]}, []
         stroke = session.store_stroke()
@@ -96,6 +96,8 @@ class DraftEditing:
         self.show.message(_("{words} It lies in another region, which is shown now. N goes on.").format(words=words))
 
 
-def click_text(number, needed):
+def click_text(tool, number, needed):
     """Return what to do for the next click of a tool."""
+    if tool == "box":
+        return _("Click on a corner of a box around the vessel: point {number} of {needed}.").format(number=number, needed=needed)
     return _("Click on the vessel: point {number} of {needed}.").format(number=number, needed=needed)

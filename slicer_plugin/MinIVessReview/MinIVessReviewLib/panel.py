@@ -21,10 +21,12 @@ from .worker import Worker
 # The button that each key presses, as on the page. Two keys of the page are left out:
 # Esc is the Segment Editor's own (no effect), and in Qt two shortcuts with one key block each other;
 # X (cut) deletes the last point in the Segment Editor's Draw effect, and would here discard the outline.
-# A closes an outline there, too, but so does Return. R and F of the slice views are on the view's menu and on the arrow keys.
+# A closes an outline there, too, but so does Return. R, F and B of the slice views are on the view's menu and on the arrow keys;
+# their T (foreground volume) has nothing to show here.
 KEYS = {
     "A": "accept", "S": "skip", "N": "next", "U": "undo", "R": "redo", "O": "uncertainty", "M": "mask", "F": "correct",
-    "E": "erase", "P": "tool_path", "C": "tool_connect", "D": "tool_remove",
+    "E": "erase", "P": "tool_path", "C": "tool_connect", "D": "tool_remove", "K": "tool_specks",
+    "B": "tool_grow", "T": "tool_smooth", "W": "tool_object", "Q": "tool_box",
 }  # fmt: skip
 BUTTONS = (
     "connect", "add_image", "open", "open_next", "next", "accept", "correct", "erase", "skip", "undo", "redo", "uncertainty",
@@ -205,7 +207,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.session.image.clicks = []
             needed = self.session.tasks.server.clicks[tool]
             self.clicks.start(tool, needed, self.editing.click)
-            self.display.message(click_text(1, needed))
+            self.display.message(click_text(tool, 1, needed))
 
     def _leave_tools(self):
         self.clicks.stop()

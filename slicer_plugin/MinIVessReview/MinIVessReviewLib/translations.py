@@ -39,7 +39,9 @@ def step_text(step):
         "cut": _("cut"),
         "remove": _("branch removed"),
         "specks": _("specks removed"),
+        "grow": _("filled"),
         "smooth": _("outline smoothed"),
         "object": _("vessel of the model"),
+        "box": _("vessel of the model"),
     }
     return words.get(step, step)

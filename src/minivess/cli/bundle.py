@@ -63,18 +63,25 @@ def list_(as_json: Json = False) -> None:
 
 @app.command("import-weights")
 def import_weights_(
-    source: Annotated[Path, typer.Argument(help="Published weights: a state dict, safetensors or arrays (.npz).")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Published weights: a state dict, safetensors or arrays (.npz); `published`: those that a package brought."
+        ),
+    ],
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle whose network they fit.")],
     as_json: Json = False,
 ) -> None:
     """Import published weights into a bundle. Their licence is shown, and recorded in the file.
 
     Example: minivess bundle import-weights fcn_model_converted.npz MY_MODELS/vessap
+
+    Example: minivess bundle import-weights published MY_MODELS/litemedsam
     """
     import tempfile
 
     from minivess.errors import NotFoundError
-    from minivess.models.foreign_weights import import_weights, licence_of
+    from minivess.models.foreign_weights import import_weights, licence_of, published_weights
     from minivess.models.weights import FILE_NAME
     from minivess.paths import file_sha256
     from minivess.train import publish
@@ -83,6 +90,8 @@ def import_weights_(
         raise NotFoundError(
             f"There is no bundle at {bundle}. Copy one first: `minivess bundle list` names those that are installed."
         )
+    if str(source) == "published":
+        source = published_weights(bundle)
     with tempfile.TemporaryDirectory(dir=bundle) as folder:
         file = publish(import_weights(source, bundle, Path(folder) / FILE_NAME), bundle)  # the model before is kept
     licence = licence_of(bundle)

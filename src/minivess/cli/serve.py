@@ -19,6 +19,10 @@ def serve(
     bundle: Annotated[
         str | None, typer.Option(help="Trained bundle to start with, or models:/NAME@champion of the registry.")
     ] = None,
+    prompt_bundle: Annotated[
+        str | None,
+        typer.Option(help="Trained bundle that answers clicks and boxes; by default --bundle."),
+    ] = None,
     certificate: Annotated[Path | None, typer.Option(help="PEM file of the certificate, for HTTPS.")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
     conf: Annotated[list[str] | None, typer.Option(help="Setting of the app, KEY=VALUE; repeatable.")] = None,
@@ -48,6 +52,8 @@ def serve(
     folder = workspace or (Path() if is_address(studies) else Path(studies)) / ".minivess"
     if bundle is not None:
         settings["bundle"] = str(bundle_folder(bundle, folder / "registry").resolve())
+    if prompt_bundle is not None:
+        settings["prompt_bundle"] = str(bundle_folder(prompt_bundle, folder / "registry").resolve())
     tls = (certificate, key) if certificate is not None and key is not None else None
     launch = prepare_server(studies, tls=tls, workspace=folder, host=host, port=port, conf=settings)
     typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C).")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from minivess.label_app.datastore import LEASE_S, StoreDatastore, actor_of
 from minivess.label_app.dicomweb_datastore import DicomWebDatastore
 from minivess.label_app.http_errors import as_http
 from minivess.label_app.infer_task import STORE_IMAGE_KEY, VesselInferTask
+from minivess.label_app.prompt_model import PromptModel
 from minivess.label_app.prompt_task import VesselPromptTask
 from minivess.label_app.scores import DiceScoring, ScoreFile, SumScoring, UncertaintyScoring
 from minivess.label_app.server_lock import lock_for_server
@@ -37,7 +38,6 @@ from minivess.models import accepted_prompts
 from minivess.models.bundle_check import read_config
 from minivess.process_lock import ProcessLock
 from minivess.review.drafts import Drafts
-from minivess.review.prompts import MaskChange, Point
 from minivess.review.service import ReviewService
 from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
@@ -175,11 +175,13 @@ class VesselApp(MONAILabelApp):
     @cached_property
     def drafts(self) -> Drafts:
         """The drafts of the users."""
-        takes_clicks = "point" in accepted_prompts(self.bundle)
-        return Drafts(self.review, self.settings.model_dir / "drafts", self._segment_at if takes_clicks else None)
+        return Drafts(self.review, self.settings.model_dir / "drafts", self._prompt_model())
 
-    def _segment_at(self, image: Volume, not_points: Sequence[Point], points: Sequence[Point]) -> MaskChange:
-        return self._segmenter.segment_at(image, points, not_points)
+    def _prompt_model(self) -> PromptModel:
+        """Return the model that clicks and boxes are for: the prompt bundle's where there is one, else the one that segments."""
+        beside = self.settings.prompt_bundle
+        task = self._segmenter if beside is None else VesselInferTask(beside, self.settings)
+        return PromptModel(accepted_prompts(beside or self.bundle), lambda: task.segmenter(None))
 
     def info(self) -> dict[str, Any]:
         """Return MONAI Label's description of the app, and the images with the highest scores under ``minivess``."""

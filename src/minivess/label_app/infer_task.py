@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from minivess.errors import InputError
@@ -16,8 +15,7 @@ from minivess.jobs import Job, current_job
 from minivess.label_app.http_errors import http_errors
 from minivess.label_app.settings import AppSettings
 from minivess.label_app.studies import read_study_image
-from minivess.models import Click, Prediction, Segmenter, load_bundle, pick_device, weights_path
-from minivess.review.prompts import MaskChange, Point
+from minivess.models import Prediction, Segmenter, load_bundle, pick_device, weights_path
 from minivess.review.service import ReviewService
 from minivess.store import current_actor
 from minivess.uncertainty import expected_errors_per_predicted_voxel
@@ -88,28 +86,6 @@ class VesselInferTask(InferTask):
         """
         with job.hold_lock(str(pick_device(device))):
             return self.segmenter(device).predict(volume, roi=roi, progress=job.progress)
-
-    def segment_at(self, volume: Volume, points: Sequence[Point], not_points: Sequence[Point]) -> MaskChange:
-        """Segment the object at clicks as soon as the device is free.
-
-        Args:
-            volume: The image.
-            points: Voxels (x, y, z) on the object.
-            not_points: Voxels on what is not the object.
-
-        Raises:
-            InputError: When a click is outside the image, or the object has no voxel.
-        """
-        job = current_job()
-        clicks = [Click(point) for point in points] + [Click(point, positive=False) for point in not_points]
-        with job.hold_lock(str(pick_device(None))):
-            found = self.segmenter(None).predict(volume, {"point": clicks}, progress=job.progress).mask.array > 0
-        if not found.any():
-            raise InputError("The model finds no vessel at the clicks. Click on its middle, or use another tool.")
-        low = [int(np.flatnonzero(found.any(axis=tuple({0, 1, 2} - {axis})))[0]) for axis in range(3)]
-        high = [int(np.flatnonzero(found.any(axis=tuple({0, 1, 2} - {axis})))[-1]) + 1 for axis in range(3)]
-        box = Box.from_corners(low, high)
-        return MaskChange(found[box.slices], box.low)
 
     def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Segment ``request["image"]``; unknown keys are ignored.

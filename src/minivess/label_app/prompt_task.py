@@ -14,7 +14,7 @@ from minivess.label_app.infer_task import STORE_IMAGE_KEY, VesselInferTask, chec
 from minivess.review.drafts import Drafts
 from minivess.review.prompts import Point
 from minivess.review.service import ReviewService
-from minivess.review.tools import NEED_CLICK_MODEL, TOOLS
+from minivess.review.tools import TOOLS
 from minivess.store import current_actor
 
 #: Whose draft is used where users have no names: on MONAI Label's own server.
@@ -72,7 +72,7 @@ class VesselPromptTask(InferTask):
         prompts = []
         if len(foreground) >= TOOLS[self.tool].clicks:
             prompts.append((self.tool, foreground))
-        if self.tool not in NEED_CLICK_MODEL:
+        if TOOLS[self.tool].asks is None:
             prompts += [("remove", [point]) for point in background]
         job = current_job()
         with job.step("infer"):

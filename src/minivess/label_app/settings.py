@@ -11,7 +11,7 @@ import torch
 
 from minivess.errors import BundleError, InputError
 from minivess.evaluate import SealedTestSet
-from minivess.models import check_bundle, weights_path
+from minivess.models import accepted_prompts, check_bundle, weights_path
 from minivess.models.bundle_check import read_config
 from minivess.paths import resource_path
 from minivess.train import can_train, copy_bundle, presets, publish
@@ -20,7 +20,10 @@ from minivess.volume import Unit
 _SWITCHES = ("preload", "skip_trainers", "skip_strategies", "skip_scoring", "use_pretrained_model", "epistemic_enabled")
 #: Settings of MONAI Label's sample apps for dropout passes; the score of this app needs one pass.
 _WITHOUT_EFFECT = ("epistemic_model", "epistemic_samples", "epistemic_simulation_size", "epistemic_dropout", "server_mode")
-_VALUES = ("models", "labels", "bundle", "model_dir", "store_dir", "unit", "preset", "epistemic_max_samples", "sealed_test_set")
+_VALUES = (
+    "models", "labels", "bundle", "prompt_bundle", "model_dir", "store_dir", "unit", "preset", "epistemic_max_samples",
+    "sealed_test_set",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class AppSettings:
 
     Attributes:
         bundle: Folder of the bundle that is copied at the first start.
+        prompt_bundle: Folder of the bundle that answers clicks and boxes; None for ``bundle``.
         model_dir: Folder of the trained bundle, its runs and the scores.
         store_dir: Folder of the label store; None for ``minivess_store`` in the studies.
         unit: Unit of the images' affines; None for the unit that each file states.
@@ -44,6 +48,7 @@ class AppSettings:
     """
 
     bundle: Path
+    prompt_bundle: Path | None
     model_dir: Path
     store_dir: Path | None
     unit: Unit | None
@@ -84,6 +89,7 @@ class AppSettings:
             raise InputError(f"--conf preset {preset}: unknown preset. Allowed: {', '.join(presets(bundle))}.")
         return AppSettings(
             bundle=bundle,
+            prompt_bundle=_prompt_bundle(conf.get("prompt_bundle", "")),
             model_dir=Path(conf.get("model_dir") or Path(app_dir) / "model").resolve(),
             store_dir=Path(conf["store_dir"]).resolve() if conf.get("store_dir") else None,
             unit=_unit(conf.get("unit", "")),
@@ -139,6 +145,18 @@ def model_name(bundle: Path) -> str:
 def _network(bundle: Path) -> Any:
     """Return the network that a bundle states."""
     return read_config(bundle / "configs" / "inference.yaml").get("network_def")
+
+
+def _prompt_bundle(text: str) -> Path | None:
+    if not text:
+        return None
+    bundle = Path(text).resolve()
+    check_bundle(bundle)
+    if not accepted_prompts(bundle):
+        raise InputError(f"--conf prompt_bundle {text}: its network takes no prompts. Use one such as litemedsam or vista3d.")
+    if not weights_path(bundle).is_file():
+        raise InputError(f"--conf prompt_bundle {text}: it has no weights. Import or train them: docs/howto/add_a_model.md.")
+    return bundle
 
 
 def _switch(conf: dict[str, str], key: str, *, default: bool) -> bool:

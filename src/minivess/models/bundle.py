@@ -120,11 +120,20 @@ def accepted_prompts(root: Path) -> frozenset[PromptKind]:
     Args:
         root: The bundle's folder, checked before.
     """
+    return frozenset(getattr(network_class(root), "prompts", ()))
+
+
+def network_class(root: Path) -> Any:
+    """Return the class or function that a bundle's network is built by; None where another key builds its segmenter.
+
+    Args:
+        root: The bundle's folder, checked before.
+    """
     network = resolve(read_config(root / "configs" / "inference.yaml"), "@network_def")
     if not isinstance(network, Mapping):
-        return frozenset()
+        return None
     module, _, name = str(network["_target_"]).rpartition(".")
-    return frozenset(getattr(getattr(importlib.import_module(module), name), "prompts", ()))
+    return getattr(importlib.import_module(module), name)
 
 
 def build_network(parser: ConfigParser) -> torch.nn.Module:

@@ -13,7 +13,7 @@ from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 
 from minivess.errors import InputError
-from minivess.models.clicks import check_clicks, click_windows
+from minivess.models.clicks import box_window, check_box, check_clicks, click_windows, slice_axis
 from minivess.models.entropy import binary_entropy
 from minivess.models.normalise import Scaling, fit_scaling
 from minivess.models.resample import resample, resampled_shape
@@ -24,8 +24,8 @@ from minivess.models.threshold import check_threshold, choose_threshold
 from minivess.volume import Box, Volume
 from minivess.volume.canonical import CanonicalView
 
-#: Of the object at clicks, whose probabilities are too few for an expected Dice.
-_CLICK_THRESHOLD = 0.5
+#: Of the object at a prompt, whose probabilities are too few for an expected Dice.
+_OBJECT_THRESHOLD = 0.5
 
 
 class BundleSegmenter:
@@ -110,7 +110,7 @@ class BundleSegmenter:
 
         Args:
             volume: The image, in its own unit and orientation.
-            prompts: Only kinds that :attr:`capabilities` names: ``point``, a list of clicks.
+            prompts: Only kinds that :attr:`capabilities` names: ``point``, a list of clicks, or ``box``.
             roi: Box in voxels, end excluded: x0 x1 y0 y1 z0 z1. Outside it, probability and uncertainty are 0.
             progress: Called with the finished share of the work, in [0, 1].
 
@@ -131,7 +131,12 @@ class BundleSegmenter:
             clicks = [Click(view.voxel(click.voxel), click.positive) for click in prompts["point"]]
             probability = self._at_clicks(view.volume, scaling, clicks)
             report(1.0)
-            return self._prediction(view, probability, _CLICK_THRESHOLD)
+            return self._prediction(view, probability, _OBJECT_THRESHOLD)
+        if prompts and prompts.get("box"):
+            check_box(prompts["box"], volume.shape)
+            probability = self._at_box(view.volume, scaling, view.box(prompts["box"]))
+            report(1.0)
+            return self._prediction(view, probability, _OBJECT_THRESHOLD)
         shape = view.volume.shape
         box = Box.from_corners((0, 0, 0), shape) if roi is None else view.box(check_roi(roi, volume.shape))
         inside = self._in_box(view.volume, scaling, box, progress)
@@ -180,6 +185,19 @@ class BundleSegmenter:
             logits = network.click_logits(window, torch.from_numpy(points).to(self._device), labels)
         return np.asarray(logits.float().sigmoid()[0, 0].cpu().numpy())
 
+    def _at_box(self, volume: Volume, scaling: Scaling, box: Box) -> NDArray[np.float32]:
+        """Predict the probability (x, y, z) of the object inside a box; 0 outside it. A box network sees slices, in voxels."""
+        window = box_window(box, volume.shape, self._inferer.roi_size)
+        across, inner = slice_axis(box), box.relative_to(window.low)
+        array = torch.from_numpy(scaling.apply(volume.array[window.slices], at=window.low))[None, None]
+        low, high = (_moved_last(corner, across) for corner in (inner.low, inner.high))
+        network: Any = self._network  # its capabilities name boxes
+        with torch.inference_mode():
+            logits = network.box_logits(array.movedim(across + 2, -1).to(self._device), low, high).movedim(-1, across + 2)
+        probability = np.zeros(volume.shape, np.float32)
+        probability[box.slices] = logits[0, 0].float().sigmoid().cpu().numpy()[inner.slices]
+        return probability
+
     def _prediction(self, view: CanonicalView, canonical: NDArray[np.float32], threshold: float) -> Prediction:
         """Bring a probability in the canonical order back to the order of the file."""
         volume, probability = view.source, view.back(canonical)
@@ -197,6 +215,11 @@ class BundleSegmenter:
             scaling = fit_scaling(view.volume.array, self._capabilities.modality, check=lambda: report(0.0))
             self._measured = (weakref.ref(view.source.array), scaling)
         return scaling
+
+
+def _moved_last(voxel: tuple[int, int, int], axis: int) -> list[int]:
+    """Return a voxel in the order of axes in which one was moved to the end."""
+    return [value for at, value in enumerate(voxel) if at != axis] + [voxel[axis]]
 
 
 def _cut_faces(box: Box, shape: tuple[int, int, int]) -> list[tuple[int, int]]:

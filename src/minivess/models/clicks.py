@@ -1,4 +1,4 @@
-"""The windows around clicks in which a model segments an object."""
+"""The windows around clicks and boxes in which a model segments an object."""
 
 from __future__ import annotations
 
@@ -42,6 +42,44 @@ def click_windows(clicks: Sequence[Click], shape: tuple[int, int, int], size: Ar
         inside = [click for click in clicks if click in group or (not click.positive and _is_in(box, click))]
         placed.append((box, inside))
     return placed
+
+
+def box_window(box: Box, shape: tuple[int, int, int], size: ArrayLike) -> Box:
+    """Return a box with its surroundings along the two longer axes, at least a window wide; its slices stay those of the box.
+
+    Args:
+        box: Inside the volume.
+        shape: Voxels (x, y, z) of the volume.
+        size: Wanted voxels (x, y, z) of a window.
+    """
+    extent = np.asarray(box.shape)
+    wanted = np.minimum(np.maximum(np.ceil(np.asarray(size, float)).astype(int), extent + extent // 2), shape)
+    across = slice_axis(box)
+    wanted[across] = extent[across]
+    start = np.clip(np.asarray(box.low) + extent // 2 - wanted // 2, 0, np.asarray(shape) - wanted)
+    start[across] = box.low[across]
+    return Box.from_corners(start, start + wanted)
+
+
+def slice_axis(box: Box) -> int:
+    """Return the axis across the slices in which a box was drawn: the one along which it is a single voxel, else z."""
+    return next((axis for axis in (2, 1, 0) if box.shape[axis] == 1), 2)
+
+
+def check_box(box: Box, shape: tuple[int, int, int]) -> None:
+    """Check that a box is inside a volume, and encloses something.
+
+    Args:
+        box: The box.
+        shape: Voxels (x, y, z) of the volume.
+
+    Raises:
+        InputError: When it is outside, or less than two voxels wide along two axes.
+    """
+    if not box.fits(shape):
+        raise InputError(f"The box {list(box)} is empty, or not inside the volume of {shape} voxels (x, y, z, from 0).")
+    if sorted(box.shape)[1] < 2:
+        raise InputError(f"The box of {box.shape} voxels encloses nothing. Click on two opposite corners around the vessel.")
 
 
 def check_clicks(clicks: Sequence[Click], shape: tuple[int, int, int]) -> None:

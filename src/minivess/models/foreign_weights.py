@@ -10,7 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from minivess.errors import WeightsError
-from minivess.models.bundle import build_network, weights_path
+from minivess.models.bundle import build_network, network_class, weights_path
 from minivess.models.bundle_check import check_bundle, read_config
 from minivess.models.weights import read_weights, save_weights
 from minivess.paths import file_sha256
@@ -52,6 +52,26 @@ def import_weights(source: Path, bundle: Path, target: Path | None = None) -> Pa
     file = target or weights_path(bundle)
     save_weights(network, file, metadata)
     return file
+
+
+def published_weights(bundle: Path) -> Path:
+    """Return the file of published weights that a package has installed with the network of a bundle.
+
+    Args:
+        bundle: The bundle's folder.
+
+    Raises:
+        WeightsError: When they come with no package.
+        BundleError: When the bundle is refused.
+        MissingExtraError: When the package is not installed.
+    """
+    check_bundle(bundle)
+    published = getattr(network_class(bundle), "published_weights", None)
+    if published is None:
+        raise WeightsError(
+            f"No package brings weights for {bundle.name}. Give their file: minivess bundle import-weights FILE BUNDLE."
+        )
+    return Path(published())
 
 
 def licence_of(bundle: Path) -> str:

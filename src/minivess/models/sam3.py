@@ -26,7 +26,7 @@ class Sam3Lora(torch.nn.Module):
     3 has 288 x 288 points, too few for thin vessels in a whole slice. Its state dict has the trained tensors only.
     """
 
-    prompts = frozenset({"point"})
+    prompts = frozenset({"point", "box"})
 
     def __init__(
         self,
@@ -117,11 +117,28 @@ class Sam3Lora(torch.nn.Module):
         Returns:
             (1, 1, x, y, z) float32.
         """
-        from minivess.models.sam3_clicks import click_logits, without_adapters  # needs peft, an extra
+        from minivess.models.sam3_prompts import click_logits, without_adapters  # needs peft, an extra
 
         tracker = self._tracker[0].to(x.device)
         with without_adapters(self.detector):
             return click_logits(tracker, self.pixels, x, points, labels)
+
+    def box_logits(self, x: torch.Tensor, low: Sequence[int], high: Sequence[int]) -> torch.Tensor:
+        """Return the logits of the object inside a box, by SAM 3's tracker without adapters.
+
+        Args:
+            x: (1, 1, x, y, z) float, normalised intensities.
+            low: First voxel (x, y, z) of the box in the window.
+            high: Last voxel plus 1.
+
+        Returns:
+            (1, 1, x, y, z) float32.
+        """
+        from minivess.models.sam3_prompts import box_logits, without_adapters  # needs peft, an extra
+
+        tracker = self._tracker[0].to(x.device)
+        with without_adapters(self.detector):
+            return box_logits(tracker, self.pixels, x, low, high)
 
     def base_identity(self) -> str:
         """Return the SHA-256 of the base, which the trained tensors belong to."""

@@ -115,7 +115,9 @@ class Segmenter(Protocol):
         Args:
             volume: The image, in its own unit and orientation.
             prompts: Only kinds that :attr:`capabilities` names. ``point`` is a list of :class:`Click`: then only the object at
-                the clicks is segmented, and the probability is 0 outside the windows around them.
+                the clicks is segmented, and the probability is 0 outside the windows around them. ``box`` is a
+                :class:`minivess.volume.Box`, at least two voxels wide along two axes: then only the object inside it is
+                segmented, and the probability is 0 outside it.
             roi: Box in voxels, end excluded: x0 x1 y0 y1 z0 z1. Outside it, probability and uncertainty are 0.
             progress: Called with the finished share of the work, in [0, 1].
 

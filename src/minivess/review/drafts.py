@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock, RLock
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -16,19 +17,31 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from minivess.errors import InputError, StoreError
+from minivess.models.segmenter import PromptKind
 from minivess.paths import write_json
 from minivess.review.edits import Edits, EditStep, Mode
 from minivess.review.prompts import MaskChange, Point, PromptContext
 from minivess.review.service import ReviewService
-from minivess.review.tools import NEED_CLICK_MODEL, TOOLS, Tool, run_tool
+from minivess.review.tools import TOOLS, Tool, run_tool
 from minivess.volume import Box, Volume
 
 #: Maximum steps per draft. Answer finished regions to free steps.
 MAX_STEPS = 500
 _MAX_DRAFTS = 4
 _Key = tuple[str, str]  # image and user
-#: An image, clicks on what is not an object, and clicks on the object, to its voxels.
-SegmentAt = Callable[[Volume, Sequence[Point], Sequence[Point]], MaskChange]
+
+
+class PromptedModel(Protocol):
+    """The model that the tools ask."""
+
+    @property
+    def kinds(self) -> frozenset[PromptKind]:
+        """Kinds of prompts that it takes."""
+        ...
+
+    def segment(self, image: Volume, prompts: Mapping[PromptKind, Any]) -> MaskChange:
+        """Segment the object at prompts in an image."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +64,15 @@ class Draft:
 class Drafts:
     """The drafts of all users. Requests for one draft run one after the other; those for different drafts at the same time."""
 
-    def __init__(self, service: ReviewService, folder: Path, segment: SegmentAt | None = None) -> None:
+    def __init__(self, service: ReviewService, folder: Path, model: PromptedModel | None = None) -> None:
         """Open the drafts.
 
         Args:
             service: The review that they belong to.
             folder: Where they are saved.
-            segment: Segments the object at clicks in an image; None where the model takes none.
+            model: Segments the object at a prompt in an image; None where there is none.
         """
-        self._service, self._folder, self._segment = service, folder, segment
+        self._service, self._folder, self._model = service, folder, model
         self._cache: LRUCache[_Key, tuple[object, Edits]] = LRUCache(_MAX_DRAFTS)
         self._locks: WeakValueDictionary[_Key, RLock] = WeakValueDictionary()  # a lock that nobody uses is not kept
         self._lock = Lock()  # of the two dictionaries
@@ -107,7 +120,8 @@ class Drafts:
     @property
     def tools(self) -> dict[str, Tool]:
         """The tools that can be used with the model of this server, by name."""
-        return {name: tool for name, tool in TOOLS.items() if self._segment or name not in NEED_CLICK_MODEL}
+        kinds = self._model.kinds if self._model else frozenset()
+        return {name: tool for name, tool in TOOLS.items() if tool.asks is None or tool.asks in kinds}
 
     def undo(self, image_id: str, user: str) -> Draft:
         """Undo the last step of a draft.
@@ -217,8 +231,8 @@ class Drafts:
     def _prompt_context(self, image_id: str, edits: Edits, not_points: Sequence[Point] = ()) -> PromptContext:
         context = self._service.contexts.get(image_id)
         image = context.image
-        segment = partial(self._segment, image, not_points) if self._segment else None
-        return PromptContext(edits.mask, context.probability, image.array, context.scaling, image.spacing_um, segment)
+        segment = partial(self._model.segment, image) if self._model else None
+        return PromptContext(edits.mask, context.probability, image.array, context.scaling, image.spacing_um, segment, not_points)
 
     def _lock_of(self, image_id: str, user: str) -> RLock:
         with self._lock:

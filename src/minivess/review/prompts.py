@@ -6,7 +6,7 @@ They work on windows around the clicks, so that a click takes the same time in a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from skimage.graph import MCP_Geometric
 
 from minivess.errors import InputError
 from minivess.models.normalise import Scaling
+from minivess.models.segmenter import Click, PromptKind
 from minivess.review.error_candidates import CANDIDATE_PROBABILITY
 from minivess.review.skeleton_graph import skeleton_graph
 from minivess.volume import Box
@@ -51,8 +52,8 @@ class MaskChange:
     start: Point
 
 
-#: Clicks on an object to its voxels.
-ClickModel = Callable[[Sequence[Point]], MaskChange]
+#: Prompts, as a segmenter takes them, to the voxels of the object.
+PromptModel = Callable[[Mapping[PromptKind, Any]], MaskChange]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,8 @@ class PromptContext:
         image: (x, y, z) intensities; they show vessels that the model misses.
         scaling: How the network sees intensities.
         spacing_um: Voxel size along x, y, z.
-        segment: Segments the object at clicks by the model; None where it takes none.
+        segment: Segments the object at a prompt by the model; None where it takes none.
+        not_points: Clicks on what is not the object.
     """
 
     mask: NDArray[np.bool_]
@@ -73,7 +75,8 @@ class PromptContext:
     image: NDArray[Any]
     scaling: Scaling
     spacing_um: tuple[float, float, float]
-    segment: ClickModel | None = None
+    segment: PromptModel | None = None
+    not_points: Sequence[Point] = ()
 
     def evidence(self, window: tuple[slice, ...], low: Point) -> NDArray[np.float32]:
         """Compute the evidence for vessel in a window: the higher of probability and vesselness (Frangi et al. 1998).
@@ -99,9 +102,23 @@ def segment_object(context: PromptContext, points: Sequence[Point]) -> MaskChang
     Raises:
         InputError: When the model takes no clicks, or a click lies outside the volume.
     """
-    if context.segment is None:
-        raise InputError("The model of this server takes no clicks. Use another tool, or serve vista3d or sam3_lora.")
-    return context.segment(points)
+    clicks = [Click(point) for point in points] + [Click(point, positive=False) for point in context.not_points]
+    return _ask(context, {"point": clicks})
+
+
+def segment_in_box(context: PromptContext, corner: Point, opposite: Point) -> MaskChange:
+    """Segment the object inside a box by the model; corners in different slices enclose all slices between them.
+
+    Args:
+        context: The model, among others.
+        corner: Voxel (x, y, z) at one corner of the box.
+        opposite: Voxel at the opposite one; both are inside the box.
+
+    Raises:
+        InputError: When the model takes no boxes, or the box lies outside the volume or encloses nothing.
+    """
+    low, high = np.minimum(corner, opposite), np.maximum(corner, opposite) + 1
+    return _ask(context, {"box": Box.from_corners(low, high)})
 
 
 def path(context: PromptContext, start: Point, end: Point) -> MaskChange:
@@ -306,6 +323,12 @@ def _window(
 def _check(point: Point, shape: tuple[int, ...]) -> None:
     if len(point) != 3 or not all(0 <= p < n for p, n in zip(point, shape, strict=True)):
         raise InputError(f"A click must be inside the volume of {tuple(shape)} voxels (IJK, from 0). Got {tuple(point)}.")
+
+
+def _ask(context: PromptContext, prompts: Mapping[PromptKind, Any]) -> MaskChange:
+    if context.segment is None:
+        raise InputError("The model of this server takes no prompts. Use another tool, or serve with --prompt-bundle.")
+    return context.segment(prompts)
 
 
 def _leaves(points: NDArray[np.int64], window: tuple[int, ...], low: Point, shape: tuple[int, ...]) -> bool:

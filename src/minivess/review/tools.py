@@ -11,8 +11,20 @@ import numpy as np
 
 from minivess.errors import InputError
 from minivess.jobs import current_job
+from minivess.models.segmenter import PromptKind
 from minivess.review.edits import Mode
-from minivess.review.prompts import MaskChange, Point, PromptContext, connect, cut, grow, path, remove_branch, segment_object
+from minivess.review.prompts import (
+    MaskChange,
+    Point,
+    PromptContext,
+    connect,
+    cut,
+    grow,
+    path,
+    remove_branch,
+    segment_in_box,
+    segment_object,
+)
 from minivess.review.region_selection import REGION_SIZE_UM
 from minivess.review.smooth import smooth
 from minivess.review.specks import remove_specks
@@ -30,12 +42,14 @@ class Tool:
         clicks: Number of clicks that it needs; more clicks run it again.
         mode: What happens with its voxels unless another mode is given.
         run: Computes the changes for clicks, inside a box where the prompt needs one.
+        asks: Kind of prompt that it sends to a model; None where it needs none.
     """
 
     description: str
     clicks: int
     mode: Mode
     run: Callable[[PromptContext, Sequence[Point], Box | None], list[MaskChange]]
+    asks: PromptKind | None = None
 
 
 TOOLS: dict[str, Tool] = {
@@ -49,7 +63,7 @@ TOOLS: dict[str, Tool] = {
         "Connects two ends of vessels of the mask, one pair of clicks after the other.",
         2,
         "add",
-        lambda context, points, _: [connect(context, a, b) for a, b in _steps(zip(points[::2], points[1::2], strict=False))],
+        lambda context, points, _: [connect(context, *pair) for pair in _steps(_pairs(points))],
     ),
     "cut": Tool(
         "Cuts a vessel at each click.",
@@ -74,6 +88,14 @@ TOOLS: dict[str, Tool] = {
         1,
         "add",
         lambda context, points, _: [segment_object(context, points)],
+        asks="point",
+    ),
+    "box": Tool(
+        "Segments the vessel inside a box by the model: two clicks are opposite corners.",
+        2,
+        "add",
+        lambda context, points, _: [segment_in_box(context, *pair) for pair in _steps(_pairs(points))],
+        asks="box",
     ),
     "grow": Tool(
         "Fills what is connected to each click, inside the region.",
@@ -88,10 +110,6 @@ TOOLS: dict[str, Tool] = {
         lambda context, points, box: [smooth(context, points[-1], box or _box_around(context, points[-1]))],
     ),
 }
-
-
-#: The tools that need a model that takes clicks.
-NEED_CLICK_MODEL = frozenset({"object"})
 
 
 def run_tool(tool: str, context: PromptContext, points: Sequence[Point], box: Box | None = None) -> MaskChange:
@@ -112,6 +130,11 @@ def run_tool(tool: str, context: PromptContext, points: Sequence[Point], box: Bo
     if len(points) < needed:
         raise InputError(f"The tool {tool} needs {needed} clicks. Got {len(points)}.")
     return _merge(TOOLS[tool].run(context, points, box))
+
+
+def _pairs(points: Sequence[Point]) -> Iterator[tuple[Point, Point]]:
+    """Return the first and second click, the third and fourth, ..."""
+    return zip(points[::2], points[1::2], strict=False)
 
 
 def _steps(items: Iterable[Item]) -> Iterator[Item]:

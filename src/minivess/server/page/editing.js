@@ -89,7 +89,7 @@ export class Editing {
     await this.catchUp()
     if (this.clicks.item !== id) this.clicks = { item: id, points: [] }
     this.clicks.points.push(ijk)
-    if (this.clicks.points.length < (this.clicksOf.get(tool) ?? 1)) return this.panel.message('Click on the other end.')
+    if (this.clicks.points.length < (this.clicksOf.get(tool) ?? 1)) return this.panel.message(tool === 'box' ? 'Click on the opposite corner, in this slice or in another one.' : 'Click on the other end.')
     const { points } = this.clicks
     this.forgetClicks()
     const { step } = await this.image.changeDraft('prompt', { tool, points, place: id })

@@ -2,7 +2,7 @@
 import { element } from './panel.js'
 
 /** @type {Record<string, string>} */
-const KEYS = { escape: 'look', f: 'pen', e: 'eraser', p: 'path', c: 'connect', x: 'cut', d: 'remove', k: 'specks', b: 'grow', t: 'smooth', w: 'object' }
+const KEYS = { escape: 'look', f: 'pen', e: 'eraser', p: 'path', c: 'connect', x: 'cut', d: 'remove', k: 'specks', b: 'grow', t: 'smooth', w: 'object', q: 'box' }
 /** @type {Record<string, number>} */
 const PENS = { pen: 1, eraser: 0 }
 
