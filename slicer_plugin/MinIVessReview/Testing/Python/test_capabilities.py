@@ -51,7 +51,7 @@ def test_tools_that_the_server_does_not_offer_are_disabled(widget: Any, lab: Lab
     widget.session.tasks.server = server._replace(capabilities={**server.capabilities, "tools": tools})
     open_image(widget, "listed", pump)
     widget.parent.activateWindow()
-    assert [tool for tool in widget.display.tools if getattr(widget.ui, f"tool_{tool}").enabled] == ["path", "grow"]
+    assert [tool for tool in widget.display.tools if getattr(widget.ui, f"tool_{tool}").enabled] == ["grow", "path"]
     press(widget, qtbot, "C")
     assert widget.clicks.tool == ""
     widget.ui.tool_path.click()
