@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from monai.bundle import ConfigParser
 
 from minivess.models import base_path, save_weights, weights_path
 from minivess.models.sam3_base import random_base
+from minivess.paths import file_sha256
 from minivess.train import copy_bundle
+from minivess.uncertainty.quality import QualityModel, write_quality
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 #: What makes the network of a bundle small; the other bundles are.
@@ -39,6 +42,14 @@ def small_bundle(source: Path, folder: Path, *, weights: bool = True) -> Path:
         random_base(base_path(bundle), image_size=56)
     if weights:
         save_weights(network_of(bundle), weights_path(bundle), {"made_by": "small_bundle"})
+    return bundle
+
+
+def with_quality(bundle: Path) -> Path:
+    """Add a quality model of made cases to a trained bundle; the better the confidence, the better the case."""
+    confidence = np.linspace(0.2, 0.98, 40)
+    model = QualityModel({"soft_dice_confidence": confidence.tolist()}, confidence.tolist(), [f"m{n}" for n in range(40)])
+    write_quality(bundle, model, file_sha256(weights_path(bundle)))
     return bundle
 
 

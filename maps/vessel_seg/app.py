@@ -33,6 +33,7 @@ class VesselSegApp(Application):
         self.series = series
         self.output_path = output_path
         self.outputs = outputs
+        self.bundle = bundle
         self.segmenter = load_bundle(bundle)
 
     def compose(self) -> None:
@@ -41,6 +42,13 @@ class VesselSegApp(Application):
         source = SeriesSource(self, once, series=self.series, name="series_source")
         segmenter = VesselSegmenter(self, segmenter=self.segmenter, name="vessel_segmenter")
         modality = self.segmenter.capabilities.modality
-        writer = ResultWriter(self, folder=self.output_path, modality=modality, outputs=self.outputs, name="result_writer")
+        writer = ResultWriter(
+            self,
+            folder=self.output_path,
+            bundle=self.bundle,
+            modality=modality,
+            outputs=self.outputs,
+            name="result_writer",
+        )
         self.add_flow(source, segmenter, {("series", "series")})
         self.add_flow(segmenter, writer, {("result", "result")})

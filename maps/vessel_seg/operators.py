@@ -15,6 +15,7 @@ from minivess.dicom.secondary_capture import write_pictures
 from minivess.dicom.uncertainty_map import write_uncertainty_map
 from minivess.metrics.morphology import measure_vessels
 from minivess.models import Segmenter
+from minivess.uncertainty.quality import quality_of
 from outputs import Outputs
 
 
@@ -83,18 +84,22 @@ class VesselSegmenter(Operator):
 class ResultWriter(Operator):
     """Write the DICOM SEG, what is asked for beside it, and the report."""
 
-    def __init__(self, fragment: Fragment, *args: Any, folder: Path, modality: str, outputs: Outputs, **kwargs: Any) -> None:
+    def __init__(
+        self, fragment: Fragment, *args: Any, folder: Path, bundle: Path, modality: str, outputs: Outputs, **kwargs: Any
+    ) -> None:
         """Store the settings.
 
         Args:
             fragment: The application.
             *args: Conditions of the operator.
             folder: Existing folder for the results.
+            bundle: The bundle's folder, for the expected quality.
             modality: Modality that the model was trained for, for the report.
             outputs: What is written beside result.json.
             **kwargs: Passed on to the SDK.
         """
         self.folder = folder
+        self.bundle = bundle
         self.modality = modality
         self.outputs = outputs
         super().__init__(fragment, *args, **kwargs)
@@ -131,4 +136,7 @@ class ResultWriter(Operator):
             files.append(write_measurements(measured, seg, derivation, folder / "measurements.sr.dcm"))
         if self.outputs.pictures:
             files += write_pictures(mask, derivation, folder)
-        write_report(folder / "result.json", series, prediction, files=files, measured=measured, modality=self.modality)
+        quality = quality_of(self.bundle, prediction)
+        write_report(
+            folder / "result.json", series, prediction, files=files, measured=measured, modality=self.modality, quality=quality
+        )

@@ -19,9 +19,11 @@ import yaml
 from dicom.enhanced import make_enhanced
 from dicom.test_seg import dciodvfy
 from dicom.test_series import ORIENTATIONS, edit, volume_of
+from small_bundles import with_quality
 
 from minivess.dicom import read_seg, read_series, write_series
 from minivess.models import load_bundle
+from minivess.uncertainty.quality import quality_of
 from minivess.volume import resample_like
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,8 +61,18 @@ def test_a_series_becomes_a_seg_and_a_report(series: Path, bundle: Path, tmp_pat
     assert np.array_equal(resample_like(seg, expected, order=0).array, expected.array)
     assert set(report["files"]) == {"vessels.seg.dcm", "uncertainty.dcm", "measurements.sr.dcm"}
     assert report["vessel_voxels"] == int(expected.array.sum())
+    assert report["quality"] is None, "it was not calibrated"
     assert any("check the result" in note for note in report["notes"])
     assert "Segmentation fault" not in done.stderr
+
+
+def test_a_calibrated_model_says_what_its_result_is_expected_to_be_worth(series: Path, bundle: Path, tmp_path: Path) -> None:
+    model = with_quality(Path(shutil.copytree(bundle, tmp_path / "model")))
+    done = run_map("-i", series, "-o", tmp_path / "out", "-m", model)
+    assert done.returncode == 0, done.stderr
+    expected = quality_of(model, load_bundle(model, device="cpu").predict(read_series(series).volume))
+    assert expected is not None
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["quality"] == expected.to_json()
 
 
 def test_pictures_are_written_where_they_are_asked_for(series: Path, bundle: Path, tmp_path: Path) -> None:

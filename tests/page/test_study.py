@@ -10,6 +10,7 @@ from page.conftest import lab_of
 from page.seat import Seat
 from playwright.sync_api import Browser
 from server.lab import Lab
+from small_bundles import with_quality
 from untrained import untrained_bundle
 
 from minivess.models import weights_path
@@ -59,6 +60,7 @@ def test_two_users__a_refused_training__a_published_one__and_the_way_back(chromi
     lab = halo_lab
     weights = weights_path(lab.folder / "model" / "segresnet")
     first = file_sha256(weights)
+    with_quality(lab.folder / "model" / "segresnet")
     for who, image in (("ann", "first"), ("bob", "second")):
         lab.ask("POST", f"/infer/segresnet?image={image}&output=json", who).raise_for_status()
         answer(lab, who, image, 6, verdict="accepted")
@@ -68,11 +70,12 @@ def test_two_users__a_refused_training__a_published_one__and_the_way_back(chromi
     page.click("#study")
     page.wait_for_function("() => document.querySelectorAll('#studyImages tr').length === 2")
     rows = [row.split("\t") for row in page.inner_text("#studyImages").splitlines()]
-    assert [(row[0], row[1], row[4].split(", ")[-1]) for row in rows] == [
+    assert [(row[0], row[1], row[5].split(", ")[-1]) for row in rows] == [
         ("first", "in review", "ann"),
         ("second", "in review", "bob"),
     ]
 
+    assert all(set(row[2].split(" or ")) <= {"retrain", "needs review", "usable"} for row in rows)
     said = trained(admin)  # what was accepted is the published model's own mask: nothing is better
     assert "it is right in all reviewed regions" in said
     assert file_sha256(weights) == first

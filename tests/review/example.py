@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ AFFINE = np.diag([1.0, 1.0, 5.0, 1.0])
 TRUTH = tube(SHAPE, ((5, 40, 6), (90, 40, 6)), ((10, 12, 3), (80, 12, 3)), radius=4)
 
 
-def make_service(folder: Path) -> ReviewService:
+def make_service(folder: Path, quality_of: Callable[[Prediction], str] = lambda _: "") -> ReviewService:
     """Two images, ``a`` and ``b``, of the same vessels in a store; the service works in ``folder / "work"``."""
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
@@ -26,7 +27,11 @@ def make_service(folder: Path) -> ReviewService:
     store = LabelStore(folder / "studies", unit="um")
     store.images.scan()
     return ReviewService(
-        store, folder / "work", lambda i: read_volume(store.images.get(i).image, unit="um"), modality="two_photon"
+        store,
+        folder / "work",
+        lambda i: read_volume(store.images.get(i).image, unit="um"),
+        modality="two_photon",
+        quality_of=quality_of,
     )
 
 

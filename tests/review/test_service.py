@@ -40,6 +40,14 @@ def test_review_service__an_annotator_who_knows_the_truth_corrects_the_mask(serv
     assert before[0].id in [item.id for item in service.store.queue.answered("a")]
 
 
+def test_advice__holds_the_expected_quality_of_the_prediction(tmp_path: Path) -> None:
+    service = make_service(tmp_path, quality_of=lambda prediction: f"usable with {prediction.model.weights_sha256}")
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=12)
+    assert service.advice("a")["quality"] == "usable with one"
+    assert service.predictions.quality("a") == "usable with one"
+    assert service.predictions.quality("b") == ""
+
+
 def test_share_of_errors__of_overlapping_boxes_and_of_the_whole_image(service: ReviewService) -> None:
     service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=12)
     context = service.contexts.get("a")

@@ -44,7 +44,9 @@ class Review:
             self.show.image(self.image, session.tasks.server)
             if session.has_queue:
                 self.show.progress(opened.status["progress"])
-            advice = opened.status.get("retrain_first") or opened.status.get("zones")
+            quality = opened.status.get("quality")
+            quality = _("Expected quality of the prediction: {quality}.").format(quality=quality) if quality else ""
+            advice = opened.status.get("retrain_first") or " ".join(filter(None, (quality, opened.status.get("zones"))))
             self.show.message(advice or _("{image} is open.").format(image=image))
             (then or self.next)()
 

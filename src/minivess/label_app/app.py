@@ -43,6 +43,7 @@ from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
 from minivess.train import can_train
 from minivess.uncertainty.calibration import read_zones
+from minivess.uncertainty.quality import quality_of
 from minivess.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -167,9 +168,13 @@ class VesselApp(MONAILabelApp):
             return read_study_image(Path(self.datastore().get_image_uri(image_id)), self.settings.unit)
 
         modality = str(read_config(self.bundle / "configs" / "inference.yaml")["modality"])
-        folder = self.settings.model_dir / "review"
         return ReviewService(
-            self.datastore().store, folder, read, modality=modality, zones_of=lambda weights: read_zones(self.bundle, weights)
+            self.datastore().store,
+            self.settings.model_dir / "review",
+            read,
+            modality=modality,
+            zones_of=lambda weights: read_zones(self.bundle, weights),
+            quality_of=lambda prediction: str(quality_of(self.bundle, prediction) or ""),
         )
 
     @cached_property

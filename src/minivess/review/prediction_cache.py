@@ -26,17 +26,24 @@ class CachedPrediction:
         probability: (x, y, z) float16 in [0, 1], on the image's grid.
         threshold: Lowest probability that counts as vessel.
         model: The model that predicted it.
+        quality: Its expected quality in words; empty where it was not fitted for the model.
     """
 
     probability: NDArray[np.float16]
     threshold: float
     model: ModelRef
+    quality: str = ""
 
     @staticmethod
-    def from_prediction(prediction: Prediction) -> CachedPrediction:
-        """Round a prediction to half precision; its mask stays the same."""
+    def from_prediction(prediction: Prediction, quality: str = "") -> CachedPrediction:
+        """Round a prediction to half precision; its mask stays the same.
+
+        Args:
+            prediction: The prediction.
+            quality: Its expected quality in words.
+        """
         probability = to_float16_keeping_mask(prediction.probability.array, prediction.threshold)
-        return CachedPrediction(probability, prediction.threshold, prediction.model)
+        return CachedPrediction(probability, prediction.threshold, prediction.model, quality)
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -60,13 +67,18 @@ class PredictionCache:
             prediction: What the model predicted for it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        about = json.dumps({"image": _sha256(image), "model": prediction.model.to_json(), "threshold": prediction.threshold})
+        model, quality = prediction.model.to_json(), prediction.quality
+        about = json.dumps({"image": _sha256(image), "model": model, "threshold": prediction.threshold, "quality": quality})
         with atomic_file(self._path(image_id)) as temporary, temporary.open("wb") as stream:
             np.savez(stream, probability=prediction.probability, about=np.array(about))
 
     def weights_sha256(self, image_id: str) -> str:
         """Return the SHA-256 of the weights that the cached prediction was made with; empty when there is none."""
         return str(self._about(image_id)["model"]["weights_sha256"]) if self._path(image_id).is_file() else ""
+
+    def quality(self, image_id: str) -> str:
+        """Return the expected quality of the cached prediction in words; empty when there is none."""
+        return str(self._about(image_id).get("quality", "")) if self._path(image_id).is_file() else ""
 
     def version(self, image_id: str) -> int:
         """Return a number that changes with the prediction; 0 when there is none."""
@@ -100,7 +112,7 @@ class PredictionCache:
             about, probability = json.loads(str(content["about"])), content["probability"]
         if about["image"] != _sha256(image):
             raise NotFoundError(f"The prediction for {image_id} is of an older image. Run the model again: POST /infer/.")
-        return CachedPrediction(probability, float(about["threshold"]), ModelRef(**about["model"]))
+        return CachedPrediction(probability, float(about["threshold"]), ModelRef(**about["model"]), about.get("quality", ""))
 
     def _about(self, image_id: str) -> dict[str, Any]:
         with np.load(self._path(image_id), allow_pickle=False) as content:

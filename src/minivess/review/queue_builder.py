@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 
 import numpy as np
@@ -24,7 +25,13 @@ class QueueBuilder:
     """Builds and rebuilds queues; any number of threads may use it."""
 
     def __init__(
-        self, store: LabelStore, predictions: PredictionCache, contexts: ContextCache, samples: SampleFolder, zones_of: ZonesOf
+        self,
+        store: LabelStore,
+        predictions: PredictionCache,
+        contexts: ContextCache,
+        samples: SampleFolder,
+        zones_of: ZonesOf,
+        quality_of: Callable[[Prediction], str],
     ) -> None:
         """Use a store and the caches of the review.
 
@@ -34,9 +41,10 @@ class QueueBuilder:
             contexts: Cache of contexts.
             samples: Training samples of the ranker.
             zones_of: Returns the zones that were calibrated for weights, by their SHA-256; None when there are none.
+            quality_of: Returns the expected quality of a prediction in words; empty where it is not known.
         """
         self._store, self._predictions, self._contexts, self._samples = store, predictions, contexts, samples
-        self._zones_of = zones_of
+        self._zones_of, self._quality_of = zones_of, quality_of
         self._lock = Lock()  # two requests with a new model at the same time do not both build a queue
 
     def add_prediction(
@@ -62,7 +70,7 @@ class QueueBuilder:
             image = self._contexts.read(image_id)
             if self._predictions.is_current(image_id, image, prediction.model):
                 return False
-            cached = CachedPrediction.from_prediction(prediction)
+            cached = CachedPrediction.from_prediction(prediction, self._quality_of(prediction))
             context = self._contexts.build(image, cached)
             self._build(image_id, context, actor=actor, count=count, objective=objective)
             self._predictions.put(image_id, image, cached)  # last: after a crash in between, the queue is built again

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.errors import ConflictError, InputError
-from minivess.models import binary_entropy
+from minivess.models import Prediction, binary_entropy
 from minivess.review.accepted_regions import apply_accepted
 from minivess.review.context import ContextCache
 from minivess.review.mask_codec import pack_mask
@@ -42,6 +42,7 @@ class ReviewService:
         *,
         modality: str,
         zones_of: ZonesOf = lambda _: None,
+        quality_of: Callable[[Prediction], str] = lambda _: "",
     ) -> None:
         """Open the review of a store.
 
@@ -51,13 +52,14 @@ class ReviewService:
             read: Reads the image of an id.
             modality: Key of :data:`minivess.models.normalise.MODALITIES`.
             zones_of: Returns the zones that were calibrated for weights, by their SHA-256; None when there are none.
+            quality_of: Returns the expected quality of a prediction in words; empty where it is not known.
         """
         self.store = store
         self.zones_of = zones_of
         self.predictions = PredictionCache(folder / "predictions")
         self.contexts = ContextCache(store, self.predictions, read, modality, partial(candidate_threshold_for, zones_of))
         self._samples = SampleFolder(folder / "lessons")
-        self.queue_builder = QueueBuilder(store, self.predictions, self.contexts, self._samples, zones_of)
+        self.queue_builder = QueueBuilder(store, self.predictions, self.contexts, self._samples, zones_of, quality_of)
 
     def read(self, image_id: str) -> Volume:
         """Read an image.
@@ -95,7 +97,7 @@ class ReviewService:
         return context.image.with_array(binary_entropy(context.probability.astype(np.float32)))
 
     def advice(self, image_id: str) -> dict[str, str]:
-        """Return why the queue of an image does not help (``retrain_first``) and what its zones guarantee (``zones``).
+        """Return why the queue of an image does not help, its expected ``quality``, and what its zones guarantee.
 
         Raises:
             NotFoundError: When there is no such image, or no prediction for it.
@@ -103,6 +105,7 @@ class ReviewService:
         context = self.contexts.get(image_id)
         return {
             "retrain_first": retrain_advice(context.errors_per_predicted_voxel),
+            "quality": self.predictions.quality(image_id),
             "zones": statement_for(self.zones_of, context.weights_sha256),
         }
 

@@ -14,14 +14,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.model_selection import GroupKFold
 
 from minivess.errors import BundleError, InputError
+from minivess.models import Prediction
 from minivess.paths import write_json
+from minivess.uncertainty.case_features import case_features
+
+if TYPE_CHECKING:  # a second of import, which only bundles with a quality model need
+    from sklearn.ensemble import RandomForestRegressor
 
 FILE_NAME = "quality.json"
 CLASSES = ("retrain", "needs review", "usable")
@@ -45,6 +49,10 @@ class Quality:
     def __str__(self) -> str:
         """Return the classes in words."""
         return " or ".join(self.classes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"classes": list(self.classes), "expected_cldice": self.cldice}
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,8 @@ class QualityModel:
     @cached_property
     def unseen(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Expected clDice (n,) and shares of the classes (n, 3), by a forest that has seen no case of the same subject."""
+        from sklearn.model_selection import GroupKFold
+
         rows, target = self._rows, np.asarray(self.cldice)
         expected, shares = np.zeros(len(target)), np.zeros((len(target), len(CLASSES)))
         folds = GroupKFold(min(_FOLDS, len(set(self.subjects))))
@@ -180,5 +190,21 @@ def read_quality(bundle: Path, weights_sha256: str) -> QualityModel | None:
         raise BundleError(f"{path} holds no quality model ({error!r}). Calibrate again: minivess calibrate --help.") from error
 
 
+def quality_of(bundle: Path, prediction: Prediction) -> Quality | None:
+    """Estimate the quality of a prediction; None when nothing was fitted for its weights.
+
+    Args:
+        bundle: The bundle's folder.
+        prediction: Of a whole volume.
+
+    Raises:
+        BundleError: When the file of the quality model is damaged.
+    """
+    model = read_quality(bundle, prediction.model.weights_sha256)
+    return model.estimate(case_features(prediction)) if model else None
+
+
 def _forest() -> RandomForestRegressor:
+    from sklearn.ensemble import RandomForestRegressor
+
     return RandomForestRegressor(n_estimators=200, min_samples_leaf=2, random_state=0, n_jobs=1)

@@ -24,6 +24,7 @@ import { isTemporary } from './server.js'
  * @property {boolean} predicted
  * @property {Progress} progress
  * @property {string} retrain_first
+ * @property {string} quality expected quality of the prediction, in words; empty where it is not known
  * @property {string} zones
  */
 

@@ -91,7 +91,8 @@ export class Review {
     this.map.open(this.viewer.bytes, this.image.masks.grid)
     this.editing = new Editing(this.image, this.regions, this.outbox, this.capabilities.tools)
     this.regions.show(null)
-    this.panel.message(status.retrain_first || status.zones || '')
+    const quality = status.quality && `Expected quality of the prediction: ${status.quality}. `
+    this.panel.message(status.retrain_first || `${quality}${status.zones}`)
     this.panel.progress(status.progress)
     await this.regions.list()
   }

@@ -16,6 +16,7 @@ const REFRESH_MS = 5000 // while it is open
  * @property {number} expected_errors_left
  * @property {string[]} who
  * @property {number | null} revision
+ * @property {string} quality
  */
 
 /**
@@ -146,7 +147,7 @@ export class Study {
     const measure = revision === null ? '' : action('Measure', `Measure the vessels of ${image.image}, and save a table`, () => this.saveMeasurements(image.image, revision))
     const regions = image.places ? `${image.answered} of ${image.places}` : ''
     const errors = image.places ? image.expected_errors_left.toFixed(1) : ''
-    for (const content of [button, stateOf(image), regions, errors, image.who.join(', '), save, measure]) {
+    for (const content of [button, stateOf(image), image.quality, regions, errors, image.who.join(', '), save, measure]) {
       const cell = document.createElement('td')
       cell.append(content)
       row.append(cell)

@@ -35,7 +35,7 @@ def state(image: str, review: Review) -> dict[str, Any]:
         "revision": head.number if head else None,
         "predicted": predicted,
         "progress": review_progress(review.store.queue.all(image, limit=-1)[0], share_of_errors).to_json(),
-        **(review.advice(image) if predicted else {"retrain_first": "", "zones": ""}),
+        **(review.advice(image) if predicted else {"retrain_first": "", "quality": "", "zones": ""}),
     }
 
 

@@ -57,7 +57,8 @@ def list_items(
 def next_item(account: CurrentAccount, review: Review, image: _Image = "") -> dict[str, Any]:
     """Reserve the item with most expected errors for 15 minutes; ``place`` is null when none is left.
 
-    ``retrain_first`` says why the queue does not help, when the model is too wrong for it; ``zones`` what was calibrated.
+    ``retrain_first`` says why the queue does not help, when the model is too wrong for it; ``zones`` and ``quality``
+    what was calibrated.
     """
     item = review.store.queue.next(account.name, seconds=LEASE_S, image_id=image)
     if item is None:

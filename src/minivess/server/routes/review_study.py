@@ -24,9 +24,12 @@ def study(
 ) -> dict[str, Any]:
     """List images by id with places, answers, expected errors left, users and label; ``total`` is the number that match.
 
-    ``predicted`` says whether there is a prediction.
+    ``predicted`` says whether there is a prediction, ``quality`` how good it is expected to be, where that was calibrated.
     """
     ids = [image_id for image_id in review.store.images.ids() if search.lower() in image_id.lower()]
     rows = summarise_images(review.store.journal, ids[offset : offset + limit])
-    images = [{**row.to_json(), "predicted": bool(review.predictions.weights_sha256(row.image))} for row in rows]
+    known = review.predictions
+    images = [
+        {**row.to_json(), "predicted": bool(known.weights_sha256(row.image)), "quality": known.quality(row.image)} for row in rows
+    ]
     return {"total": len(ids), "offset": offset, "images": images}
