@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cachetools import LRUCache
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from minivess.errors import InputError
@@ -16,6 +17,8 @@ from minivess.label_app.http_errors import http_errors
 from minivess.label_app.settings import AppSettings
 from minivess.label_app.studies import read_study_image
 from minivess.models import Prediction, Segmenter, load_bundle, pick_device, weights_path
+from minivess.models.bundle import with_other_weights
+from minivess.models.weights import FILE_NAME
 from minivess.review.service import ReviewService
 from minivess.store import current_actor
 from minivess.uncertainty import expected_errors_per_predicted_voxel
@@ -25,6 +28,10 @@ _EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
 _DTYPES = ("uint8", "uint16", "int16", "int32", "float32")
 #: Key of a request under which the app states the id of an image of the store; clients cannot set it.
 STORE_IMAGE_KEY = "minivess_image"
+#: Name of the weights that the server has published, and trains: their file without its suffix.
+PUBLISHED = Path(FILE_NAME).stem
+#: Number of other weights that stay loaded.
+_MOST_OTHERS = 4
 #: Number of regions in an /infer answer; the rest is at GET /review/.
 _LISTED_REGIONS = 10
 
@@ -52,6 +59,7 @@ class VesselInferTask(InferTask):
         self.review = review
         self._hidden = None if settings.use_pretrained_model else self._version()
         self._loaded: dict[str, tuple[int, Segmenter]] = {}
+        self._others: LRUCache[tuple[str, str], tuple[tuple[int, int], Segmenter]] = LRUCache(_MOST_OTHERS)
         self._lock = threading.Lock()
 
     def is_valid(self) -> bool:
@@ -64,8 +72,37 @@ class VesselInferTask(InferTask):
         path = weights_path(self.bundle)
         return str(path) if path.is_file() or not validate else None
 
-    def segmenter(self, device: str | None) -> Segmenter:
-        """Return the model on a device; it is loaded again when new weights were published."""
+    def config(self) -> dict[str, Any]:
+        """Return the choices that clients offer: formats, and the weights that lie beside the published ones."""
+        return {**super().config(), "weights": list(self.weights())}
+
+    def weights(self) -> dict[str, Path]:
+        """Return the weights files of the bundle by name; the published ones, :data:`PUBLISHED`, come first."""
+        published = weights_path(self.bundle)
+        others = sorted(file for file in published.parent.glob("*.safetensors") if file != published)
+        return {file.stem: file for file in (published, *others)}
+
+    def segmenter(self, device: str | None, weights: str = PUBLISHED) -> Segmenter:
+        """Return the model on a device; it is loaded again when new weights were published.
+
+        Each has a network of its own, since a prediction may wait for a more urgent one; a frozen base is shared.
+
+        Args:
+            device: Name of the device.
+            weights: One of :meth:`weights`.
+        """
+        published = self._published(device)
+        if weights == PUBLISHED:
+            return published
+        with self._lock:
+            file, key = self.weights()[weights], (str(pick_device(device)), weights)
+            version = (self._version(), file.stat().st_mtime_ns)
+            loaded = self._others.get(key)
+            if loaded is None or loaded[0] != version:
+                loaded = self._others[key] = (version, with_other_weights(published, self.bundle, file))
+            return loaded[1]
+
+    def _published(self, device: str | None) -> Segmenter:
         with self._lock:
             name, version = str(pick_device(device)), self._version()
             loaded = self._loaded.get(name)
@@ -75,7 +112,9 @@ class VesselInferTask(InferTask):
                 self._loaded[name] = loaded
             return loaded[1]
 
-    def predict(self, volume: Volume, *, job: Job, device: str | None = None, roi: Box | None = None) -> Prediction:
+    def predict(
+        self, volume: Volume, *, job: Job, device: str | None = None, roi: Box | None = None, weights: str = PUBLISHED
+    ) -> Prediction:
         """Segment a volume as soon as the device is free.
 
         Args:
@@ -83,9 +122,10 @@ class VesselInferTask(InferTask):
             job: Job whose progress is updated.
             device: Name of the device.
             roi: Only this box.
+            weights: One of :meth:`weights`.
         """
         with job.hold_lock(str(pick_device(device))):
-            return self.segmenter(device).predict(volume, roi=roi, progress=job.progress)
+            return self.segmenter(device, weights).predict(volume, roi=roi, progress=job.progress)
 
     def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Segment ``request["image"]``; unknown keys are ignored.
@@ -101,17 +141,18 @@ class VesselInferTask(InferTask):
 
     def _segment(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         extension, dtype = result_format(request)
+        weights = _choice(request, "weights", tuple(self.weights()))
         job = current_job()
         with job.step("pre"):
             volume = read_study_image(Path(str(request["image"])), self.settings.unit)
         for key in ("foreground", "background"):
             check_points(request.get(key), key, volume)
         with job.step("infer"):
-            prediction = self.predict(volume, job=job, device=_device(request), roi=_roi(request.get("roi")))
+            prediction = self.predict(volume, job=job, device=_device(request), roi=_roi(request.get("roi")), weights=weights)
         with job.step("post"):
             mask = prediction.mask
             score = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
-            regions = self._regions(request, prediction)
+            regions = self._regions(request, prediction) if weights == PUBLISHED else {}
         with job.step("write"):
             path = self.write_result(mask, extension, dtype)
         seconds = {step.name: round(step.seconds, 3) for step in job.steps[-4:]}

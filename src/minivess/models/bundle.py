@@ -100,6 +100,23 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
     )
 
 
+def with_other_weights(segmenter: Segmenter, root: Path, file: Path) -> Segmenter:
+    """Return a loaded bundle with other weights of the same network.
+
+    Args:
+        segmenter: The bundle as it was loaded.
+        root: The bundle's folder.
+        file: A safetensors file.
+
+    Raises:
+        WeightsError: When the weights are missing, damaged or made for another network.
+        InputError: When the bundle is no single network.
+    """
+    if not isinstance(segmenter, BundleSegmenter):
+        raise InputError(f"{segmenter.model.bundle} is no single network: it has no other weights.")
+    return segmenter.with_weights(file, model_reference(root, file_sha256(file) if file.is_file() else ""))
+
+
 def model_reference(root: Path, weights_sha256: str) -> ModelRef:
     """Return what names a bundle's model in results.
 

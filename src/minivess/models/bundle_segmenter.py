@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from minivess.models.segmenter import Capabilities, Click, ModelRef, Prediction,
 from minivess.models.sliding import sliding_probability
 from minivess.models.small_pieces import check_min_mass, suppress_small_pieces
 from minivess.models.threshold import check_threshold, choose_threshold
+from minivess.models.weights import load_weights
 from minivess.volume import Box, Volume
 from minivess.volume.canonical import CanonicalView
 
@@ -75,6 +78,29 @@ class BundleSegmenter:
     def model(self) -> ModelRef:
         """The model that its predictions name."""
         return self._model
+
+    def with_weights(self, file: Path, model: ModelRef) -> BundleSegmenter:
+        """Return a segmenter with other weights of the same network; frozen parameters, such as a base of adapters, are shared.
+
+        Args:
+            file: A safetensors file.
+            model: The model that its predictions name.
+
+        Raises:
+            WeightsError: When the weights are missing, damaged or made for another network.
+        """
+        frozen = {id(value): value for value in self._network.parameters() if not value.requires_grad}
+        network = copy.deepcopy(self._network, frozen)
+        load_weights(network, file)
+        return BundleSegmenter(
+            network,
+            self._inferer,
+            capabilities=self._capabilities,
+            model=model,
+            threshold=self._threshold,
+            min_piece_mass=self._min_piece_mass,
+            device=self._device,
+        )
 
     @contextmanager
     def dropout_enabled(self, seed: int) -> Iterator[None]:
