@@ -16,7 +16,7 @@ from minivess.jobs import Job, current_job
 from minivess.label_app.http_errors import http_errors
 from minivess.label_app.settings import AppSettings
 from minivess.label_app.studies import read_study_image
-from minivess.models import Prediction, Segmenter, load_bundle, pick_device, weights_path
+from minivess.models import BundleSegmenter, Prediction, Segmenter, load_bundle, pick_device, weights_path
 from minivess.models.bundle import with_other_weights
 from minivess.models.weights import FILE_NAME
 from minivess.review.service import ReviewService
@@ -109,6 +109,8 @@ class VesselInferTask(InferTask):
             if loaded is None or loaded[0] != version:
                 self._loaded.pop(name, None)  # not two in memory while the new one is loaded
                 loaded = (version, load_bundle(self.bundle, device=name))
+                if isinstance(loaded[1], BundleSegmenter):
+                    loaded[1].cache_features(self.settings.model_dir / "features")
                 self._loaded[name] = loaded
             return loaded[1]
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from minivess.errors import InputError
 from minivess.models.clicks import box_window, check_box, check_clicks, click_windows, slice_axis
 from minivess.models.entropy import binary_entropy
+from minivess.models.feature_cache import FeatureCache
 from minivess.models.normalise import Scaling, fit_scaling
 from minivess.models.resample import resample, resampled_shape
 from minivess.models.segmenter import Capabilities, Click, ModelRef, Prediction, Progress, PromptKind, check_roi
@@ -67,6 +68,7 @@ class BundleSegmenter:
         self._threshold = threshold
         self._min_piece_mass = check_min_mass(min_piece_mass)
         self._device = device
+        self._features: Path | None = None
         self._measured: tuple[weakref.ref[NDArray[Any]] | None, Scaling | None] = (None, None)
 
     @property
@@ -92,7 +94,7 @@ class BundleSegmenter:
         frozen = {id(value): value for value in self._network.parameters() if not value.requires_grad}
         network = copy.deepcopy(self._network, frozen)
         load_weights(network, file)
-        return BundleSegmenter(
+        other = BundleSegmenter(
             network,
             self._inferer,
             capabilities=self._capabilities,
@@ -101,6 +103,22 @@ class BundleSegmenter:
             min_piece_mass=self._min_piece_mass,
             device=self._device,
         )
+        if self._features is not None:
+            other.cache_features(self._features)
+        return other
+
+    def cache_features(self, folder: Path) -> None:
+        """Keep what an image encoder computes for prompts in a folder, for the next prompt near the last one.
+
+        Args:
+            folder: As private as the images; no effect for networks without such an encoder.
+        """
+        self._features = folder
+        if hasattr(self._network, "feature_cache"):
+            base = getattr(self._network, "base_identity", None)  # prompts do without the adapters on it
+            identity = str(base()) if base else self._model.weights_sha256
+            network: Any = self._network
+            network.feature_cache = FeatureCache(folder, identity)
 
     @contextmanager
     def dropout_enabled(self, seed: int) -> Iterator[None]:

@@ -56,7 +56,7 @@ def box_window(box: Box, shape: tuple[int, int, int], size: ArrayLike) -> Box:
     wanted = np.minimum(np.maximum(np.ceil(np.asarray(size, float)).astype(int), extent + extent // 2), shape)
     across = slice_axis(box)
     wanted[across] = extent[across]
-    start = np.clip(np.asarray(box.low) + extent // 2 - wanted // 2, 0, np.asarray(shape) - wanted)
+    start = _on_raster(np.asarray(box.low), np.asarray(box.high), wanted, shape)
     start[across] = box.low[across]
     return Box.from_corners(start, start + wanted)
 
@@ -106,9 +106,22 @@ def _fits(clicks: Sequence[Click], window: NDArray[np.integer]) -> bool:
 
 def _window_around(clicks: Sequence[Click], shape: tuple[int, int, int], window: NDArray[np.integer]) -> Box:
     voxels = np.array([click.voxel for click in clicks])
-    middle = (voxels.min(0) + voxels.max(0)) // 2
-    start = np.clip(middle - window // 2, 0, np.asarray(shape) - window)
+    start = _on_raster(voxels.min(0), voxels.max(0) + 1, window, shape)
     return Box.from_corners(start, start + window)
+
+
+def _on_raster(
+    low: NDArray[np.integer], high: NDArray[np.integer], window: NDArray[np.integer], shape: tuple[int, int, int]
+) -> NDArray[np.integer]:
+    """Return the first voxel of a window around low to high, on a raster of quarter windows where it fits.
+
+    So prompts near each other have the same windows, whose features are cached.
+    """
+    start = (low + high) // 2 - window // 2
+    step = np.maximum(window // 4, 1)
+    rounded = (start + step // 2) // step * step
+    start = np.where((rounded <= low) & (high <= rounded + window), rounded, start)
+    return np.clip(start, 0, np.asarray(shape) - window)
 
 
 def _is_in(box: Box, click: Click) -> bool:

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.functional import interpolate
 
 from minivess.errors import BundleError
 from minivess.extras import require_extra
+from minivess.models.feature_cache import FeatureCache
 from minivess.models.follow_slices import follow_slices
 from minivess.models.planes import check_planes, consensus, plane_logits
 
@@ -41,6 +43,8 @@ class LiteMedsam(torch.nn.Module):
     """
 
     prompts = frozenset({"box"})
+    #: Set where prompts are answered one after the other.
+    feature_cache: FeatureCache | None = None
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class LiteMedsam(torch.nn.Module):
         self.planes, self.pictures_at_once = check_planes(planes), pictures_at_once
         self.value_range = (float(value_range[0]), float(value_range[1]))
         self.picture_px = picture_px
-        self.network = _build(picture_px)
+        self.network: Any = _build(picture_px)
 
     @staticmethod
     def published_weights() -> Path:
@@ -125,9 +129,30 @@ class LiteMedsam(torch.nn.Module):
         low, high = self.value_range
         scaled = ((pictures - low) / (high - low)).clamp(0, 1)
         size = (self.picture_px, self.picture_px)
-        images = interpolate(scaled, size=size, mode="bilinear", align_corners=False).expand(-1, 3, -1, -1)
-        logits: torch.Tensor = self.network(images, box.float().expand(len(pictures), 4))
+        images = interpolate(scaled, size=size, mode="bilinear", align_corners=False)
+        decoded, _ = self.network.mask_decoder(
+            image_embeddings=self._encode(images),
+            image_pe=self.network.prompt_encoder.get_dense_pe(),
+            **self._prompt(box.float().expand(len(pictures), 1, 4)),
+            multimask_output=False,
+        )
+        logits: torch.Tensor = decoded
         return interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+    def _prompt(self, boxes: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the embeddings of boxes (pictures, 1, 4), which are not trained."""
+        with torch.no_grad():
+            sparse, dense = self.network.prompt_encoder(points=None, boxes=boxes, masks=None)
+        return {"sparse_prompt_embeddings": sparse, "dense_prompt_embeddings": dense}
+
+    def _encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features of pictures (pictures, 1, picture_px, picture_px)."""
+
+        def encode() -> list[torch.Tensor]:
+            return [self.network.image_encoder(images.expand(-1, 3, -1, -1))]
+
+        cache = self.feature_cache if len(images) == 1 and not torch.is_grad_enabled() else None
+        return (cache.features(images, encode) if cache else encode())[0]
 
 
 def _build(picture_px: int) -> torch.nn.Module:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import interpolate
 
 from minivess.errors import BundleError
+from minivess.models.feature_cache import FeatureCache
 from minivess.models.partial_state import keep_only_trained
 from minivess.models.planes import check_planes, consensus, plane_logits
 from minivess.models.sam3_base import read_base
+
+if TYPE_CHECKING:
+    from minivess.models.sam3_prompts import PromptedTracker
 
 #: Query, key, value and output of the attention of image encoder, DETR encoder and mask decoder.
 ATTENTION = r"(vision_encoder\.backbone\.layers|detr_encoder\.layers|mask_decoder\.prompt_cross_attn)\b.*\.(q|k|v|o)_proj"
@@ -27,6 +32,8 @@ class Sam3Lora(torch.nn.Module):
     """
 
     prompts = frozenset({"point", "box"})
+    #: Set where prompts are answered one after the other.
+    feature_cache: FeatureCache | None = None
 
     def __init__(
         self,
@@ -117,11 +124,8 @@ class Sam3Lora(torch.nn.Module):
         Returns:
             (1, 1, x, y, z) float32.
         """
-        from minivess.models.sam3_prompts import click_logits, without_adapters  # needs peft, an extra
-
-        tracker = self._tracker[0].to(x.device)
-        with without_adapters(self.detector):
-            return click_logits(tracker, self.pixels, x, points, labels)
+        with self._prompted(x.device) as tracker:
+            return tracker.at_clicks(x, points, labels)
 
     def box_logits(self, x: torch.Tensor, low: Sequence[int], high: Sequence[int]) -> torch.Tensor:
         """Return the logits of the object inside a box, by SAM 3's tracker without adapters.
@@ -134,11 +138,27 @@ class Sam3Lora(torch.nn.Module):
         Returns:
             (1, 1, x, y, z) float32.
         """
-        from minivess.models.sam3_prompts import box_logits, without_adapters  # needs peft, an extra
+        with self._prompted(x.device) as tracker:
+            return tracker.in_box(x, low, high)
 
-        tracker = self._tracker[0].to(x.device)
+    @contextmanager
+    def _prompted(self, device: torch.device) -> Iterator[PromptedTracker]:
+        """Yield the tracker, with the adapters off."""
+        from minivess.models.sam3_prompts import PromptedTracker, without_adapters  # needs peft, an extra
+
+        tracker = self._tracker[0].to(device)
         with without_adapters(self.detector):
-            return box_logits(tracker, self.pixels, x, low, high)
+            yield PromptedTracker(tracker, partial(self._encode, tracker), self.image_size)
+
+    def _encode(self, tracker: Any, picture: torch.Tensor) -> list[torch.Tensor]:
+        """Return the tracker's features of a picture (1, 1, height, width)."""
+        image = self.pixels(picture)
+
+        def encode() -> list[torch.Tensor]:
+            features: list[torch.Tensor] = tracker.get_image_embeddings(image)
+            return features
+
+        return self.feature_cache.features(image, encode) if self.feature_cache else encode()
 
     def base_identity(self) -> str:
         """Return the SHA-256 of the base, which the trained tensors belong to."""
