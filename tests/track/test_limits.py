@@ -44,10 +44,10 @@ def test_two_hundred_candidates() -> None:
 
 def test_what_is_not_known_is_not_promoted() -> None:
     assert candidate(0.1, 0, subjects=2) == [
-        "2 subjects; the limits demand 3",
-        "nothing can be said about dsc beside the champion's",
-        "nothing can be said about cldice beside the champion's",
-        "no certain gain in dsc or cldice",
+        "subjects: 2, the limits demand 3",
+        "dsc: nothing can be said beside the champion's",
+        "cldice: nothing can be said beside the champion's",
+        "gain: none is certain in dsc or cldice",
     ]
 
 
@@ -70,7 +70,7 @@ def test_a_subgroup_may_not_pay_for_the_gain_of_the_others() -> None:
         "cldice of calibre thin is 0.080 lower than the champion's, allowed is 0.05"
     ]
     lost["thin"]["cases"] = groups["thin"]["cases"] = lost["thick"]["cases"] = groups["thick"]["cases"] = 9
-    assert judge(content, NEW, OLD, Limits(subgroup_margin=0.05)) == ["no subgroup has 10 cases, so that none can be judged"]
+    assert judge(content, NEW, OLD, Limits(subgroup_margin=0.05)) == ["subgroups: none has 10 cases, so that none can be judged"]
 
 
 def test_a_report_on_others_is_refused() -> None:

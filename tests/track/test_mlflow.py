@@ -26,6 +26,8 @@ from minivess.cli.bundle_source import bundle_folder
 from minivess.cli.main import run
 from minivess.datasets import TrainingCase
 from minivess.errors import InputError, LockoutError, RemoteError
+from minivess.evaluate import SealedTestSet, approve_look, count_looks
+from minivess.evaluate.sealed import FOLDER
 from minivess.models import weights_path
 from minivess.paths import file_sha256, resource_path
 from minivess.synth import make_sample
@@ -194,6 +196,51 @@ def test_champion_challenger_promotion_and_roll_back(
     assert f"champion: version 1, weights {hashes[0][:16]}" in capsys.readouterr().out
     with pytest.raises(InputError, match="none before it"):
         registry.roll_back()
+
+
+@pytest.mark.requirement("R16")
+def test_promotion_on_the_sealed_test_set_takes_one_look_and_tells_no_number(
+    server: str, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    data = Path(shutil.copytree(dataset, tmp_path / "data"))
+    (tmp_path / "limits.yaml").write_text("subjects: 1\n")
+    name, client, spool = "judged-sealed", connect(server), Spool(tmp_path / "spool")
+    promote = ["track", "promote", name, "--sealed", str(data), "--limits", str(tmp_path / "limits.yaml")]
+
+    def send(threshold: float) -> None:
+        folder = tmp_path / str(threshold)
+        folder.mkdir()
+        spool.add({**training(folder, threshold), "name": name})
+        send_all(client, spool)
+
+    send(1.0)
+    assert run(promote) == 1
+    assert "are not sealed" in capsys.readouterr().err
+    assert run(["testset", "seal", str(data), "--looks", "2"]) == 0
+    sealed = SealedTestSet(data / FOLDER)
+    assert run(promote) == 1, "nobody has approved it"
+    assert count_looks(sealed) == 0
+    approve_look(sealed, reason="first release", actor="boss")
+    capsys.readouterr()
+    assert run(promote) == 0
+    assert "Look 1 of 2 at the sealed test set" in capsys.readouterr().out
+    assert Registry(client, name).resolve("champion") == Registry(client, name).resolve("challenger")
+    send(1.5)
+    approve_look(sealed, reason="second release", actor="boss")
+    assert run(promote) == 1
+    said = capsys.readouterr().err
+    assert "Version 2 of judged-sealed is not promoted: outside the limits of" in said
+    (sentence,) = (line for line in said.splitlines() if "is not promoted" in line)
+    assert "0." not in sentence, "no score is told"
+    champion = Registry(client, name).resolve("champion")
+    assert champion is not None
+    assert champion[0] == "1"
+    answers = [entry["details"]["promoted"] for entry in sealed.chain.entries() if entry["action"] == "testset.answer"]
+    assert answers == [True, False]
+    assert count_looks(sealed) == 2
+    assert run(promote) == 1, "the looks are used up"
+    assert run([*promote, "--report", str(tmp_path / "limits.yaml")]) == 2
 
 
 def test_weights_that_were_changed_in_the_registry_are_not_given(server: str, tmp_path: Path) -> None:

@@ -59,24 +59,39 @@ def status(name: Name, as_json: Json = False) -> None:
 @app.command("promote")
 def promote(
     name: Name,
-    report: Annotated[Path, typer.Option(help="report.json of `minivess evaluate` on challenger and champion.")],
+    report: Annotated[Path | None, typer.Option(help="report.json of `minivess evaluate` on challenger and champion.")] = None,
+    sealed: Annotated[
+        Path | None, typer.Option(help="Instead: data set whose sealed test cases both are compared on; one look.")
+    ] = None,
     limits: Annotated[Path | None, typer.Option(help="YAML: at_least, margin, gain, subjects.", show_default="0.01")] = None,
     as_json: Json = False,
 ) -> None:
     """Make the challenger the champion, if it is within the limits. Exit code 1 and the reasons when it is not.
 
+    On a sealed test set somebody else approves the look (`minivess testset approve`), and no number is told.
+
     Example: minivess track promote vessels --report runs/report/report.json --limits limits.yaml
+
+    Example: minivess track promote vessels --sealed runs/data --limits limits.yaml
     """
-    from minivess.errors import InputError
-    from minivess.track import Limits, Registry
+    from minivess.errors import InputError, UsageError
+    from minivess.store import system_user
+    from minivess.track import Limits, Registry, promote_on_sealed
     from minivess.track.client import connect
 
+    if (report is None) == (sealed is None):
+        raise UsageError("Give one of --report FILE and --sealed DATASET.")
+    stated = Limits.read(limits) if limits else Limits()
+    if sealed is not None:
+        version, look = promote_on_sealed(Registry(connect(), name), sealed, stated, actor=system_user())
+        text = f"Version {version} of {name} is the champion. {look.sentence()}"
+        return emit({"champion": version, "look": look.sentence()}, as_json=as_json, text=text)
     try:
-        content = json.loads(report.read_text(encoding="utf-8"))
+        content = json.loads(Path(str(report)).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{report} is no evaluation report: {error}") from error
-    version = Registry(connect(), name).promote(content, Limits.read(limits) if limits else Limits())
-    emit({"champion": version}, as_json=as_json, text=f"Version {version} of {name} is the champion.")
+    version = Registry(connect(), name).promote(content, stated)
+    return emit({"champion": version}, as_json=as_json, text=f"Version {version} of {name} is the champion.")
 
 
 @app.command("roll-back")

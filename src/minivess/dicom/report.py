@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from minivess.dicom.series_checks import DICOM_MODALITIES
 from minivess.metrics.morphology import Morphology
 from minivess.models import Prediction
 from minivess.paths import file_sha256, write_json
-from minivess.uncertainty.quality import Quality
 
 
 def write_report(
@@ -23,7 +22,7 @@ def write_report(
     files: Sequence[Path],
     measured: Morphology,
     modality: str,
-    quality: Quality | None = None,
+    quality: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the result, the model and the source series as JSON, without patient data.
 
@@ -34,7 +33,7 @@ def write_report(
         files: The files of the result; names and hashes are written. The first is the SEG.
         measured: Measurements of the mask.
         modality: Modality that the model was trained for; a note is added when the series has another one.
-        quality: Expected quality of the prediction; None where it was not fitted for the model.
+        quality: Expected quality of the prediction, as JSON; None where it was not fitted for the model.
 
     Raises:
         OutputError: When the file cannot be written.
@@ -52,7 +51,7 @@ def write_report(
         "measurements": measured.to_json(),
         "vessel_share_percent": 100.0 * voxels / prediction.mask.array.size,
         "mean_uncertainty_nats": float(prediction.uncertainty.array.mean()),
-        "quality": quality.to_json() if quality else None,
+        "quality": quality,
         "threshold": prediction.threshold,
         "source_series_instance_uid": series.uid,
         "slices": len(series.datasets),

@@ -2,7 +2,8 @@
 
 from minivess.track.limits import Limits, judge
 from minivess.track.registry import Registry
+from minivess.track.sealed_promotion import promote_on_sealed
 from minivess.track.send import send_all
 from minivess.track.spool import Spool, enqueue_training
 
-__all__ = ["Limits", "Registry", "Spool", "enqueue_training", "judge", "send_all"]
+__all__ = ["Limits", "Registry", "Spool", "enqueue_training", "judge", "promote_on_sealed", "send_all"]

@@ -82,7 +82,7 @@ def judge(report: Mapping[str, Any], challenger: str, champion: str | None, limi
     subjects = [row["subject"] for row in new]
     reasons = []
     if len(set(subjects)) < limits.subjects:
-        reasons.append(f"{len(set(subjects))} subjects; the limits demand {limits.subjects}")
+        reasons.append(f"subjects: {len(set(subjects))}, the limits demand {limits.subjects}")
     for score, least in limits.at_least.items():
         mean = report["means"][names[challenger]][score]["mean"]
         if mean is None or mean < least:
@@ -110,7 +110,7 @@ def _subgroups(new: Sequence[Any], old: Sequence[Any], margin: float) -> list[st
                 reasons.append(
                     f"cldice of {mine['attribute']} {name} is {loss:.3f} lower than the champion's, allowed is {margin}"
                 )
-    return reasons if compared else [f"no subgroup has {MIN_CASES} cases, so that none can be judged"]
+    return reasons if compared else [f"subgroups: none has {MIN_CASES} cases, so that none can be judged"]
 
 
 def _compared(new: Sequence[Any], old: Sequence[Any], subjects: Sequence[str], limits: Limits) -> list[str]:
@@ -121,9 +121,9 @@ def _compared(new: Sequence[Any], old: Sequence[Any], subjects: Sequence[str], l
     for score, margin in limits.margin.items():
         low = lows[score]
         if low is None:
-            reasons.append(f"nothing can be said about {score} beside the champion's")
+            reasons.append(f"{score}: nothing can be said beside the champion's")
         elif low < -margin:
             reasons.append(f"{score} may be {-low:.3f} lower than the champion's, allowed is {margin}")
     if limits.gain and not any((low := lows[score]) is not None and low > 0 for score in limits.gain):
-        reasons.append(f"no certain gain in {' or '.join(limits.gain)}")
+        reasons.append(f"gain: none is certain in {' or '.join(limits.gain)}")
     return reasons

@@ -48,12 +48,13 @@ class Registry:
             raise RemoteError(f"MLflow does not answer: {str(error).splitlines()[0][:200]}") from error
         return str(version.version), str(version.tags.get("weights_sha256", ""))
 
-    def promote(self, report: Mapping[str, Any], limits: Limits) -> str:
+    def promote(self, report: Mapping[str, Any], limits: Limits, *, tell_numbers: bool = True) -> str:
         """Make the challenger the champion, if a report on both shows that it is within the limits.
 
         Args:
             report: Content of ``report.json``, on both models.
             limits: Fixed before the training.
+            tell_numbers: Whether a refusal says by how much; otherwise which limits were not met.
 
         Returns:
             Number of the new champion.
@@ -62,18 +63,29 @@ class Registry:
             LockoutError: When it is not within the limits; the reasons are named, and nothing changes.
             InputError: When there is no challenger, or it is the champion.
         """
-        challenger, champion = self.resolve(CHALLENGER), self.resolve(CHAMPION)
-        if challenger is None:
-            raise InputError(f"{self.name} has no challenger: train one, and send it (minivess track send).")
-        if champion is not None and champion[0] == challenger[0]:
-            raise InputError(f"Version {challenger[0]} of {self.name} is the champion already.")
+        challenger, champion = self.check_challenger()
         reasons = judge(report, challenger[1], champion[1] if champion else None, limits)
+        if reasons and not tell_numbers:
+            reasons = [f"outside the limits of {', '.join(dict.fromkeys(reason.split()[0].rstrip(':') for reason in reasons))}"]
         if reasons:
             raise LockoutError(f"Version {challenger[0]} of {self.name} is not promoted: {'; '.join(reasons)}.")
         if champion is not None:
             self.client.set_model_version_tag(self.name, challenger[0], _BEFORE_TAG, champion[0])
         self.client.set_registered_model_alias(self.name, CHAMPION, challenger[0])
         return challenger[0]
+
+    def check_challenger(self) -> tuple[tuple[str, str], tuple[str, str] | None]:
+        """Return number and hash of challenger and champion; the latter may be None.
+
+        Raises:
+            InputError: When there is no challenger, or it is the champion.
+        """
+        challenger, champion = self.resolve(CHALLENGER), self.resolve(CHAMPION)
+        if challenger is None:
+            raise InputError(f"{self.name} has no challenger: train one, and send it (minivess track send).")
+        if champion is not None and champion[0] == challenger[0]:
+            raise InputError(f"Version {challenger[0]} of {self.name} is the champion already.")
+        return challenger, champion
 
     def roll_back(self) -> str:
         """Make the champion before the champion again, and return its number.

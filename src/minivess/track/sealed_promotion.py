@@ -1,0 +1,64 @@
+"""Promotion on the sealed test set: one look within its budget, and an answer without numbers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from minivess.datasets import read_dataset
+from minivess.errors import InputError, LockoutError
+from minivess.evaluate import Look, SealedTestSet, find_sealed, open_look
+from minivess.evaluate import report as reports
+from minivess.evaluate.case_results import evaluate_cases
+from minivess.models import load_bundle
+from minivess.track.limits import Limits
+from minivess.track.registry import CHALLENGER, CHAMPION, Registry
+
+
+def promote_on_sealed(
+    registry: Registry, dataset: Path, limits: Limits, *, actor: str, progress: Callable[[str], None] = lambda _: None
+) -> tuple[str, Look]:
+    """Make the challenger the champion, if both compared on the sealed test cases of a data set are within the limits.
+
+    The look counts whatever comes of it. What is told is the decision and which limits were not met, never by how much.
+
+    Args:
+        registry: The registered model.
+        dataset: A data set whose section ``test`` is sealed.
+        limits: Fixed before the training.
+        actor: User who looks; another one must have approved it.
+        progress: Called with each case before it is evaluated.
+
+    Returns:
+        Number of the new champion, and the look.
+
+    Raises:
+        InputError: When there is nothing to promote, or the test section is not sealed.
+        LockoutError: When nobody else has approved the look, the looks are used up, or the challenger is outside the limits.
+    """
+    cases = read_dataset(dataset)["test"]
+    folder = find_sealed(dataset)
+    sealed = SealedTestSet(folder) if folder else None
+    if sealed is None or not cases or not sealed.contains(case.to_item() for case in cases):
+        raise InputError(f"The test cases of {dataset} are not sealed. Seal them first: minivess testset seal {dataset}")
+    registry.check_challenger()
+    with tempfile.TemporaryDirectory() as text:
+        aliases = [alias for alias in (CHALLENGER, CHAMPION) if registry.resolve(alias)]
+        models = {alias: load_bundle(registry.fetch_below(alias, Path(text))) for alias in aliases}
+        weights = models[CHALLENGER].model.weights_sha256
+        look = open_look(sealed, model=registry.name, weights_sha256=weights, actor=actor)
+        results = list(evaluate_cases(cases, models, progress=progress))
+    content = reports.summarise(results, models={alias: model.model.to_json() for alias, model in models.items()}, section="test")
+    try:
+        version = registry.promote(content, limits, tell_numbers=False)
+    except LockoutError as error:
+        _record(sealed, registry.name, actor, promoted=False)
+        raise LockoutError(f"{error} {look.sentence()}") from None
+    _record(sealed, registry.name, actor, promoted=True)
+    return version, look
+
+
+def _record(sealed: SealedTestSet, model: str, actor: str, *, promoted: bool) -> None:
+    sealed.chain.append("testset.answer", actor=actor, details={"model": model, "scores": {}, "promoted": promoted})
+    sealed.chain.checkpoint()
