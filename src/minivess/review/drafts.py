@@ -40,7 +40,12 @@ class PromptedModel(Protocol):
         ...
 
     def segment(self, image: Volume, prompts: Mapping[PromptKind, Any]) -> MaskChange:
-        """Segment the object at prompts in an image."""
+        """Segment the object at prompts in an image.
+
+        Args:
+            image: The image.
+            prompts: Kind -> prompt, see :meth:`minivess.models.Segmenter.predict`.
+        """
         ...
 
 
