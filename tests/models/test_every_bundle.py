@@ -158,6 +158,9 @@ def test_a_box_segments_one_object_or_is_refused(segmenter: Segmenter) -> None:
     assert np.allclose(
         reorient(other, stack().axis_codes).array, segmenter.predict(stack(), prompts={"box": flat}).probability.array, atol=1e-5
     )
+    seen: list[float] = []
+    segmenter.predict(stack(), prompts={"box": deep}, progress=seen.append)
+    assert len({value for value in seen if 0 < value < 1}) >= 2, "it can be stopped between slices"
     for wrong, match in ((Box(30, 41, 0, 9, 0, 1), "not inside the volume"), (Box(3, 4, 0, 9, 0, 1), "encloses nothing")):
         with pytest.raises(InputError, match=match):
             segmenter.predict(stack(), prompts={"box": wrong})

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from small_bundles import BUNDLES, small_bundle
 
 from minivess.models import BundleSegmenter, Click, load_bundle
@@ -56,7 +57,9 @@ def test_the_oldest_goes_when_the_budget_is_used_up(tmp_path: Path) -> None:
     assert encoder.runs == 5
 
 
-def test_damaged_files_and_folders_that_cannot_be_written_cost_time_alone(tmp_path: Path) -> None:
+def test_damaged_files_and_folders_that_cannot_be_written_cost_time_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder, picture = Encoder(), torch.rand(1, 1, 4, 4)
     cache = FeatureCache(tmp_path / "features", "a")
     cache.features(picture, lambda: encoder(picture))
@@ -65,6 +68,13 @@ def test_damaged_files_and_folders_that_cannot_be_written_cost_time_alone(tmp_pa
     assert torch.equal(cache.features(picture, lambda: encoder(picture))[0], picture * 2)
     assert encoder.runs == 2
     (tmp_path / "a file").write_text("")
+    with monkeypatch.context() as patch:  # a full disk
+
+        def full(*_: object) -> None:
+            raise SafetensorError("I/O error: No space left on device")
+
+        patch.setattr("minivess.models.feature_cache.save_file", full)
+        assert torch.equal(cache.features(picture + 1, lambda: encoder(picture + 1))[0], picture * 2 + 2)
     elsewhere = FeatureCache(tmp_path / "a file" / "features", "a")
     assert torch.equal(elsewhere.features(picture, lambda: encoder(picture))[0], picture * 2)
 

@@ -48,6 +48,19 @@ def test_advice__holds_the_expected_quality_of_the_prediction(tmp_path: Path) ->
     assert service.predictions.quality("b") == ""
 
 
+def test_add_prediction__a_quality_that_was_calibrated_later_is_taken_over(tmp_path: Path) -> None:
+    said = [""]
+    service = make_service(tmp_path, quality_of=lambda _: said[0])
+    prediction = make_prediction(read_image(service), 1, "one")
+    service.queue_builder.add_prediction("a", prediction, actor="server", count=12)
+    items, mask = service.store.queue.all("a")[0], service.mask("a")[0].array
+    said[0] = "needs review"
+    assert not service.queue_builder.add_prediction("a", prediction, actor="server", count=12)
+    assert service.advice("a")["quality"] == "needs review"
+    assert service.store.queue.all("a")[0] == items
+    assert np.array_equal(service.mask("a")[0].array, mask)
+
+
 def test_share_of_errors__of_overlapping_boxes_and_of_the_whole_image(service: ReviewService) -> None:
     service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=12)
     context = service.contexts.get("a")

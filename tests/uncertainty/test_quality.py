@@ -54,6 +54,11 @@ def test_with_too_few_cases_for_the_coverage_nothing_is_excluded() -> None:
     assert model.estimate({"a": 0.9, "b": 0.0}).classes == CLASSES
 
 
+def test_a_model_of_unknown_features_is_refused() -> None:
+    with pytest.raises(BundleError, match="needs b"):
+        simulated(12, 0).estimate({"a": 0.5})
+
+
 def test_words() -> None:
     assert str(Quality(("needs review", "usable"), 0.8)) == "needs review or usable"
 

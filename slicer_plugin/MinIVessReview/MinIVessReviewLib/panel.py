@@ -18,7 +18,8 @@ from .submission import Submission
 from .training import Training
 from .worker import Worker
 
-# The button that each key presses, as on the page. Two keys of the page are left out:
+# The button that each key presses, as on the page. Four keys of the page are left out:
+# Q and W (box, whole vessel) choose the segment in the Segment Editor;
 # Esc is the Segment Editor's own (no effect), and in Qt two shortcuts with one key block each other;
 # X (cut) deletes the last point in the Segment Editor's Draw effect, and would here discard the outline.
 # A closes an outline there, too, but so does Return. R, F and B of the slice views are on the view's menu and on the arrow keys;
@@ -26,7 +27,7 @@ from .worker import Worker
 KEYS = {
     "A": "accept", "S": "skip", "N": "next", "U": "undo", "R": "redo", "O": "uncertainty", "M": "mask", "F": "correct",
     "E": "erase", "P": "tool_path", "C": "tool_connect", "D": "tool_remove", "K": "tool_specks",
-    "B": "tool_grow", "T": "tool_smooth", "W": "tool_object", "Q": "tool_box",
+    "B": "tool_grow", "T": "tool_smooth",
 }  # fmt: skip
 BUTTONS = (
     "connect", "add_image", "open", "open_next", "next", "accept", "correct", "erase", "skip", "undo", "redo", "uncertainty",

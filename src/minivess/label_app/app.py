@@ -18,7 +18,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 import minivess
 from minivess.dicom.web import DicomWeb
-from minivess.errors import BusyError, InputError, NotFoundError, UsageError
+from minivess.errors import BundleError, BusyError, InputError, NotFoundError, UsageError
 from minivess.jobs import Job, Jobs, Urgency
 from minivess.label_app.batch_infer import segment_all
 from minivess.label_app.datastore import LEASE_S, StoreDatastore, actor_of
@@ -34,7 +34,7 @@ from minivess.label_app.strategies import BY_SCORE, RandomStrategy, ScoreStrateg
 from minivess.label_app.studies import read_study_image
 from minivess.label_app.train_task import VesselTrainTask
 from minivess.label_app.training_cases import open_regions
-from minivess.models import accepted_prompts
+from minivess.models import Prediction, accepted_prompts
 from minivess.models.bundle_check import read_config
 from minivess.process_lock import ProcessLock
 from minivess.review.drafts import Drafts
@@ -174,8 +174,15 @@ class VesselApp(MONAILabelApp):
             read,
             modality=modality,
             zones_of=lambda weights: read_zones(self.bundle, weights),
-            quality_of=lambda prediction: str(quality_of(self.bundle, prediction) or ""),
+            quality_of=self._quality_of,
         )
+
+    def _quality_of(self, prediction: Prediction) -> str:
+        try:
+            return str(quality_of(self.bundle, prediction) or "")
+        except BundleError as error:  # a mask without its quality is better than none
+            logger.warning("No expected quality: %s", error)
+            return ""
 
     @cached_property
     def drafts(self) -> Drafts:

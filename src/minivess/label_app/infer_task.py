@@ -95,7 +95,9 @@ class VesselInferTask(InferTask):
         if weights == PUBLISHED:
             return published
         with self._lock:
-            file, key = self.weights()[weights], (str(pick_device(device)), weights)
+            file, key = self.weights().get(weights), (str(pick_device(device)), weights)
+            if file is None or not file.is_file():
+                raise InputError(f"The weights {weights} were removed. Allowed: {', '.join(self.weights())}.")
             version = (self._version(), file.stat().st_mtime_ns)
             loaded = self._others.get(key)
             if loaded is None or loaded[0] != version:
@@ -108,6 +110,8 @@ class VesselInferTask(InferTask):
             loaded = self._loaded.get(name)
             if loaded is None or loaded[0] != version:
                 self._loaded.pop(name, None)  # not two in memory while the new one is loaded
+                for key in [key for key in self._others if key[0] == name]:
+                    del self._others[key]  # they share its frozen base
                 loaded = (version, load_bundle(self.bundle, device=name))
                 if isinstance(loaded[1], BundleSegmenter):
                     loaded[1].cache_features(self.settings.model_dir / "features")

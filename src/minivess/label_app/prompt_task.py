@@ -49,6 +49,8 @@ class VesselPromptTask(InferTask):
     def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Apply ``foreground`` clicks to the current mask, and remove the branches at ``background`` clicks.
 
+        Of a tool that asks a model, ``background`` clicks are for the model; boxes have none.
+
         Returns:
             A temporary file that MONAI Label deletes after its answer, and the ``params`` of the answer.
 

@@ -17,6 +17,7 @@ from minivess.map_package import layout
 from minivess.map_package.manifests import app_manifest, package_manifest
 from minivess.map_package.packages import Device, copy_packages, required_packages
 from minivess.map_package.sbom import write_sbom
+from minivess.models.weights import FILE_NAME
 from minivess.paths import atomic_folder, file_sha256, resource_path, write_json
 
 ROOT, PACKAGES = "root", "packages"
@@ -73,7 +74,7 @@ def write_package(
             _inside(root, layout.PACKAGE_MANIFEST),
             package_manifest(version=number, models=[bundle.name], memory_bytes=memory, gpu=device == "cuda"),
         )
-        included = required_packages()
+        included = required_packages(also=_stated_packages(bundle))
         _write_documents(root, bundle)
         write_sbom(_inside(root, layout.DOCS) / "sbom.cdx.json", included, component=(bundle.name, number))
         (partial / PACKAGES).mkdir()
@@ -86,13 +87,25 @@ def write_package(
 
 
 def copy_for_delivery(bundle: Path, target: Path) -> None:
-    """Copy a trained bundle without what stays in the lab: runs with their paths and states, and the models before.
+    """Copy a trained bundle without what stays in the lab: runs with their paths and states, models before, and other weights.
 
     Args:
         bundle: The bundle's folder.
         target: New folder.
     """
-    shutil.copytree(bundle, target, ignore=shutil.ignore_patterns("runs", "previous", "eval", "*.ckpt", "__pycache__"))
+    lab = shutil.ignore_patterns("runs", "previous", "eval", "*.ckpt", "__pycache__")
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        others = {name for name in names if name.endswith(".safetensors") and name != FILE_NAME}
+        return lab(folder, names) | (others if Path(folder).name == "models" else set())
+
+    shutil.copytree(bundle, target, ignore=left_out)
+
+
+def _stated_packages(bundle: Path) -> list[str]:
+    """Return the packages that a bundle, or a member of an ensemble, states in its metadata."""
+    files = [bundle / "configs" / "metadata.json", *bundle.glob("members/*/configs/metadata.json")]
+    return sorted({name for file in files for name in json.loads(file.read_text()).get("required_packages_version", {})})
 
 
 def image_labels(title: str, number: str, content: str) -> dict[str, str]:

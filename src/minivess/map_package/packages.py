@@ -11,7 +11,7 @@ import compileall
 import fnmatch
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, PackagePath, distribution
 from pathlib import Path
 from py_compile import PycInvalidationMode
@@ -46,17 +46,19 @@ GPU_ONLY = (
 )
 
 
-def required_packages(extra: str = "map") -> list[Distribution]:
+def required_packages(extra: str = "map", also: Iterable[str] = ()) -> list[Distribution]:
     """Return the installed distributions that ``minivess[extra]`` requires, itself included, sorted by name.
 
     Args:
         extra: Extra of minivess.
+        also: Names of further distributions, such as those that a bundle states.
 
     Raises:
         InputError: When minivess is not installed as a distribution.
     """
     found: dict[str, Distribution] = {}
     waiting: list[tuple[str, frozenset[str]]] = [("minivess", frozenset({extra}))]
+    waiting += [(canonicalize_name(name), frozenset()) for name in also]
     seen = set()
     while waiting:
         name, extras = waiting.pop()

@@ -114,7 +114,11 @@ def with_other_weights(segmenter: Segmenter, root: Path, file: Path) -> Segmente
     """
     if not isinstance(segmenter, BundleSegmenter):
         raise InputError(f"{segmenter.model.bundle} is no single network: it has no other weights.")
-    return segmenter.with_weights(file, model_reference(root, file_sha256(file) if file.is_file() else ""))
+    sha256 = file_sha256(file) if file.is_file() else ""
+    other = segmenter.with_weights(file, model_reference(root, sha256))
+    if file_sha256(file) != sha256:
+        raise WeightsError(f"{file.name} was replaced while it was read. Try again.")
+    return other
 
 
 def model_reference(root: Path, weights_sha256: str) -> ModelRef:

@@ -91,7 +91,8 @@ class BundleSegmenter:
         Raises:
             WeightsError: When the weights are missing, damaged or made for another network.
         """
-        frozen = {id(value): value for value in self._network.parameters() if not value.requires_grad}
+        beside: list[torch.nn.Parameter] = getattr(self._network, "frozen_beside", list)()
+        frozen = {id(value): value for value in [*self._network.parameters(), *beside] if not value.requires_grad}
         network = copy.deepcopy(self._network, frozen)
         load_weights(network, file)
         other = BundleSegmenter(
@@ -115,10 +116,9 @@ class BundleSegmenter:
         """
         self._features = folder
         if hasattr(self._network, "feature_cache"):
-            base = getattr(self._network, "base_identity", None)  # prompts do without the adapters on it
-            identity = str(base()) if base else self._model.weights_sha256
             network: Any = self._network
-            network.feature_cache = FeatureCache(folder, identity)
+            shared = getattr(network, "encoder_identity", str)()  # of networks whose prompts do without the trained weights
+            network.feature_cache = FeatureCache(folder, shared or self._model.weights_sha256)
 
     @contextmanager
     def dropout_enabled(self, seed: int) -> Iterator[None]:
@@ -178,7 +178,7 @@ class BundleSegmenter:
             return self._prediction(view, probability, _OBJECT_THRESHOLD)
         if prompts and prompts.get("box"):
             check_box(prompts["box"], volume.shape)
-            probability = self._at_box(view.volume, scaling, view.box(prompts["box"]))
+            probability = self._at_box(view.volume, scaling, view.box(prompts["box"]), report)
             report(1.0)
             return self._prediction(view, probability, _OBJECT_THRESHOLD)
         shape = view.volume.shape
@@ -229,7 +229,7 @@ class BundleSegmenter:
             logits = network.click_logits(window, torch.from_numpy(points).to(self._device), labels)
         return np.asarray(logits.float().sigmoid()[0, 0].cpu().numpy())
 
-    def _at_box(self, volume: Volume, scaling: Scaling, box: Box) -> NDArray[np.float32]:
+    def _at_box(self, volume: Volume, scaling: Scaling, box: Box, report: Progress) -> NDArray[np.float32]:
         """Predict the probability (x, y, z) of the object inside a box; 0 outside it. A box network sees slices, in voxels."""
         window = box_window(box, volume.shape, self._inferer.roi_size)
         across, inner = slice_axis(box), box.relative_to(window.low)
@@ -237,7 +237,8 @@ class BundleSegmenter:
         low, high = (_moved_last(corner, across) for corner in (inner.low, inner.high))
         network: Any = self._network  # its capabilities name boxes
         with torch.inference_mode():
-            logits = network.box_logits(array.movedim(across + 2, -1).to(self._device), low, high).movedim(-1, across + 2)
+            logits = network.box_logits(array.movedim(across + 2, -1).to(self._device), low, high, report)
+            logits = logits.movedim(-1, across + 2)
         probability = np.zeros(volume.shape, np.float32)
         probability[box.slices] = logits[0, 0].float().sigmoid().cpu().numpy()[inner.slices]
         return probability

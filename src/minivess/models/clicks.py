@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from minivess.errors import InputError
 from minivess.models.segmenter import Click
 from minivess.volume import Box
+
+#: Of one box: 512 x 512 voxels in 32 slices.
+MOST_BOX_VOXELS = 2**23
 
 
 def click_windows(clicks: Sequence[Click], shape: tuple[int, int, int], size: ArrayLike) -> list[tuple[Box, list[Click]]]:
@@ -78,6 +82,8 @@ def check_box(box: Box, shape: tuple[int, int, int]) -> None:
     """
     if not box.fits(shape):
         raise InputError(f"The box {list(box)} is empty, or not inside the volume of {shape} voxels (x, y, z, from 0).")
+    if math.prod(box.shape) > MOST_BOX_VOXELS:
+        raise InputError(f"The box has {math.prod(box.shape)} voxels. Allowed are {MOST_BOX_VOXELS}: draw it around one vessel.")
     if sorted(box.shape)[1] < 2:
         raise InputError(f"The box of {box.shape} voxels encloses nothing. Click on two opposite corners around the vessel.")
 

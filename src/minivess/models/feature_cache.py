@@ -52,18 +52,22 @@ class FeatureCache:
             encoded = list(encode())
         try:
             self._write(file, encoded)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             logger.warning("Features are not cached in %s: %s", self.folder, error)
         return encoded
 
     def _write(self, file: Path, encoded: Sequence[torch.Tensor]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_room(sum(value.numel() * value.element_size() for value in encoded))
         with atomic_file(file) as temporary:
             save_file({str(number): value.detach().cpu().contiguous() for number, value in enumerate(encoded)}, temporary)
-        files = sorted((other.stat().st_mtime_ns, other.stat().st_size, other) for other in self.folder.glob("*.safetensors"))
-        size = sum(bytes_ for _, bytes_, _ in files)
-        for _, bytes_, other in files[:-1]:
+
+    def _make_room(self, needed: int) -> None:
+        """Remove files until so many bytes fit; before they are written, so that a full disk recovers."""
+        found = [(other, other.stat()) for other in self.folder.glob("*.safetensors")]
+        size = needed + sum(stat.st_size for _, stat in found)
+        for other, stat in sorted(found, key=lambda pair: pair[1].st_mtime_ns):
             if size <= self.budget_bytes:
                 return
             other.unlink(missing_ok=True)
-            size -= bytes_
+            size -= stat.st_size

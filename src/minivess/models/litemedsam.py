@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 from minivess.errors import BundleError
 from minivess.extras import require_extra
 from minivess.models.feature_cache import FeatureCache
-from minivess.models.follow_slices import follow_slices
+from minivess.models.follow_slices import OUTSIDE, follow_slices
 from minivess.models.planes import check_planes, consensus, plane_logits
 
 #: Side of the pictures that the published weights were trained on, in pixels.
@@ -31,8 +31,8 @@ _TINY_VIT = {
     "layer_lr_decay": 0.8,
 }
 _WIDTH = 256
-#: How far an object may move from one slice to the next, in pixels of the encoder's picture.
-_DRIFT_PX = 3
+#: How far an object may move from one slice to the next: share of its size, and pixels of the encoder's picture at least.
+_DRIFT, _DRIFT_PX = 0.25, 3
 
 
 class LiteMedsam(torch.nn.Module):
@@ -96,28 +96,35 @@ class LiteMedsam(torch.nn.Module):
         found = [plane_logits(network, x, plane, at_once=self.pictures_at_once) for plane in self.planes]
         return consensus(found).to(x.dtype)
 
-    def box_logits(self, x: torch.Tensor, low: Sequence[int], high: Sequence[int]) -> torch.Tensor:
+    def box_logits(
+        self, x: torch.Tensor, low: Sequence[int], high: Sequence[int], progress: Callable[[float], None] = lambda _: None
+    ) -> torch.Tensor:
         """Return the logits of the object inside a box: the middle slice by the box, the others by the mask of the one before.
 
         Args:
             x: (1, 1, x, y, z) float, normalised intensities.
             low: First voxel (x, y, z) of the box in the window.
             high: Last voxel plus 1.
+            progress: Called before each slice with the finished share.
 
         Returns:
-            (1, 1, x, y, z) float32; also of voxels outside the box.
+            (1, 1, x, y, z) float32.
         """
         shape, middle = (x.shape[2], x.shape[3], x.shape[4]), (low[2] + high[2]) // 2
         rows_columns = x.new_tensor([self.picture_px / shape[0], self.picture_px / shape[1]])
         drawn = (x.new_tensor([*low[:2], *high[:2]]).view(2, 2) * rows_columns).flip(1).flatten()
 
+        rows, columns = (slice(int(a), math.ceil(b)) for a, b in ((drawn[1], drawn[3]), (drawn[0], drawn[2])))
+        outside = torch.ones((self.picture_px, self.picture_px), dtype=torch.bool, device=x.device)
+        outside[rows, columns] = False  # what lies there is another vessel
+
         def by_box(z: int, box: torch.Tensor) -> torch.Tensor:
-            return self._mask_logits(x[..., z], box)
+            return self._mask_logits(x[..., z], box).masked_fill(outside, OUTSIDE)
 
         def by_mask(z: int, before: torch.Tensor) -> torch.Tensor:
             return by_box(z, _bounding_box(before, drawn))
 
-        return follow_slices({middle: by_box(middle, drawn)}, by_mask, shape)
+        return follow_slices({middle: by_box(middle, drawn)}, by_mask, shape, progress)
 
     def _picture_logits(self, pictures: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
         """Segment (pictures, 1, height, width) with one box, in pixels of the encoder."""
@@ -210,5 +217,5 @@ def _bounding_box(mask: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
     """Return the box around a mask (1, 1, rows, columns), a little wider, within the drawn one."""
     rows, columns = torch.nonzero(mask[0, 0] > 0, as_tuple=True)
     around = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).to(drawn)
-    wider = around + drawn.new_tensor([-_DRIFT_PX, -_DRIFT_PX, _DRIFT_PX, _DRIFT_PX])
-    return torch.cat([torch.maximum(wider[:2], drawn[:2]), torch.minimum(wider[2:], drawn[2:])])
+    drift = (_DRIFT * (around[2:] - around[:2]).max()).clamp(min=_DRIFT_PX)
+    return torch.cat([torch.maximum(around[:2] - drift, drawn[:2]), torch.minimum(around[2:] + drift, drawn[2:])])

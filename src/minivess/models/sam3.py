@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -127,19 +127,22 @@ class Sam3Lora(torch.nn.Module):
         with self._prompted(x.device) as tracker:
             return tracker.at_clicks(x, points, labels)
 
-    def box_logits(self, x: torch.Tensor, low: Sequence[int], high: Sequence[int]) -> torch.Tensor:
+    def box_logits(
+        self, x: torch.Tensor, low: Sequence[int], high: Sequence[int], progress: Callable[[float], None] = lambda _: None
+    ) -> torch.Tensor:
         """Return the logits of the object inside a box, by SAM 3's tracker without adapters.
 
         Args:
             x: (1, 1, x, y, z) float, normalised intensities.
             low: First voxel (x, y, z) of the box in the window.
             high: Last voxel plus 1.
+            progress: Called before each slice with the finished share.
 
         Returns:
             (1, 1, x, y, z) float32.
         """
         with self._prompted(x.device) as tracker:
-            return tracker.in_box(x, low, high)
+            return tracker.in_box(x, low, high, progress)
 
     @contextmanager
     def _prompted(self, device: torch.device) -> Iterator[PromptedTracker]:
@@ -159,6 +162,15 @@ class Sam3Lora(torch.nn.Module):
             return features
 
         return self.feature_cache.features(image, encode) if self.feature_cache else encode()
+
+    def encoder_identity(self) -> str:
+        """Return the SHA-256 of what encodes pictures for prompts: the base; empty when a part of it is trained itself."""
+        trained = (name for name, value in self.detector.named_parameters() if value.requires_grad and "lora_" not in name)
+        return "" if any(name.startswith("vision_encoder.") for name in trained) else self.base_sha256
+
+    def frozen_beside(self) -> list[torch.nn.Parameter]:
+        """Return the parameters of the tracker, which are no parameters of this network."""
+        return list(self._tracker[0].parameters())
 
     def base_identity(self) -> str:
         """Return the SHA-256 of the base, which the trained tensors belong to."""

@@ -45,29 +45,34 @@ class PromptedTracker:
             masks[z] = self._segment(window[..., z], points=points[here][:, :2].float(), labels=labels[here])
         return self._follow(window, masks)
 
-    def in_box(self, window: torch.Tensor, low: Sequence[int], high: Sequence[int]) -> torch.Tensor:
+    def in_box(
+        self, window: torch.Tensor, low: Sequence[int], high: Sequence[int], progress: Callable[[float], None]
+    ) -> torch.Tensor:
         """Segment the object inside a box: the middle slice by the box, the others as after a click.
 
         Args:
             window: (1, 1, x, y, z) float, normalised intensities.
             low: First voxel (x, y, z) of the box.
             high: Last voxel plus 1.
+            progress: Called before each slice with the finished share.
 
         Returns:
             (1, 1, x, y, z) float32 logits; also of voxels outside the box.
         """
         middle = (low[2] + high[2]) // 2
         corners = torch.tensor([*low[:2], *high[:2]], dtype=torch.float32)
-        return self._follow(window, {middle: self._segment(window[..., middle], box=corners)})
+        return self._follow(window, {middle: self._segment(window[..., middle], box=corners)}, progress)
 
-    def _follow(self, window: torch.Tensor, masks: dict[int, torch.Tensor]) -> torch.Tensor:
+    def _follow(
+        self, window: torch.Tensor, masks: dict[int, torch.Tensor], progress: Callable[[float], None] = lambda _: None
+    ) -> torch.Tensor:
         shape = (window.shape[2], window.shape[3], window.shape[4])
 
         def by_mask(z: int, before: torch.Tensor) -> torch.Tensor:
             one = torch.ones(1, dtype=torch.long)
             return self._segment(window[..., z], points=_surest_point(before, shape[:2]), labels=one, before=before)
 
-        return follow_slices(masks, by_mask, shape)
+        return follow_slices(masks, by_mask, shape, progress)
 
     def _segment(
         self,

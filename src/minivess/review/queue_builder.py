@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Lock
 
 import numpy as np
@@ -66,11 +67,14 @@ class QueueBuilder:
             NotFoundError: When there is no such image.
             StoreError: When the queue cannot be written.
         """
+        quality = self._quality_of(prediction)  # takes seconds: others need not wait for it
         with self._lock:
             image = self._contexts.read(image_id)
             if self._predictions.is_current(image_id, image, prediction.model):
+                if quality != self._predictions.quality(image_id):  # it was calibrated meanwhile
+                    self._predictions.put(image_id, image, replace(self._predictions.get(image_id, image), quality=quality))
                 return False
-            cached = CachedPrediction.from_prediction(prediction, self._quality_of(prediction))
+            cached = CachedPrediction.from_prediction(prediction, quality)
             context = self._contexts.build(image, cached)
             self._build(image_id, context, actor=actor, count=count, objective=objective)
             self._predictions.put(image_id, image, cached)  # last: after a crash in between, the queue is built again

@@ -88,8 +88,9 @@ def keep_previous(bundle: Path) -> str:
     models = current.parent
     name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     with atomic_folder(models / _PREVIOUS / name) as temporary:
-        for file in (f for f in models.iterdir() if f.is_file() and f.suffix in (".safetensors", ".json")):
-            shutil.copyfile(file, temporary / file.name)
+        for file in (current, *(models / companion for companion in _COMPANIONS)):  # other weights beside them are not ours
+            if file.is_file():
+                shutil.copyfile(file, temporary / file.name)
     for old in _kept(models)[:-KEPT]:
         shutil.rmtree(old)
     return file_sha256(current)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cc3d
 import numpy as np
 
-from minivess.metrics.morphology import measure_vessels
+from minivess.metrics.morphology import Morphology, measure_vessels
 from minivess.models import Prediction
 from minivess.uncertainty.case_score import expected_errors_per_predicted_voxel, soft_dice_confidence
 
@@ -13,17 +13,18 @@ from minivess.uncertainty.case_score import expected_errors_per_predicted_voxel,
 _SMALL = 50
 
 
-def case_features(prediction: Prediction) -> dict[str, float]:
+def case_features(prediction: Prediction, measured: Morphology | None = None) -> dict[str, float]:
     """Compute features of a prediction; none of them needs the truth.
 
     Lengths are per mm and volumes per mm3, so that stacks of different size can be compared.
 
     Args:
         prediction: The prediction of one case.
+        measured: What was measured of its mask, in mm; it takes a skeleton, and is measured here otherwise.
     """
     probability, mask = prediction.probability.array, prediction.mask.array > 0
     spacing_mm = tuple(value / 1000 for value in prediction.mask.spacing_um)
-    measured = measure_vessels(mask, (spacing_mm[0], spacing_mm[1], spacing_mm[2]))
+    measured = measured or measure_vessels(mask, (spacing_mm[0], spacing_mm[1], spacing_mm[2]))
     volume_mm3, length_mm = mask.size * float(np.prod(spacing_mm)), max(measured.length_mm, 1e-6)
     sizes = np.sort(cc3d.statistics(cc3d.connected_components(mask, connectivity=26))["voxel_counts"][1:])[::-1]
     voxels = max(int(mask.sum()), 1)

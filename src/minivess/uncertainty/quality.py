@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.errors import BundleError, InputError
+from minivess.metrics.morphology import Morphology
 from minivess.models import Prediction
 from minivess.paths import write_json
 from minivess.uncertainty.case_features import case_features
@@ -123,7 +124,14 @@ class QualityModel:
 
         Args:
             features: Of :func:`minivess.uncertainty.case_features.case_features`.
+
+        Raises:
+            BundleError: When the model was fitted on a feature that is not computed here.
         """
+        if missing := set(self.features) - set(features):
+            raise BundleError(
+                f"The quality model needs {', '.join(sorted(missing))}. Calibrate again: minivess calibrate --help."
+            )
         row = np.array([[features[name] for name in self.features]])
         shares = self._shares(self._fitted, row)[0]
         kept = shares >= min(self.least_share, shares.max())
@@ -179,8 +187,11 @@ def read_quality(bundle: Path, weights_sha256: str) -> QualityModel | None:
         BundleError: When the file is damaged.
     """
     path = bundle / "models" / FILE_NAME
-    if not path.is_file():
-        return None
+    return _read(path, path.stat().st_mtime_ns, weights_sha256) if path.is_file() else None
+
+
+@lru_cache(maxsize=4)  # a forest is grown once, not for each case
+def _read(path: Path, _mtime_ns: int, weights_sha256: str) -> QualityModel | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("weights_sha256") != weights_sha256:
@@ -190,18 +201,19 @@ def read_quality(bundle: Path, weights_sha256: str) -> QualityModel | None:
         raise BundleError(f"{path} holds no quality model ({error!r}). Calibrate again: minivess calibrate --help.") from error
 
 
-def quality_of(bundle: Path, prediction: Prediction) -> Quality | None:
+def quality_of(bundle: Path, prediction: Prediction, measured: Morphology | None = None) -> Quality | None:
     """Estimate the quality of a prediction; None when nothing was fitted for its weights.
 
     Args:
         bundle: The bundle's folder.
         prediction: Of a whole volume.
+        measured: What was measured of its mask, where it was.
 
     Raises:
         BundleError: When the file of the quality model is damaged.
     """
     model = read_quality(bundle, prediction.model.weights_sha256)
-    return model.estimate(case_features(prediction)) if model else None
+    return model.estimate(case_features(prediction, measured)) if model else None
 
 
 def _forest() -> RandomForestRegressor:

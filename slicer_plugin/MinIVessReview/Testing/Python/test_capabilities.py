@@ -40,7 +40,7 @@ def test_each_key_presses_its_button(widget: Any, lab: Lab, pump: Callable[..., 
     for key in ("O", "O", "A", "S", "U", "R", "N"):
         press(widget, qtbot, key)
         pump(lambda: not widget.worker.busy)
-    assert set(pressed) == set(KEYS.values()) - {"tool_object", "tool_box"}  # this server's model takes no prompts
+    assert set(pressed) == set(KEYS.values())
 
 
 def test_tools_that_the_server_does_not_offer_are_disabled(widget: Any, lab: Lab, pump: Callable[..., int], qtbot: Any) -> None:
