@@ -174,6 +174,10 @@ class Client:
         """Reserve a certain region."""
         return self.json("POST", f"/review/places/{quote(item_id)}/take")
 
+    def suspected_errors(self, item_id):
+        """Return the errors that are suspected in a region, the worst first."""
+        return self.json("GET", f"/review/places/{quote(item_id)}/errors")["errors"]
+
     def undo_answer(self, item_id):
         """Undo an answer."""
         return self.json("DELETE", f"/review/places/{quote(item_id)}/answer?take=true")

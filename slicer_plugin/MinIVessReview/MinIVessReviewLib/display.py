@@ -8,7 +8,7 @@ from .table import QueueTable
 from .translations import kind_text
 
 # Buttons that need an open image on a server with a queue, and those that need an open image only.
-WITH_QUEUE = ("next", "accept", "skip", "undo", "redo", "uncertainty")
+WITH_QUEUE = ("next", "accept", "skip", "undo", "redo", "uncertainty", "next_error", "note")
 WITH_IMAGE = ("mask", "correct", "erase", "submit", "compare")
 
 
@@ -65,6 +65,15 @@ class Display:
         """Show kind and reason of a region."""
         self.clicks.stop()
         self.ui.region.setText(f"{kind_text(item['kind'])}: {item['reason']}" if item else "")
+
+    @property
+    def note(self):
+        """What the user has written for the others; it goes with the answer to the region."""
+        return self.ui.note.text.strip()
+
+    @note.setter
+    def note(self, text):
+        self.ui.note.setText(text)
 
     def queue(self, items, current):
         """Show the queue, and select the region with the id `current`."""

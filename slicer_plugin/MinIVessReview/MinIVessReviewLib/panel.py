@@ -15,6 +15,7 @@ from .draft_editing import DraftEditing, click_text
 from .review import Review
 from .session import Session
 from .submission import Submission
+from .suspected_errors import SuspectedErrors
 from .training import Training
 from .worker import Worker
 
@@ -23,15 +24,15 @@ from .worker import Worker
 # Esc is the Segment Editor's own (no effect), and in Qt two shortcuts with one key block each other;
 # X (cut) deletes the last point in the Segment Editor's Draw effect, and would here discard the outline.
 # A closes an outline there, too, but so does Return. R, F and B of the slice views are on the view's menu and on the arrow keys;
-# their T (foreground volume) has nothing to show here.
+# their T (foreground volume) has nothing to show here, and their G (visibility of segmentations) is M.
 KEYS = {
     "A": "accept", "S": "skip", "N": "next", "U": "undo", "R": "redo", "O": "uncertainty", "M": "mask", "F": "correct",
     "E": "erase", "P": "tool_path", "C": "tool_connect", "D": "tool_remove", "K": "tool_specks",
-    "B": "tool_grow", "T": "tool_smooth",
+    "B": "tool_grow", "T": "tool_smooth", "G": "next_error",
 }  # fmt: skip
 BUTTONS = (
     "connect", "add_image", "open", "open_next", "next", "accept", "correct", "erase", "skip", "undo", "redo", "uncertainty",
-    "mask", "submit", "compare", "train", "cancel",
+    "next_error", "mask", "submit", "compare", "train", "cancel",
 )  # fmt: skip
 EDITOR_TAG = "MinIVessReviewEditor"
 
@@ -90,6 +91,7 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.session = Session(self.worker, self.display, folder)
         self.review = Review(self.session)
         self.editing = DraftEditing(self.session, self.review)
+        self.suspected = SuspectedErrors(self.session)
         self.submission = Submission(self.session, self.review)
         self.training = Training(self.training_worker, self.display)
 
@@ -235,6 +237,10 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show the uncertainty as its sliders say."""
         if self.session.image.views.uncertainty_shown:
             self.session.image.show_uncertainty(self.ui.opacity.value, self.ui.threshold.value)
+
+    def on_next_error(self):
+        """Go to the next error that is suspected in the region."""
+        self.suspected.next()
 
     def on_mask(self):
         """Show or hide the mask."""

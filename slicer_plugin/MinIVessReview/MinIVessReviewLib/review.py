@@ -83,7 +83,8 @@ class Review:
             self.image.views.go(item)
             self.show.region(item)
             words = _("This region is answered: {state}, by {user}. N goes on.")
-            self.show.message(words.format(state=state_text(item["state"]), user=item["by"]))
+            said, note = words.format(state=state_text(item["state"]), user=item["by"]), (item.get("answer") or {}).get("note")
+            self.show.message(f"{said} {_('Note: {note}').format(note=note)}" if note else said)
         else:
             take = partial(self.session.tasks.take, item["id"])
             self.session.with_current_masks(lambda: self.session.run(take, self.show_reply))
@@ -137,8 +138,9 @@ class Review:
         stroke = session.store_stroke()
         verdict = SKIPPED if skip else image.verdict(item["box"])
         path = f"/review/places/{quote(item['id'])}/answer"
-        data = {"verdict": verdict, "seconds": f"{image.seconds_shown:.1f}"}
+        data = {"verdict": verdict, "seconds": f"{image.seconds_shown:.1f}", "note": self.show.note}
         answer = session.outbox.add(session.tasks.client, "POST", path, after=stroke, data=data)
+        note, self.show.note = self.show.note, ""
         image.item = None  # pressing the key twice is not a second answer
 
         def done(result):
@@ -151,10 +153,10 @@ class Review:
             if image.item and not result.next.get("retrain_first"):
                 self.show.message(_answered(verdict))
 
-        session.run(partial(session.tasks.answer, image.name, stroke, answer), done, partial(self._answer_failed, item))
+        session.run(partial(session.tasks.answer, image.name, stroke, answer), done, partial(self._answer_failed, item, note))
 
-    def _answer_failed(self, item, error):
-        self.image.item = item
+    def _answer_failed(self, item, note, error):
+        self.image.item, self.show.note = item, note
         if isinstance(error, ServerError) and error.status == 409:  # another user was faster, or the model has changed
             self.session.notify(_("The server refused this: {message} Your strokes are in your draft.").format(message=error))
             self.open(self.image.name)

@@ -138,6 +138,10 @@ class ServerTasks:
         self.send_all()
         return {"place": self.client.take(item_id)}
 
+    def suspected_errors(self, item_id, _context):
+        """Return the errors that are suspected in a region."""
+        return self.client.suspected_errors(item_id)
+
     def queue(self, image, stroke, _context):
         """Send what is unsent. Return the reply to the stroke, the list of regions and the image's status."""
         reply = self.send_all(stroke).replies.get(stroke)

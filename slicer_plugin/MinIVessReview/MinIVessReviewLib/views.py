@@ -47,11 +47,7 @@ class Views:
         self._show_frame(centre, axes, size)
         self.show_surface()
         self._show_greys()
-        middle = item.get("centre_ras", centre)
-        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *middle, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
-        crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
-        if crosshair:
-            crosshair.SetCrosshairRAS(*middle)
+        _jump(item.get("centre_ras", centre))
         width = SPREAD * max(size)
         for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
             x, y, z = node.GetFieldOfView()
@@ -65,6 +61,10 @@ class Views:
             camera.SetFocalPoint(*centre)
             camera.SetPosition(*(centre + away))
             camera.ResetClippingRange()
+
+    def look(self, voxel):
+        """Show a voxel (i, j, k) in all slice views; their magnification stays."""
+        _jump((self.scene.ijk_to_ras() @ [*voxel, 1.0])[:3])
 
     def _show_greys(self):
         """Show the image around the region from black to white: deep slices are dim. A contrast that the user has set stays."""
@@ -154,6 +154,13 @@ class Views:
         self.frame.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(pose))
         self.frame.SetCenter(*centre)
         self.frame.SetSize(*size)
+
+
+def _jump(ras):
+    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *ras, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
+    crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+    if crosshair:
+        crosshair.SetCrosshairRAS(*ras)
 
 
 def _shown_greys(display):

@@ -109,15 +109,44 @@ def test_a_region_is_chosen_from_the_table_and_an_answered_one_is_only_shown(
     assert widget.session.image.item["id"] == chosen["id"] != first
     centre = slicer.util.arrayFromVTKMatrix(slicer.util.getNodesByClass("vtkMRMLSliceNode")[0].GetSliceToRAS())[:3, 3]
     np.testing.assert_allclose(centre, chosen["centre_ras"], atol=1e-3)
+    widget.ui.note.setText("  a thin branch ")
     reply(widget, "accept", pump)
+    assert widget.ui.note.text == "", "it was sent"
     assert widget.session.image.item["id"] == first
     row = next(n for n, item in enumerate(widget.display.table.items) if item["id"] == chosen["id"])
     assert widget.ui.queue.item(row, 4).text() == "accepted"
     widget.ui.queue.cellClicked.emit(row, 1)
     assert "answered: accepted, by ann" in widget.ui.message.text
+    assert "Note: a thin branch" in widget.ui.message.text
     assert widget.session.image.item is None
     reply(widget, "next", pump)
     assert widget.session.image.item["id"] == first
+
+
+def test_suspected_errors_are_walked_through(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "listed", pump)
+    matrix = np.array(widget.session.image.status["affine_ras"])
+    items = [
+        item for item in widget.display.table.items if item["kind"] != "random check" and item["state"] in ("pending", "leased")
+    ]
+    asked = {item["id"]: get(f"{lab.url}/review/places/{item['id']}/errors", lab.tokens["ann"]) for item in items}
+    errors = {name: json.loads(content)["errors"] for name, content in asked.items()}
+    chosen = max(items, key=lambda item: len(errors[item["id"]]))
+    expected = errors[chosen["id"]]
+    assert expected, "the lab has such a region"
+    widget.ui.queue.cellClicked.emit(widget.display.table.items.index(chosen), 1)
+    pump(lambda: not widget.worker.busy)
+    for number in range(len(expected) + 1):  # after the last one the first
+        widget.ui.next_error.click()
+        pump(lambda: not widget.worker.busy)
+        error = expected[number % len(expected)]
+        assert f"Error {number % len(expected) + 1} of {len(expected)}: " in widget.ui.message.text
+        assert error["reason"] in widget.ui.message.text
+        centre = slicer.util.arrayFromVTKMatrix(slicer.util.getNodesByClass("vtkMRMLSliceNode")[0].GetSliceToRAS())[:3, 3]
+        np.testing.assert_allclose(centre, (matrix @ [*error["centre"], 1])[:3], atol=1e-3)
+    reply(widget, "skip", pump)
+    pump(lambda: not widget.worker.busy)
 
 
 def test_the_next_image_has_the_most_expected_errors(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
