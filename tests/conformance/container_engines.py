@@ -17,6 +17,7 @@ default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]
 [engine]
 runtime = "runc"
 """
+_CONFIGURATIONS = {"CONTAINERS_CONF": "containers", "CONTAINERS_STORAGE_CONF": "storage"}
 
 
 def missing_programs() -> list[str]:
@@ -45,6 +46,7 @@ def docker_daemon(folder: Path) -> Iterator[str]:
     finally:
         daemon.terminate()
         daemon.wait(timeout=60)
+        shutil.rmtree(folder / "data", ignore_errors=True)  # gigabytes, which pytest would keep
 
 
 def base_archive(folder: Path) -> Path:
@@ -61,7 +63,15 @@ def import_base(engine: str, archive: Path, name: str) -> None:
     subprocess.run([engine, "import", "--change", change, str(archive), name], check=True, capture_output=True)
 
 
-def podman_environment(folder: Path) -> dict[str, str]:
-    """Return the variables that podman needs on such a machine."""
+@contextmanager
+def podman_environment(folder: Path) -> Iterator[dict[str, str]]:
+    """Yield the variables that podman needs on such a machine, with a storage of its own, which is removed at the end."""
     (folder / "containers.conf").write_text(_CONTAINERS_CONF)
-    return {**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf"), "BUILDAH_RUNTIME": "runc"}
+    storage = f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/storage"\nrunroot = "{folder}/run"\n'
+    (folder / "storage.conf").write_text(storage)
+    files = {name: str(folder / f"{file}.conf") for name, file in _CONFIGURATIONS.items()}
+    variables = {**os.environ, **files, "BUILDAH_RUNTIME": "runc"}
+    try:
+        yield variables
+    finally:
+        subprocess.run(["podman", "system", "reset", "--force"], env=variables, check=True, capture_output=True)

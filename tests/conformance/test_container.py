@@ -54,8 +54,9 @@ def image(request: pytest.FixtureRequest, content: Path, base: Path, tmp_path_fa
                 os.environ["DOCKER_HOST"] = address
                 yield _built("docker", content, base)
         else:
-            os.environ.update(podman_environment(folder))
-            yield _built("podman", content, base)
+            with podman_environment(folder) as variables:
+                os.environ.update(variables)
+                yield _built("podman", content, base)
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -86,10 +87,13 @@ def test_a_stopped_batch_leaves_no_images_and_no_process_and_is_alone(bundle: Pa
         while not list(results.glob(".batch/images-*/*.dcm")):
             assert process.poll() is None
             time.sleep(0.05)
+        while not (family := psutil.Process(process.pid).children(recursive=True)):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGSTOP)  # else it may have ended before the second one has begun
         second = batch(*arguments)
         assert (second.returncode, "Another batch writes" in second.stderr) == (1, True)
-        family = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
+        process.send_signal(signal.SIGCONT)
         assert process.wait(30) == 143
     assert psutil.wait_procs(family, timeout=10)[1] == []
     assert not list(results.glob(".batch/images-*"))

@@ -444,6 +444,7 @@ def test_the_study__who_is_how_far_and_a_click_opens_an_image(seat: Seat) -> Non
     assert cells == [
         "listed",
         "in review",
+        told["quality"],
         f"{told['answered']} of {told['places']}",
         f"{told['expected_errors_left']:.1f}",
         "ann",
