@@ -27,7 +27,8 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["segresnet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vista3d", "sam3_lora", "vessap"))]
+    "name",
+    ["segresnet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vista3d", "sam3_lora", "vessap", "litemedsam"))],
 )
 def test_all_processes_learn_one_network_from_other_patches(name: str, dataset: Path, tmp_path: Path) -> None:
     bundle = small_bundle(BUNDLES / name, tmp_path / name, weights=False)
