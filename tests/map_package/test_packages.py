@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import subprocess
+import sys
 from importlib.metadata import Distribution, PathDistribution
 from pathlib import Path
 
@@ -78,3 +80,9 @@ def test_the_same_bundle_gives_the_same_content(package: Path, tmp_path: Path) -
     assert (again / "Containerfile").read_text() == (package / "Containerfile").read_text()
     times = {f.stat().st_mtime for f in again.rglob("*")}
     assert len(times) == 1
+
+
+def test_running_a_package_needs_no_torch() -> None:
+    """A wrong path is refused at once, and runner, batch and builder are imported together."""
+    program = "import sys, minivess.map_package.run, minivess.map_package.batch; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip() == "False"

@@ -74,20 +74,25 @@ def promote(
 
     Example: minivess track promote vessels --sealed runs/data --limits limits.yaml
     """
+    from tqdm import tqdm
+
     from minivess.errors import InputError, UsageError
     from minivess.store import system_user
     from minivess.track import Limits, Registry, promote_on_sealed
     from minivess.track.client import connect
 
-    if (report is None) == (sealed is None):
-        raise UsageError("Give one of --report FILE and --sealed DATASET.")
     stated = Limits.read(limits) if limits else Limits()
-    if sealed is not None:
-        version, look = promote_on_sealed(Registry(connect(), name), sealed, stated, actor=system_user())
+    if sealed is not None and report is None:
+        with tqdm(desc="evaluate", unit="case", disable=as_json) as bar:
+            version, look = promote_on_sealed(
+                Registry(connect(), name), sealed, stated, actor=system_user(), progress=lambda _: bar.update()
+            )
         text = f"Version {version} of {name} is the champion. {look.sentence()}"
         return emit({"champion": version, "look": look.sentence()}, as_json=as_json, text=text)
+    if report is None or sealed is not None:
+        raise UsageError("Give one of --report FILE and --sealed DATASET.")
     try:
-        content = json.loads(Path(str(report)).read_text(encoding="utf-8"))
+        content = json.loads(report.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{report} is no evaluation report: {error}") from error
     version = Registry(connect(), name).promote(content, stated)

@@ -189,11 +189,12 @@ class VesselApp(MONAILabelApp):
         """The drafts of the users."""
         return Drafts(self.review, self.settings.model_dir / "drafts", self._prompt_model())
 
-    def _prompt_model(self) -> PromptModel:
-        """Return the model that clicks and boxes are for: the prompt bundle's where there is one, else the one that segments."""
+    def _prompt_model(self) -> PromptModel | None:
+        """Return the model that clicks and boxes are for: the prompt bundle's, else the one that segments if it takes prompts."""
         beside = self.settings.prompt_bundle
         task = self._segmenter if beside is None else VesselInferTask(beside, self.settings)
-        return PromptModel(accepted_prompts(beside or self.bundle), lambda: task.segmenter(None))
+        kinds = accepted_prompts(beside or self.bundle)
+        return PromptModel(kinds, lambda: task.segmenter(None)) if kinds else None
 
     def info(self) -> dict[str, Any]:
         """Return MONAI Label's description of the app, and the images with the highest scores under ``minivess``."""

@@ -17,7 +17,6 @@ from minivess.map_package import layout
 from minivess.map_package.manifests import app_manifest, package_manifest
 from minivess.map_package.packages import Device, copy_packages, required_packages
 from minivess.map_package.sbom import write_sbom
-from minivess.models.weights import FILE_NAME
 from minivess.paths import atomic_folder, file_sha256, resource_path, write_json
 
 ROOT, PACKAGES = "root", "packages"
@@ -93,6 +92,8 @@ def copy_for_delivery(bundle: Path, target: Path) -> None:
         bundle: The bundle's folder.
         target: New folder.
     """
+    from minivess.models.weights import FILE_NAME  # imports torch
+
     lab = shutil.ignore_patterns("runs", "previous", "eval", "*.ckpt", "__pycache__")
 
     def left_out(folder: str, names: list[str]) -> set[str]:

@@ -53,7 +53,7 @@ class MaskChange:
 
 
 #: Prompts, as a segmenter takes them, to the voxels of the object.
-PromptModel = Callable[[Mapping[PromptKind, Any]], MaskChange]
+AskModel = Callable[[Mapping[PromptKind, Any]], MaskChange]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class PromptContext:
     image: NDArray[Any]
     scaling: Scaling
     spacing_um: tuple[float, float, float]
-    segment: PromptModel | None = None
+    segment: AskModel | None = None
     not_points: Sequence[Point] = ()
 
     def evidence(self, window: tuple[slice, ...], low: Point) -> NDArray[np.float32]:
