@@ -13,6 +13,7 @@ import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
 
+from minivess.pacs import TlsFiles
 from minivess.server.serve import free_port
 
 _PLUGINS = (Path("/usr/share/orthanc/plugins"), Path("/usr/lib/orthanc"))
@@ -21,7 +22,7 @@ _PLUGINS = (Path("/usr/share/orthanc/plugins"), Path("/usr/lib/orthanc"))
 class Orthanc:
     """The server as a child process; stopped and started again it keeps what it has."""
 
-    def __init__(self, folder: Path, *, dicom_port: int = 0) -> None:
+    def __init__(self, folder: Path, *, dicom_port: int = 0, tls: TlsFiles | None = None) -> None:
         program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
         plugin = next((file for place in _PLUGINS for file in place.glob("libOrthancDicomWeb.so*")), None)
         if program is None or plugin is None:
@@ -35,6 +36,11 @@ class Orthanc:
             "DicomPort": dicom_port, "DicomAet": "PACS", "DicomCheckCalledAet": True, "DicomAlwaysAllowStore": True,
             "OverwriteInstances": False, "Plugins": [str(plugin)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }  # fmt: skip
+        if tls is not None:
+            config |= {
+                "DicomTlsEnabled": True, "DicomTlsCertificate": str(tls.certificate), "DicomTlsPrivateKey": str(tls.key),
+                "DicomTlsTrustedCertificates": str(tls.authority), "DicomTlsRemoteCertificateRequired": True,
+            }  # fmt: skip
         (folder / "orthanc.json").write_text(json.dumps(config))
         self._command, self._log = [program, str(folder / "orthanc.json")], folder / "log"
         self._process: subprocess.Popen[bytes] | None = None

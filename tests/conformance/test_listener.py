@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import requests
+import trustme
 from conformance.orthanc import Orthanc
 from dicom.test_seg import dciodvfy
 from dicom.test_series import ORIENTATIONS, volume_of
+from pacs.certificates import tls_files
 from pacs.test_listener import Listening, wait_for
 
 from minivess.dicom import write_series
@@ -24,19 +26,24 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
     running.stop()
 
 
+def push_everything(orthanc: Orthanc, listening: Listening, *, tls: bool = False) -> None:
+    """Have Orthanc send all its series to the listener."""
+    rest = f"http://127.0.0.1:{orthanc.port}"
+    peer = {"AET": "MINIVESS", "Host": "127.0.0.1", "Port": listening.port, "UseDicomTls": tls}
+    requests.put(f"{rest}/modalities/minivess", json=peer, timeout=10).raise_for_status()
+    series = requests.get(f"{rest}/series", timeout=10).json()
+    requests.post(f"{rest}/modalities/minivess/store", json=series, timeout=60).raise_for_status()
+
+
 @pytest.mark.parametrize("studies", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_studies_that_orthanc_pushes_come_back_segmented(orthanc: Orthanc, bundle: Path, tmp_path: Path, studies: int) -> None:
-    rest = f"http://127.0.0.1:{orthanc.port}"
     sent = [
         orthanc.add(write_series(volume_of(ORIENTATIONS["oblique"], (40, 36, 9)), tmp_path / f"s{n}", name=f"p{n}"))
         for n in range(studies)
     ]
     listening = Listening(tmp_path, bundle, orthanc.dicom_port)
     try:
-        peer = {"AET": "MINIVESS", "Host": "127.0.0.1", "Port": listening.port}
-        requests.put(f"{rest}/modalities/minivess", json=peer, timeout=10).raise_for_status()
-        series = requests.get(f"{rest}/series", timeout=10).json()
-        requests.post(f"{rest}/modalities/minivess/store", json=series, timeout=60).raise_for_status()
+        push_everything(orthanc, listening)
         wait_for(lambda: listening.files("results"), listening)
         orthanc.stop()
         wait_for(lambda: "cannot be reached" in listening.log.read_text(), listening)
@@ -48,3 +55,21 @@ def test_studies_that_orthanc_pushes_come_back_segmented(orthanc: Orthanc, bundl
     assert sorted(str(seg.ReferencedSeriesSequence[0].SeriesInstanceUID) for seg in segs) == sorted(sent)
     segs[0].save_as(tmp_path / "seg.dcm", enforce_file_format=True)
     assert dciodvfy(tmp_path / "seg.dcm") == []
+
+
+def test_orthanc_sends_and_receives_by_tls(bundle: Path, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    ours, theirs = tls_files(authority, tmp_path / "ours"), tls_files(authority, tmp_path / "theirs")
+    orthanc = Orthanc(tmp_path / "orthanc", dicom_port=free_port(), tls=theirs)
+    options = ["--tls-cert", str(ours.certificate), "--tls-key", str(ours.key), "--tls-ca", str(ours.authority)]
+    orthanc.start()
+    listening = Listening(tmp_path, bundle, orthanc.dicom_port, *options)
+    try:
+        sent = orthanc.add(write_series(volume_of(ORIENTATIONS["oblique"], (40, 36, 9)), tmp_path / "s", name="x"))
+        push_everything(orthanc, listening, tls=True)
+        wait_for(lambda: listening.files("sent"), listening)
+        (seg,) = orthanc.segs()
+    finally:
+        listening.kill()
+        orthanc.stop()
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == sent

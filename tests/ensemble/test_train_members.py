@@ -14,6 +14,7 @@ from minivess.ensemble.train_members import folds_by_subject
 from minivess.errors import InputError
 from minivess.models import load_bundle, read_metadata, weights_path
 from minivess.process_lock import ProcessLock
+from minivess.track import Spool
 from minivess.train import copy_bundle
 from minivess.volume import read_volume
 
@@ -88,14 +89,24 @@ def test_folds_seeds_and_search_in_one_command__resumed_after_a_lost_model(
     assert "already contains a training. Continue it: --resume" in capsys.readouterr().err
 
 
-def test_seeds_alone_share_the_held_out_cases(data: Path, quick: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["train", str(data), "--out", str(tmp_path), "--bundle", quick, "--seeds", "2", "--seed", "5", "--json"]) == 0
+def test_seeds_alone_share_the_held_out_cases__and_each_is_left_for_mlflow(
+    data: Path, quick: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("MINIVESS_SPOOL", str(tmp_path / "spool"))
+    out = tmp_path / "models"
+    assert run(["train", str(data), "--out", str(out), "--bundle", quick, "--seeds", "2", "--seed", "5", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert [row["model"] for row in answer["scores"]] == ["seed5", "seed6"]
     assert answer["held_out_also_chose"] == ["checkpoints"]
     assert len({row["case"] for row in answer["scores"]}) == 1
     first, second = (Path(member) / "models" / "model.safetensors" for member in answer["members"])
     assert first.read_bytes() != second.read_bytes()
+    entries = [entry for _, entry in Spool(tmp_path / "spool").entries()]
+    assert [(Path(entry["bundle"]).name, entry["params"]["seed"]) for entry in entries] == [("seed5", "5"), ("seed6", "6")]
+    assert [entry["scores"]["dice"] for entry in entries] == [row["dice"] for row in answer["scores"]]
+    assert {(entry["group"], entry["published"]) for entry in entries} == {("models", False)}
+    assert [len(entry["cases"]["validation"]) for entry in entries] == [1, 1]
 
 
 def test_weights_that_have_learned_what_is_held_out_are_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 class Pacs:
     """A server on loopback; ``objects`` are the datasets that it was sent, by their SOPInstanceUID."""
 
-    def __init__(self, port: int = 0, *, without: Collection[UID] = ()) -> None:
+    def __init__(self, port: int = 0, *, without: Collection[UID] = (), tls: ssl.SSLContext | None = None) -> None:
         self.objects: dict[str, pydicom.Dataset] = {}
         self.refuses: set[str] = set()  # SeriesInstanceUIDs
         entity = AE(ae_title="PACS")
         for context in (c for c in AllStoragePresentationContexts if c.abstract_syntax not in without):
             entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
-        self._server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._keep)])
+        handlers = [(evt.EVT_C_STORE, self._keep)]
+        self._server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=tls)
         self.port = self._server.server_address[1]
 
     def _keep(self, event: evt.Event) -> int:
@@ -37,13 +39,15 @@ class Pacs:
         self._server.shutdown()
 
 
-def send_files(files: Iterable[Path], port: int, *, calling: str = "PACS", called: str = "MINIVESS") -> list[int]:
+def send_files(
+    files: Iterable[Path], port: int, *, calling: str = "PACS", called: str = "MINIVESS", tls: ssl.SSLContext | None = None
+) -> list[int]:
     """Send files; return their statuses, none where the association was refused."""
     datasets = [pydicom.dcmread(file) for file in files]
     entity = AE(ae_title=calling)
     for kind in {(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}:
         entity.add_requested_context(*kind)
-    association = entity.associate("127.0.0.1", port, ae_title=called)
+    association = entity.associate("127.0.0.1", port, ae_title=called, tls_args=(tls, "127.0.0.1") if tls else None)
     if not association.is_established:
         return []
     statuses = [association.send_c_store(dataset).Status for dataset in datasets]

@@ -93,6 +93,8 @@ def training(folder: Path, threshold: float) -> dict[str, Any]:
         "run": str(folder / "run"),
         "cases": {"training": [{"image": str(image), "label": str(folder / "gone"), "subject": "m1"}]},
         "params": {"epochs": "3", "preset": "tiny"},
+        "scores": {"dice": 0.8, "cldice": 0.7},
+        "group": "models",
         "start_ms": 1_700_000_000_000,
         "end_ms": 1_700_000_005_000,
     }
@@ -113,6 +115,8 @@ def test_a_training_is_there_once_with_its_curves_and_its_bundle(server: str, tm
     assert found.data.params == {"epochs": "3", "preset": "tiny"}
     assert [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, "validation_dice")] == [(1, 0.41), (3, 0.55)]
     assert [m.step for m in client.get_metric_history(found.info.run_id, "loss")] == [1, 2]
+    assert [m.value for m in client.get_metric_history(found.info.run_id, "held_out_dice")] == [0.8]
+    assert found.data.tags["group"] == "models"
     versions = [v for v in client.search_model_versions(f"name = '{NAME}'") if v.run_id == found.info.run_id]
     assert len(versions) == 1
     assert versions[0].tags["weights_sha256"] == file_sha256(weights_path(Path(entry["bundle"])))

@@ -1,26 +1,30 @@
-"""``minivess map``: run the MONAI Deploy application on a DICOM folder; package it, run and check packages."""
+"""``minivess map``: run the MONAI Deploy application on one DICOM series or many; package it, check packages."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from minivess.cli.map_listen import listen
+from minivess.cli.map_options import (
+    AnyModality,
+    Model,
+    OnlySeg,
+    PackagedImage,
+    Pictures,
+    SegType,
+    application,
+    application_options,
+    check_application,
+)
 from minivess.cli.output import Json, emit, table
 
 app = typer.Typer(no_args_is_help=True, help="The MONAI Deploy application: DICOM series in, DICOM SEG out.")
+app.command("listen")(listen)
 
-Model = Annotated[Path | None, typer.Option("--model", "-m", help="Trained bundle, or a folder that contains one.")]
-PackagedImage = Annotated[str | None, typer.Option("--image", help="A packaged application: image, or folder of `map build`.")]
-OnlySeg = Annotated[bool, typer.Option("--only-seg", help="No uncertainty map and no report beside the SEG.")]
-AnyModality = Annotated[bool, typer.Option("--any-modality", help="Also images that the model was not made for.")]
-Pictures = Annotated[bool, typer.Option("--pictures", help="Also pictures with outlines, for a PACS that shows no SEG.")]
-SegType = Annotated[
-    Literal["binary", "labelmap", "fractional"],
-    typer.Option(help="SegmentationType: labelmap is for newer viewers, fractional is the probability."),
-]
 Memory = Annotated[str | None, typer.Option(help="Limit of memory, for example 8Gi.", show_default="what the package asks for")]
 
 
@@ -50,9 +54,9 @@ def run(
 
     if not source.is_dir():
         raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
-    _check_application(model, image)
+    check_application(model, image)
     require_extra("map", "The MAP")
-    options = _application_options(only_seg, any_modality, pictures, seg_type)
+    options = application_options(only_seg, any_modality, pictures, seg_type)
     if model is not None:
         if engine or memory or timeout_s is not None:
             raise UsageError("--engine, --memory and --timeout-s are for packaged applications: name one with --image.")
@@ -72,22 +76,6 @@ def run(
     if code == 0:
         typer.echo(f"Done: {out}")
     raise typer.Exit(code)
-
-
-def _check_application(model: Path | None, image: str | None) -> None:
-    """Raise UsageError unless one application is named, and its model is there."""
-    from minivess.errors import UsageError
-
-    if (model is None) == (image is None):
-        raise UsageError("Name a trained bundle with --model, or a packaged application with --image.")
-    if model is not None and not model.exists():
-        raise UsageError(f"No such model: {model}. Name a trained bundle.")
-
-
-def _application_options(only_seg: bool, any_modality: bool, pictures: bool, seg_type: str) -> list[str]:
-    given = {"--only-seg": only_seg, "--any-modality": any_modality, "--pictures": pictures}
-    options = [name for name, is_given in given.items() if is_given]
-    return options if seg_type == "binary" else [*options, "--seg-type", seg_type]
 
 
 def _replace_process(source: Path, out: Path, model: Path, options: list[str]) -> None:
@@ -119,7 +107,7 @@ def batch(
     """
     from minivess.extras import require_extra
 
-    _check_application(model, image)
+    check_application(model, image)
     require_extra("map", "The MAP")
     from minivess.map_package.batch import SUMMARY, find_batch, run_batch
 
@@ -127,7 +115,7 @@ def batch(
     total = len(found.series.keys() | found.unusable.keys())
     if found.links:
         typer.echo(f"{len(found.links)} linked folders are not followed: {', '.join(sorted(found.links)[:5])}", err=True)
-    command = _application(model, image, _application_options(only_seg, any_modality, pictures, seg_type))
+    command = application(model, image, application_options(only_seg, any_modality, pictures, seg_type))
     for result in run_batch(found, out, command):
         results.append(result)
         about = f"{len(results)} of {total}: {result.series}, {result.images} images, {result.result}. {result.reason}"
@@ -137,71 +125,6 @@ def batch(
     emit({"series": [asdict(result) for result in results], "without_result": missing}, as_json=as_json, text=text)
     if missing:
         raise typer.Exit(1)
-
-
-@app.command("listen")
-def listen(
-    model: Model = None,
-    image: PackagedImage = None,
-    send_to: Annotated[
-        str | None, typer.Option(metavar="AET@HOST:PORT", help="Where results are sent.", show_default="they stay in the spool")
-    ] = None,
-    spool: Annotated[Path, typer.Option(help="Queue on disk; a listener that is started again goes on with it.")] = Path("spool"),
-    port: Annotated[int, typer.Option(help="Port for C-STORE; 0 takes a free one.", min=0, max=65535)] = 11112,
-    title: Annotated[str, typer.Option(help="Our AE title.")] = "MINIVESS",
-    allow: Annotated[list[str] | None, typer.Option(help="AE title that may send; repeat it for more.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; another than loopback needs --allow.")] = "127.0.0.1",
-    quiet_s: Annotated[float, typer.Option(help="A series is complete when no image has come for so long.", min=0.1)] = 30.0,
-    only_seg: OnlySeg = False,
-    any_modality: AnyModality = False,
-    pictures: Pictures = False,
-    seg_type: SegType = "binary",
-) -> None:
-    """Receive series from a PACS by C-STORE, segment each when it is complete, and send the results back. Ends with Ctrl+C.
-
-    Example: minivess map listen --image vessels:1 --send-to PACS@10.0.0.5:104 --host 10.0.0.7 --allow PACS
-    """
-    import logging
-    import signal
-
-    from minivess.errors import UsageError
-    from minivess.extras import require_extra
-    from minivess.loopback import is_loopback
-
-    _check_application(model, image)
-    if not is_loopback(host) and not allow:
-        raise UsageError(f"--host {host} can be reached by other machines: name the AE titles that may send with --allow.")
-    require_extra("map", "The listener")
-    if image is not None and not Path(image).is_dir():
-        from minivess.map_package import find_engine
-        from minivess.map_package.engines import RUNNERS
-
-        find_engine(None, among=RUNNERS).inspect(image)  # a missing image is no reason to refuse a series
-    from minivess.pacs import Listener, SeriesSpool, Settings
-    from minivess.pacs.transfer import check_title, parse_peer
-
-    command = _application(model, image, _application_options(only_seg, any_modality, pictures, seg_type))
-    peer = parse_peer(send_to) if send_to else None
-    for name in (title, *(allow or ())):
-        check_title(name)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its lines quote what was sent
-    queue = SeriesSpool(spool)
-    listener = Listener(queue, Settings(command, peer, host, port, title, tuple(allow or ()), quiet_s))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: listener.request_stop())
-    waiting = ", ".join(f"{count} {state}" for state, count in queue.count().items() if count) or "empty"
-    typer.echo(f"Listening as {title} at {host}:{listener.port}; spool {spool}: {waiting}.")
-    listener.run()
-    typer.echo("Stopped; what is not done stays in the spool.")
-
-
-def _application(model: Path | None, image: str | None, options: list[str]) -> list[str]:
-    """Return the command that runs the application on one series."""
-    import sys
-
-    which = ["--model", str(model)] if model is not None else ["--image", str(image)]
-    return [sys.executable, "-m", "minivess", "map", "run", "{in}", "{out}", *which, *options]
 
 
 @app.command("build")

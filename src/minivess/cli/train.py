@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from minivess.cli.output import Json, emit
+from minivess.cli.train_plan import check_continued, check_options, hold_runs, make_splits, prepare_bundle, what_is_trained
 
 if TYPE_CHECKING:
-    from minivess.ensemble.train_members import Fold
-    from minivess.train import TrainingCase
-
-    Sections = dict[str, list[TrainingCase]]
+    from minivess.cli.train_plan import Sections
+    from minivess.ensemble.train_members import Fold, TrainedMember
 
 
 def train(
@@ -71,16 +70,16 @@ def train(
 
     several, runs = folds is not None or seeds > 1, out / "runs"
     if model is not None:
-        _check_continued(alone=init is None and bundle is None and modality is None, one=not (several or tune))
+        check_continued(alone=init is None and bundle is None and modality is None, one=not (several or tune))
     source = model or bundle or resource_path("bundles/segresnet")
     pinned, sections = check_dataset_pin(dataset), read_dataset(dataset)
-    splits = _splits(sections, folds)
-    _check_options(source, preset, modality, init, splits)
+    splits = make_splits(sections, folds)
+    check_options(source, preset, modality, init, splits)
     plan = {"seeds": [seed, seeds], "tune": tune, "preset": preset, "init": str(init or ""), "from": str(model or "")}
     if several or tune:  # one training may go on for longer than it was begun
         plan["epochs"] = epochs
-    with _begin(runs, {**plan, "cases": _as_items(splits), "bundle": _fingerprint(source, modality)}, resume=resume):
-        copy = _prepare(runs / "bundle" if several else out, source, model, modality or "two_photon", resume=resume)
+    with hold_runs(runs, {**plan, **what_is_trained(splits, source, modality)}, resume=resume):
+        copy = prepare_bundle(runs / "bundle" if several else out, source, model, modality or "two_photon", resume=resume)
         notes = {"dataset": dataset.name, "preset": preset, **({"dataset_dvc": pinned} if pinned else {})}
         overrides: dict[str, Any] = {"seed": seed, "notes": notes, **({} if epochs is None else {"epochs": epochs})}
         common: dict[str, Any] = {"preset": preset, "init_weights": init, "sealed": sealed or find_sealed(dataset)}
@@ -90,87 +89,6 @@ def train(
             _train_several(copy, out, splits, range(seed, seed + seeds), overrides, common, as_json=as_json)
         else:
             _train_one(out, sections, model, overrides, common, as_json=as_json)
-
-
-def _check_continued(*, alone: bool, one: bool) -> None:
-    """Refuse what does not go with --from."""
-    from minivess.errors import InputError
-
-    if not alone:
-        raise InputError("--from names bundle, weights and modality. Remove --init, --bundle and --modality.")
-    if not one:
-        raise InputError("--from trains one model further, with the settings that it states. Remove --folds, --seeds and --tune.")
-
-
-def _check_options(source: Path, preset: str, modality: str | None, init: Path | None, splits: Sequence[Fold]) -> None:
-    """Refuse wrong options before anything is written, and weights that have learned what is held out."""
-    from minivess.errors import InputError
-    from minivess.evaluate import SubjectHistory
-    from minivess.models import MODALITIES, check_bundle, read_metadata
-    from minivess.train import presets
-
-    check_bundle(source)
-    if preset not in presets(source):
-        raise InputError(f"Unknown preset {preset!r}. Allowed: {', '.join(presets(source))}.")
-    if modality is not None and modality not in MODALITIES:
-        raise InputError(f"Unknown modality {modality!r}. Allowed: {', '.join(MODALITIES)}.")
-    if init is None:
-        return
-    learned = SubjectHistory.from_metadata(read_metadata(init)).training
-    held_out = sorted({case.subject for _, judged in splits for case in judged} & learned)
-    if held_out:
-        raise InputError(
-            f"The weights of --init have learned subjects that are held out here: {', '.join(held_out)}. Their scores would not "
-            "be those of new subjects. Leave out --init, or hold out others."
-        )
-
-
-def _as_items(splits: Sequence[Fold]) -> list[list[list[dict[str, Any]]]]:
-    return [[[case.to_item() for case in part] for part in split] for split in splits]
-
-
-def _fingerprint(source: Path, modality: str | None) -> str:
-    """Return a hash of the configuration that is trained."""
-    from hashlib import sha256
-
-    from minivess.paths import file_sha256
-
-    files = [f"{file.name} {file_sha256(file)}" for file in sorted((source / "configs").iterdir()) if file.is_file()]
-    return sha256("\n".join([*files, modality or ""]).encode()).hexdigest()
-
-
-@contextmanager
-def _begin(runs: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[None]:
-    """Hold the folder of the trainings, as the only process, and check that it is of this plan."""
-    from minivess.errors import ConflictError, InputError
-    from minivess.process_lock import ProcessLock
-    from minivess.train.plan import FILE_NAME, check_plan
-
-    began = any(runs.rglob("log.csv")) or (runs / "tune" / "journal.log").exists()
-    if began and not resume:
-        raise InputError(f"{runs} already contains a training. Continue it: --resume. Or choose a new folder: --out.")
-    if resume and not runs.exists():
-        raise InputError(f"{runs} contains no training to resume. Remove --resume.")
-    runs.mkdir(parents=True, exist_ok=True)
-    lock = ProcessLock(runs / "lock")
-    if not lock.take(exclusive=True):
-        raise ConflictError(f"Another process trains in {runs}. Wait for it, or choose a new folder: --out.")
-    if not began:
-        (runs / FILE_NAME).unlink(missing_ok=True)  # of a command that was refused
-    try:
-        check_plan(runs, plan)
-        yield
-    finally:
-        lock.release()
-
-
-def _splits(sections: Sections, folds: int | None) -> list[Fold]:
-    """Return training and held-out cases: of the data set, or of each fold of both."""
-    from minivess.ensemble.train_members import folds_by_subject
-
-    if folds is None:
-        return [(sections["training"], sections["validation"])]
-    return folds_by_subject([*sections["training"], *sections["validation"]], folds)
 
 
 def _tuned(
@@ -202,7 +120,10 @@ def _train_several(
 ) -> None:
     from minivess.ensemble.train_members import train_members
 
-    trained = train_members(source, out, folds=splits, seeds=seeds, overrides=overrides, **common)
+    def track(member: TrainedMember) -> None:
+        _track_member(member, out.name, overrides)
+
+    trained = train_members(source, out, folds=splits, seeds=seeds, overrides=overrides, on_trained=track, **common)
     ensemble, count = trained.ensemble, len(trained.members)
     scores = "there is no held-out case: no score"
     if trained.scores:
@@ -214,6 +135,26 @@ def _train_several(
         f"Ensemble: {ensemble}\nNext: minivess predict VOLUME --bundle {ensemble} --out runs/predictions"
     )
     emit(trained.to_json(), as_json=as_json, text=text)
+
+
+def _track_member(member: TrainedMember, group: str, overrides: dict[str, Any]) -> None:
+    """Leave one model of several for MLflow; it is not registered, since it is of use only among the others."""
+    from minivess.track import enqueue_training
+
+    training, held_out = member.fold
+    means = {name: fmean(getattr(row, name) for row in member.scores) for name in ("dice", "cldice") if member.scores}
+    settings = {key: value for key, value in overrides.items() if key != "notes"}
+    enqueue_training(
+        member.bundle,
+        weights=member.result.weights,
+        published=False,
+        run=member.bundle / "runs" / "train",
+        cases={"training": training, "validation": held_out},
+        params={**overrides["notes"], **settings, "seed": member.seed},
+        seconds=member.result.seconds,
+        scores=means,
+        group=group,
+    )
 
 
 def _train_one(
@@ -250,6 +191,7 @@ def _train_one(
         cases={section: rows for section, rows in sections.items() if section != "test"},
         params={**overrides["notes"], **settings, "from": model or common["init_weights"] or ""},
         seconds=result.seconds,
+        scores={"dice": promotion.scores.dice, "cldice": promotion.scores.cldice} if result.held_out else {},
     )
     held_out = "held-out" if result.held_out else "training (no validation section)"
     scores = f"Dice {promotion.scores.dice:.3f}, clDice {promotion.scores.cldice:.3f} on the {held_out} cases"
@@ -259,20 +201,3 @@ def _train_one(
         f"Bundle: {out} (weights {weights_path(out).name})\nNext: minivess predict VOLUME --bundle {out} --out runs/predictions"
     )
     emit({"bundle": str(out), **result.to_json(), "gate": promotion.to_json()}, as_json=as_json, text=text)
-
-
-def _prepare(out: Path, source: Path, model: Path | None, modality: str, *, resume: bool) -> Path:
-    """Copy the bundle that is trained; of a trained one also its weights, which the new ones must beat. Return the copy."""
-    from minivess.errors import InputError
-    from minivess.models import weights_path
-    from minivess.paths import file_sha256
-    from minivess.train import copy_bundle, publish, set_modality
-
-    copy_bundle(source, out)
-    if model is None:
-        set_modality(out, modality)
-    elif not resume:
-        publish(weights_path(model), out)
-    elif weights_path(model).is_file() and file_sha256(weights_path(model)) != file_sha256(weights_path(out)):
-        raise InputError(f"The training in {out} is done and published. Train its model further: --from {out} --out FOLDER.")
-    return out

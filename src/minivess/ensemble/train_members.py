@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from minivess.evaluate.gate_scores import score_cases
 from minivess.evaluate.intervals import Interval, interval_over_subjects
 from minivess.models import load_bundle, weights_path
 from minivess.paths import atomic_file
-from minivess.train import copy_bundle, publish, read_cases, train_bundle
+from minivess.train import TrainingResult, copy_bundle, publish, read_cases, train_bundle
 
 #: One training: its training cases and its held-out cases.
 Fold = tuple[Sequence[TrainingCase], Sequence[TrainingCase]]
@@ -45,6 +45,25 @@ class HeldOutScore:
     dice: float
     cldice: float
     betti0_error: float
+
+
+@dataclass(frozen=True)
+class TrainedMember:
+    """One model that has just been trained.
+
+    Attributes:
+        bundle: Its bundle.
+        seed: Seed of its training.
+        fold: What it has learned, and what was held out.
+        result: Of its training.
+        scores: On its held-out cases.
+    """
+
+    bundle: Path
+    seed: int
+    fold: Fold
+    result: TrainingResult
+    scores: tuple[HeldOutScore, ...]
 
 
 @dataclass(frozen=True)
@@ -124,6 +143,7 @@ def train_members(
     init_weights: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     sealed: Path | None = None,
+    on_trained: Callable[[TrainedMember], None] = lambda _: None,
 ) -> TrainedMembers:
     """Train one model for each fold and seed. Called again after an interruption, it goes on where it was.
 
@@ -139,6 +159,7 @@ def train_members(
         init_weights: Weights to start from.
         overrides: Values for keys of the configuration.
         sealed: Folder of a sealed test set; none of its cases may be among the cases.
+        on_trained: Is called with each model when it is trained; not again after an interruption.
 
     Raises:
         InputError: When it would be one model only.
@@ -148,7 +169,8 @@ def train_members(
     settings = {**(overrides or {}), **({"val_interval": sys.maxsize} if len(folds) > 1 else {})}  # once, at the end
     members: list[Path] = []
     scores: list[HeldOutScore] = []
-    for name, seed, (training, held_out) in _trainings(folds, seeds):
+    for name, seed, fold in _trainings(folds, seeds):
+        training, held_out = fold
         member = out / "runs" / name
         if not (member / _SCORES).is_file():
             print(f"train: model {len(members) + 1} of {len(folds) * len(seeds)}, {name}", file=sys.stderr, flush=True)
@@ -158,7 +180,9 @@ def train_members(
                 init_weights=init_weights, overrides={**settings, "seed": seed}, sealed=sealed,
             )  # fmt: skip
             publish(result.weights, member)
-            _write(member / _SCORES, [asdict(row) for row in _scores(name, member, held_out)])
+            rows = tuple(_scores(name, member, held_out))
+            on_trained(TrainedMember(member, seed, fold, result, rows))
+            _write(member / _SCORES, [asdict(row) for row in rows])
         members.append(member)
         scores += [HeldOutScore(**row) for row in json.loads((member / _SCORES).read_text())]
     ensemble = out / "ensemble"

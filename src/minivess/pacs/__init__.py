@@ -2,6 +2,7 @@
 
 from minivess.pacs.listener import Listener, Settings
 from minivess.pacs.spool import SeriesSpool
+from minivess.pacs.tls import TlsFiles
 from minivess.pacs.transfer import Peer
 
-__all__ = ["Listener", "Peer", "SeriesSpool", "Settings"]
+__all__ = ["Listener", "Peer", "SeriesSpool", "Settings", "TlsFiles"]

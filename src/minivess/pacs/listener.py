@@ -16,6 +16,7 @@ from pathlib import Path
 
 from minivess.errors import MinivessError
 from minivess.pacs.spool import SeriesSpool
+from minivess.pacs.tls import TlsFiles, calling_context, listening_context
 from minivess.pacs.transfer import Peer, receive, send
 
 #: The application says with these errors that the series is the reason; with all others, another try may succeed.
@@ -47,6 +48,7 @@ class Settings:
         title: Our AE title.
         allowed: AE titles that may send; all when it is empty.
         quiet_s: A series is complete when no image has arrived for so long.
+        tls: Certificates, for both directions; None speaks in the clear.
     """
 
     command: Sequence[str]
@@ -56,6 +58,7 @@ class Settings:
     title: str = "MINIVESS"
     allowed: Sequence[str] = ()
     quiet_s: float = 30.0
+    tls: TlsFiles | None = None
 
 
 class _Waits:
@@ -89,12 +92,16 @@ class Listener:
             settings: What to do.
 
         Raises:
+            InputError: When a certificate is not usable.
             OutputError: When the port is taken.
         """
         self._spool, self._settings = spool, settings
+        self._calls_by = calling_context(settings.tls) if settings.tls else None
         self._stopping = False  # a plain flag: a signal handler sets it
         self._child: subprocess.Popen[bytes] | None = None
-        self._server = receive(spool, host=settings.host, port=settings.port, title=settings.title, allowed=settings.allowed)
+        tls = listening_context(settings.tls) if settings.tls else None
+        host, port, title, allowed = settings.host, settings.port, settings.title, settings.allowed
+        self._server = receive(spool, host=host, port=port, title=title, allowed=allowed, tls=tls)
         self.port = int(self._server.server_address[1])
         self._sender = threading.Thread(target=self._send_results, daemon=True)
         self._sender.start()
@@ -184,7 +191,7 @@ class Listener:
     def _send_one(self, result: Path, peer: Peer, waits: _Waits) -> None:
         name = result.name.partition("_")[0]
         try:
-            left = send(sorted(result.glob("*.dcm")), peer, title=self._settings.title)
+            left = send(sorted(result.glob("*.dcm")), peer, title=self._settings.title, tls=self._calls_by)
         except MinivessError as error:
             waits.failed(result.name)
             _logger.warning("Series %s: results wait. %s", name, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,9 @@ def parse_peer(text: str) -> Peer:
     return Peer(match["host"].strip("[]"), int(match["port"]), check_title(match["title"]))
 
 
-def receive(spool: SeriesSpool, *, host: str, port: int, title: str, allowed: Iterable[str]) -> ThreadedAssociationServer:
+def receive(
+    spool: SeriesSpool, *, host: str, port: int, title: str, allowed: Iterable[str], tls: ssl.SSLContext | None = None
+) -> ThreadedAssociationServer:
     """Start to receive images in threads; an image is acknowledged when it is on the disk.
 
     Args:
@@ -86,6 +89,7 @@ def receive(spool: SeriesSpool, *, host: str, port: int, title: str, allowed: It
         port: Port; 0 takes a free one.
         title: Our AE title, which senders must call.
         allowed: AE titles that may send; all when it is empty.
+        tls: See :func:`minivess.pacs.tls.listening_context`; None receives in the clear.
 
     Returns:
         The server; ``shutdown`` ends it.
@@ -103,7 +107,7 @@ def receive(spool: SeriesSpool, *, host: str, port: int, title: str, allowed: It
     for image in IMAGES:
         entity.add_supported_context(image, ALL_TRANSFER_SYNTAXES)
     try:
-        server = entity.start_server((host, port), block=False, evt_handlers=handlers)
+        server = entity.start_server((host, port), block=False, evt_handlers=handlers, ssl_context=tls)
     except OSError as error:
         raise OutputError(f"Port {port} cannot be listened at ({error.strerror}). Choose another --port.") from error
     return cast(ThreadedAssociationServer, server)  # block=False: it is one
@@ -131,13 +135,14 @@ def _end(event: evt.Event, spool: SeriesSpool) -> None:
     spool.end_sender(event.assoc)
 
 
-def send(files: Iterable[Path], peer: Peer, *, title: str) -> list[str]:
+def send(files: Iterable[Path], peer: Peer, *, title: str, tls: ssl.SSLContext | None = None) -> list[str]:
     """Send files, and wait until each is acknowledged.
 
     Args:
         files: DICOM files.
         peer: Where to.
         title: Our AE title.
+        tls: See :func:`minivess.pacs.tls.calling_context`; None sends in the clear.
 
     Returns:
         Names of the kinds of objects that the peer does not take at all; their files were not sent.
@@ -156,9 +161,12 @@ def send(files: Iterable[Path], peer: Peer, *, title: str) -> list[str]:
     entity = _entity(title)
     for kind in sorted({(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}):
         entity.add_requested_context(*kind)
-    association = entity.associate(peer.host, peer.port, ae_title=peer.title)
+    secured = (tls, peer.host) if tls else None
+    association = entity.associate(peer.host, peer.port, ae_title=peer.title, tls_args=secured)
     if not association.is_established:
-        raise RemoteError(f"{peer.title} at {peer.host}:{peer.port} cannot be reached, or takes no call or object of {title}.")
+        about = f"{peer.title} at {peer.host}:{peer.port} cannot be reached, or takes no call or object of {title}"
+        certificates = f", or one side does not trust the other's certificate, which must be of {peer.host}" if tls else ""
+        raise RemoteError(f"{about}{certificates}.")
     taken = {str(context.abstract_syntax) for context in association.accepted_contexts}
     try:
         failed = [said for d in datasets if str(d.SOPClassUID) in taken and (said := _store(association, d))]

@@ -86,9 +86,11 @@ def _send(client: Any, entry: dict[str, Any]) -> None:
         RunTag("weights_sha256", digest),
         RunTag("minivess", minivess.__version__),
         RunTag("published", str(entry["published"])),
+        *([RunTag("group", entry["group"])] if entry.get("group") else []),
     ]
     client.log_batch(run_id, tags=tags)
-    for start in range(0, len(metrics := _metrics(folder, entry["start_ms"])), _BATCH):
+    metrics = [*_curves(folder, entry["start_ms"]), *_scores(entry)]
+    for start in range(0, len(metrics), _BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
     client.log_dict(run_id, _data(entry), "data.json")
     client.log_text(run_id, "\n".join(sorted(f"{d.metadata['Name']}=={d.version}" for d in distributions())), "environment.txt")
@@ -128,7 +130,15 @@ def _find_or_create_run(client: Any, entry: dict[str, Any]) -> str:
     return str(run.info.run_id)
 
 
-def _metrics(folder: Path, start_ms: int) -> list[Any]:
+def _scores(entry: dict[str, Any]) -> list[Any]:
+    """Return the scores on held-out cases."""
+    from mlflow.entities import Metric
+
+    scores = {name: value for name, value in entry.get("scores", {}).items() if math.isfinite(value)}
+    return [Metric(f"held_out_{name}", value, entry["end_ms"], 0) for name, value in scores.items()]
+
+
+def _curves(folder: Path, start_ms: int) -> list[Any]:
     """Return the curves of a training; the same file gives the same points, which the server stores once."""
     from mlflow.entities import Metric
 

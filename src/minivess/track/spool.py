@@ -77,6 +77,8 @@ def enqueue_training(
     cases: Mapping[str, Sequence[TrainingCase]],
     params: Mapping[str, Any],
     seconds: float,
+    scores: Mapping[str, float] | None = None,
+    group: str = "",
     name: str = "",
 ) -> bool:
     """Leave a training that has just ended for MLflow, and start a process that sends it; only when a server is named.
@@ -91,6 +93,8 @@ def enqueue_training(
         cases: Section -> its cases; their hashes are computed by the sender.
         params: Settings of the training.
         seconds: How long it took.
+        scores: Name -> value on the held-out cases.
+        group: Trainings of one command have the same one.
         name: Name of the model in the registry; by default that of the bundle.
 
     Returns:
@@ -110,6 +114,8 @@ def enqueue_training(
             for section, rows in cases.items()
         },
         "params": {key: str(value) for key, value in params.items()},
+        "scores": dict(scores or {}),
+        "group": group,
         "start_ms": end_ms - round(1000 * seconds),
         "end_ms": end_ms,
     }

@@ -1,0 +1,111 @@
+"""What ``minivess train`` settles before it trains: wrong options, the splits, the folder, the bundle's copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minivess.ensemble.train_members import Fold
+    from minivess.train import TrainingCase
+
+    Sections = dict[str, list[TrainingCase]]
+
+
+def check_continued(*, alone: bool, one: bool) -> None:
+    """Refuse what does not go with --from."""
+    from minivess.errors import InputError
+
+    if not alone:
+        raise InputError("--from names bundle, weights and modality. Remove --init, --bundle and --modality.")
+    if not one:
+        raise InputError("--from trains one model further, with the settings that it states. Remove --folds, --seeds and --tune.")
+
+
+def check_options(source: Path, preset: str, modality: str | None, init: Path | None, splits: Sequence[Fold]) -> None:
+    """Refuse wrong options before anything is written, and weights that have learned what is held out."""
+    from minivess.errors import InputError
+    from minivess.evaluate import SubjectHistory
+    from minivess.models import MODALITIES, check_bundle, read_metadata
+    from minivess.train import presets
+
+    check_bundle(source)
+    if preset not in presets(source):
+        raise InputError(f"Unknown preset {preset!r}. Allowed: {', '.join(presets(source))}.")
+    if modality is not None and modality not in MODALITIES:
+        raise InputError(f"Unknown modality {modality!r}. Allowed: {', '.join(MODALITIES)}.")
+    if init is None:
+        return
+    learned = SubjectHistory.from_metadata(read_metadata(init)).training
+    held_out = sorted({case.subject for _, judged in splits for case in judged} & learned)
+    if held_out:
+        raise InputError(
+            f"The weights of --init have learned subjects that are held out here: {', '.join(held_out)}. Their scores would not "
+            "be those of new subjects. Leave out --init, or hold out others."
+        )
+
+
+def make_splits(sections: Sections, folds: int | None) -> list[Fold]:
+    """Return training and held-out cases: of the data set, or of each fold of both."""
+    from minivess.ensemble.train_members import folds_by_subject
+
+    if folds is None:
+        return [(sections["training"], sections["validation"])]
+    return folds_by_subject([*sections["training"], *sections["validation"]], folds)
+
+
+def what_is_trained(splits: Sequence[Fold], source: Path, modality: str | None) -> dict[str, Any]:
+    """Return cases and bundle for the plan of a folder: a training goes on only with the same ones."""
+    from hashlib import sha256
+
+    from minivess.paths import file_sha256
+
+    files = [f"{file.name} {file_sha256(file)}" for file in sorted((source / "configs").iterdir()) if file.is_file()]
+    return {
+        "cases": [[[case.to_item() for case in part] for part in split] for split in splits],
+        "bundle": sha256("\n".join([*files, modality or ""]).encode()).hexdigest(),
+    }
+
+
+@contextmanager
+def hold_runs(runs: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[None]:
+    """Hold the folder of the trainings, as the only process, and check that it is of this plan."""
+    from minivess.errors import ConflictError, InputError
+    from minivess.process_lock import ProcessLock
+    from minivess.train.plan import FILE_NAME, check_plan
+
+    began = any(runs.rglob("log.csv")) or (runs / "tune" / "journal.log").exists()
+    if began and not resume:
+        raise InputError(f"{runs} already contains a training. Continue it: --resume. Or choose a new folder: --out.")
+    if resume and not runs.exists():
+        raise InputError(f"{runs} contains no training to resume. Remove --resume.")
+    runs.mkdir(parents=True, exist_ok=True)
+    lock = ProcessLock(runs / "lock")
+    if not lock.take(exclusive=True):
+        raise ConflictError(f"Another process trains in {runs}. Wait for it, or choose a new folder: --out.")
+    if not began:
+        (runs / FILE_NAME).unlink(missing_ok=True)  # of a command that was refused
+    try:
+        check_plan(runs, plan)
+        yield
+    finally:
+        lock.release()
+
+
+def prepare_bundle(out: Path, source: Path, model: Path | None, modality: str, *, resume: bool) -> Path:
+    """Copy the bundle that is trained; of a trained one also its weights, which the new ones must beat. Return the copy."""
+    from minivess.errors import InputError
+    from minivess.models import weights_path
+    from minivess.paths import file_sha256
+    from minivess.train import copy_bundle, publish, set_modality
+
+    copy_bundle(source, out)
+    if model is None:
+        set_modality(out, modality)
+    elif not resume:
+        publish(weights_path(model), out)
+    elif weights_path(model).is_file() and file_sha256(weights_path(model)) != file_sha256(weights_path(out)):
+        raise InputError(f"The training in {out} is done and published. Train its model further: --from {out} --out FOLDER.")
+    return out
