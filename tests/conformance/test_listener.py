@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,14 +63,13 @@ def test_orthanc_sends_and_receives_by_tls(bundle: Path, tmp_path: Path) -> None
     ours, theirs = tls_files(authority, tmp_path / "ours"), tls_files(authority, tmp_path / "theirs")
     orthanc = Orthanc(tmp_path / "orthanc", dicom_port=free_port(), tls=theirs)
     options = ["--tls-cert", str(ours.certificate), "--tls-key", str(ours.key), "--tls-ca", str(ours.authority)]
-    orthanc.start()
-    listening = Listening(tmp_path, bundle, orthanc.dicom_port, *options)
-    try:
+    with contextlib.ExitStack() as running:
+        running.callback(orthanc.stop)
+        orthanc.start()
+        listening = Listening(tmp_path, bundle, orthanc.dicom_port, *options)
+        running.callback(listening.kill)
         sent = orthanc.add(write_series(volume_of(ORIENTATIONS["oblique"], (40, 36, 9)), tmp_path / "s", name="x"))
         push_everything(orthanc, listening, tls=True)
         wait_for(lambda: listening.files("sent"), listening)
         (seg,) = orthanc.segs()
-    finally:
-        listening.kill()
-        orthanc.stop()
     assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == sent

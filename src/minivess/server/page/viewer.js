@@ -219,7 +219,7 @@ export class Viewer {
   suspect(errors, current) {
     this.suspects = errors
     this.suspected = current
-    this.nv.drawScene()
+    this.redrawn() // the picture below is the same
   }
 
   /**
