@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+#: Names of the errors whose reason is what was given: another try ends the same.
+ABOUT_INPUT = ("InputError", "UnsupportedFormatError", "GeometryError", "UnsafeFileError")
+
 
 class MinivessError(Exception):
     """Base class of all exceptions that MinIVess raises intentionally.
@@ -84,6 +87,12 @@ class RemoteError(MinivessError):
     """Raised when another server does not respond, or responds with an error."""
 
     http_status = 502
+
+
+class EngineError(MinivessError):
+    """Raised when a container engine is missing, does not answer or fails; what it was to work on is not the reason."""
+
+    http_status = 503
 
 
 class LockoutError(MinivessError):

@@ -14,10 +14,13 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 class Pacs:
     """A server on loopback; ``objects`` are the datasets that it was sent, by their SOPInstanceUID."""
 
-    def __init__(self, port: int = 0, *, without: Collection[UID] = (), tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, port: int = 0, *, without: Collection[UID] = (), allowed: Collection[str] = (), tls: ssl.SSLContext | None = None
+    ) -> None:
         self.objects: dict[str, pydicom.Dataset] = {}
         self.refuses: set[str] = set()  # SeriesInstanceUIDs
         entity = AE(ae_title="PACS")
+        entity.require_calling_aet = list(allowed)
         for context in (c for c in AllStoragePresentationContexts if c.abstract_syntax not in without):
             entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
         handlers = [(evt.EVT_C_STORE, self._keep)]

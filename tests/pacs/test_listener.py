@@ -257,10 +257,11 @@ def test_a_pacs_that_takes_no_segmentation_loses_none(tmp_path: Path) -> None:
         pacs.stop()
 
 
-def test_an_application_that_fails_is_tried_again_and_the_series_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", ["OutputError: no space", "EngineError: There is no container engine"])
+def test_an_application_that_fails_is_tried_again_and_the_series_stays(tmp_path: Path, said: str) -> None:
     spool = spool_with(tmp_path, "1.2.3", "1.2.4")
-    say = "import sys; sys.stderr.buffer.write(b'\\xff\\xfe OutputError: no space'); sys.exit(1)"
-    listener = Listener(spool, Settings([sys.executable, "-c", say], None, port=0, quiet_s=0))
+    say = "import sys; sys.stderr.buffer.write(b'\\xff\\xfe\\n' + sys.argv[1].encode()); sys.exit(1)"
+    listener = Listener(spool, Settings([sys.executable, "-c", say, said], None, port=0, quiet_s=0))
     thread = threading.Thread(target=listener.run)
     thread.start()
     wait_for(lambda: len(list((spool.folder / "running").iterdir())) == 2)  # the second one goes on beside the first
@@ -269,7 +270,9 @@ def test_an_application_that_fails_is_tried_again_and_the_series_stays(tmp_path:
     assert spool.count()["refused"] == 0
 
 
-def test_what_cannot_be_kept_is_not_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_kept_is_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     spool = SeriesSpool(tmp_path / "spool")
     server = receive(spool, host="127.0.0.1", port=0, title="MINIVESS", allowed=[])
     files = sorted(make(tmp_path / "s").iterdir())[:1]
@@ -282,6 +285,7 @@ def test_what_cannot_be_kept_is_not_acknowledged(tmp_path: Path, monkeypatch: py
         assert spool.count()["incoming"] == 0
         assert send_files(files, port) == [0]
         assert send_files(files, port, called="WRONG") == []
+        assert "A caller at 127.0.0.1 was turned away: its AE title is not allowed, or it called another one." in caplog.messages
         assert spool.take_complete(100) is None
         assert spool.take_complete(0) is not None
     finally:

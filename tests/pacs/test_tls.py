@@ -6,6 +6,7 @@ import gc
 import socket
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from dicom.test_series import ORIENTATIONS, volume_of
 from minivess.dicom import write_series
 from minivess.errors import InputError, RemoteError
 from minivess.pacs import Peer, SeriesSpool, TlsFiles
-from minivess.pacs.tls import calling_context, listening_context
+from minivess.pacs.tls import calling_context, check_certificate, listening_context
 from minivess.pacs.transfer import receive, send
+from minivess.server.serve import free_port
 from pacs.certificates import tls_files
 from pacs.peer import Pacs, send_files
 
@@ -67,7 +69,7 @@ def test_images_come_and_results_go_by_tls(received: tuple[SeriesSpool, int], ou
 
 
 def test_strangers_are_refused(
-    received: tuple[SeriesSpool, int], ours: TlsFiles, authority: trustme.CA, series: list[Path], tmp_path: Path
+    received: tuple[SeriesSpool, int], ours: TlsFiles, series: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool, port = received
     stranger = tls_files(trustme.CA(), tmp_path / "stranger")
@@ -78,11 +80,22 @@ def test_strangers_are_refused(
     with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):  # they say nothing
         assert set(send_files(series, port, tls=calling_context(ours))) == {0}
     assert spool.count()["incoming"] == 1
+    said = [record.message for record in caplog.records if record.name == "minivess.pacs.tls"]
+    assert "A caller was turned away: TLS, unable to get local issuer certificate." in said
+    assert "A caller was turned away: TLS, peer did not return a certificate." in said
 
 
-@pytest.mark.parametrize("other", ["in the clear", "another authority", "another host", "does not trust us"])
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ("in the clear", "TLS: wrong version number"),
+        ("another authority", "TLS: .*certificate"),
+        ("another host", "TLS: IP address mismatch.*SubjectAltName"),
+        ("does not trust us", "TLS: .*unknown ca"),
+    ],
+)
 def test_results_go_only_to_whom_we_trust(
-    ours: TlsFiles, authority: trustme.CA, series: list[Path], tmp_path: Path, other: str
+    ours: TlsFiles, authority: trustme.CA, series: list[Path], tmp_path: Path, other: str, why: str
 ) -> None:
     stranger = tls_files(trustme.CA(), tmp_path / "stranger")
     theirs = {
@@ -93,11 +106,35 @@ def test_results_go_only_to_whom_we_trust(
     }[other]
     pacs = Pacs(tls=theirs)
     try:
-        with pytest.raises(RemoteError, match=r"trust the other's certificate, which must be of 127\.0\.0\.1"):
+        with pytest.raises(RemoteError, match=why):
             send(series, Peer("127.0.0.1", pacs.port, "PACS"), title="MINIVESS", tls=calling_context(ours))
     finally:
         pacs.stop()
     assert pacs.objects == {}
+
+
+def test_a_pacs_that_turns_us_away_says_so(ours: TlsFiles, series: list[Path]) -> None:
+    pacs = Pacs(allowed=["OTHER"])
+    try:
+        with pytest.raises(RemoteError, match="turns our call away: let MINIVESS send there"):
+            send(series, Peer("127.0.0.1", pacs.port, "PACS"), title="MINIVESS")
+    finally:
+        pacs.stop()
+    with pytest.raises(RemoteError, match="cannot be reached: is it running"):
+        send(series, Peer("127.0.0.1", free_port(), "PACS"), title="MINIVESS", tls=calling_context(ours))
+
+
+def test_a_certificate_that_others_would_not_take_is_refused_at_the_start(
+    ours: TlsFiles, authority: trustme.CA, tmp_path: Path
+) -> None:
+    check_certificate(ours)
+    expired = tls_files(authority, tmp_path / "expired", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+    for files, reason in (
+        (expired, "certificate has expired"),
+        (TlsFiles(ours.certificate, ours.key, tls_files(trustme.CA(), tmp_path / "other").authority), "local issuer"),
+    ):
+        with pytest.raises(InputError, match=f"would not be taken by others.*{reason}"):
+            check_certificate(files)
 
 
 def test_unusable_files_are_named(ours: TlsFiles, authority: trustme.CA, tmp_path: Path) -> None:
@@ -106,15 +143,15 @@ def test_unusable_files_are_named(ours: TlsFiles, authority: trustme.CA, tmp_pat
     key = serialization.load_pem_private_key(ours.key.read_bytes(), None)
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     locked.write_bytes(key.private_bytes(pem, pkcs8, serialization.BestAvailableEncryption(b"secret")))
-    text.write_text("no certificate")
-    for certificate, key_file, authority_file, said in (
-        (ours.certificate, other.key, ours.authority, "key values mismatch"),
-        (ours.certificate, locked, ours.authority, "the key has a password"),
-        (missing, ours.key, ours.authority, "No such file"),
-        (text, ours.key, ours.authority, "text.pem"),
-        (ours.certificate, ours.key, text, "no certificates of an authority"),
-        (ours.certificate, ours.key, missing, "No such file"),
+    text.write_text("-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n")
+    for files, said in (
+        (TlsFiles(ours.certificate, other.key, ours.authority), "other/private.key cannot be used.*key values mismatch"),
+        (TlsFiles(ours.certificate, locked, ours.authority), "locked.key cannot be used.*it has a password"),
+        (TlsFiles(missing, ours.key, ours.authority), "missing.pem cannot be read: No such file"),
+        (TlsFiles(ours.key, ours.certificate, ours.authority), "private.key is not what it should be.*exchanged"),
+        (TlsFiles(ours.certificate, ours.key, text), "certificates in .*text.pem cannot be read"),
+        (TlsFiles(ours.certificate, ours.key, missing), "missing.pem cannot be read: No such file"),
     ):
         for context in (listening_context, calling_context):
             with pytest.raises(InputError, match=said):
-                context(TlsFiles(certificate, key_file, authority_file))
+                context(files)

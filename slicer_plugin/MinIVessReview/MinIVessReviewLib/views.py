@@ -1,5 +1,6 @@
 """The views at a region: its frame, the vessel around it, the model's uncertainty. MRML only; no HTTP, no Qt."""
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -47,11 +48,13 @@ class Views:
         self._show_frame(centre, axes, size)
         self.show_surface()
         self._show_greys()
-        _jump(item.get("centre_ras", centre))
         width = SPREAD * max(size)
-        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            x, y, z = node.GetFieldOfView()
-            node.SetFieldOfView(width, width * y / x, z)
+        with contextlib.ExitStack() as changes:  # each view is told once
+            for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+                changes.enter_context(slicer.util.NodeModify(node))
+                x, y, z = node.GetFieldOfView()
+                node.SetFieldOfView(width, width * y / x, z)
+            _jump(item.get("centre_ras", centre))
         for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode"):
             away = np.array(camera.GetPosition()) - camera.GetFocalPoint()
             if first:  # a stack is a slab: from the side it is a thin line
@@ -151,9 +154,10 @@ class Views:
         pose[:3, :3], pose[:3, 3] = axes, centre
         if np.linalg.det(axes) < 0:
             pose[:3, 2] *= -1  # a frame looks the same from both sides; markups want right-handed axes
-        self.frame.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(pose))
-        self.frame.SetCenter(*centre)
-        self.frame.SetSize(*size)
+        with slicer.util.NodeModify(self.frame):
+            self.frame.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(pose))
+            self.frame.SetCenter(*centre)
+            self.frame.SetSize(*size)
 
 
 def _jump(ras):

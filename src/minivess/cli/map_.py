@@ -11,21 +11,23 @@ import typer
 from minivess.cli.map_listen import listen
 from minivess.cli.map_options import (
     AnyModality,
+    Memory,
     Model,
     OnlySeg,
     PackagedImage,
     Pictures,
+    RunEngine,
     SegType,
+    TimeLimit,
     application,
     application_options,
     check_application,
+    package_options,
 )
 from minivess.cli.output import Json, emit, table
 
 app = typer.Typer(no_args_is_help=True, help="The MONAI Deploy application: DICOM series in, DICOM SEG out.")
 app.command("listen")(listen)
-
-Memory = Annotated[str | None, typer.Option(help="Limit of memory, for example 8Gi.", show_default="what the package asks for")]
 
 
 @app.command("run")
@@ -34,12 +36,9 @@ def run(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New or empty folder for the result.")],
     model: Model = None,
     image: PackagedImage = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(help="docker or podman (image), bubblewrap or process (folder).", show_default="the first that works"),
-    ] = None,
+    engine: RunEngine = None,
     memory: Memory = None,
-    timeout_s: Annotated[float | None, typer.Option(help="Limit of time; 0 is none.", show_default="of the package")] = None,
+    timeout_s: TimeLimit = None,
     only_seg: OnlySeg = False,
     any_modality: AnyModality = False,
     pictures: Pictures = False,
@@ -49,17 +48,15 @@ def run(
 
     Example: minivess map run series/ result/ --model runs/model, or packaged: minivess map run series/ result/ --image vessels:1
     """
-    from minivess.errors import InputError, UsageError
+    from minivess.errors import InputError
     from minivess.extras import require_extra
 
     if not source.is_dir():
         raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
-    check_application(model, image)
+    check_application(model, image, package_options(engine, memory, timeout_s))
     require_extra("map", "The MAP")
     options = application_options(only_seg, any_modality, pictures, seg_type)
     if model is not None:
-        if engine or memory or timeout_s is not None:
-            raise UsageError("--engine, --memory and --timeout-s are for packaged applications: name one with --image.")
         _replace_process(source, out, model, options)
     from minivess.map_package import run_package
     from minivess.map_package.manifests import parse_size
@@ -95,6 +92,9 @@ def batch(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results: one folder each, and summary.csv.")],
     model: Model = None,
     image: PackagedImage = None,
+    engine: RunEngine = None,
+    memory: Memory = None,
+    timeout_s: TimeLimit = None,
     only_seg: OnlySeg = False,
     any_modality: AnyModality = False,
     pictures: Pictures = False,
@@ -107,7 +107,8 @@ def batch(
     """
     from minivess.extras import require_extra
 
-    check_application(model, image)
+    limits = package_options(engine, memory, timeout_s)
+    check_application(model, image, limits)
     require_extra("map", "The MAP")
     from minivess.map_package.batch import SUMMARY, find_batch, run_batch
 
@@ -115,7 +116,7 @@ def batch(
     total = len(found.series.keys() | found.unusable.keys())
     if found.links:
         typer.echo(f"{len(found.links)} linked folders are not followed: {', '.join(sorted(found.links)[:5])}", err=True)
-    command = application(model, image, application_options(only_seg, any_modality, pictures, seg_type))
+    command = application(model, image, [*limits, *application_options(only_seg, any_modality, pictures, seg_type)])
     for result in run_batch(found, out, command):
         results.append(result)
         about = f"{len(results)} of {total}: {result.series}, {result.images} images, {result.result}. {result.reason}"
@@ -134,7 +135,12 @@ def build(
     folder: Annotated[
         Path | None, typer.Option(help="Keep the content of the image in this folder.", show_default="temporary")
     ] = None,
-    base: Annotated[str | None, typer.Option(help="Image to build on: a Linux with Python 3.11 as python3.")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="Image to build on: a Linux with Python 3.11 as python3.", show_default="python:3.11, pulled if it is not there"
+        ),
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="docker, podman or buildah.", show_default="the first that works")] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda: with the libraries for a GPU.")] = "cpu",
     matrix: Annotated[

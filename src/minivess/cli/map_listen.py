@@ -9,14 +9,18 @@ import typer
 
 from minivess.cli.map_options import (
     AnyModality,
+    Memory,
     Model,
     OnlySeg,
     PackagedImage,
     Pictures,
+    RunEngine,
     SegType,
+    TimeLimit,
     application,
     application_options,
     check_application,
+    package_options,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +47,9 @@ def listen(
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, in PEM, without a password.")] = None,
     tls_ca: Annotated[Path | None, typer.Option(help="Certificates that must have signed those of all others, in PEM.")] = None,
     quiet_s: Annotated[float, typer.Option(help="A series is complete when no image has come for so long.", min=0.1)] = 30.0,
+    engine: RunEngine = None,
+    memory: Memory = None,
+    timeout_s: TimeLimit = None,
     only_seg: OnlySeg = False,
     any_modality: AnyModality = False,
     pictures: Pictures = False,
@@ -60,7 +67,8 @@ def listen(
     from minivess.extras import require_extra
     from minivess.loopback import is_loopback
 
-    check_application(model, image)
+    limits = package_options(engine, memory, timeout_s)
+    check_application(model, image, limits)
     tls = _tls_files(tls_cert, tls_key, tls_ca)
     if not is_loopback(host) and not allow and tls is None:
         about = f"--host {host} can be reached by other machines"
@@ -70,11 +78,11 @@ def listen(
         from minivess.map_package import find_engine
         from minivess.map_package.engines import RUNNERS
 
-        find_engine(None, among=RUNNERS).inspect(image)  # a missing image is no reason to refuse a series
+        find_engine(engine, among=RUNNERS).inspect(image)  # a missing image is no reason to refuse a series
     from minivess.pacs import Listener, SeriesSpool, Settings
     from minivess.pacs.transfer import check_title, parse_peer
 
-    command = application(model, image, application_options(only_seg, any_modality, pictures, seg_type))
+    command = application(model, image, [*limits, *application_options(only_seg, any_modality, pictures, seg_type)])
     peer = parse_peer(send_to) if send_to else None
     for name in (title, *(allow or ())):
         check_title(name)

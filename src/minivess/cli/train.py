@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from minivess.cli.train_plan import Sections
     from minivess.ensemble.train_members import Fold, TrainedMember
 
+_FINDS_NOTHING = "This model finds no vessel of the masks: train it for longer (--epochs) before anybody uses it.\n"
+
 
 def train(
     dataset: Annotated[Path, typer.Argument(help="Folder with dataset.json.")],
@@ -198,6 +200,7 @@ def _train_one(
     text = (
         f"Trained in {result.seconds:.0f} s: {scores}.\n"
         f"Gate: {promotion.state}.\n"
+        f"{_FINDS_NOTHING if promotion.scores.dice == 0 else ''}"
         f"Bundle: {out} (weights {weights_path(out).name})\nNext: minivess predict VOLUME --bundle {out} --out runs/predictions"
     )
     emit({"bundle": str(out), **result.to_json(), "gate": promotion.to_json()}, as_json=as_json, text=text)

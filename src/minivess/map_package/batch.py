@@ -18,7 +18,7 @@ from pathlib import Path
 from pydicom.uid import UID
 
 from minivess.dicom.series_files import group_series
-from minivess.errors import ConflictError, InputError
+from minivess.errors import ABOUT_INPUT, ConflictError, InputError
 from minivess.map_package.stop_signals import StopSignals, noted_stop_signals
 from minivess.paths import atomic_file
 from minivess.process_lock import ProcessLock
@@ -155,7 +155,9 @@ def _run_one(uid: str, files: Sequence[Path], target: Path, command: Sequence[st
             said = said.replace(folder, "the series")
             match = _ERROR.search(said)
             reason = match[0] if match else said[-1000:]
-            return SeriesResult(uid, len(files), "refused" if match and code == REFUSED else "failed", reason=reason)
+            return SeriesResult(
+                uid, len(files), "refused" if code == REFUSED and reason.startswith(ABOUT_INPUT) else "failed", reason=reason
+            )
     return SeriesResult(uid, len(files), "done", vessel_volume_mm3=_volume_mm3(out))
 
 

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minivess.errors import InputError, UsageError
+from minivess.errors import EngineError, UsageError
 from minivess.map_package import layout
 
 BUILDERS = ("docker", "podman", "buildah")
 RUNNERS = ("docker", "podman")
 #: Processes and threads of a run.
 _PIDS = 1024
+#: Exit codes of `run` when the container did not start; 127 is a program that the image does not have.
+_CANNOT_RUN = (125, 126)
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,11 @@ class Engine:
             check: Whether a failure is an error.
 
         Raises:
-            InputError: When it fails, with its last lines.
+            EngineError: When it fails, with its last lines.
         """
         result = subprocess.run([self.name, *words], capture_output=True, check=False)
         if check and result.returncode != 0:
-            message = result.stderr.decode(errors="replace").strip().splitlines()[-3:]
-            raise InputError(f"{self.name} {words[0]} failed ({result.returncode}): {' '.join(message) or 'no message'}")
+            raise EngineError(f"{self.name} {words[0]} failed ({result.returncode}): {_last_words(result, 3)}")
         return result
 
     def build(self, folder: Path, tag: str, *, base: str | None = None) -> None:
@@ -55,24 +56,27 @@ class Engine:
             base: Image to build on: a Linux with Python 3.11; the default is in the Containerfile.
 
         Raises:
-            InputError: When the engine fails.
+            EngineError: When the engine fails.
         """
         words = ["build", "--network", "none", "--tag", tag, "--file", str(folder / "Containerfile")]
         if self.name != "docker":
             words += ["--timestamp", "0", "--format", "oci"]  # the same content gives the same digest
         if base:
             words += ["--build-arg", f"BASE={base}"]
-        self.call(*words, str(folder))
+        result = self.call(*words, str(folder), check=False)
+        if result.returncode != 0:
+            advice = "Is the base image there? Load it, or name another one with --base"
+            raise EngineError(f"{self.name} build failed ({result.returncode}): {_last_words(result, 3)}. {advice}.")
 
     def inspect(self, image: str) -> Mapping[str, Any]:
         """Return the configuration of an image: ``Config`` with ``Labels``, ``User``, ``Entrypoint``; ``Id``, ``Size``.
 
         Raises:
-            InputError: When there is no such image.
+            EngineError: When there is no such image.
         """
         result = self.call("image", "inspect", image, check=False)
         if result.returncode != 0:
-            raise InputError(f"{self.name} has no image {image}. Build it: minivess map build BUNDLE -t {image}")
+            raise EngineError(f"{self.name} has no image {image}. Build it: minivess map build BUNDLE -t {image}")
         (content,) = json.loads(result.stdout)
         return dict(content)
 
@@ -82,10 +86,15 @@ class Engine:
         Args:
             image: Name of the image.
             paths: Absolute paths.
+
+        Raises:
+            EngineError: When the engine cannot run the image.
         """
         found = {}
         for path in paths:
             result = self.call("run", "--rm", "--network", "none", "--entrypoint", "cat", image, path, check=False)
+            if result.returncode in _CANNOT_RUN:
+                raise EngineError(f"{self.name} cannot run {image} ({result.returncode}): {_last_words(result, 1)}")
             if result.returncode == 0:
                 found[path] = result.stdout
         return found
@@ -141,7 +150,7 @@ def find_engine(name: str | None = None, *, among: Sequence[str] = RUNNERS) -> E
 
     Raises:
         UsageError: When the name is unknown.
-        InputError: When none answers.
+        EngineError: When none answers.
     """
     if name is not None and name not in among:
         raise UsageError(f"--engine {name}: allowed are {', '.join(among)}.")
@@ -153,6 +162,10 @@ def find_engine(name: str | None = None, *, among: Sequence[str] = RUNNERS) -> E
         answer = Engine(candidate).call("info", check=False)
         if answer.returncode == 0:
             return Engine(candidate)
-        lines = answer.stderr.decode(errors="replace").strip().splitlines() or ["no answer"]
-        reasons.append(f"{candidate} does not answer ({lines[-1][:200]})")
-    raise InputError(f"There is no container engine: {'; '.join(reasons)}. Without one, run the folder: --image FOLDER.")
+        reasons.append(f"{candidate} does not answer ({_last_words(answer, 1)[:200]})")
+    raise EngineError(f"There is no container engine: {'; '.join(reasons)}. Without one, run the folder: --image FOLDER.")
+
+
+def _last_words(result: subprocess.CompletedProcess[bytes], count: int) -> str:
+    """Return the last lines of what an engine said."""
+    return " ".join(result.stderr.decode(errors="replace").strip().splitlines()[-count:]) or "no message"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from minivess.errors import InputError, MinivessError, UsageError
+from minivess.errors import BundleError, InputError, MinivessError, UsageError
 from minivess.map_package import layout, sandbox
 from minivess.map_package.engines import RUNNERS, find_engine
 from minivess.map_package.manifests import Manifests
@@ -111,7 +111,7 @@ def _start_image(
     chosen.inspect(image)
     files = chosen.read_files(image, [layout.APP_MANIFEST, layout.PACKAGE_MANIFEST])
     if len(files) < 2:
-        raise InputError(f"{image} is no MAP: it has no {layout.APP_MANIFEST} and {layout.PACKAGE_MANIFEST}.")
+        raise BundleError(f"{image} is no MAP: it has no {layout.APP_MANIFEST} and {layout.PACKAGE_MANIFEST}.")
     manifests = Manifests.parse(*files.values())
     memory = memory_bytes or manifests.memory_bytes
     if os.getuid() == 0:

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minivess.errors import MinivessError
+from minivess.errors import ABOUT_INPUT, MinivessError
 from minivess.pacs.spool import SeriesSpool
-from minivess.pacs.tls import TlsFiles, calling_context, listening_context
+from minivess.pacs.tls import TlsFiles, calling_context, check_certificate, listening_context
 from minivess.pacs.transfer import Peer, receive, send
 
 #: The application says with these errors that the series is the reason; with all others, another try may succeed.
-_SERIES_ERRORS = re.compile(r"^(?:InputError|GeometryError|UnsafeFileError): .*", re.MULTILINE | re.DOTALL)
+_SERIES_ERRORS = re.compile(rf"^(?:{'|'.join(ABOUT_INPUT)}): .*", re.MULTILINE | re.DOTALL)
 #: So often an application that failed is run again, with longer and longer waits.
 ATTEMPTS = 8
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 600.0
@@ -96,6 +96,8 @@ class Listener:
             OutputError: When the port is taken.
         """
         self._spool, self._settings = spool, settings
+        if settings.tls:
+            check_certificate(settings.tls)
         self._calls_by = calling_context(settings.tls) if settings.tls else None
         self._stopping = False  # a plain flag: a signal handler sets it
         self._child: subprocess.Popen[bytes] | None = None

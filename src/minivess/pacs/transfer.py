@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-import ssl
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from minivess.errors import InputError, OutputError, RemoteError, UsageError
 from minivess.pacs.spool import SeriesSpool
+from minivess.pacs.tls import DicomContext
 
 #: What is received: images that the MAP can read.
 IMAGES = (
@@ -79,7 +80,7 @@ def parse_peer(text: str) -> Peer:
 
 
 def receive(
-    spool: SeriesSpool, *, host: str, port: int, title: str, allowed: Iterable[str], tls: ssl.SSLContext | None = None
+    spool: SeriesSpool, *, host: str, port: int, title: str, allowed: Iterable[str], tls: DicomContext | None = None
 ) -> ThreadedAssociationServer:
     """Start to receive images in threads; an image is acknowledged when it is on the disk.
 
@@ -99,6 +100,7 @@ def receive(
     """
     handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, _keep, [spool])]
     handlers += [(end, _end, [spool]) for end in (evt.EVT_RELEASED, evt.EVT_ABORTED, evt.EVT_CONN_CLOSE)]
+    handlers += [(evt.EVT_REJECTED, _say_rejected)]
     entity = _entity(title)
     entity.require_called_aet = True
     entity.require_calling_aet = list(allowed)
@@ -131,11 +133,17 @@ def _keep(event: evt.Event, spool: SeriesSpool) -> int:
     return SUCCESS
 
 
+def _say_rejected(event: evt.Event) -> None:
+    _logger.warning(
+        "A caller at %s was turned away: its AE title is not allowed, or it called another one.", event.assoc.requestor.address
+    )
+
+
 def _end(event: evt.Event, spool: SeriesSpool) -> None:
     spool.end_sender(event.assoc)
 
 
-def send(files: Iterable[Path], peer: Peer, *, title: str, tls: ssl.SSLContext | None = None) -> list[str]:
+def send(files: Iterable[Path], peer: Peer, *, title: str, tls: DicomContext | None = None) -> list[str]:
     """Send files, and wait until each is acknowledged.
 
     Args:
@@ -161,12 +169,13 @@ def send(files: Iterable[Path], peer: Peer, *, title: str, tls: ssl.SSLContext |
     entity = _entity(title)
     for kind in sorted({(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}):
         entity.add_requested_context(*kind)
-    secured = (tls, peer.host) if tls else None
-    association = entity.associate(peer.host, peer.port, ae_title=peer.title, tls_args=secured)
+    secured, opened = (tls, peer.host) if tls else None, threading.Event()
+    noting: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, lambda _: opened.set())]
+    association = entity.associate(peer.host, peer.port, ae_title=peer.title, tls_args=secured, evt_handlers=noting)
     if not association.is_established:
-        about = f"{peer.title} at {peer.host}:{peer.port} cannot be reached, or takes no call or object of {title}"
-        certificates = f", or one side does not trust the other's certificate, which must be of {peer.host}" if tls else ""
-        raise RemoteError(f"{about}{certificates}.")
+        raise RemoteError(
+            f"{peer.title} at {peer.host}:{peer.port} {_why_not(association, title, tls, is_reached=opened.is_set())}."
+        )
     taken = {str(context.abstract_syntax) for context in association.accepted_contexts}
     try:
         failed = [said for d in datasets if str(d.SOPClassUID) in taken and (said := _store(association, d))]
@@ -180,6 +189,17 @@ def send(files: Iterable[Path], peer: Peer, *, title: str, tls: ssl.SSLContext |
     if failed:
         raise RemoteError(f"{peer.title} did not store {len(failed)} of {len(datasets)} objects, the first: {failed[0]}.")
     return sorted({d.SOPClassUID.name for d in datasets} - {UID(kind).name for kind in taken})
+
+
+def _why_not(association: Association, title: str, tls: DicomContext | None, *, is_reached: bool) -> str:
+    """Return why there is no association."""
+    if tls is not None and tls.fault:
+        return f"and we do not agree on TLS: {tls.fault}. Its certificate must name that host as SubjectAltName"
+    if association.is_rejected:
+        return f"turns our call away: let {title} send there"
+    if is_reached:
+        return f"broke the call off: it takes no objects of {title}, or {'' if tls else 'wants '}TLS"
+    return "cannot be reached: is it running, and is the port open"
 
 
 def _store(association: Association, dataset: pydicom.Dataset) -> str:

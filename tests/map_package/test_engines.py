@@ -1,0 +1,40 @@
+"""An engine that fails is named with its own words; what it was to run is not blamed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minivess.errors import EngineError
+from minivess.map_package.engines import Engine, find_engine
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A podman that answers and has every image, and cannot start a container."""
+    program = tmp_path / "podman"
+    program.write_text("#!/bin/sh\ncase $1 in info|image) echo '[{}]';; *) echo 'crun: not permitted' >&2; exit 126;; esac\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return program
+
+
+def test_a_container_that_cannot_start_is_the_engines_fault(broken: Path) -> None:
+    engine = find_engine("podman")
+    assert engine.inspect("vessels:1") == {}
+    with pytest.raises(EngineError, match=r"podman cannot run vessels:1 \(126\): crun: not permitted"):
+        engine.read_files("vessels:1", ["/etc/holoscan/app.json"])
+    with pytest.raises(EngineError, match="Is the base image there"):
+        engine.build(broken.parent, "vessels:1")
+
+
+def test_a_program_that_the_image_does_not_have_is_no_fault_of_the_engine(broken: Path) -> None:
+    broken.write_text("#!/bin/sh\nexit 127\n")
+    assert Engine("podman").read_files("vessels:1", ["/etc/holoscan/app.json"]) == {}
+
+
+def test_an_engine_that_does_not_answer_is_named(broken: Path) -> None:
+    broken.write_text("#!/bin/sh\necho 'no socket' >&2\nexit 125\n")
+    with pytest.raises(EngineError, match=r"podman does not answer \(no socket\)"):
+        find_engine("podman")
