@@ -310,6 +310,8 @@ def test_one_spool_has_one_listener(tmp_path: Path, bundle: Path) -> None:
         ([], "--image"),
         (["--title", "LONGER THAN SIXTEEN"], "1 to 16 ASCII characters"),
         (["--allow", "Ü"], "1 to 16 ASCII characters"),
+        (["--memory", "8Gi"], "--image"),
+        (["--tls-cert", "our.pem"], "--tls-ca"),
     ],
 )
 def test_wrong_usage_says_what_is_right(tmp_path: Path, bundle: Path, options: list[str], message: str) -> None:
