@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
         print(f"Stopped by {stop}. Nothing was written.", file=sys.stderr)
         return STOPPED + stop.number
     if code == DONE:
-        print(f"Done: {arguments.output}")
+        print("Done." if "HOLOSCAN_OUTPUT_PATH" in os.environ else f"Done: {arguments.output}")  # a container's path is its own
     return code
 
 

@@ -66,14 +66,17 @@ def test_what_is_damaged_or_odd_does_not_stop_the_others_and_stays_inside(bundle
     make(studies / "good", "p1")
     (make(studies / "damaged", "p2") / "0003.dcm").write_bytes(b"")
     edit(make(studies / "escaping", "p3"), lambda _, d: d.add_new("SeriesInstanceUID", "UI", "../escaped"))
+    doubled = make(studies / "doubled", "p5")
+    shutil.copy(doubled / "0002.dcm", studies / "copy.dcm")
     (studies / "linked").symlink_to(make(tmp_path / "elsewhere", "p4"))
     done = batch(studies, results, "--model", bundle, "--any-modality", "--only-seg", "--json")
     assert done.returncode == 1
     rows = json.loads(done.stdout)["series"]
-    assert sorted(row["result"] for row in rows) == ["done", "refused", "refused", "refused"]
+    assert sorted(row["result"] for row in rows) == ["done", *["refused"] * 4]
     reasons = " ".join(row["reason"] for row in rows)
     assert "A file beside its images is damaged: damaged/0003.dcm" in reasons
     assert "SeriesInstanceUID is no valid UID" in reasons
+    assert "one SOPInstanceUID: copy.dcm and doubled/0002.dcm" in reasons
     assert "1 linked folders are not followed: linked" in done.stderr
     assert not (tmp_path / "escaped").exists()
 

@@ -34,12 +34,14 @@ class FoundFiles:
         ignored: Names of files that are no images.
         links: Names of linked folders, which are not followed.
         damaged: Files that cannot be read, or say of no series, and why.
+        doubles: SeriesInstanceUID to the first two of its files that have one SOPInstanceUID.
     """
 
     series: dict[str, list[Path]]
     ignored: list[str]
     links: list[str]
     damaged: dict[Path, MinivessError]
+    doubles: dict[str, tuple[Path, Path]]
 
 
 def find_series(folder: Path) -> tuple[list[Path], FoundFiles]:
@@ -74,6 +76,8 @@ def group_series(folder: Path) -> FoundFiles:
     ignored: list[str] = []
     damaged: dict[Path, MinivessError] = {}
     unread: dict[Path, InputError] = {}
+    instances: dict[tuple[str, str], Path] = {}
+    doubles: dict[str, tuple[Path, Path]] = {}
     files, links = list_files(folder)
     for file in files:
         try:
@@ -89,6 +93,10 @@ def group_series(folder: Path) -> FoundFiles:
         uid = text_of(header, "SeriesInstanceUID")
         if uid:
             candidates[uid].append(file)
+            instance = text_of(header, "SOPInstanceUID")
+            earlier = instances.setdefault((uid, instance), file)
+            if instance and earlier is not file:
+                doubles.setdefault(uid, (earlier, file))
         else:
             damaged[file] = InputError(f"{file.name} has no SeriesInstanceUID. Export it again.")
     suffixes = {file.suffix.lower() for files in candidates.values() for file in files} or {"", ".dcm"}
@@ -98,7 +106,7 @@ def group_series(folder: Path) -> FoundFiles:
             damaged[file] = reason
         else:
             ignored.append(file.name)
-    return FoundFiles(dict(candidates), ignored, links, damaged)
+    return FoundFiles(dict(candidates), ignored, links, damaged, doubles)
 
 
 def list_files(folder: Path) -> tuple[list[Path], list[str]]:
@@ -121,7 +129,7 @@ def _header(file: Path) -> pydicom.Dataset:
         if file.stat().st_size == 0:
             raise InvalidDicomError("the file is empty")
         check_deflated(file)
-        tags = ["SeriesInstanceUID", "Modality", "SpecificCharacterSet"]
+        tags = ["SeriesInstanceUID", "SOPInstanceUID", "Modality", "SpecificCharacterSet"]
         return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
 
 

@@ -94,6 +94,11 @@ def find_batch(source: Path, target: Path) -> Batch:
             unusable[uid] = "SeriesInstanceUID is no valid UID. Export the series again."
         elif beside:
             unusable[uid] = f"A file beside its images is damaged: {beside[0].relative_to(source)}. Export the series again."
+        elif uid in found.doubles:
+            first, second = (file.relative_to(source) for file in found.doubles[uid])
+            unusable[uid] = (
+                f"Two of its images have one SOPInstanceUID: {first} and {second}. Remove the copy, or export it again."
+            )
     return Batch(source, dict(sorted(found.series.items())), unusable, found.links)
 
 
