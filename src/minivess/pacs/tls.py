@@ -58,9 +58,15 @@ class _Socket(ssl.SSLSocket):
         except ssl.SSLError as error:
             if isinstance(self.context, DicomContext):
                 self.context.fault = _reason(error)
-                if self.server_side:
-                    _logger.warning("A caller was turned away: TLS, %s.", self.context.fault)
+                if self.server_side and not isinstance(error, ssl.SSLEOFError):  # a probe that says nothing is no caller
+                    _logger.warning("A caller%s was turned away: TLS, %s.", self._from(), self.context.fault)
             raise
+
+    def _from(self) -> str:
+        try:
+            return f" at {self.getpeername()[0]}"
+        except OSError:
+            return ""
 
 
 def listening_context(files: TlsFiles) -> DicomContext:
