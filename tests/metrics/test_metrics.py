@@ -71,7 +71,10 @@ def test_surface_distances_equal_two_distance_transforms(seed: int, spacing: tup
     assert ours.hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)), rel=1e-9)
     assert ours.masd == pytest.approx((there.mean() + back.mean()) / 2, rel=1e-9)
     assert ours.assd == pytest.approx(np.concatenate([there, back]).mean(), rel=1e-9)
-    assert ours.nsd == pytest.approx(((there <= 1).sum() + (back <= 1).sum()) / (there.size + back.size), rel=1e-9)
+    within = sum(
+        int((distances <= 1 + 1e-9).sum()) for distances in (there, back)
+    )  # the square root of 0.6 and 0.8 may be above 1
+    assert ours.nsd == pytest.approx(within / (there.size + back.size), rel=1e-9)
 
 
 @given(st.integers(0, 10_000))
