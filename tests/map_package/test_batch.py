@@ -16,6 +16,7 @@ from dicom.enhanced import make_enhanced
 from dicom.test_series import ORIENTATIONS, edit, volume_of
 
 from minivess.dicom import read_series, write_series
+from minivess.map_package.batch import find_batch, run_batch
 
 
 def batch(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -113,3 +114,22 @@ def test_wrong_folders_are_named(bundle: Path, tmp_path: Path) -> None:
         done = batch(*arguments, "--model", bundle)
         assert done.returncode == 1
         assert message in done.stderr
+
+
+def test_more_memory_is_for_what_is_missing__what_is_done_stays(tmp_path: Path) -> None:
+    studies, results = tmp_path / "studies", tmp_path / "results"
+    small, large = (read_series(make(studies / name, name)).uid for name in ("small", "large"))
+    application = (
+        "import pathlib, sys\n"
+        f"if {large!r} in sys.argv[1] and '8Gi' not in sys.argv: sys.exit(137)\n"
+        "pathlib.Path(sys.argv[1]).mkdir()\npathlib.Path(sys.argv[1], 'result.json').write_text('{}')\n"
+    )
+    command = [sys.executable, "-c", application, "{out}"]
+
+    def run(limits: list[str]) -> dict[str, str]:
+        return {row.series: row.result for row in run_batch(find_batch(studies, results), results, command, limits=limits)}
+
+    assert run([]) == {small: "done", large: "failed"}
+    written = (results / small / "result.json").stat().st_mtime_ns
+    assert run(["--memory", "8Gi"]) == {small: "done", large: "done"}
+    assert (results / small / "result.json").stat().st_mtime_ns == written

@@ -116,8 +116,8 @@ def batch(
     total = len(found.series.keys() | found.unusable.keys())
     if found.links:
         typer.echo(f"{len(found.links)} linked folders are not followed: {', '.join(sorted(found.links)[:5])}", err=True)
-    command = application(model, image, [*limits, *application_options(only_seg, any_modality, pictures, seg_type)])
-    for result in run_batch(found, out, command):
+    command = application(model, image, application_options(only_seg, any_modality, pictures, seg_type))
+    for result in run_batch(found, out, command, limits=limits):
         results.append(result)
         about = f"{len(results)} of {total}: {result.series}, {result.images} images, {result.result}. {result.reason}"
         typer.echo(about.rstrip(), err=True)

@@ -24,7 +24,7 @@ from minivess.cli.map_options import (
 )
 
 if TYPE_CHECKING:
-    from minivess.pacs.tls import TlsFiles
+    from minivess.pacs import Settings, TlsFiles
 
 
 def listen(
@@ -60,47 +60,54 @@ def listen(
     Example: minivess map listen --image vessels:1 --send-to PACS@pacs.local:2762 --host 10.0.0.7 --port 2762
     --tls-cert our.pem --tls-key our.key --tls-ca hospital.pem
     """
-    import logging
-    import signal
-
     from minivess.errors import UsageError
     from minivess.extras import require_extra
     from minivess.loopback import is_loopback
 
     limits = package_options(engine, memory, timeout_s)
     check_application(model, image, limits)
-    tls = _tls_files(tls_cert, tls_key, tls_ca)
-    if not is_loopback(host) and not allow and tls is None:
+    if not is_loopback(host) and not allow and tls_ca is None:
         about = f"--host {host} can be reached by other machines"
         raise UsageError(f"{about}: name the AE titles that may send with --allow, or ask for certificates with --tls-ca.")
     require_extra("map", "The listener")
+    from minivess.pacs import Settings
+    from minivess.pacs.transfer import check_title, parse_peer
+
+    for name in (title, *(allow or ())):
+        check_title(name)
+    peer, tls = parse_peer(send_to) if send_to else None, _tls_files(tls_cert, tls_key, tls_ca)
     if image is not None and not Path(image).is_dir():
         from minivess.map_package import find_engine
         from minivess.map_package.engines import RUNNERS
 
         find_engine(engine, among=RUNNERS).inspect(image)  # a missing image is no reason to refuse a series
-    from minivess.pacs import Listener, SeriesSpool, Settings
-    from minivess.pacs.transfer import check_title, parse_peer
-
     command = application(model, image, [*limits, *application_options(only_seg, any_modality, pictures, seg_type)])
-    peer = parse_peer(send_to) if send_to else None
-    for name in (title, *(allow or ())):
-        check_title(name)
+    _listen(spool, Settings(command, peer, host, port, title, tuple(allow or ()), quiet_s, tls))
+
+
+def _listen(spool: Path, settings: Settings) -> None:
+    """Listen until SIGTERM or SIGINT."""
+    import logging
+    import signal
+
+    from minivess.pacs import Listener, SeriesSpool
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its lines quote what was sent
     queue = SeriesSpool(spool)
-    listener = Listener(queue, Settings(command, peer, host, port, title, tuple(allow or ()), quiet_s, tls))
+    listener = Listener(queue, settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: listener.request_stop())
     waiting = ", ".join(f"{count} {state}" for state, count in queue.count().items() if count) or "empty"
-    typer.echo(f"Listening{' with TLS' if tls else ''} as {title} at {host}:{listener.port}; spool {spool}: {waiting}.")
+    how = f"Listening{' with TLS' if settings.tls else ''} as {settings.title}"
+    typer.echo(f"{how} at {settings.host}:{listener.port}; spool {spool}: {waiting}.")
     listener.run()
     typer.echo("Stopped; what is not done stays in the spool.")
 
 
 def _tls_files(certificate: Path | None, key: Path | None, authority: Path | None) -> TlsFiles | None:
     from minivess.errors import UsageError
-    from minivess.pacs.tls import TlsFiles
+    from minivess.pacs import TlsFiles
 
     if certificate and key and authority:
         return TlsFiles(certificate, key, authority)

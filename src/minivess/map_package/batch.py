@@ -102,13 +102,14 @@ def find_batch(source: Path, target: Path) -> Batch:
     return Batch(source, dict(sorted(found.series.items())), unusable, found.links)
 
 
-def run_batch(batch: Batch, target: Path, command: Sequence[str]) -> Iterator[SeriesResult]:
+def run_batch(batch: Batch, target: Path, command: Sequence[str], *, limits: Sequence[str] = ()) -> Iterator[SeriesResult]:
     """Run an application on each series; the summary is written after each.
 
     Args:
         batch: The series.
         target: Folder for the results; what the same command made of the same files before is not made again.
         command: The application; input and output folder are put in at ``{in}`` and ``{out}``.
+        limits: Further options, which change no result: with others, what is there stays.
 
     Yields:
         What became of each series, as soon as it is known.
@@ -131,13 +132,15 @@ def run_batch(batch: Batch, target: Path, command: Sequence[str]) -> Iterator[Se
             if name in batch.unusable:
                 results.append(SeriesResult(name, len(files), "refused", reason=batch.unusable[name]))
             else:
-                results.append(_run_one(name, files, target, command, signals))
+                results.append(_run_one(name, files, target, command, limits, signals))
             _write_summary(results, target / SUMMARY)
             yield results[-1]
     lock.release()
 
 
-def _run_one(uid: str, files: Sequence[Path], target: Path, command: Sequence[str], signals: StopSignals) -> SeriesResult:
+def _run_one(
+    uid: str, files: Sequence[Path], target: Path, command: Sequence[str], limits: Sequence[str], signals: StopSignals
+) -> SeriesResult:
     """Run the application on one series, unless its result is there."""
     out, key_file = target / uid, target / _STATE / f"{uid}.key"
     key = _key(files, command)
@@ -154,7 +157,7 @@ def _run_one(uid: str, files: Sequence[Path], target: Path, command: Sequence[st
                 return SeriesResult(uid, len(files), "failed", reason=f"{error.strerror}: an image could not be copied.")
             _write_text(key_file, key)
             paths = {"{in}": folder, "{out}": str(out)}
-            words = [paths.get(word, word) for word in command]
+            words = [paths.get(word, word) for word in (*command, *limits)]
             code, said = _run(words, signals)
         if code != DONE:
             said = said.replace(folder, "the series")

@@ -194,11 +194,12 @@ def send(files: Iterable[Path], peer: Peer, *, title: str, tls: DicomContext | N
 def _why_not(association: Association, title: str, tls: DicomContext | None, *, is_reached: bool) -> str:
     """Return why there is no association."""
     if tls is not None and tls.fault:
-        return f"and we do not agree on TLS: {tls.fault}. Its certificate must name that host as SubjectAltName"
+        advice = ". Its certificate must name that host as SubjectAltName" if "mismatch" in tls.fault else ""
+        return f"and we do not agree on TLS: {tls.fault}{advice}"
     if association.is_rejected:
         return f"turns our call away: let {title} send there"
     if is_reached:
-        return f"broke the call off: it takes no objects of {title}, or {'' if tls else 'wants '}TLS"
+        return f"broke the call off: it takes no objects of {title}{'' if tls else ', or wants TLS'}"
     return "cannot be reached: is it running, and is the port open"
 
 
