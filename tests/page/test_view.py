@@ -67,6 +67,22 @@ def test_the_map_never_covers_the_region(seat: Seat) -> None:
     assert not shown[-1]  # the box of the whole stack
 
 
+def test_all_tools_fit_into_the_panel_and_rows_of_the_queue_beside_them(seat: Seat) -> None:
+    seat.connect("large")
+    seat.page.evaluate(
+        "() => document.querySelectorAll('#tools label').forEach((tool) => { tool.hidden = false })"
+    )  # of every model
+    for width, height in ((1200, 760), (1024, 768), (1440, 900)):
+        seat.page.set_viewport_size({"width": width, "height": height})
+        panel = seat.page.locator("aside").bounding_box()
+        for place in (tool.bounding_box() for tool in seat.page.locator("#tools label").all()):
+            assert place["x"] + place["width"] <= panel["x"] + panel["width"], (width, place)
+        listed = seat.page.locator("#list").bounding_box()
+        rows = [row.bounding_box() for row in seat.page.locator("#queue tr").all()[:10]]
+        whole = [row for row in rows if row["y"] + row["height"] <= listed["y"] + listed["height"]]
+        assert len(whole) >= 2, (width, height)
+
+
 def greys_of(seat: Seat, box: list[int]) -> np.ndarray:
     """The greys on the screen of the region's voxels in the slice shown, (x, y)."""
     (left, top, right, bottom), _ = seat.page.evaluate(PLACED, box)
