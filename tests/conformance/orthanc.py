@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pydicom
 import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
+from waiting import wait_until
 
 from minivess.pacs import TlsFiles
 from minivess.server.serve import free_port
@@ -48,20 +48,19 @@ class Orthanc:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            try:
-                requests.get(f"{self.url}/studies", timeout=5).raise_for_status()
-                return
-            except requests.RequestException:
-                assert self._process.poll() is None, self._log.read_text()[-2000:]
-                time.sleep(0.2)
-        raise AssertionError(f"Orthanc did not start: {self._log.read_text()[-2000:]}")
+        wait_until(lambda: self._answers() or self._process.poll() is not None, self._log.read_text)
+        assert self._process.poll() is None, self._log.read_text()[-2000:]
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/studies", timeout=60).ok
+        except requests.ConnectionError:
+            return False
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(20)
+            self._process.wait(120)
             self._process = None
 
     def add(self, folder: Path, which: slice = slice(None)) -> str:

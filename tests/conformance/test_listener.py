@@ -31,9 +31,9 @@ def push_everything(orthanc: Orthanc, listening: Listening, *, tls: bool = False
     """Have Orthanc send all its series to the listener."""
     rest = f"http://127.0.0.1:{orthanc.port}"
     peer = {"AET": "MINIVESS", "Host": "127.0.0.1", "Port": listening.port, "UseDicomTls": tls}
-    requests.put(f"{rest}/modalities/minivess", json=peer, timeout=10).raise_for_status()
-    series = requests.get(f"{rest}/series", timeout=10).json()
-    requests.post(f"{rest}/modalities/minivess/store", json=series, timeout=60).raise_for_status()
+    requests.put(f"{rest}/modalities/minivess", json=peer, timeout=120).raise_for_status()
+    series = requests.get(f"{rest}/series", timeout=120).json()
+    requests.post(f"{rest}/modalities/minivess/store", json=series, timeout=120).raise_for_status()
 
 
 @pytest.mark.parametrize("studies", [2, pytest.param(20, marks=pytest.mark.slow)])

@@ -143,7 +143,7 @@ updated = R.updateLabelInfo("stack0", "final", meta)                      # depr
 version = R.saveLabel("stack0", label, "version_1", meta)
 store = R.requestDataStoreInfo()["objects"]["stack0"]["labels"]
 segmentation = R.requestSegmentation("stack0", "version_1")
-image = __import__("requests").get(R.getDicomDownloadUri("stack0"), timeout=30)
+image = __import__("requests").get(R.getDicomDownloadUri("stack0"), timeout=120)
 deleted = R.deleteLabelByVersionTag("stack0", "version_1")
 after = R.requestDataStoreInfo()["objects"]["stack0"]["labels"]
 print(json.dumps({"codes": [saved, updated, version, segmentation.status_code, image.status_code, deleted], "tags": sorted(store),

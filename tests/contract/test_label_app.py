@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from contract.conftest import copied_app, odd_geometries, stock_launch
 from minivess.models import load_bundle, weights_path
@@ -30,6 +31,7 @@ def client(server: LabelServer, script: str, *arguments: str, timeout_s: float =
     program = f"""
 import json, sys
 from monailabel.client import MONAILabelClient
+from waiting import wait_until
 c = MONAILabelClient({server.url!r})
 if c.auth_enabled():
     c.update_auth(c.auth_token('admin', {server.launch.token!r}))
@@ -232,14 +234,12 @@ print(json.dumps({'sample': sample, 'cases': cases, 'drawn': drawn, 'saved': see
 
 
 def _wait_for_scores(bundle: Path) -> None:
-    deadline = time.monotonic() + 200
     scores = bundle.parent / "scores.json"
-    while time.monotonic() < deadline:
-        known = json.loads(scores.read_text())["uncertainty"] if scores.is_file() else {}
-        if all(f"stack{i}" in known for i in range(4)):
-            return
-        time.sleep(0.5)
-    raise AssertionError("no scores within 200 s")
+
+    def known() -> dict:
+        return json.loads(scores.read_text())["uncertainty"] if scores.is_file() else {}
+
+    wait_until(lambda: {f"stack{i}" for i in range(4)} <= set(known()), known)
 
 
 BUILD = """

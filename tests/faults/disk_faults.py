@@ -124,7 +124,7 @@ def under_faults(fault: str, work: Callable[[Callable[[str], None]], None]) -> l
     while part := here.recv(65536):
         said += part
     os.waitpid(child, 0)
-    tracer.wait(30)
+    tracer.wait(120)
     tracer.stderr.close()
     here.close()
     return said.decode().splitlines()

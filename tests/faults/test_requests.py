@@ -115,7 +115,7 @@ def test_row_4_params_that_are_no_plain_json(server: Server, text: str) -> None:
 def test_row_4_a_json_body_ten_thousand_deep(server: Server) -> None:
     headers = {"Authorization": f"Bearer {server.tokens['admin']}", "Content-Type": "application/json"}
     deep = '{"a":' * 10_000 + "1" + "}" * 10_000
-    answer = requests.post(f"{server.running.url}/activelearning/random", data=deep, headers=headers, timeout=60)
+    answer = requests.post(f"{server.running.url}/activelearning/random", data=deep, headers=headers, timeout=120)
     assert 400 <= answer.status_code < 500
 
 
@@ -156,7 +156,7 @@ def test_row_7_an_unknown_image_is_named(server: Server, tmp_path: Path) -> None
 @pytest.mark.parametrize("token", ["", "x", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."])
 def test_row_8_no_token_no_answer(server: Server, token: str) -> None:
     for path in ("/info/", "/datastore/", "/datastore/image?image=a"):
-        answer = requests.get(f"{server.running.url}{path}", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        answer = requests.get(f"{server.running.url}{path}", headers={"Authorization": f"Bearer {token}"}, timeout=120)
         assert answer.status_code == 401
 
 
@@ -251,5 +251,5 @@ def test_row_20_archives(server: Server, tmp_path: Path) -> None:
 
 def test_the_server_still_answers(server: Server) -> None:
     assert server.ask("GET", "/info/").json()["name"] == "MinIVess"
-    assert requests.get(f"{server.running.url}/healthz", timeout=30).json()["status"] == "alive"
-    assert requests.get(f"{server.running.url}/readyz", timeout=30).json()["status"] == "ready"
+    assert requests.get(f"{server.running.url}/healthz", timeout=120).json()["status"] == "alive"
+    assert requests.get(f"{server.running.url}/readyz", timeout=120).json()["status"] == "ready"

@@ -8,20 +8,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+from waiting import wait_until
 
 from minivess.errors import BusyError, CancelledError, ConflictError, DeadlineError, InputError, NotFoundError, UsageError
 from minivess.jobs import Job, Jobs, Urgency, current_job
 from minivess.jobs.priority_lock import priority_lock
-
-DEADLINE_S = 30.0
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Poll a condition; fail after the deadline instead of hanging."""
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, f"did not happen within {DEADLINE_S:g} s: {what}"
-        time.sleep(0.005)
 
 
 def wait_for(*jobs: Job) -> None:
@@ -89,7 +80,7 @@ def test_cancel__of_a_job_that_yields_its_lock_does_not_release_the_lock_of_othe
     def click() -> None:
         with current_job().hold_lock("d"):
             order.append("click")
-            assert finish.wait(DEADLINE_S)
+            assert finish.wait(60)
             order.append("click")
 
     batch = jobs.start(Job("scoring", urgency=Urgency.BATCH), lambda: work_with_lock(order, "batch", "d", 10_000))
@@ -157,10 +148,10 @@ def test_jobs__lists_the_last_ended_jobs_of_each_kind() -> None:
 
 def test_jobs__refuses_too_many_jobs_and_an_open_id() -> None:
     jobs, gate = Jobs(at_once=2), threading.Event()
-    first = jobs.start(Job("infer", id="a"), lambda: gate.wait(DEADLINE_S))
+    first = jobs.start(Job("infer", id="a"), lambda: gate.wait(60))
     with pytest.raises(ConflictError, match="X-Request-ID"):
         jobs.start(Job("infer", id="a"), gate.wait)
-    second = jobs.start(Job("infer", id="b"), lambda: gate.wait(DEADLINE_S))
+    second = jobs.start(Job("infer", id="b"), lambda: gate.wait(60))
     with pytest.raises(BusyError, match="2 jobs are running or waiting"):
         jobs.start(Job("infer", id="c"), gate.wait)
     assert jobs.open() == [first, second]

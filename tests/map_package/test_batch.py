@@ -98,8 +98,8 @@ def test_a_stopped_batch_leaves_no_images_and_no_process_and_is_alone(bundle: Pa
         assert (second.returncode, "Another batch writes" in second.stderr) == (1, True)
         process.terminate()
         process.send_signal(signal.SIGCONT)
-        assert process.wait(30) == 143
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+        assert process.wait(120) == 143
+    assert psutil.wait_procs(family, timeout=60)[1] == []
     assert not list(results.glob(".batch/images-*"))
     assert batch(*arguments).returncode == 0
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from dicom.enhanced import make_enhanced
 from dicom.test_seg import dciodvfy
 from dicom.test_series import ORIENTATIONS, volume_of
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from waiting import wait_until
 
 from minivess.dicom import read_seg, read_series, write_seg, write_series
 from minivess.dicom.derived import Derivation
@@ -34,12 +34,12 @@ from minivess.volume import resample_like
 from pacs.peer import Pacs, send_files
 
 
-def wait_for(condition: Callable[[], object], listening: Listening | None = None, timeout_s: float = 240) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert listening is None or listening.process.poll() is None, listening.log.read_text()
-        assert time.monotonic() < until, listening.log.read_text() if listening else "too long"
-        time.sleep(0.1)
+def wait_for(condition: Callable[[], object], listening: Listening, timeout_s: float = 400) -> None:
+    def reached() -> bool:
+        assert listening.process.poll() is None, listening.log.read_text()
+        return bool(condition())
+
+    wait_until(reached, listening.log.read_text, timeout_s)
 
 
 class Listening:
@@ -108,7 +108,7 @@ def test_a_series_is_segmented_and_the_results_are_sent_back(
     wait_for(lambda: len(listening.files("sent")) == 2, listening)
     assert listening.files("incoming") == listening.files("running") == listening.files("results") == []
     listening.process.terminate()
-    assert listening.process.wait(20) == 0
+    assert listening.process.wait(120) == 0
     log = listening.log.read_text()
     assert "Stopped" in log
     assert "Geheim" not in log
@@ -264,7 +264,7 @@ def test_an_application_that_fails_is_tried_again_and_the_series_stays(tmp_path:
     listener = Listener(spool, Settings([sys.executable, "-c", say, said], None, port=0, quiet_s=0))
     thread = threading.Thread(target=listener.run)
     thread.start()
-    wait_for(lambda: len(list((spool.folder / "running").iterdir())) == 2)  # the second one goes on beside the first
+    wait_until(lambda: len(list((spool.folder / "running").iterdir())) == 2)  # the second one goes on beside the first
     listener.request_stop()
     thread.join()
     assert spool.count()["refused"] == 0

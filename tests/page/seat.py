@@ -35,13 +35,13 @@ class Seat:
     def enter_token(self) -> Seat:
         self.page.fill("#token", self.lab.tokens[self.user])
         self.page.click("#connect button")
-        self.page.wait_for_function(READY, timeout=120_000)
+        self.page.wait_for_function(READY, timeout=300_000)
         self.idle()
         return self
 
     def choose(self, image: str) -> Seat:
         self.page.select_option("#image", image)
-        self.page.wait_for_function(f"() => window.minivess.review.image?.name === '{image}'", timeout=120_000)
+        self.page.wait_for_function(f"() => window.minivess.review.image?.name === '{image}'", timeout=300_000)
         self.idle()
         assert self.item, self.message
         return self

@@ -120,7 +120,7 @@ def test_a_whole_sitting(seat: Seat) -> None:
     assert "Submitted as revision" in seat.message
     mask = seat.mask()
     seat.page.reload()
-    seat.page.wait_for_function("() => window.minivess.review?.image?.name === 'sitting'", timeout=120_000)
+    seat.page.wait_for_function("() => window.minivess.review?.image?.name === 'sitting'", timeout=300_000)
     seat.idle()
     assert seat.page.inner_text("#progress").startswith("10 of ")
     assert (seat.item or {}).get("id") not in seen
@@ -150,7 +150,7 @@ def test_a_region_is_chosen_from_the_list_and_an_answered_one_only_looked_at(sea
     seat.press("n")
     assert seat.item["id"] == first
     seat.page.click("#nextImage")
-    seat.page.wait_for_function(READY, timeout=120_000)
+    seat.page.wait_for_function(READY, timeout=300_000)
 
 
 def test_a_stroke_that_leaves_the_picture_is_not_lost_and_nothing_accepted_is_drawn_over(seat: Seat) -> None:
@@ -457,7 +457,7 @@ def test_the_study__who_is_how_far_and_a_click_opens_an_image(seat: Seat) -> Non
     seat.page.fill("#studySearch", "OBLI")
     seat.page.wait_for_function("() => document.getElementById('studySummary').textContent.startsWith('1 image')")
     seat.page.get_by_role("button", name="oblique", exact=True).click()
-    seat.page.wait_for_function("() => window.minivess.review.image?.name === 'oblique'", timeout=120_000)
+    seat.page.wait_for_function("() => window.minivess.review.image?.name === 'oblique'", timeout=300_000)
     seat.idle()
     assert not seat.page.is_visible("#studyView")
     assert seat.lab.ask("GET", "/review/study?search=listed", "eve").json()["images"][0]["answered"] == told["answered"]
@@ -666,7 +666,7 @@ def test_help_is_told_of_once_and_shows_the_keys(seat: Seat) -> None:
     seat.page.keyboard.press("Escape")
     assert not seat.page.is_visible("#helpView")
     seat.page.reload()
-    seat.page.wait_for_function(READY, timeout=120_000)
+    seat.page.wait_for_function(READY, timeout=300_000)
     seat.idle()
     assert "First time" not in seat.message
 
@@ -685,5 +685,5 @@ def test_the_model__an_admin_trains_and_goes_back_an_annotator_reads(chromium: B
     admin.page.click("#train")
     admin.page.wait_for_function("() => document.getElementById('train').textContent === 'Stop training'")
     admin.page.click("#train")  # stop
-    admin.page.wait_for_function("() => document.getElementById('train').textContent === 'Train'", timeout=60_000)
+    admin.page.wait_for_function("() => document.getElementById('train').textContent === 'Train'", timeout=300_000)
     context.close()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from server.lab import Lab
+from waiting import wait_until
 
 from minivess.models import load_bundle, save_weights, weights_path
 from minivess.review.mask_codec import pack_mask, unpack_mask
@@ -255,13 +255,6 @@ def volume_of(lab: Lab, path: str, who: str) -> np.ndarray:
     assert answer.status_code == 200, answer.text
     (lab.folder / "volume.nrrd").write_bytes(answer.content)
     return read_volume(lab.folder / "volume.nrrd").array
-
-
-def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < until
-        time.sleep(0.1)
 
 
 def test_the_mask_that_the_server_sends_can_be_submitted_to_it(lab: Lab) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from track.test_limits import report
 from untrained import untrained_bundle
+from waiting import wait_until
 
 from minivess.cli.bundle_source import bundle_folder
 from minivess.cli.main import run
@@ -50,16 +51,17 @@ def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-        except OSError:
-            assert process.poll() is None, (folder / "log").read_text()[-3000:]
-            assert time.monotonic() < deadline, (folder / "log").read_text()[-3000:]
-            time.sleep(0.3)
-        else:
-            return process
+    wait_until(lambda: answers(port, "health") or process.poll() is not None, (folder / "log").read_text)
+    assert process.poll() is None, (folder / "log").read_text()[-3000:]
+    return process
+
+
+def answers(port: int, path: str) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=60).close()
+    except OSError:
+        return False
+    return True
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -273,12 +275,7 @@ def test_a_label_server_starts_with_a_model_of_the_registry(server: str, tmp_pat
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        while process.poll() is None:  # no limit of time: the test's own machine may be slow
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.3)
+        wait_until(lambda: answers(port, "healthz") or process.poll() is not None, (tmp_path / "log").read_text)
         assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
         served = {file_sha256(file) for file in workspace.rglob("model.safetensors")}
         assert served == {file_sha256(weights_path(Path(entry["bundle"])))}

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from small_bundles import BUNDLES, shipped, small_bundle
+from waiting import wait_until
 
 from minivess.datasets.dataset import UNREVIEWED
 from minivess.errors import BundleError, InputError
@@ -102,9 +102,7 @@ def epochs_in(log: Path) -> list[int]:
 def test_stock_monai_bundle_trains_is_killed_and_goes_on(segresnet: Path, dataset: Path, tmp_path: Path) -> None:
     command = train_command(segresnet, dataset, tmp_path, "--epochs", "40")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 180
-        while len(epochs_in(tmp_path / "log.csv")) < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(lambda: len(epochs_in(tmp_path / "log.csv")) >= 2 or process.poll() is not None)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     killed_at = epochs_in(tmp_path / "log.csv")[-1]

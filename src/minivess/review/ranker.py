@@ -12,8 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.model_selection import GroupKFold
 
 from minivess.review.blocks import BlockFeatures
 
@@ -133,6 +131,8 @@ def _has_enough_own(samples: BlockSamples, own: NDArray[np.bool_]) -> bool:
 
 
 def _folds(group: NDArray[np.int64], judged: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+    from sklearn.model_selection import GroupKFold  # a second of import, which only reviews with answers need
+
     rows = np.flatnonzero(judged)
     count = min(_FOLDS, np.unique(group[rows]).size)
     for _, test in GroupKFold(count).split(rows, groups=group[rows]):
@@ -142,6 +142,8 @@ def _folds(group: NDArray[np.int64], judged: NDArray[np.bool_]) -> Iterator[NDAr
 
 
 def _fit(samples: BlockSamples, used: NDArray[np.bool_], trees: int, seed: int) -> Any:
+    from sklearn.ensemble import ExtraTreesRegressor
+
     forest = ExtraTreesRegressor(trees, min_samples_leaf=3, max_features=0.4, random_state=seed)
     weight = np.where(samples.volume_index[used] == 0, _OWN_WEIGHT, 1.0)
     return forest.fit(samples.features[used], samples.errors[used], sample_weight=weight)

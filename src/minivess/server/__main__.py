@@ -6,14 +6,17 @@ from functools import partial
 from types import SimpleNamespace
 
 import uvicorn
-from monailabel import main as monai_label
 
+from minivess.process_setup import prepare_process
 from minivess.server.http_protocol import UVICORN_OPTIONS, raise_open_file_limit
 
 
 def main() -> None:
     """Run MONAI Label's command; its call of ``uvicorn.run`` has no options for what we limit."""
     raise_open_file_limit()
+    prepare_process(only_predicts=True)
+    from monailabel import main as monai_label  # imports MONAI
+
     monai_label.uvicorn = SimpleNamespace(run=partial(uvicorn.run, **UVICORN_OPTIONS))
     monai_label.Main().run()
 

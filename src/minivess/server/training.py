@@ -19,10 +19,11 @@ from minivess.jobs import Job, current_job
 
 _POLL_S = 0.25
 _MAX_PAUSE_S = 20.0  # that it may be paused longer than it has run
-#: The system ends the process when the thread that started it ends, for example when the server is killed (Linux).
-_END_WITH_PARENT = (
-    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
-    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+#: MONAI Label's command. The system ends it when the thread that started it ends, for example when the server is killed (Linux).
+_MONAI_LABEL = (
+    "import ctypes, runpy, signal; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
+    "from minivess.process_setup import prepare_process; prepare_process(); "
+    "runpy.run_module('monailabel.interfaces.utils.app', run_name='__main__', alter_sys=True)"
 )
 _LINES = 20  # last lines of its output, as many as MONAI Label returns
 
@@ -50,17 +51,7 @@ def train_in_process(
     job = current_job()
     with job.hold_lock("training"):
         began = int(time.time())
-        command = [
-            sys.executable,
-            "-c",
-            _END_WITH_PARENT,
-            "-m",
-            "monailabel.interfaces.utils.app",
-            "-m",
-            "train",
-            "-r",
-            json.dumps(request),
-        ]
+        command = [sys.executable, "-c", _MONAI_LABEL, "-m", "train", "-r", json.dumps(request)]
         environment = {**os.environ, "MONAI_LABEL_AUTO_UPDATE_SCORING": "false"}  # the server scores afterwards
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment,
