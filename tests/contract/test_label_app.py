@@ -31,7 +31,6 @@ def client(server: LabelServer, script: str, *arguments: str, timeout_s: float =
     program = f"""
 import json, sys
 from monailabel.client import MONAILabelClient
-from waiting import wait_until
 c = MONAILabelClient({server.url!r})
 if c.auth_enabled():
     c.update_auth(c.auth_token('admin', {server.launch.token!r}))
