@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -190,6 +191,25 @@ def test_refused_images_stay_beside_those_that_are_refused_later(tmp_path: Path)
     spool.add("1.2.3", "1.2.3.9", b"late")
     spool.refuse(spool.take_complete(0) or tmp_path, "second")
     assert len(list((spool.folder / "refused" / "1.2.3").glob("*.dcm"))) == 4
+
+
+@pytest.mark.parametrize(("days", "left"), [("3", ["1.2.3", "1.2.4"]), ("1", ["1.2.4"])])
+def test_old_refused_series_are_deleted_and_nothing_else(bundle: Path, tmp_path: Path, days: str, left: list[str]) -> None:
+    spool = spool_with(tmp_path, "1.2.3", "1.2.4", "1.2.5")
+    for _ in range(2):
+        spool.refuse(spool.take_complete(0) or tmp_path, "tilted")
+    two_days_ago = time.time() - 2 * 86400
+    for path in (spool.folder / "refused" / "1.2.3" / "reason.json", spool.folder / "incoming" / "1.2.5"):
+        os.utime(path, (two_days_ago, two_days_ago))
+    spool.close()
+    listening = Listening(tmp_path, bundle, 9, "--keep-refused-days", days, "--quiet-s", "1e9")
+    try:
+        if "1.2.3" not in left:
+            wait_for(lambda: "1.2.3: refused 1 days ago, its images are deleted" in listening.log.read_text(), listening)
+        assert [folder.name for folder in listening.files("refused")] == left
+        assert [folder.name for folder in listening.files("incoming")] == ["1.2.5"]
+    finally:
+        listening.kill()
 
 
 def test_a_series_whose_result_is_queued_is_not_segmented_again_after_a_kill(

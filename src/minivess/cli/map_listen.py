@@ -47,6 +47,9 @@ def listen(
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, in PEM, without a password.")] = None,
     tls_ca: Annotated[Path | None, typer.Option(help="Certificates that must have signed those of all others, in PEM.")] = None,
     quiet_s: Annotated[float, typer.Option(help="A series is complete when no image has come for so long.", min=0.1)] = 30.0,
+    keep_refused_days: Annotated[
+        float, typer.Option(help="So long the images of a series without a result are kept in the spool.", min=0)
+    ] = 30.0,
     engine: RunEngine = None,
     memory: Memory = None,
     timeout_s: TimeLimit = None,
@@ -82,7 +85,7 @@ def listen(
 
         find_engine(engine, among=RUNNERS).inspect(image)  # a missing image is no reason to refuse a series
     command = application(model, image, [*limits, *application_options(only_seg, any_modality, pictures, seg_type)])
-    _listen(spool, Settings(command, peer, host, port, title, tuple(allow or ()), quiet_s, tls))
+    _listen(spool, Settings(command, peer, host, port, title, tuple(allow or ()), quiet_s, tls, keep_refused_days))
 
 
 def _listen(spool: Path, settings: Settings) -> None:

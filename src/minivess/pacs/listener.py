@@ -25,6 +25,8 @@ _SERIES_ERRORS = re.compile(rf"^(?:{'|'.join(ABOUT_INPUT)}): .*", re.MULTILINE |
 ATTEMPTS = 8
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 600.0
 _POLL_S = 0.2
+_CLEAN_S = 3600.0
+_DAY_S = 86400.0
 #: Characters of the application's last words that are kept.
 _SAID = 2000
 _LATE = (
@@ -49,6 +51,7 @@ class Settings:
         allowed: AE titles that may send; all when it is empty.
         quiet_s: A series is complete when no image has arrived for so long.
         tls: Certificates, for both directions; None speaks in the clear.
+        keep_refused_days: So long the images of a series without a result are kept.
     """
 
     command: Sequence[str]
@@ -59,6 +62,7 @@ class Settings:
     allowed: Sequence[str] = ()
     quiet_s: float = 30.0
     tls: TlsFiles | None = None
+    keep_refused_days: float = 30.0
 
 
 class _Waits:
@@ -110,10 +114,13 @@ class Listener:
 
     def run(self) -> None:
         """Segment series until a stop is requested, then end everything; what is not done stays in the spool."""
-        waits = _Waits()
+        waits, clean_at = _Waits(), time.monotonic()
         try:
             while not self._stopping:
                 time.sleep(_POLL_S)
+                if time.monotonic() >= clean_at:
+                    self._forget_refused()
+                    clean_at = time.monotonic() + _CLEAN_S
                 running = self._spool.take_complete(self._settings.quiet_s, later=waits.waiting())
                 if running is not None:
                     self._segment(running, waits)
@@ -164,6 +171,14 @@ class Listener:
             time.sleep(_FIRST_WAIT_S)
             return
         _logger.warning("Series %s: no result, put aside in refused/. %s", running.name, reason.partition("\n")[0])
+
+    def _forget_refused(self) -> None:
+        days = self._settings.keep_refused_days
+        try:
+            for name in self._spool.forget_refused(days * _DAY_S):
+                _logger.info("Series %s: refused %g days ago, its images are deleted.", name, days)
+        except OSError as error:
+            _logger.warning("What was refused cannot be deleted: %s", error.strerror or type(error).__name__)
 
     def _run_application(self, running: Path, result: Path) -> tuple[int, str]:
         """Run the application on a series; return its exit code and its last words."""

@@ -23,7 +23,7 @@ from minivess.process_lock import ProcessLock
 #: Folders of a spool. ``incoming``: series that may still grow. ``running``: they are segmented. ``results``: to be sent.
 #: ``sent``: the index of each result that has arrived. ``refused``: series without a result, with the reason.
 STATES = ("incoming", "running", "results", "sent", "refused")
-_INSTANCES = "instances.json"
+_INSTANCES, _REASON = "instances.json", "reason.json"
 
 
 class SeriesSpool:
@@ -151,8 +151,21 @@ class SeriesSpool:
                 if not (running / file.name).exists():
                     file.replace(running / file.name)
             self._delete(target)
-        write_json(running / "reason.json", {"reason": reason})
+        write_json(running / _REASON, {"reason": reason})
         running.rename(target)
+
+    def forget_refused(self, older_than_s: float) -> list[str]:
+        """Delete the images of series that were refused so long ago; return their SeriesInstanceUIDs.
+
+        Args:
+            older_than_s: Seconds since the series was put aside.
+        """
+        before = time.time() - older_than_s
+        reasons = [folder / _REASON for folder in self._series("refused")]
+        old = [reason.parent for reason in reasons if reason.is_file() and reason.stat().st_mtime < before]
+        for folder in old:
+            self._delete(folder)
+        return [folder.name for folder in old]
 
     def results(self) -> list[Path]:
         """Return the results that are to be sent, the oldest first."""
