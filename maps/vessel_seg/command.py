@@ -13,7 +13,7 @@ from child import DONE, REFUSED, STOPPED, FailedError, StoppedError, note_signal
 from minivess.dicom.series import Series, read_series
 from minivess.dicom.series_checks import DICOM_MODALITIES
 from minivess.errors import BundleError, InputError, MinivessError
-from minivess.paths import atomic_folder
+from minivess.paths import atomic_folder, find_bundle
 from outputs import Outputs
 
 
@@ -116,24 +116,6 @@ def segment(source: Path, target: Path, model: Path, *, outputs: Outputs, any_mo
     except FailedError as failed:
         return failed.code
     return DONE
-
-
-def find_bundle(model_path: Path) -> Path:
-    """Return the path of a bundle, or of the only bundle in a folder of models, which is the layout of MAPs.
-
-    Args:
-        model_path: A bundle, or a folder that contains one.
-
-    Raises:
-        InputError: When the folder contains no bundle, or more than one.
-    """
-    if (model_path / "configs").is_dir():
-        return model_path
-    bundles = sorted(f.parent for f in model_path.glob("*/configs") if f.is_dir())
-    if len(bundles) != 1:
-        names = ", ".join(b.name for b in bundles) or "none"
-        raise InputError(f"The model folder {model_path} must contain one bundle. Got {names}. Name one with -m.")
-    return bundles[0]
 
 
 def check_modality(series: Series, bundle: Path) -> None:

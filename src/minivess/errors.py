@@ -11,6 +11,9 @@ from pathlib import Path
 #: Names of the errors whose reason is what was given: another try ends the same.
 ABOUT_INPUT = ("InputError", "UnsupportedFormatError", "GeometryError", "UnsafeFileError")
 
+#: Names of those that pass: another try may succeed, however often it failed.
+ABOUT_PLACE = ("EngineError", "OutputError", "BusyError")
+
 
 class MinivessError(Exception):
     """Base class of all exceptions that MinIVess raises intentionally.
@@ -53,6 +56,10 @@ class ConflictError(MinivessError):
     """Raised when a request conflicts with the current state, for example with a change by another user."""
 
     http_status = 409
+
+
+class OutdatedError(ConflictError):
+    """Raised when what a change was made from has changed meanwhile: read it again."""
 
 
 class StoreError(MinivessError):

@@ -182,6 +182,24 @@ def write_json(path: Path, content: Any, *, mode: int = 0o644) -> None:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+def find_bundle(model_path: Path) -> Path:
+    """Return the path of a bundle, or of the only bundle in a folder of models, which is the layout of MAPs.
+
+    Args:
+        model_path: A bundle, or a folder that contains one.
+
+    Raises:
+        InputError: When the folder contains no bundle, or more than one.
+    """
+    if (model_path / "configs").is_dir():
+        return model_path
+    bundles = sorted(f.parent for f in model_path.glob("*/configs") if f.is_dir())
+    if len(bundles) != 1:
+        names = ", ".join(b.name for b in bundles) or "none"
+        raise InputError(f"The model folder {model_path} must contain one bundle. Got {names}. Name a trained bundle.")
+    return bundles[0]
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with Path(path).open("rb") as stream:

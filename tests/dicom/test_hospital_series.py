@@ -128,7 +128,11 @@ def test_a_missing_or_misused_character_set_is_no_fault(series: Path, tmp_path: 
         ("StudyTime", "late", ""),
         ("PatientSex", "female", "F"),
         ("PatientSex", "unclear", ""),
-        ("AccessionNumber", "A" * 40, "A" * 16),
+        ("AccessionNumber", "A" * 40, ""),  # a part of it may be another order's
+        ("PatientID", "12\\34", ""),
+        ("StudyDescription", "HEAD\\NECK", "HEAD NECK"),
+        ("PatientBirthDate", "19500230", ""),
+        ("StudyDate", "20240101-20240102", ""),
     ],
 )
 def test_an_odd_value_is_repaired_or_left_empty_and_never_said(
@@ -254,9 +258,32 @@ def test_a_file_that_inflates_without_end_is_refused(series: Path) -> None:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = compressor.compress(inflated) + b"".join(compressor.compress(b"\0" * 2**20) for _ in range(300)) + compressor.flush()
     read_series(series)
-    file.write_bytes(content[:start] + bomb)
-    assert file.stat().st_size < 2**20
-    with pytest.raises(UnsafeFileError, match="inflates beyond 256 MB"):
+    for stated in (content[140:144], (2**31).to_bytes(4, "little")):  # the length of the group, true and beyond the file
+        file.write_bytes(content[:140] + stated + content[144:start] + bomb)
+        assert file.stat().st_size < 2**20
+        with pytest.raises(UnsafeFileError, match="inflates beyond 256 MB"):
+            read_series(series)
+
+
+@pytest.mark.parametrize("body_part", ["NECK", "neck", "шея", "HEAD\\NECK", "\xb5"])
+def test_odd_body_parts_and_numbers_do_not_stop_the_result(series: Path, tmp_path: Path, body_part: str) -> None:
+    def change(_: int, dataset: pydicom.Dataset) -> None:
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+        dataset["BodyPartExamined"] = pydicom.DataElement("BodyPartExamined", "LO", body_part, validation_mode=0)
+        dataset.SeriesNumber = -2000
+
+    edit(series, change)
+    seg = segment(read_series(series), tmp_path / "seg.dcm")
+    assert seg.get("BodyPartExamined", "") in ("NECK", "HEAD NECK", "")
+    assert seg.SeriesNumber > 0
+    assert dciodvfy(tmp_path / "seg.dcm") == []
+
+
+def test_a_link_without_its_target_is_a_missing_slice(series: Path) -> None:
+    file = sorted(series.iterdir())[-1]
+    file.unlink()
+    file.symlink_to(series / "gone")
+    with pytest.raises(InputError, match=f"{file.name} cannot be read as DICOM"):
         read_series(series)
 
 

@@ -91,6 +91,18 @@ def test_pictures_are_the_same_for_the_same_content(series: Series, tmp_path: Pa
     assert set(uids[0]).isdisjoint(uids[2])
 
 
+def test_reports_of_different_segs_have_different_uids(series: Series, tmp_path: Path) -> None:
+    mask = series.volume.with_array(np.ones(series.volume.shape, np.uint8))
+    derivation = Derivation.of(mask.array, series, MODEL, 0.5)
+    morphology = measure_vessels(mask.array > 0, mask.spacing)
+    uids = set()
+    for kind in ("BINARY", "LABELMAP", "BINARY"):
+        seg = write_seg(mask, series, MODEL, tmp_path / "seg.dcm", threshold=0.5, kind=kind)
+        report = write_measurements(morphology, seg, derivation, tmp_path / "sr.dcm")
+        uids.add(pydicom.dcmread(report).SOPInstanceUID)
+    assert len(uids) == 2
+
+
 def test_all_objects_of_one_result_have_uids_of_their_content(series: Series, tmp_path: Path) -> None:
     mask = np.zeros(series.volume.shape, np.uint8)
     first, again, other = (Derivation.of(mask, series, MODEL, t) for t in (0.5, 0.5, 0.4))

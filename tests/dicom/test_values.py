@@ -17,7 +17,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, generate_uid
 
 from minivess.dicom import read_seg, read_series, write_series
-from minivess.errors import InputError
+from minivess.dicom.codestream import codestream_size
+from minivess.errors import InputError, UnsafeFileError
 from minivess.volume import Volume
 
 AFFINE = np.diag([0.5, 0.5, 2.0, 1.0])
@@ -62,6 +63,34 @@ def test_read_series__decodes_lossless_images(tmp_path: Path, syntax: UID, encod
         dataset.file_meta.TransferSyntaxUID = syntax
         dataset.save_as(file, enforce_file_format=True)
     assert (read_series(tmp_path / "s").volume.array == plain.array).all()
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        (JPEGLosslessSV1, lambda pixels: imagecodecs.ljpeg_encode(pixels, bitspersample=16)),
+        (JPEGLSLossless, imagecodecs.jpegls_encode),
+        (JPEG2000Lossless, lambda pixels: imagecodecs.jpeg2k_encode(pixels, codecformat="jp2", reversible=True, level=0)),
+        (HTJ2KLossless, lambda pixels: imagecodecs.htj2k_encode(pixels, reversible=True)),
+    ],
+    ids=["JPEG Lossless", "JPEG-LS", "JPEG 2000", "HTJ2K"],
+)
+def test_read_series__a_picture_that_is_larger_than_its_header_says_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: UID, encode: Callable[[np.ndarray], bytes]
+) -> None:
+    write_series(Volume(np.zeros((16, 16, 4), np.uint16), AFFINE, "mm"), tmp_path / "s", name="bomb")
+    large = encode(np.zeros((4000, 3000), np.uint16))
+    assert codestream_size(large) == (4000, 3000)
+    assert codestream_size(large[:20]) == (0, 0) or syntax is not JPEGLSLossless
+    for file in (tmp_path / "s").glob("*.dcm"):
+        dataset = pydicom.dcmread(file)
+        dataset.PixelData = encapsulate([large])
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.save_as(file, enforce_file_format=True)
+    monkeypatch.setattr(Dataset, "pixel_array", property(lambda _: pytest.fail("it was decoded")))
+    with pytest.raises(UnsafeFileError, match="4000 x 3000 pixels, the header states 16 x 16"):
+        read_series(tmp_path / "s")
 
 
 @pytest.mark.row(85)

@@ -14,9 +14,12 @@ from pathlib import Path
 import psutil
 from dicom.enhanced import make_enhanced
 from dicom.test_series import ORIENTATIONS, edit, volume_of
+from safetensors.torch import load_file, save_file
 
 from minivess.dicom import read_series, write_series
+from minivess.map_package.application import identify_application
 from minivess.map_package.batch import find_batch, run_batch
+from minivess.models import weights_path
 
 
 def batch(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -59,7 +62,7 @@ def test_every_series_has_its_result_and_the_rest_is_done_the_next_time(bundle: 
     assert not list((results / ".batch").glob("images*"))
     done = batch(studies, results, "--model", bundle, "--any-modality", "--only-seg", "--pictures")
     assert done.returncode == 1
-    assert "holds a result of other images or options" in done.stderr
+    assert "holds a result of other images, another model or other options" in done.stderr
 
 
 def test_what_is_damaged_or_odd_does_not_stop_the_others_and_stays_inside(bundle: Path, tmp_path: Path) -> None:
@@ -114,6 +117,37 @@ def test_wrong_folders_are_named(bundle: Path, tmp_path: Path) -> None:
         done = batch(*arguments, "--model", bundle)
         assert done.returncode == 1
         assert message in done.stderr
+
+
+def test_the_result_of_another_model_is_not_taken_for_this_one_s(bundle: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(bundle, tmp_path / "model")
+    before = identify_application(model, None)
+    assert identify_application(bundle, None) == before
+    changed = load_file(weights_path(model))
+    save_file({name: value + 1 for name, value in changed.items()}, weights_path(model), metadata={"name": "x"})
+    assert identify_application(model, None) != before
+    uid = read_series(make(tmp_path / "studies", "p")).uid
+    write = "pathlib.Path(sys.argv[1]).mkdir(); pathlib.Path(sys.argv[1], 'result.json').write_text('{}')"
+    command = [sys.executable, "-c", f"import pathlib, sys; {write}", "{out}"]
+    for identity, result in ((before, "done"), (before, "done"), ("other", "failed")):
+        found = find_batch(tmp_path / "studies", tmp_path / "results")
+        (row,) = run_batch(found, tmp_path / "results", command, identity=identity)
+        assert (row.series, row.result) == (uid, result)
+    assert "another model" in row.reason
+
+
+def test_what_is_wrong_with_the_application_is_no_fault_of_the_series(bundle: Path, tmp_path: Path) -> None:
+    make(tmp_path / "studies", "p")
+    (tmp_path / "none").mkdir()
+    for options, message in (
+        (["--model", tmp_path / "none"], "must contain one bundle"),
+        (["--image", tmp_path / "none"], "is no MAP"),
+        (["--image", tmp_path / "none", "--memory", "8GiBs"], "Not a size of memory"),
+    ):
+        done = batch(tmp_path / "studies", tmp_path / "results", *options)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert not (tmp_path / "results").exists()
 
 
 def test_more_memory_is_for_what_is_missing__what_is_done_stays(tmp_path: Path) -> None:

@@ -1,23 +1,29 @@
-"""The checker on folders: ours passes, and what hides a failure is named."""
+"""The checker on folders: ours passes, what hides a failure is named, and what others wrote has no rights."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pytest
 from map_package.test_run_folder import fake_package
 
+from minivess.errors import EngineError
 from minivess.map_package import check_package
 from minivess.map_package.folder import content_sha256
+
+ENGINE = "bubblewrap" if shutil.which("bwrap") else "process"
 
 
 def test_ours_has_no_finding_and_stays_as_it_is(package: Path) -> None:
     before = content_sha256(package)
-    assert [finding for finding in check_package(str(package)) if finding.result != "ok"] == []
+    assert [finding for finding in check_package(str(package), engine="process") if finding.result != "ok"] == []
     assert content_sha256(package) == before
 
 
 def test_a_package_that_hides_failures_is_an_error(tmp_path: Path) -> None:
-    findings = {f.check: f for f in check_package(str(fake_package(tmp_path / "map", "print('no input, never mind')")))}
+    package = fake_package(tmp_path / "map", "print('no input, never mind')")
+    findings = {f.check: f for f in check_package(str(package), engine=ENGINE)}
     assert findings["command: exit code of a failure"].result == "error"
     assert "success" in findings["command: exit code of a failure"].detail
 
@@ -25,5 +31,22 @@ def test_a_package_that_hides_failures_is_an_error(tmp_path: Path) -> None:
 def test_a_missing_model_is_an_error(package: Path, tmp_path: Path) -> None:
     other = fake_package(tmp_path / "map", "import sys; sys.exit(1)")
     (other / "root/etc/holoscan/pkg.json").write_bytes((package / "root/etc/holoscan/pkg.json").read_bytes())
-    findings = {f.check: f.result for f in check_package(str(other))}
+    findings = {f.check: f.result for f in check_package(str(other), engine=ENGINE)}
     assert findings["path /opt/holoscan/models/vessels"] == "error"
+
+
+@pytest.mark.skipif(ENGINE == "process", reason="bubblewrap is not installed")
+def test_the_package_of_others_runs_in_bubblewrap(tmp_path: Path) -> None:
+    written = tmp_path / "written"
+    package = fake_package(tmp_path / "map", f"open({str(written)!r}, 'w')")
+    findings = {f.check: f for f in check_package(str(package))}
+    assert findings["command: exit code of a failure"].result == "ok"  # it could not write, and failed
+    assert not written.exists()
+
+
+def test_without_bubblewrap_it_is_not_run_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = fake_package(tmp_path / "map", f"open({str(tmp_path / 'written')!r}, 'w')")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineError, match="--engine process"):
+        check_package(str(package))
+    assert not (tmp_path / "written").exists()

@@ -23,14 +23,14 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_container_that_cannot_start_is_the_engines_fault(broken: Path) -> None:
     engine = find_engine("podman")
     assert engine.inspect("vessels:1") == {}
-    with pytest.raises(EngineError, match=r"podman cannot run vessels:1 \(126\): crun: not permitted"):
+    with pytest.raises(EngineError, match=r"podman create failed \(126\): crun: not permitted"):
         engine.read_files("vessels:1", ["/etc/holoscan/app.json"])
     with pytest.raises(EngineError, match="Is the base image there"):
         engine.build(broken.parent, "vessels:1")
 
 
-def test_a_program_that_the_image_does_not_have_is_no_fault_of_the_engine(broken: Path) -> None:
-    broken.write_text("#!/bin/sh\nexit 127\n")
+def test_a_file_that_the_image_does_not_have_is_no_fault_of_the_engine(broken: Path) -> None:
+    broken.write_text("#!/bin/sh\n[ $1 != cp ]\n")
     assert Engine("podman").read_files("vessels:1", ["/etc/holoscan/app.json"]) == {}
 
 

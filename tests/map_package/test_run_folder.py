@@ -148,6 +148,23 @@ def test_outputs_of_another_patient_are_not_given(results: dict[str, Path], seri
     assert "somebody-else" not in str(caught.value)
 
 
+def test_what_lies_beside_the_images_does_not_stand_for_them(results: dict[str, Path], series: Path, tmp_path: Path) -> None:
+    shutil.copytree(results["process"], tmp_path / "result")
+    shutil.copytree(series, tmp_path / "series")
+    report = pydicom.dcmread(tmp_path / "result" / "measurements.sr.dcm")
+    report.StudyInstanceUID = "1.2.3"  # of an earlier study
+    report.save_as(tmp_path / "series" / "0000-earlier.dcm")
+    assert len(check_outputs(tmp_path / "result", tmp_path / "series")) == 4
+    report.PatientID = "somebody-else"
+    report.save_as(tmp_path / "series" / "DICOMDIR")
+    (tmp_path / "result" / "result.json").unlink()
+    seg = pydicom.dcmread(tmp_path / "result" / "vessels.seg.dcm")
+    seg.PatientID = "somebody-else"
+    seg.save_as(tmp_path / "result" / "vessels.seg.dcm")
+    with pytest.raises(GeometryError, match="another PatientID"):
+        check_outputs(tmp_path / "result", tmp_path / "series")
+
+
 def test_a_changed_output_is_not_given(results: dict[str, Path], series: Path, tmp_path: Path) -> None:
     shutil.copytree(results["process"], tmp_path / "result")
     content = bytearray((tmp_path / "result" / "vessels.seg.dcm").read_bytes())

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import trustme
 from dicom.enhanced import make_enhanced
 from dicom.test_seg import dciodvfy
 from dicom.test_series import ORIENTATIONS, volume_of
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage, DeflatedExplicitVRLittleEndian, SegmentationStorage
 from waiting import wait_until
 
 from minivess.dicom import read_seg, read_series, write_seg, write_series
@@ -29,9 +31,12 @@ from minivess.dicom.uncertainty_map import write_uncertainty_map
 from minivess.errors import RemoteError
 from minivess.models import load_bundle
 from minivess.pacs import Listener, Peer, SeriesSpool, Settings
+from minivess.pacs.listener import ATTEMPTS
+from minivess.pacs.tls import calling_context, listening_context
 from minivess.pacs.transfer import receive, send
 from minivess.server.serve import free_port
 from minivess.volume import resample_like
+from pacs.certificates import tls_files
 from pacs.peer import Pacs, send_files
 
 
@@ -290,6 +295,79 @@ def test_an_application_that_fails_is_tried_again_and_the_series_stays(tmp_path:
     assert spool.count()["refused"] == 0
 
 
+def test_a_place_that_is_out_of_order_never_costs_a_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minivess.pacs.listener._FIRST_WAIT_S", 0.0)
+    spool, counter = spool_with(tmp_path, "1.2.3"), tmp_path / "tries"
+    script = (
+        "import pathlib, sys; at = pathlib.Path(sys.argv[1]); tries = int(at.read_text() or 0) if at.exists() else 0; "
+        "at.write_text(str(tries + 1)); print('EngineError: down' if tries < 10 else 'WrongError: x', file=sys.stderr); sys.exit(1)"
+    )
+    listener = Listener(spool, Settings([sys.executable, "-c", script, str(counter)], None, port=0, quiet_s=0))
+    thread = threading.Thread(target=listener.run)
+    thread.start()
+    wait_until(lambda: spool.count()["refused"] == 1)
+    listener.request_stop()
+    thread.join()
+    assert int(counter.read_text()) == 10 + ATTEMPTS
+
+
+def test_the_rest_of_a_series_whose_beginning_was_refused_is_segmented_with_it(tmp_path: Path) -> None:
+    spool = SeriesSpool(tmp_path / "spool")
+
+    def take(*numbers: int) -> Path:
+        for number in numbers:
+            spool.add("1.2.3", f"1.2.3.{number}", b"image")
+        return spool.take_complete(0) or tmp_path
+
+    spool.refuse(take(1), "only one slice")
+    rest = take(2, 3)
+    spool.complete_from_refused(rest)
+    assert len(list(rest.glob("*.dcm"))) == 3
+    assert spool.count()["refused"] == 0
+    spool.refuse(rest, "one of them is of another patient")
+    again = take(1, 2)  # sent again without it
+    spool.complete_from_refused(again)
+    assert len(list(again.glob("*.dcm"))) == 2
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_callers_that_stop_in_the_middle_keep_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, secured: bool
+) -> None:
+    monkeypatch.setattr("minivess.pacs.transfer._SILENCE_S", 0.5)
+    monkeypatch.setattr("minivess.pacs.transfer._MOST_CALLERS", 3)
+    ours = tls_files(trustme.CA(), tmp_path / "ours")
+    spool = SeriesSpool(tmp_path / "spool")
+    tls = listening_context(ours) if secured else None
+    server = receive(spool, host="127.0.0.1", port=0, title="MINIVESS", allowed=[], tls=tls)
+    port = server.server_address[1]
+    files = sorted(make(tmp_path / "s").iterdir())[:1]
+    callers = [socket.create_connection(("127.0.0.1", port)) for _ in range(4)]
+    try:
+        for caller in callers:
+            caller.sendall(b"\x16\x03\x01" if secured else b"\x01\x00\x00")
+        wait_until(lambda: send_files(files, port, tls=calling_context(ours) if secured else None) == [0])
+        if not secured:
+            assert "was turned away: its AE title" not in caplog.text
+    finally:
+        for caller in callers:
+            caller.close()
+        server.shutdown()
+
+
+def test_deflated_images_are_not_taken(tmp_path: Path) -> None:
+    spool = SeriesSpool(tmp_path / "spool")
+    server = receive(spool, host="127.0.0.1", port=0, title="MINIVESS", allowed=[])
+    file = sorted(make(tmp_path / "s").iterdir())[0]
+    dataset = pydicom.dcmread(file)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(file, enforce_file_format=True)
+    try:
+        assert send_files([file], server.server_address[1]) == []
+    finally:
+        server.shutdown()
+
+
 def test_what_cannot_be_kept_is_not_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -340,3 +418,20 @@ def test_wrong_usage_says_what_is_right(tmp_path: Path, bundle: Path, options: l
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "none"], "must contain one bundle"),
+        (["--image", "none"], "is no MAP"),
+        (["--image", "none", "--memory", "8GiBs"], "Not a size of memory"),
+    ],
+)
+def test_an_application_that_cannot_run_is_said_before_a_series_comes(tmp_path: Path, options: list[str], message: str) -> None:
+    (tmp_path / "none").mkdir()
+    command = [sys.executable, "-m", "minivess", "map", "listen", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not (tmp_path / "spool").exists()

@@ -53,7 +53,7 @@ def run(
 
     if not source.is_dir():
         raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
-    check_application(model, image, package_options(engine, memory, timeout_s))
+    check_application(model, image, package_options(engine, memory, timeout_s), memory)
     require_extra("map", "The MAP")
     options = application_options(only_seg, any_modality, pictures, seg_type)
     if model is not None:
@@ -108,16 +108,18 @@ def batch(
     from minivess.extras import require_extra
 
     limits = package_options(engine, memory, timeout_s)
-    check_application(model, image, limits)
+    check_application(model, image, limits, memory)
     require_extra("map", "The MAP")
+    from minivess.map_package.application import identify_application
     from minivess.map_package.batch import SUMMARY, find_batch, run_batch
 
+    identity = identify_application(model, image, engine)
     found, results = find_batch(source, out), []
     total = len(found.series.keys() | found.unusable.keys())
     if found.links:
         typer.echo(f"{len(found.links)} linked folders are not followed: {', '.join(sorted(found.links)[:5])}", err=True)
     command = application(model, image, application_options(only_seg, any_modality, pictures, seg_type))
-    for result in run_batch(found, out, command, limits=limits):
+    for result in run_batch(found, out, command, identity=identity, limits=limits):
         results.append(result)
         about = f"{len(results)} of {total}: {result.series}, {result.images} images, {result.result}. {result.reason}"
         typer.echo(about.rstrip(), err=True)
@@ -188,7 +190,7 @@ def build(
 @app.command("check")
 def check(
     image: Annotated[str, typer.Argument(help="Image, or folder of `map build`; also of other people.")],
-    engine: Annotated[str | None, typer.Option(help="docker or podman.", show_default="the first that works")] = None,
+    engine: RunEngine = None,
     as_json: Json = False,
 ) -> None:
     """Check a package against the specification, and that its failures are seen. Exit code 1 when there are errors.

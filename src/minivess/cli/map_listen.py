@@ -68,22 +68,19 @@ def listen(
     from minivess.loopback import is_loopback
 
     limits = package_options(engine, memory, timeout_s)
-    check_application(model, image, limits)
+    check_application(model, image, limits, memory)
     if not is_loopback(host) and not allow and tls_ca is None:
         about = f"--host {host} can be reached by other machines"
         raise UsageError(f"{about}: name the AE titles that may send with --allow, or ask for certificates with --tls-ca.")
     require_extra("map", "The listener")
+    from minivess.map_package.application import identify_application
     from minivess.pacs import Settings
     from minivess.pacs.transfer import check_title, parse_peer
 
     for name in (title, *(allow or ())):
         check_title(name)
     peer, tls = parse_peer(send_to) if send_to else None, _tls_files(tls_cert, tls_key, tls_ca)
-    if image is not None and not Path(image).is_dir():
-        from minivess.map_package import find_engine
-        from minivess.map_package.engines import RUNNERS
-
-        find_engine(engine, among=RUNNERS).inspect(image)  # a missing image is no reason to refuse a series
+    identify_application(model, image, engine)  # what is wrong with it is no reason to refuse a series
     command = application(model, image, [*limits, *application_options(only_seg, any_modality, pictures, seg_type)])
     _listen(spool, Settings(command, peer, host, port, title, tuple(allow or ()), quiet_s, tls, keep_refused_days))
 

@@ -31,12 +31,16 @@ Memory = Annotated[str | None, typer.Option(help="Limit of memory, for example 8
 TimeLimit = Annotated[float | None, typer.Option("--timeout-s", help="Limit of time; 0 is none.", show_default="of the package")]
 
 
-def check_application(model: Path | None, image: str | None, package: Sequence[str] = ()) -> None:
+def check_application(model: Path | None, image: str | None, package: Sequence[str] = (), memory: str | None = None) -> None:
     """Raise UsageError unless one application is named, and its model is there; options of packages are for packages only."""
     if (model is None) == (image is None):
         raise UsageError("Name a trained bundle with --model, or a packaged application with --image.")
     if model is not None and package:
         raise UsageError("--engine, --memory and --timeout-s are for packaged applications: name one with --image.")
+    if memory is not None:
+        from minivess.map_package.manifests import parse_size
+
+        parse_size(memory)
     if model is not None and not model.exists():
         raise UsageError(f"No such model: {model}. Name a trained bundle.")
 

@@ -19,7 +19,7 @@ from pydicom.uid import UID, generate_uid
 import minivess
 from minivess.dicom.multiframe import join_frames
 from minivess.dicom.series import Series
-from minivess.dicom.source_header import OF_THE_PATIENT, source_headers, text_of
+from minivess.dicom.source_header import OF_THE_PATIENT, clean_text, source_headers
 
 if TYPE_CHECKING:  # a refusal of a series must not wait for torch
     from minivess.models import ModelRef
@@ -89,12 +89,13 @@ class Derivation:
         """Return the UID of an object or a series of this derivation."""
         return generate_uid(entropy_srcs=[self.content, what])
 
-    def instance(self, what: str, number: int) -> dict[str, Any]:
+    def instance(self, what: str, number: int, *, about: str = "") -> dict[str, Any]:
         """Return series, instance and equipment for the constructors of highdicom.
 
         Args:
             what: Name of the object; each has a series of its own, since a series has one modality.
             number: Added to the SeriesNumber of the source.
+            about: SOPInstanceUID of another derived object that this one describes.
         """
         name, version = (
             (self.model.bundle, self.model.version) if self.model is not None else ("label server", minivess.__version__)
@@ -102,7 +103,7 @@ class Derivation:
         return {
             "series_instance_uid": self.uid(f"{what} series"),
             "series_number": min(int(self.sources[0].SeriesNumber) + number, _LARGEST_NUMBER),
-            "sop_instance_uid": self.uid(f"{what} instance"),
+            "sop_instance_uid": self.uid(f"{what} instance {about}".rstrip()),
             "instance_number": 1,
             "manufacturer": MANUFACTURER,
             "manufacturer_model_name": name,
@@ -134,9 +135,9 @@ class Derivation:
         for keyword in OF_THE_PATIENT:
             if keyword in header and keyword not in dataset:
                 dataset[keyword] = header[keyword]
-        body_part = text_of(self.series.datasets[0], "BodyPartExamined")
+        body_part, _ = clean_text(self.series.datasets[0], "BodyPartExamined")
         if body_part:
-            dataset.BodyPartExamined = body_part.upper()[:16]
+            dataset.BodyPartExamined = body_part
         dataset.SeriesDate, dataset.SeriesTime = self._made.strftime("%Y%m%d"), self._made.strftime("%H%M%S")
         for keyword in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
             for item in dataset.get(keyword, ()):

@@ -72,7 +72,7 @@ def write_measurements(morphology: Morphology, seg: Path, derivation: Derivation
         # highdicom describes images of one frame only
         referenced_images=derivation.sources if derivation.series.multiframe is None else None,
     )
-    instance = derivation.instance("measurements", 1002)
+    instance = derivation.instance("measurements", 1002, about=str(segmentation.SOPInstanceUID))
     equipment = {key: instance.pop(key) for key in ("manufacturer_model_name", "software_versions", "device_serial_number")}
     result = hd.sr.Comprehensive3DSR(
         evidence=[*derivation.sources, segmentation],

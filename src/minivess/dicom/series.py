@@ -11,6 +11,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 
+from minivess.dicom.codestream import check_codestreams
 from minivess.dicom.damaged import damaged_dicom
 from minivess.dicom.frames import from_dicom
 from minivess.dicom.multiframe import multiframe_of, split_frames
@@ -117,8 +118,10 @@ def _decode(dataset: pydicom.Dataset, file: Path) -> None:
 
     Raises:
         InputError: When the pixels cannot be decoded or do not have the shape of the header.
+        UnsafeFileError: When they are compressed, and larger than the header says.
     """
     with damaged_dicom(f"{file.name}: the pixels"):
+        check_codestreams(dataset, file.name)
         shape = dataset.pixel_array.shape
     frames = whole_number(dataset.get("NumberOfFrames", 1))
     stated = (frames, dataset.Rows, dataset.Columns) if frames > 1 else (dataset.Rows, dataset.Columns)

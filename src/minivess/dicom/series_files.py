@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_dataset, read_preamble
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from minivess.dicom.damaged import damaged_dicom
@@ -21,8 +21,6 @@ from minivess.errors import InputError, MinivessError, UnsafeFileError
 NO_IMAGES = frozenset({"SEG", "SR", "RTSTRUCT", "RTPLAN", "RTDOSE", "PR", "KO", "REG", "DOC"})
 #: Largest inflated size of one file of a deflated transfer syntax.
 DEFLATED_LIMIT_BYTES = 256 * 2**20
-_PREAMBLE_BYTES = 132
-_GROUP_LENGTH_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,8 @@ def list_files(folder: Path) -> tuple[list[Path], list[str]]:
     for at, folders, names in os.walk(folder, onerror=refuse):
         found += [Path(at) / name for name in names]
         links += [name for name in folders if (Path(at) / name).is_symlink()]
-    return sorted(f for f in found if f.is_file() and f.stem.upper() != "DICOMDIR"), links
+    # a link without its target is a file that is missing
+    return sorted(f for f in found if (f.is_file() or f.is_symlink()) and f.stem.upper() != "DICOMDIR"), links
 
 
 def _header(file: Path) -> pydicom.Dataset:
@@ -135,12 +134,13 @@ def _header(file: Path) -> pydicom.Dataset:
 
 def check_deflated(file: Path) -> None:
     """Refuse a deflated file that inflates beyond the limit, before pydicom inflates it as a whole."""
-    meta = read_file_meta_info(file)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return
     inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     with file.open("rb") as stream:
-        stream.seek(_PREAMBLE_BYTES + _GROUP_LENGTH_BYTES + int(meta.FileMetaInformationGroupLength))
+        read_preamble(stream, force=False)
+        # as pydicom does: the stated length of the group is not believed
+        meta = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _n: tag.group != 2)
+        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return
         while chunk := stream.read(2**16):
             while chunk:
                 size += len(inflater.decompress(chunk, 2**20))

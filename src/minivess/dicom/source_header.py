@@ -10,7 +10,8 @@ from typing import Any
 import pydicom
 from pydicom import config
 from pydicom.dataset import FileMetaDataset
-from pydicom.valuerep import validate_value
+from pydicom.multival import MultiValue
+from pydicom.valuerep import DA, TM, validate_value
 
 #: Attributes of patient and study that may be empty but must exist (type 2); de-identified files often lack them.
 TYPE_2 = (
@@ -26,7 +27,12 @@ _METHOD_CODES = "DeidentificationMethodCodeSequence"
 OF_THE_PATIENT = (*TYPE_2, *OPTIONAL, _METHOD_CODES)
 _OF_THE_IMAGE = ("Rows", "Columns", "PositionReferenceIndicator", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID",
                  "StudyInstanceUID", "Modality", "ImagePositionPatient")  # fmt: skip
+#: They say who and what: a part of one may be another one's, so that they are never cut.
+_IDENTIFIERS = frozenset(
+    {"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID", "ClinicalTrialProtocolID", "ClinicalTrialSubjectID"}
+)
 #: Longest value of a value representation, in characters (PS3.5, table 6.2-1).
+_PARSED = {"DA": DA, "TM": TM}
 _LENGTHS = {"LO": 64, "SH": 16, "PN": 64, "CS": 16}
 
 
@@ -44,7 +50,7 @@ def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tu
     about = pydicom.Dataset()
     about.SpecificCharacterSet = "ISO_IR 192"
     for keyword in (*TYPE_2, *OPTIONAL):
-        value, note = _clean(first, keyword)
+        value, note = clean_text(first, keyword)
         if note:
             notes.append(f"{keyword} of the source is {note}")
         if value or keyword in TYPE_2:
@@ -58,7 +64,7 @@ def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tu
         for keyword in _OF_THE_IMAGE:
             if keyword in dataset:
                 header[keyword] = dataset[keyword]
-        header.SeriesNumber = whole_number(dataset.get("SeriesNumber"))
+        header.SeriesNumber = max(0, whole_number(dataset.get("SeriesNumber")))
         header.FrameOfReferenceUID = first.FrameOfReferenceUID
         header.PixelSpacing = first.PixelSpacing
         header.ImageOrientationPatient = first.ImageOrientationPatient
@@ -90,11 +96,17 @@ def text_of(dataset: pydicom.Dataset, keyword: str) -> str:
             value = dataset.get(keyword)
         except Exception:  # noqa: BLE001 (pydicom converts here, and raises what it likes)
             return ""
-        return "" if value is None else str(value).strip().replace("\0", "")
+        parts = value if isinstance(value, MultiValue) else [] if value is None else [value]
+        return "\\".join(map(str, parts)).strip().replace("\0", "")
 
 
-def _clean(dataset: pydicom.Dataset, keyword: str) -> tuple[str, str]:
-    """Return the value of an attribute that the standard allows, and what was done to it."""
+def clean_text(dataset: pydicom.Dataset, keyword: str) -> tuple[str, str]:
+    """Return the value of an attribute that the standard allows, and what was done to it.
+
+    Args:
+        dataset: A source image.
+        keyword: Keyword of an attribute with one value.
+    """
     text = text_of(dataset, keyword)
     vr = pydicom.datadict.dictionary_VR(keyword)
     if not text or _is_valid(keyword, vr, text):
@@ -116,16 +128,21 @@ def _repaired(keyword: str, vr: str, text: str) -> str:
         and text.lower() in ("female", "male", "other", "f", "m", "o")
     ):
         return text[:1].upper()
+    if keyword in _IDENTIFIERS:
+        return ""
+    text = text.replace("\\", " ")
     if vr == "CS":
         return text.upper()[: _LENGTHS["CS"]]
     return text[: _LENGTHS[vr]] if vr in _LENGTHS else ""
 
 
 def _is_valid(keyword: str, vr: str, text: str) -> bool:
-    if keyword == "PatientSex" and text not in ("F", "M", "O"):
+    if "\\" in text or (keyword == "PatientSex" and text not in ("F", "M", "O")):
         return False
     try:
         validate_value(vr, text, config.RAISE)
+        if vr in _PARSED:
+            _PARSED[vr](text)  # the pattern allows the 31st of February
     except ValueError:
         return False
     return not (vr == "PN" and len(text) > 3 * _LENGTHS["PN"])

@@ -102,13 +102,17 @@ def find_batch(source: Path, target: Path) -> Batch:
     return Batch(source, dict(sorted(found.series.items())), unusable, found.links)
 
 
-def run_batch(batch: Batch, target: Path, command: Sequence[str], *, limits: Sequence[str] = ()) -> Iterator[SeriesResult]:
+def run_batch(
+    batch: Batch, target: Path, command: Sequence[str], *, identity: str = "", limits: Sequence[str] = ()
+) -> Iterator[SeriesResult]:
     """Run an application on each series; the summary is written after each.
 
     Args:
         batch: The series.
         target: Folder for the results; what the same command made of the same files before is not made again.
         command: The application; input and output folder are put in at ``{in}`` and ``{out}``.
+        identity: See :func:`minivess.map_package.application.identify_application`; the result of another one is not taken for
+            this one's.
         limits: Further options, which change no result: with others, what is there stays.
 
     Yields:
@@ -132,20 +136,31 @@ def run_batch(batch: Batch, target: Path, command: Sequence[str], *, limits: Seq
             if name in batch.unusable:
                 results.append(SeriesResult(name, len(files), "refused", reason=batch.unusable[name]))
             else:
-                results.append(_run_one(name, files, target, command, limits, signals))
+                results.append(_run_one(name, files, target, command, identity, limits, signals))
             _write_summary(results, target / SUMMARY)
             yield results[-1]
     lock.release()
 
 
 def _run_one(
-    uid: str, files: Sequence[Path], target: Path, command: Sequence[str], limits: Sequence[str], signals: StopSignals
+    uid: str,
+    files: Sequence[Path],
+    target: Path,
+    command: Sequence[str],
+    identity: str,
+    limits: Sequence[str],
+    signals: StopSignals,
 ) -> SeriesResult:
     """Run the application on one series, unless its result is there."""
     out, key_file = target / uid, target / _STATE / f"{uid}.key"
-    key = _key(files, command)
+    try:
+        key = _key(files, command, identity)
+    except OSError as error:
+        return SeriesResult(uid, len(files), "failed", reason=f"{error.strerror}: an image is gone.")
     if out.exists() and not (key_file.exists() and key_file.read_text() == key and (out / "result.json").exists()):
-        reason = "Its folder holds a result of other images or options. Move it away, or name another output."
+        reason = (
+            "Its folder holds a result of other images, another model or other options. Move it away, or name another output."
+        )
         return SeriesResult(uid, len(files), "failed", reason=reason)
     if not out.exists():
         with tempfile.TemporaryDirectory(prefix="images-", dir=target / _STATE) as folder:
@@ -185,10 +200,10 @@ def _run(words: Sequence[str], signals: StopSignals) -> tuple[int, str]:
     return process.returncode, said.decode("utf-8", "replace").strip()
 
 
-def _key(files: Sequence[Path], command: Sequence[str]) -> str:
-    """Return what identifies a result: the files and the command."""
+def _key(files: Sequence[Path], command: Sequence[str], identity: str) -> str:
+    """Return what identifies a result: the files, the command and the application."""
     about = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return sha256(json.dumps([about, list(command)]).encode()).hexdigest()
+    return sha256(json.dumps([about, list(command), identity]).encode()).hexdigest()
 
 
 def _volume_mm3(out: Path) -> float | None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from minivess.errors import InputError
 from minivess.map_package import layout, sandbox
+from minivess.map_package.application import check_folder_runner
 from minivess.map_package.engines import Engine, find_engine
 from minivess.map_package.folder import ROOT
 from minivess.map_package.manifests import Manifests
 
+#: So long an application may take to refuse an empty folder; a machine may be slow.
+_LIMIT_S = 900.0
 _SEMANTIC = re.compile(r"^\d+\.\d+\.\d+([-+].+)?$")
 
 
@@ -40,19 +45,21 @@ def check_package(image: str, *, engine: str | None = None) -> list[Finding]:
 
     Args:
         image: Name of an image, or the path of a folder.
-        engine: docker or podman; the first that answers by default. Not used for a folder.
+        engine: docker or podman for an image, the first that answers by default; bubblewrap (default) or process, which has the
+            caller's rights, for a folder.
 
     Raises:
         InputError: When there is no such image, or its manifests are missing.
     """
     if Path(image).is_dir():
-        return list(_check_folder(Path(image)))
+        return list(_check_folder(Path(image), engine))
     chosen = find_engine(engine)
     return list(_check_image(chosen, image))
 
 
-def _check_folder(folder: Path) -> Iterator[Finding]:
+def _check_folder(folder: Path, engine: str | None) -> Iterator[Finding]:
     manifests = sandbox.read_manifests(folder)
+    check_folder_runner(folder, engine)
     yield from check_manifests(manifests)
     root = folder / ROOT
     for path in (layout.APPLICATION, layout.MODELS, layout.CONFIG, layout.ENTRY_SCRIPT, *manifests.models.values()):
@@ -61,8 +68,9 @@ def _check_folder(folder: Path) -> Iterator[Finding]:
         source, target = Path(text) / "in", Path(text) / "out"
         source.mkdir()
         target.mkdir()
-        command, environment = sandbox.in_process(folder, manifests, source=source, target=target, arguments=())
-        yield _forced_failure("command", subprocess.run(command, env=environment, capture_output=True, check=False))
+        prepare = sandbox.in_process if engine == "process" else sandbox.in_bubblewrap
+        command, environment = prepare(folder, manifests, source=source, target=target, arguments=())
+        yield _forced_failure("command", command, environment=environment)
 
 
 def _check_image(engine: Engine, image: str) -> Iterator[Finding]:
@@ -76,10 +84,10 @@ def _check_image(engine: Engine, image: str) -> Iterator[Finding]:
     yield from check_manifests(manifests)
     yield from _check_labels(config.get("Labels") or {}, manifests)
     yield from _check_paths(engine, image, manifests)
-    user = engine.call("run", "--rm", "--network", "none", "--entrypoint", "id", image, "-u", check=False).stdout.strip()
+    user = engine.try_program(image, ["-u"], program="id").stdout.strip()
     rights = f"runs as uid {user.decode() or 'unknown'}: a fault has the rights of root"
     yield _truth("user", user not in (b"0", b""), rights, "warning")
-    shown = engine.call("run", "--rm", "--network", "none", image, "show", "app", check=False)
+    shown = engine.try_program(image, ["show", "app"])
     shows = shown.returncode == 0 and b"command" in shown.stdout
     yield _truth("entry script: show", shows, "`show app` prints no manifest", "warning")
     yield from _check_failures(engine, image, manifests)
@@ -123,7 +131,7 @@ def _check_labels(labels: dict[str, str], manifests: Manifests) -> Iterator[Find
 def _check_paths(engine: Engine, image: str, manifests: Manifests) -> Iterator[Finding]:
     wanted = [layout.APPLICATION, layout.MODELS, *manifests.models.values()]
     for path in dict.fromkeys(wanted):
-        result = engine.call("run", "--rm", "--network", "none", "--entrypoint", "test", image, "-e", path, check=False)
+        result = engine.try_program(image, ["-e", path], program="test")
         yield _truth(f"path {path}", result.returncode == 0, "missing")
 
 
@@ -139,23 +147,32 @@ def _check_failures(engine: Engine, image: str, manifests: Manifests) -> Iterato
             ("entry script", None, []),
             ("command", manifests.command[0], manifests.command[1:]),
         ):
+            container = f"minivess-check-{uuid.uuid4().hex[:12]}"
             command = engine.run_command(
                 image,
-                name=f"minivess-check-{uuid.uuid4().hex[:12]}",
+                name=container,
                 source=source,
                 target=target,
                 memory_bytes=manifests.memory_bytes,
                 arguments=words,
                 entrypoint=program,
             )
-            yield _forced_failure(name, subprocess.run(command, capture_output=True, check=False))
+            yield _forced_failure(name, command, stop=partial(engine.stop, container))
         left = [str(f.relative_to(target)) for f in target.rglob("*")]
         yield _truth("a failure leaves nothing", not left, f"left behind: {', '.join(left[:5])}")
 
 
-def _forced_failure(name: str, result: subprocess.CompletedProcess[bytes]) -> Finding:
-    """Judge a run on an empty folder: 125 to 127 are the engine's own codes, so the application did not start."""
+def _forced_failure(
+    name: str, command: Sequence[str], *, environment: dict[str, str] | None = None, stop: Callable[[], None] = lambda: None
+) -> Finding:
+    """Run it on an empty folder, and judge: 125 to 127 are the engine's own codes, so the application did not start."""
     check = f"{name}: exit code of a failure"
+    try:
+        given = None if environment is None else {**os.environ, **environment}
+        result = subprocess.run(command, env=given, capture_output=True, check=False, timeout=_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        stop()
+        return Finding(check, "error", f"it did not end within {_LIMIT_S:g} s on an empty folder")
     if result.returncode == 0:
         return Finding(check, "error", "0: a host takes every failure for a success")
     if result.returncode in (125, 126, 127):

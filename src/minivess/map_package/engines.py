@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
+import tarfile
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +21,8 @@ BUILDERS = ("docker", "podman", "buildah")
 RUNNERS = ("docker", "podman")
 #: Processes and threads of a run.
 _PIDS = 1024
-#: Exit codes of `run` when the container did not start; 127 is a program that the image does not have.
-_CANNOT_RUN = (125, 126)
+#: Limits of a small program of an image that is tried.
+_TRY_S, _TRY_MEMORY = 60.0, "1g"
 
 
 @dataclass(frozen=True)
@@ -81,23 +84,46 @@ class Engine:
         return dict(content)
 
     def read_files(self, image: str, paths: Sequence[str]) -> dict[str, bytes]:
-        """Return the content of files of an image, as far as they exist; nothing of the image is run with a network.
+        """Return the content of files of an image, as far as they exist; nothing of the image is run.
 
         Args:
             image: Name of the image.
             paths: Absolute paths.
 
         Raises:
-            EngineError: When the engine cannot run the image.
+            EngineError: When the engine cannot make a container of the image.
         """
-        found = {}
-        for path in paths:
-            result = self.call("run", "--rm", "--network", "none", "--entrypoint", "cat", image, path, check=False)
-            if result.returncode in _CANNOT_RUN:
-                raise EngineError(f"{self.name} cannot run {image} ({result.returncode}): {_last_words(result, 1)}")
-            if result.returncode == 0:
-                found[path] = result.stdout
+        container, found = f"minivess-read-{uuid.uuid4().hex[:12]}", {}
+        self.call("create", "--name", container, "--network", "none", image, "none")
+        try:
+            for path in paths:
+                result = self.call("cp", f"{container}:{path}", "-", check=False)
+                if result.returncode == 0:
+                    found[path] = _only_file(result.stdout)
+        finally:
+            self.call("rm", "--force", container, check=False)
         return found
+
+    def try_program(self, image: str, words: Sequence[str], *, program: str | None = None) -> subprocess.CompletedProcess[bytes]:
+        """Run a program of an image as the image's own user, without network, writing, capabilities, or more than a minute.
+
+        Args:
+            image: Name of the image.
+            words: Its arguments.
+            program: The program; None for the entry script.
+
+        Returns:
+            The ended process; exit code 137 beyond the minute.
+        """
+        name = f"minivess-try-{uuid.uuid4().hex[:12]}"
+        limits = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+        limits += ["--pids-limit", str(_PIDS), "--memory", _TRY_MEMORY, *(["--entrypoint", program] if program else [])]
+        command = [self.name, "run", "--rm", "--name", name, *limits, image, *words]
+        try:
+            return subprocess.run(command, capture_output=True, check=False, timeout=_TRY_S)
+        except subprocess.TimeoutExpired:
+            self.stop(name)
+            return subprocess.CompletedProcess(command, 137, b"", f"did not end within {_TRY_S:g} s".encode())
 
     def run_command(
         self,
@@ -164,6 +190,14 @@ def find_engine(name: str | None = None, *, among: Sequence[str] = RUNNERS) -> E
             return Engine(candidate)
         reasons.append(f"{candidate} does not answer ({_last_words(answer, 1)[:200]})")
     raise EngineError(f"There is no container engine: {'; '.join(reasons)}. Without one, run the folder: --image FOLDER.")
+
+
+def _only_file(archive: bytes) -> bytes:
+    """Return the content of the file in a tar archive of `cp`; empty when it is a folder or a link."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        member = next((m for m in files.getmembers() if m.isfile()), None)
+        content = files.extractfile(member) if member else None
+        return content.read() if content else b""
 
 
 def _last_words(result: subprocess.CompletedProcess[bytes], count: int) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from minivess.dicom.series_files import group_series
+from minivess.dicom.source_header import text_of
 from minivess.errors import GeometryError, InputError
 from minivess.paths import file_sha256
 
@@ -34,9 +37,10 @@ def check_outputs(folder: Path, source: Path) -> list[str]:
     index = folder / "result.json"
     if index.is_file():
         _check_index(folder, index)
-    for file in files:
-        if _is_dicom(file):
-            _check_object(file, source)
+    dicom = [file for file in files if _is_dicom(file)]
+    images = _first_images(source) if dicom else []
+    for file in dicom:
+        _check_object(file, images)
     return [str(file.relative_to(folder)) for file in files]
 
 
@@ -50,19 +54,29 @@ def _check_index(folder: Path, index: Path) -> None:
             raise InputError(f"The output {name} is not the file that result.json names.")
 
 
-def _check_object(file: Path, source: Path) -> None:
-    """Compare an object with the images that it refers to; without references, with the patient of the input."""
+def _first_images(source: Path) -> list[pydicom.Dataset]:
+    """Return the header of one image of each series of the input; none of what lies beside them: reports, a DICOMDIR."""
+    return [pydicom.dcmread(files[0], stop_before_pixels=True) for files in group_series(source).series.values()]
+
+
+def _check_object(file: Path, images: Sequence[pydicom.Dataset]) -> None:
+    """Compare an object with the images: it must be about the patient and the study of one of the series."""
     try:
         result = pydicom.dcmread(file)
     except (InvalidDicomError, OSError, ValueError, EOFError) as error:
         raise InputError(f"The output {file.name} cannot be read as DICOM: {type(error).__name__}.") from error
-    image = next((pydicom.dcmread(f, stop_before_pixels=True) for f in sorted(source.rglob("*")) if _is_dicom(f)), None)
-    if image is None:
-        return
+    foreign = [_foreign(result, image) for image in images]
+    if foreign and all(foreign):
+        raise GeometryError(f"The output {file.name} has another {foreign[0]} than the images. It was not given.")
+
+
+def _foreign(result: pydicom.Dataset, image: pydicom.Dataset) -> str:
+    """Return the attribute by which an object belongs to something else than an image; "" when it belongs to it."""
     for keyword in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
-        got, wanted = result.get(keyword), image.get(keyword)
-        if got is not None and wanted is not None and str(got) != str(wanted):
-            raise GeometryError(f"The output {file.name} has another {keyword} than the images. It was not given.")
+        got, wanted = text_of(result, keyword), text_of(image, keyword)
+        if got and wanted and got != wanted:
+            return keyword
+    return ""
 
 
 def _is_dicom(file: Path) -> bool:

@@ -12,16 +12,15 @@ from pathlib import Path
 
 import psutil
 
-from minivess.errors import BundleError, InputError, MinivessError, UsageError
+from minivess.errors import BundleError, InputError, MinivessError
 from minivess.map_package import layout, sandbox
+from minivess.map_package.application import check_folder_runner
 from minivess.map_package.engines import RUNNERS, find_engine
 from minivess.map_package.manifests import Manifests
 from minivess.map_package.outputs import check_outputs
 from minivess.map_package.stop_signals import StopSignals, noted_stop_signals
 from minivess.paths import atomic_folder
 
-#: What runs a folder, without an engine.
-FOLDER_RUNNERS = ("bubblewrap", "process")
 #: Exit codes of the runner's own: beyond the time limit, beyond the memory limit.
 TIMED_OUT, OUT_OF_MEMORY = 124, 137
 _POLL_S = 0.1
@@ -137,8 +136,7 @@ def _start_folder(
 ) -> int:
     folder = Path(image)
     manifests = sandbox.read_manifests(folder)
-    if engine not in (None, *FOLDER_RUNNERS):
-        raise UsageError(f"--engine {engine} runs images; {folder} is a folder. Allowed are {', '.join(FOLDER_RUNNERS)}.")
+    check_folder_runner(folder, engine)
     prepare = sandbox.in_process if engine == "process" else sandbox.in_bubblewrap
     command, environment = prepare(folder, manifests, source=source, target=output, arguments=arguments)
     memory = memory_bytes or manifests.memory_bytes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,12 +66,7 @@ def in_bubblewrap(
         source: Input folder.
         target: Output folder; it belongs to the caller.
         arguments: Options of the application.
-
-    Raises:
-        InputError: When bubblewrap is not installed.
     """
-    if shutil.which("bwrap") is None:
-        raise InputError("bubblewrap is not installed. Install it (Debian: bubblewrap), or use --engine process.")
     root = (folder / ROOT).resolve()
     words = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--proc", "/proc", "--dev", "/dev"]
     words += ["--tmpfs", "/tmp"]  # noqa: S108 (inside)

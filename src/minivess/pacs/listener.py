@@ -14,14 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minivess.errors import ABOUT_INPUT, MinivessError
+from minivess.errors import ABOUT_INPUT, ABOUT_PLACE, MinivessError
 from minivess.pacs.spool import SeriesSpool
 from minivess.pacs.tls import TlsFiles, calling_context, check_certificate, listening_context
 from minivess.pacs.transfer import Peer, receive, send
 
 #: The application says with these errors that the series is the reason; with all others, another try may succeed.
 _SERIES_ERRORS = re.compile(rf"^(?:{'|'.join(ABOUT_INPUT)}): .*", re.MULTILINE | re.DOTALL)
-#: So often an application that failed is run again, with longer and longer waits.
+#: And these are about the place: an engine that is down, a full disk. They pass, and no try counts.
+_PLACE_ERRORS = re.compile(rf"^(?:{'|'.join(ABOUT_PLACE)}): ", re.MULTILINE)
+#: So often an application that failed otherwise is run again, with longer and longer waits.
 ATTEMPTS = 8
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 600.0
 _POLL_S = 0.2
@@ -69,20 +71,20 @@ class _Waits:
     """When what has failed is tried again: after longer and longer waits."""
 
     def __init__(self) -> None:
-        self._failed: dict[str, tuple[int, float]] = {}
+        self._failed: dict[str, tuple[int, int, float]] = {}
 
-    def failed(self, name: str) -> int:
-        """Note a failure; return how many there were."""
-        count = self._failed.get(name, (0, 0.0))[0] + 1
-        wait_s = min(_FIRST_WAIT_S * 2 ** (count - 1), _LONGEST_WAIT_S)
-        self._failed[name] = count, time.monotonic() + wait_s
-        return count
+    def failed(self, name: str, *, counts: bool = True) -> int:
+        """Note a failure; return how many there were that count."""
+        tries, counted, _ = self._failed.get(name, (0, 0, 0.0))
+        wait_s = min(_FIRST_WAIT_S * 2 ** min(tries, 20), _LONGEST_WAIT_S)
+        self._failed[name] = tries + 1, counted + counts, time.monotonic() + wait_s
+        return counted + counts
 
     def done(self, name: str) -> None:
         self._failed.pop(name, None)
 
     def waiting(self) -> set[str]:
-        return {name for name, (_, until) in self._failed.items() if time.monotonic() < until}
+        return {name for name, (_, _, until) in self._failed.items() if time.monotonic() < until}
 
 
 class Listener:
@@ -139,6 +141,7 @@ class Listener:
     def _segment(self, running: Path, waits: _Waits) -> None:
         name = running.name
         try:
+            self._spool.complete_from_refused(running)
             if self._spool.comes_late(running):
                 self._put_aside(running, _LATE)
                 return
@@ -151,17 +154,18 @@ class Listener:
                 _logger.info("Series %s: segmented.", name)
                 return
         except OSError as error:  # a full disk, an application that is gone
-            code, said = 1, f"{error.strerror or type(error).__name__}"
+            code, said = 1, f"OutputError: {error.strerror or type(error).__name__}"
         if self._stopping:
             return  # it goes on when the listener is started again
-        about_series = _SERIES_ERRORS.search(said)
-        attempt = waits.failed(name)
+        about_series, passes = _SERIES_ERRORS.search(said), _PLACE_ERRORS.search(said)
+        attempt = waits.failed(name, counts=not passes)
         if about_series or attempt >= ATTEMPTS:
             waits.done(name)
             self._put_aside(running, about_series[0] if about_series else said)
         else:
             last = said.splitlines()[-1] if said else ""
-            _logger.warning("Series %s: the application ended with %d, try %d of %d. %s", name, code, attempt, ATTEMPTS, last)
+            how_often = "it is tried again until it passes" if passes else f"try {attempt} of {ATTEMPTS}"
+            _logger.warning("Series %s: the application ended with %d, %s. %s", name, code, how_often, last)
 
     def _put_aside(self, running: Path, reason: str) -> None:
         try:

@@ -123,6 +123,17 @@ class SeriesSpool:
         """Return whether these are not all images of a series of which others were segmented before."""
         return not self._earlier(running.name) <= _names(running)
 
+    def complete_from_refused(self, running: Path) -> None:
+        """Bring back the images of a series that were refused before the rest of it arrived: it is segmented whole.
+
+        Not where some of them came again: then the series was sent again, and what is missing was left out on purpose.
+        """
+        refused = self.folder / "refused" / running.name
+        if refused.is_dir() and _names(refused).isdisjoint(_names(running)):
+            for file in refused.glob("*.dcm"):
+                file.replace(running / file.name)
+            self._delete(refused)
+
     def new_result(self, running: Path) -> Path:
         """Return a new folder for the result of a series, which is not made; nobody else writes there."""
         return self.folder / "partial" / f"{running.name}_{time.time_ns()}"

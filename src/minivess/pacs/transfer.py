@@ -49,6 +49,13 @@ SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 #: What may be left out where a PACS does not take it; a segmentation or its pictures must arrive.
 _BESIDE = {str(Comprehensive3DSRStorage), str(ParametricMapStorage)}
 _TIMEOUT_S = 60.0
+#: So long a caller may be silent before it has said who it is; a thread waits for each.
+_SILENCE_S = 10.0
+_MOST_CALLERS = 50
+#: Not deflated: pynetdicom inflates what comes as a whole, and 10 MB may be 10 GB.
+_TRANSFER_SYNTAXES = [uid for uid in ALL_TRANSFER_SYNTAXES if "Deflated" not in UID(uid).name]
+#: Result, source and reason of a rejection: too many associations at a time (PS3.8, table 9-21).
+_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)
 _logger = logging.getLogger(__name__)
 
 
@@ -100,14 +107,16 @@ def receive(
     """
     handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, _keep, [spool])]
     handlers += [(end, _end, [spool]) for end in (evt.EVT_RELEASED, evt.EVT_ABORTED, evt.EVT_CONN_CLOSE)]
+    handlers += [(evt.EVT_CONN_OPEN, _limit_silence, [_SILENCE_S]), (evt.EVT_ACCEPTED, _limit_silence, [_TIMEOUT_S])]
     handlers += [(evt.EVT_REJECTED, _say_rejected)]
     entity = _entity(title)
     entity.require_called_aet = True
     entity.require_calling_aet = list(allowed)
-    entity.maximum_associations = 20
+    entity.maximum_associations = _MOST_CALLERS
+    entity.acse_timeout = _SILENCE_S
     entity.add_supported_context(Verification)
     for image in IMAGES:
-        entity.add_supported_context(image, ALL_TRANSFER_SYNTAXES)
+        entity.add_supported_context(image, _TRANSFER_SYNTAXES)
     try:
         server = entity.start_server((host, port), block=False, evt_handlers=handlers, ssl_context=tls)
     except OSError as error:
@@ -133,10 +142,17 @@ def _keep(event: evt.Event, spool: SeriesSpool) -> int:
     return SUCCESS
 
 
+def _limit_silence(event: evt.Event, timeout_s: float) -> None:
+    """Limit how long the thread of a connection waits for the rest of a message, or of an exchange of keys."""
+    if event.assoc.dul.socket is not None and event.assoc.dul.socket.socket is not None:
+        event.assoc.dul.socket.socket.settimeout(timeout_s)
+
+
 def _say_rejected(event: evt.Event) -> None:
-    _logger.warning(
-        "A caller at %s was turned away: its AE title is not allowed, or it called another one.", event.assoc.requestor.address
-    )
+    said = event.assoc.acceptor.primitive
+    is_full = said is not None and (said.result, said.result_source, said.diagnostic) == _LIMIT_EXCEEDED
+    why = f"{_MOST_CALLERS} others are connected" if is_full else "its AE title is not allowed, or it called another one"
+    _logger.warning("A caller at %s was turned away: %s.", event.assoc.requestor.address, why)
 
 
 def _end(event: evt.Event, spool: SeriesSpool) -> None:
