@@ -31,7 +31,7 @@ def refused(capsys: pytest.CaptureFixture[str], code: int, word: str, *arguments
 
 
 def test_synth_check_train_predict_evaluate(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody is there: the training does not notice
     monkeypatch.setenv("MINIVESS_SPOOL", str(tmp_path / "spool"))
@@ -40,7 +40,7 @@ def test_synth_check_train_predict_evaluate(
     assert [v["name"] for v in made["volumes"]] == ["capillary_0000", "capillary_0001"]
     assert (data / "pictures" / "capillary_0000.png").stat().st_size > 1000
     assert "All 2 pairs are valid" in ok(capsys, "data", "check", data)
-    trained = json.loads(ok(capsys, "train", data, "--out", model, "--epochs", 2, "--json"))
+    trained = json.loads(ok(capsys, "train", data, "--bundle", bundle, "--out", model, "--epochs", 2, "--json"))
     assert trained["held_out"]
     (waiting,) = (json.loads(file.read_text()) for file in (tmp_path / "spool").glob("*.json"))
     assert (waiting["name"], waiting["bundle"], waiting["params"]["epochs"]) == ("segresnet_vessel", str(model), "2")
@@ -203,11 +203,11 @@ def test_a_published_bundle_keeps_its_weights(bundle: Path) -> None:
     assert weights_path(bundle).is_file()
 
 
-def test_ctrl_c_ends_with_130_and_a_closed_pipe_quietly(dataset: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_with_130_and_a_closed_pipe_quietly(dataset: Path, bundle: Path, tmp_path: Path) -> None:
     import signal
     import time
 
-    command = [sys.executable, "-m", "minivess", "train", str(dataset), "--out", str(tmp_path), "--epochs", "500"]
+    command = [sys.executable, "-m", "minivess", "train", dataset, "--bundle", bundle, "--out", tmp_path, "--epochs", "500"]
 
     def listen() -> None:  # a shell that runs these tests in the background lets them ignore Ctrl-C, and children inherit that
         signal.signal(signal.SIGINT, signal.SIG_DFL)

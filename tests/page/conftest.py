@@ -1,4 +1,4 @@
-"""The page in the system's Chromium, headless, against a real server with a plain, a mirrored and an oblique image.
+"""The page in the system's Chromium, headless, against a real server.
 
 The tests that answer regions have an image each, and all have their queue before the first answer: ten answers let the server rank an
 image's other regions again, whenever it has time for that, and what answers teach counts for images that are predicted later.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,38 +34,29 @@ SOFTWARE_GL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--igno
 QUIET = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]:
-    folder = tmp_path_factory.mktemp("page")
-    known = geometries()
-    alone = (
-        "ten",
-        "sitting",
-        "away",
-        "faster",
-        "listed",
-        "torn",
-        "token",
-        "gone",
-        "touch",
-        "hidden",
-        "redone",
-        "lost",
-        "withdrawn",
-        "undone",
-    )
-    affines = known | dict.fromkeys((*alone, *(scenario["name"] for scenario in SCENARIOS)), known["plain"])
-    for index, (name, affine) in enumerate(affines.items()):
-        sample = make_sample("capillary", index if name in known else 0, shape=(160, 144, 12)).image
-        write_volume(Volume(sample.array, affine, "um"), folder / "studies" / f"{name}.nii.gz")
-    affines["large"] = write_large(folder, "large", (512, 512, 14))
-    affines["wide"] = write_large(folder, "wide", (1024, 1024, 8))
-    for name, like in (("slow", "large"), ("wanted", "plain")):  # a test predicts these two
-        shutil.copy(folder / "studies" / f"{like}.nii.gz", folder / "studies" / f"{name}.nii.gz")
+#: Shapes of images that are not small.
+LARGE = {"large": (512, 512, 14), "slow": (512, 512, 14), "wide": (1024, 1024, 8)}
+#: Tests predict these.
+NOT_PREDICTED = ("slow", "wanted")
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]:
+    """A server with the images that the module lists in IMAGES."""
+    folder, known = tmp_path_factory.mktemp("page"), geometries()
+    images: Sequence[str] = request.module.IMAGES
+    for name in images:
+        if name in LARGE:
+            write_large(folder, name, LARGE[name])
+        else:
+            seed = list(known).index(name) if name in known else 0
+            sample = make_sample("capillary", seed, shape=(160, 144, 12)).image
+            write_volume(Volume(sample.array, known.get(name, known["plain"]), "um"), folder / "studies" / f"{name}.nii.gz")
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
     with lab_of(folder) as found:
-        for name in affines:
-            found.ask("POST", f"/infer/segresnet?image={name}&output=json", "ann").raise_for_status()
+        for name in images:
+            if name not in NOT_PREDICTED:
+                found.ask("POST", f"/infer/segresnet?image={name}&output=json", "ann").raise_for_status()
         yield found
         found.server.stop()  # a test may have started another
 

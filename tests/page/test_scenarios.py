@@ -15,6 +15,7 @@ from minivess.server import Accounts, accounts_path
 
 ANSWERED = ("accepted", "fixed", "skipped")
 OTHER = "bob"
+IMAGES = tuple(scenario["name"] for scenario in SCENARIOS)
 
 
 class Sitting:

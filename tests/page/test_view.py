@@ -21,6 +21,8 @@ PLACED = """(box) => { const { viewer } = window.minivess; viewer.jump(box)
     const [xs, ys] = [corners.map((c) => c[0] / scale), corners.map((c) => c[1] / scale)]
     return [[Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)], [left, top, left + width, top + height].map((v) => v / scale)] }"""
 
+IMAGES = ("plain", "large", "wide")
+
 
 def boxes_of(seat: Seat, image: str = "large") -> list[list[int]]:
     """Regions of the queue, and boxes at the borders and corners of the stack."""

@@ -46,13 +46,14 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 def test_the_server_speaks_https_with_a_certificate(tmp_path: Path) -> None:
     write_volume(image_volume(), tmp_path / "studies" / "a.nii.gz")
     files = self_signed(tmp_path)
-    launch = prepare_server(tmp_path / "studies", workspace=tmp_path / "w", port=free_port(), tls=files)
+    port = free_port()
+    launch = prepare_server(tmp_path / "studies", workspace=tmp_path / "w", port=port, tls=files)
     assert launch.url.startswith("https://")
 
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(launch.command, stdout=log, stderr=log, env={**os.environ, **launch.environment})
     try:
-        wait_until(lambda: listens(launch.port), (tmp_path / "log").read_text)
+        wait_until(lambda: listens(port), (tmp_path / "log").read_text)
         headers = {"Authorization": f"Bearer {launch.token}"}
         answer = requests.get(f"{launch.url}/info/", headers=headers, verify=str(files[0]), timeout=120)
         assert answer.json()["datastore"]["total"] == 1

@@ -44,7 +44,7 @@ def test_zones__are_ordered_by_construction_and_the_queue_is_never_blind() -> No
 
 
 @pytest.mark.row(84)
-def test_train__resumes_with_more_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train__resumes_with_more_epochs(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for n in range(3):
         mask = np.zeros((32, 32, 8), np.uint8)
         mask[6 + 3 * n : 10 + 3 * n] = 1
@@ -53,7 +53,7 @@ def test_train__resumes_with_more_epochs(tmp_path: Path, capsys: pytest.CaptureF
         write_volume(volume, tmp_path / "data" / "images" / f"s{n}.nii.gz")
         write_volume(volume.with_array(mask), tmp_path / "data" / "labels" / f"s{n}.nii.gz")
     make_dataset(tmp_path / "data", validation=["s2"])
-    out = ["train", str(tmp_path / "data"), "--out", str(tmp_path / "model")]
+    out = ["train", str(tmp_path / "data"), "--bundle", str(bundle), "--out", str(tmp_path / "model")]
     assert run([*out, "--epochs", "1"]) == 0
     assert run([*out, "--epochs", "2", "--resume"]) == 0, capsys.readouterr().err
     with (tmp_path / "model" / "runs" / "train" / "log.csv").open() as stream:
