@@ -154,6 +154,20 @@ def test_half_sent_requests_are_closed_and_the_others_are_answered(lab: Lab) -> 
         half.close()
 
 
+@pytest.mark.row(109)
+def test_connections_that_are_kept_open_make_room_for_others(lab: Lab) -> None:
+    idle = []
+    for _ in range(MAX_CONNECTIONS + 10):
+        kept = socket.create_connection(lab.address, timeout=120)
+        kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert kept.recv(4096).startswith(b"HTTP/1.1 200")
+        idle.append(kept)
+    for _ in range(5):  # each with a connection of its own
+        assert lab.ask("GET", "/info/").status_code == 200
+    for kept in idle:
+        kept.close()
+
+
 @pytest.mark.row(110, 119)
 def test_ready_probes_and_event_streams_are_cheap_or_limited(lab: Lab) -> None:
     stop = threading.Event()

@@ -96,6 +96,16 @@ def test_cancel__of_a_job_that_yields_its_lock_does_not_release_the_lock_of_othe
     assert order[order.index("click") :] == ["click", "click", "other", "other", "other"]
 
 
+def test_enter__one_person_leaves_half_of_the_places_to_others() -> None:
+    jobs, gate = Jobs(at_once=4), threading.Event()
+    mine = [jobs.start(Job("batch_infer", actor="eve"), gate.wait) for _ in range(2)]
+    with pytest.raises(BusyError, match="2 of your jobs"):
+        jobs.start(Job("batch_infer", actor="eve"), gate.wait)
+    other = jobs.start(Job("infer", actor="ann"), gate.wait)
+    gate.set()
+    wait_for(*mine, other)
+
+
 def test_timeout__counts_from_the_request_also_while_waiting() -> None:
     jobs = Jobs()
     with Job("infer").hold_lock("e"), pytest.raises(DeadlineError, match=r"0\.1 s"):

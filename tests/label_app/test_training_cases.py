@@ -17,7 +17,7 @@ pytest.importorskip("monailabel")
 
 from minivess.label_app import training_cases
 from minivess.label_app.datastore import StoreDatastore
-from minivess.label_app.training_cases import looked_at, only_reviewed, open_regions, reviewed_cases
+from minivess.label_app.training_cases import looked_at, only_reviewed, open_regions, reviewed_cases, with_later_answers
 
 
 @pytest.fixture
@@ -81,6 +81,31 @@ def test_looked_at__a_submitted_prediction_judges_nobody_a_corrected_one_only_th
     assert 0 < counts.mean() < 0.2
     whole = case_of(drawn, "whole")
     assert looked_at([("b", whole)], service, tmp_path / "cases") == [whole]  # never predicted: all of it was drawn
+
+
+def submitted(service: ReviewService, mask: np.ndarray, tmp_path: Path) -> dict[str, TrainingCase]:
+    """Submit a mask as the label of ``a``."""
+    label = tmp_path / "submitted.nii.gz"
+    write_volume(read_image(service).with_array(mask.astype(np.uint8)), label)
+    service.store.submit(label, image_id="a", actor="ann")
+    return {"a": TrainingCase(Path(StoreDatastore(service.store).get_image_uri("a")), label, "mouse")}
+
+
+def test_with_later_answers__they_are_learned_not_what_the_label_said_there(service: ReviewService, tmp_path: Path) -> None:
+    cases = submitted(service, service.contexts.get("a").mask, tmp_path)
+    assert with_later_answers(cases, service, tmp_path / "cases") == cases
+    answered = answer_items(service, "bob", 3)
+    label = load_pair(with_later_answers(cases, service, tmp_path / "cases")["a"].to_item())[1].array > 0
+    for box in answered:
+        np.testing.assert_array_equal(label[box.slices], TRUTH[box.slices])
+
+
+def test_only_reviewed__after_a_newer_model_only_the_answers_count(service: ReviewService, tmp_path: Path) -> None:
+    answer_items(service, "ann", 1)
+    cases = submitted(service, service.mask("a")[0].array > 0, tmp_path)
+    answered = service.mask("a")[1]
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server")
+    np.testing.assert_array_equal(voxels(only_reviewed(cases, service, tmp_path / "cases")["a"]), answered)
 
 
 def test_only_reviewed__a_label_submitted_while_regions_were_open_counts_where_somebody_looked(

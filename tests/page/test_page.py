@@ -18,7 +18,14 @@ from playwright.sync_api import Browser, Route
 from server.lab import Lab
 
 from minivess.server import Accounts, LabelServer, accounts_path
-from minivess.volume import read_volume
+from minivess.volume import Box, read_volume, write_volume
+
+#: Images of one test each, and those of several.
+IMAGES = (
+    *("ten", "sitting", "away", "faster", "listed", "torn", "token", "gone", "touch", "hidden", "shared", "redone", "lost"),
+    *("withdrawn", "undone", "slow", "wanted"),
+    *("plain", "mirrored", "oblique", "large"),
+)
 
 
 def test_a_wrong_token_is_told_in_words(seat: Seat) -> None:
@@ -329,6 +336,27 @@ def test_an_image_that_cannot_be_opened_leaves_the_one_before(seat: Seat) -> Non
     assert seat.lab.ask("GET", "/labels/lost", "ann").json()["revisions"] == []
 
 
+def test_what_others_have_answered_since_the_image_was_opened_is_submitted(chromium: Browser, lab: Lab) -> None:
+    context = chromium.new_context(viewport={"width": 1200, "height": 760})
+    seat = Seat(context.new_page(), lab).connect("shared")
+    place = lab.ask("POST", "/review/next?image=shared", "bob").json()["place"]
+    file = lab.folder / "shared.nrrd"
+    file.write_bytes(lab.ask("GET", "/review/images/shared/mask?format=nrrd", "bob").content)
+    mask, box = read_volume(file), Box(*place["box"])
+    assert mask.array[box.slices].any()
+    empty = write_volume(mask.with_array(np.zeros_like(mask.array)), lab.folder / "empty.nii.gz")
+    files = {"label": ("empty.nii.gz", empty.read_bytes())}
+    lab.ask("POST", f"/review/places/{place['id']}/answer", "bob", data={"verdict": "fixed"}, files=files).raise_for_status()
+    seat.page.on("dialog", lambda dialog: dialog.accept())
+    seat.page.click("#submit")
+    seat.idle()
+    assert "Submitted" in seat.message
+    file = lab.folder / "shared-label.nii.gz"
+    file.write_bytes(lab.ask("GET", "/datastore/label?label=shared&tag=final", "ann").content)
+    assert not read_volume(file).array[box.slices].any()
+    context.close()
+
+
 def test_a_label_of_a_review_that_is_not_done_is_submitted_only_when_that_is_meant(chromium: Browser, lab: Lab) -> None:
     context = chromium.new_context(viewport={"width": 1200, "height": 760})
     seat = Seat(context.new_page(), lab).connect("hidden")
@@ -417,6 +445,7 @@ def test_the_masks_are_read_again_without_being_loaded_into_the_view(seat: Seat)
 
 def test_the_mask_is_hidden_and_shown(seat: Seat) -> None:
     seat.connect().choose("hidden")
+    seat.page.wait_for_function("() => window.minivess.review.suspects.probabilities")  # what is suspected is drawn, too
     red = []
     for pressed in ("true", "false", "true"):
         assert seat.page.get_attribute("#mask", "aria-pressed") == pressed

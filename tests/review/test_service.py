@@ -207,6 +207,28 @@ def test_mask__accepted_voxels_stay_where_a_later_region_overlaps(service: Revie
     assert (service.mask("a")[0].array[box.slices] == 1).all()
 
 
+def test_answer__two_that_overlap_at_once__the_first_one_s_voxels_stay(
+    service: ReviewService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server")
+    box, wide = Box(10, 20, 10, 20, 2, 4), Box(5, 20, 10, 20, 2, 4)
+    number = service.store.queue.propose("a", [make_region(box), make_region(wide)], model="one", actor="x")
+    read, calls = service.mask, []
+
+    def mask(image_id: str) -> tuple[Volume, np.ndarray]:
+        found = read(image_id)
+        calls.append(image_id)
+        if len(calls) == 1:  # ann answers after bob's request has read the mask
+            service.answer(f"a:{number}.0", "fixed", actor="ann", corrected=np.full(box.shape, True))
+        return found
+
+    monkeypatch.setattr(service, "mask", mask)
+    service.answer(f"a:{number}.1", "fixed", actor="bob", corrected=np.full(wide.shape, False))
+    shown = read("a")[0].array
+    assert (shown[box.slices] == 1).all()
+    assert (shown[5:10, 10:20, 2:4] == 0).all()
+
+
 def test_mask_version__changes_whenever_the_mask_may(service: ReviewService) -> None:
     service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
     versions = [service.mask_version("a")]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from store.conftest import regions_of
 
-from minivess.errors import ConflictError, InputError, NotFoundError
+from minivess.errors import ConflictError, InputError, NotFoundError, OutdatedError
 from minivess.store import Answer, LabelStore, QueueItem
 from minivess.store.repair import repair_store
 
@@ -171,6 +171,48 @@ def test_reopen__reserves_the_item_against_a_newer_queue(store: LabelStore) -> N
     propose(store, 1.0)
     assert store.queue.take(item.id, "ann", seconds=60).id == item.id
     assert store.queue.answer(item.id, "accepted", actor="ann").state == "accepted"
+
+
+def test_next__leaves_out_a_withdrawn_answer_of_an_older_model(store: LabelStore) -> None:
+    propose(store, 2.0)
+    item = reserve(store, "ann")
+    store.queue.answer(item.id, "fixed", actor="ann")
+    propose(store, 1.0, model="6f" * 32)
+    store.queue.reopen(item.id, actor="ann", reserve_s=60)
+    offered = reserve(store, "ann")
+    assert offered.model == "6f" * 32
+    store.queue.answer(offered.id, "accepted", actor="ann")
+    assert store.queue.next("ann", seconds=60) is None
+    assert store.queue.take(item.id, "ann", seconds=60).id == item.id  # from the list
+
+
+def test_all__leaves_out_removed_images(store: LabelStore) -> None:
+    propose(store, 2.0)
+    propose(store, 1.0, image_id="mouse2__b")
+    store.images.remove("a", actor="ann")
+    items, total = store.queue.all()
+    assert ([item.image_id for item in items], total) == (["mouse2__b"], 1)
+
+
+def test_answer__of_the_same_user_with_other_voxels_is_refused(store: LabelStore) -> None:
+    propose(store, 2.0)
+    item = reserve(store, "ann")
+    store.queue.answer(item.id, "fixed", actor="ann", sent="one")
+    assert store.queue.is_answered_as(item.id, "fixed", actor="ann", sent="one")
+    with pytest.raises(ConflictError, match="Withdraw that answer first"):
+        store.queue.is_answered_as(item.id, "fixed", actor="ann", sent="other")
+    with pytest.raises(ConflictError, match="Withdraw that answer first"):
+        store.queue.answer(item.id, "fixed", actor="ann", sent="other")
+
+
+def test_answer__made_from_an_image_that_has_changed_since_is_refused(store: LabelStore) -> None:
+    propose(store, 2.0, 1.0)
+    last = store.queue.last_event("a")
+    first, second = reserve(store, "ann"), reserve(store, "bob")
+    store.queue.answer(first.id, "accepted", actor="ann", last_event=last)
+    with pytest.raises(OutdatedError):
+        store.queue.answer(second.id, "accepted", actor="bob", last_event=last)
+    assert store.queue.answer(second.id, "accepted", actor="bob", last_event=store.queue.last_event("a")).state == "accepted"
 
 
 def test_is_answered_as__recognises_a_repeated_request(store: LabelStore) -> None:

@@ -221,6 +221,9 @@ def test_images_add__repeated_upload_changes_nothing_and_nothing_is_overwritten(
     store.images.remove("new", actor="rita")
     assert "new" not in {c.id for c in store.images.all()}
     assert (studies / "new.nii.gz").is_file()
+    nrrd = write_volume(image_volume(5), tmp_path / "new.nrrd")
+    with pytest.raises(ConflictError, match="was removed"):
+        store.images.add(nrrd, image_id="new", actor="ann")
 
 
 def test_id_from_path__files_of_one_name_become_two_cases(studies: Path) -> None:

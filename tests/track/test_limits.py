@@ -82,6 +82,14 @@ def test_a_report_on_others_is_refused() -> None:
         judge({"models": content["models"]}, NEW, OLD, Limits())
 
 
+def test_a_report_on_the_training_cases_is_refused_and_a_missing_score_is_no_fault() -> None:
+    content = report(np.full(5, 0.9), np.full(5, 0.6), list("abcde"))
+    content["scores"][0]["cldice"] = None
+    assert judge(content, NEW, OLD, Limits()) == []
+    with pytest.raises(InputError, match="training cases"):
+        judge({**content, "section": "training"}, NEW, OLD, Limits())
+
+
 @pytest.mark.parametrize("text", ["subject: 3", "margin: {dsc: -1}", "margin: {dsc: lots}", "[", "- 1"])
 def test_limits_that_are_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "limits.yaml").write_text(text)

@@ -400,7 +400,9 @@ def test_a_bundle_that_is_gone_is_named(server: str, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     entry = training(tmp_path, 1.0)
     spool.add(entry)
+    spool.add(training(tmp_path / "later", 1.0))
     shutil.rmtree(entry["bundle"])
-    with pytest.raises(InputError, match="are gone"):
+    with pytest.raises(InputError, match=r"1 trainings were sent.* are gone.* put aside"):
         send_all(connect(server), spool)
-    assert len(list(spool.entries())) == 1
+    assert list(spool.entries()) == []
+    assert len(list(spool.folder.glob("*.unsendable"))) == 1

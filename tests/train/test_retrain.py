@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from minivess.errors import ConflictError, WeightsError
+from minivess.evaluate import Promotion
+from minivess.evaluate.gate_scores import GateScores
 from minivess.models import load_bundle, read_metadata, weights_path
 from minivess.models.interpolate import interpolate_weights
 from minivess.models.weights import read_weights
@@ -21,6 +24,7 @@ from minivess.train import (
     publish,
     read_dataset,
     rehearsal_cases,
+    retrain,
     roll_back,
     train_and_judge,
     write_training_data,
@@ -116,6 +120,10 @@ def test_rehearsal__earlier_cases_that_are_unchanged_then_synthetic_stacks(model
 
     names = [case.name for case in cases]
     assert rehearsed()[: len(names)] == names
+    folder = tmp_path / "rehearsal"
+    judged = rehearsal_cases(model, new, modality="two_photon", folder=folder, held_out=[cases[0]])
+    assert names[0] not in [case.name for case in judged]
+    assert [case for case in judged if case.subject == cases[0].subject] == []
     assert len(rehearsed()) == MIN_CASES
     shutil.copyfile(cases[0].label, cases[1].label)  # changed since
     assert rehearsed()[0] == names[0]
@@ -165,6 +173,22 @@ def test_train_and_judge__publishes_or_keeps_and_says_why(model: Path, dataset: 
         assert {case.name for case in known_cases(model)} == {case.name for case in sections["training"]}
         roll_back(model)
         assert file_sha256(weights_path(model)) == before
+
+
+def test_train_and_judge__weights_that_were_published_meanwhile_are_not_replaced(
+    model: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = read_dataset(dataset)
+    other = changed(model, tmp_path, "other")
+
+    def choose(models: Any, *arguments: Any, **options: Any) -> Promotion:
+        publish(other, model)  # an administrator, while the candidates are judged
+        return Promotion(next(iter(models)), GateScores(1.0, 1.0, 1))
+
+    monkeypatch.setattr(retrain, "choose_model", choose)
+    with pytest.raises(ConflictError, match="were replaced while this training ran"):
+        train_and_judge(model, new=sections["training"], judged=[], output=tmp_path / "run", preset="tiny", overrides=SHORT)
+    assert file_sha256(weights_path(model)) == file_sha256(other)
 
 
 def test_train_and_judge__the_first_model_is_published(segresnet: Path, dataset: Path, tmp_path: Path) -> None:

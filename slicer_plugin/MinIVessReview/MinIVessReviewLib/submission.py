@@ -29,7 +29,8 @@ class Submission:
         self.session.run(partial(self.session.tasks.add_image, image, file), done, any_image=True)
 
     def submit(self):
-        """Submit the mask as the label of the image."""
+        """Submit the mask as the label of the image, with what others have answered since it was opened."""
+        self.image.stale = self.image.stale or self.session.has_queue
         self.session.with_current_masks(self._submit, lambda error: self._submit_failed(self.session.save_label(), error))
 
     def _submit(self):

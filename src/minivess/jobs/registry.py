@@ -112,6 +112,9 @@ class Jobs:
                 raise ConflictError(f"A job with the id {job.id} is running or waiting. Send another X-Request-ID.")
             if sum(not other.over for other in self._jobs.values()) >= self.at_once:
                 raise BusyError(f"{self.at_once} jobs are running or waiting. Try again later.")
+            mine = sum(not other.over and other.actor == job.actor for other in self._jobs.values())
+            if job.actor and mine >= self.at_once // 2:  # the rest is for others
+                raise BusyError(f"{mine} of your jobs are running or waiting. Try again later.")
             ended = [other.id for other in self._jobs.values() if other.over and other.kind == job.kind]
             for old_id in ended[: max(0, len(ended) - self.remembered + 1)]:
                 del self._jobs[old_id]

@@ -136,8 +136,8 @@ class DicomWebSync:
             self._sent.notify_all()
 
     def _update_case(self, case: Case, series: RemoteSeries) -> None:
-        """Delete the files of a series that has other instances now; a labelled case keeps the image of its label."""
-        labelled = bool(self._store.history(case.id))
+        """Delete the files of a series that has other instances now; a case with labels or answers keeps their image."""
+        labelled = bool(self._store.history(case.id) or self._store.queue.answered(case.id))
         if not labelled:
             self._forget_files(case)
         info = {"instances": series.instances, "unreadable": "", **({"changed": True} if labelled else {})}

@@ -18,7 +18,14 @@ from monailabel.interfaces.tasks.train import TrainTask
 from minivess.errors import InputError, MinivessError
 from minivess.evaluate import SubjectHistory, split_by_subject
 from minivess.label_app.settings import AppSettings
-from minivess.label_app.training_cases import ReviewedCases, labelled_cases, looked_at, only_reviewed, reviewed_cases
+from minivess.label_app.training_cases import (
+    ReviewedCases,
+    labelled_cases,
+    looked_at,
+    only_reviewed,
+    reviewed_cases,
+    with_later_answers,
+)
 from minivess.models import read_metadata, weights_path
 from minivess.paths import write_json
 from minivess.review.service import ReviewService
@@ -131,7 +138,7 @@ class VesselTrainTask(TrainTask):
         labelled = labelled_cases(datastore, unit)
         places = ReviewedCases()
         if self.review is not None:
-            labelled = only_reviewed(labelled, self.review, folder)
+            labelled = only_reviewed(with_later_answers(labelled, self.review, folder), self.review, folder)
             places = reviewed_cases(datastore, self.review, folder, leave_out=set(labelled), unit=unit)
         if not labelled and not places.training:
             raise InputError(

@@ -102,7 +102,8 @@ def reviewed_cases(
 def looked_at(cases: Sequence[tuple[str, TrainingCase]], review: ReviewService, folder: Path) -> list[TrainingCase]:
     """Restrict submitted labels to where a person has answered or drawn: the rest may be the model's own prediction.
 
-    A label of an image that was never predicted counts as a whole; one that equals the prediction does not count at all.
+    A label of an image that was never predicted counts as a whole; one that equals the prediction does not count at all. When a
+    newer model has predicted the image since, it is not known what was drawn: then only the answered regions count.
 
     Args:
         cases: Image id and case.
@@ -112,16 +113,56 @@ def looked_at(cases: Sequence[tuple[str, TrainingCase]], review: ReviewService, 
     found = []
     for image_id, case in cases:
         image, label = load_pair(case.to_item())
-        try:
-            prediction = review.contexts.get(image_id).mask
-            _, answered = apply_accepted(prediction, review.store.queue.answered(image_id))
-        except MinivessError:  # never predicted, or the prediction and the answers are of another image
+        voxels = _looked_at(image_id, label.array > 0, review)
+        if voxels is None:
             found.append(case)
             continue
-        size = [2 * n + 1 for n in _AROUND]
-        voxels = answered | (ndimage.maximum_filter(((label.array > 0) != prediction).astype(np.uint8), size) > 0)
         if voxels.any():
             found.append(replace(case, reviewed=_written(image, voxels, folder / f"{image_id}_looked_at.nii.gz")))
+    return found
+
+
+def _looked_at(image_id: str, label: NDArray[np.bool_], review: ReviewService) -> NDArray[np.bool_] | None:
+    """Return where a person has answered or drawn; None where there is no prediction, or it is of another image."""
+    items = review.store.queue.answered(image_id)
+    try:
+        _, answered = apply_accepted(label, items)
+        prediction = review.contexts.get(image_id)
+        if prediction.mask.shape != label.shape:
+            return None
+    except MinivessError:
+        return answered if items and answered.any() else None
+    if not _was_shown(review.store, image_id, prediction.weights_sha256):
+        return answered
+    size = [2 * n + 1 for n in _AROUND]
+    return answered | (ndimage.maximum_filter((label != prediction.mask).astype(np.uint8), size) > 0)
+
+
+def _was_shown(store: LabelStore, image_id: str, weights_sha256: str) -> bool:
+    """Return whether the image's current label was made from the prediction of these weights."""
+    items = _before_label(store, image_id)
+    last = max((item.queue_number for item in items), default=0)
+    models = {item.model for item in items if item.queue_number == last}
+    return not models or models == {weights_sha256}
+
+
+def with_later_answers(cases: Mapping[str, TrainingCase], review: ReviewService, folder: Path) -> dict[str, TrainingCase]:
+    """Lay answers that are newer than the label over it: they are the latest that a person has said there.
+
+    Args:
+        cases: Image id -> case with a submitted label.
+        review: The answers.
+        folder: Where masks are written.
+    """
+    found = dict(cases)
+    for image_id, case in cases.items():
+        head = review.store.head(image_id)
+        items = review.store.queue.answered(image_id)
+        later = [item for item in items if head and item.answer and item.answer.number > head.number]
+        if any(item.answer and item.answer.mask for item in later):
+            image, label = load_pair(case.to_item())
+            mask, _ = apply_accepted(label.array > 0, later)
+            found[image_id] = replace(case, label=_written(image, mask, folder / f"{image_id}_answered.nii.gz"))
     return found
 
 
@@ -146,14 +187,24 @@ def open_regions(store: LabelStore, image_id: str) -> int:
         store: The store.
         image_id: The image.
     """
-    head = store.head(image_id)
-    until = head.number if head else sys.maxsize  # queues, answers and labels of an image are numbered in one row
-    items = [item for item in store.queue.all(image_id, limit=-1)[0] if item.queue_number < until]
+    items = _before_label(store, image_id)
+    until = _label_number(store, image_id)
     answered = {item.id for item in items if item.answer and item.answer.number < until}
     if not any(item.id in answered and item.state in ("accepted", "fixed") for item in items):
         return 0
     last = max(item.queue_number for item in items)
     return sum(item.queue_number == last and item.id not in answered for item in items)
+
+
+def _label_number(store: LabelStore, image_id: str) -> int:
+    """Return the number of the image's current label: its queues, answers and labels are numbered in one row."""
+    head = store.head(image_id)
+    return head.number if head else sys.maxsize
+
+
+def _before_label(store: LabelStore, image_id: str) -> list[QueueItem]:
+    until = _label_number(store, image_id)
+    return [item for item in store.queue.all(image_id, limit=-1)[0] if item.queue_number < until]
 
 
 def subject_of(datastore: Datastore, image_id: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,11 @@ def pack_mask(mask: NDArray[np.bool_]) -> str:
         True
     """
     return base64.b64encode(zlib.compress(np.packbits(mask).tobytes(), 9)).decode()
+
+
+def hash_of(mask: NDArray[np.bool_]) -> str:
+    """Return the SHA-256 of an (x, y, z) bool mask, by which a mask that is sent again is known."""
+    return sha256(np.packbits(mask).tobytes()).hexdigest()
 
 
 def unpack_mask(text: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:

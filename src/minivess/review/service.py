@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.errors import ConflictError, InputError
+from minivess.errors import ConflictError, InputError, OutdatedError
 from minivess.models import Prediction, binary_entropy
 from minivess.review.accepted_regions import apply_accepted
 from minivess.review.context import ContextCache
-from minivess.review.mask_codec import pack_mask
+from minivess.review.mask_codec import hash_of, pack_mask
 from minivess.review.prediction_cache import PredictionCache
 from minivess.review.proposal import retrain_advice
 from minivess.review.queue_builder import QueueBuilder
@@ -147,11 +148,20 @@ class ReviewService:
             return self.store.queue.answer(item_id, verdict, actor=actor, seconds=seconds, note=note)
         if verdict == "accepted":
             self.refuse_outdated(item)
-        mask, locked = self.mask(item.image_id)
-        shown = mask.array[box.slices] > 0
-        # voxels of another region that overlaps with this one, and was answered before, stay as they were accepted
-        accepted = shown if corrected is None else np.where(locked[box.slices], shown, corrected)
-        answered = self.store.queue.answer(item_id, verdict, actor=actor, mask=pack_mask(accepted), seconds=seconds, note=note)
+        known: dict[str, Any] = {"actor": actor, "seconds": seconds, "note": note}
+        if corrected is not None:
+            known["sent"] = hash_of(corrected)
+        while True:
+            last_event = self.store.queue.last_event(item.image_id)
+            mask, locked = self.mask(item.image_id)
+            shown = mask.array[box.slices] > 0
+            # voxels of another region that overlaps with this one, and was answered before, stay as they were accepted
+            accepted = shown if corrected is None else np.where(locked[box.slices], shown, corrected)
+            try:
+                answered = self.store.queue.answer(item_id, verdict, mask=pack_mask(accepted), last_event=last_event, **known)
+                break
+            except OutdatedError:  # somebody has answered another region of the image meanwhile
+                continue
         run_later(lambda: self._write_samples(answered, shown, accepted))
         return answered
 

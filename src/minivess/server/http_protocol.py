@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 #: Seconds for the header of a request, from the first byte or from the start of the connection.
 HEADER_TIMEOUT_S = 15.0
-#: Open connections; beyond it, the oldest one whose request has not arrived yet is closed.
+#: Open connections; beyond it, the oldest one that is idle after a response is closed, else that whose request has not come yet.
 MAX_CONNECTIONS = 400
 #: Open files that the process asks for: connections, images, labels and the index.
 _OPEN_FILES = 4096
@@ -31,25 +31,33 @@ class LimitedProtocol(H11Protocol):
     """HTTP/1.1 with a time limit for headers and a limited number of connections."""
 
     _waiting: dict[LimitedProtocol, asyncio.TimerHandle] = {}  # noqa: RUF012 (of all connections; the oldest first)
+    _idle: dict[LimitedProtocol, None] = {}  # noqa: RUF012 (likewise: those that have had a response)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection, and make room for it."""
         super().connection_made(transport)
         self._watch()
         if len(self.connections) > MAX_CONNECTIONS:
-            oldest = next(iter(LimitedProtocol._waiting))
+            oldest = next(iter((*LimitedProtocol._idle, *LimitedProtocol._waiting)))
             oldest.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Pass data on; the time limit ends when the header is complete, and begins again with the next request."""
+        LimitedProtocol._idle.pop(self, None)
         super().data_received(data)
         if self.cycle is None or self.cycle.response_complete:
             self._watch()
         else:
             self._unwatch()
 
+    def on_response_complete(self) -> None:
+        """Note that a connection is idle; uvicorn keeps it for a next request."""
+        super().on_response_complete()
+        LimitedProtocol._idle[self] = None
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""
+        LimitedProtocol._idle.pop(self, None)
         self._unwatch()
         super().connection_lost(exc)
 

@@ -177,8 +177,12 @@ class Images:
             ConflictError: When another image has the id, or one that differs only in upper and lower case.
         """
         row = self._journal.connection.execute("SELECT * FROM cases WHERE folded = ?", (image_id.casefold(),)).fetchone()
-        if row is None or row["removed"]:
+        if row is None or (row["removed"] and row["path"] == f"{image_id}{suffix_of(file)}"):
             return None
+        if row["removed"]:
+            raise ConflictError(
+                f"An image with the id {row['id']} was removed; its labels are kept. Send this one under another name."
+            )
         existing = Case.from_row(row, self.studies)
         self._complete_uploads({row["path"]})
         if existing.id == image_id and existing.image.is_file() and file_sha256(existing.image) == file_sha256(file):

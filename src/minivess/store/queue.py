@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from minivess.errors import ConflictError, InputError, NotFoundError
+from minivess.errors import ConflictError, InputError, NotFoundError, OutdatedError
 from minivess.store.events import Event
 from minivess.store.journal import Journal
 from minivess.store.queue_item import VERDICTS, Answer, QueueItem, QueueState
@@ -67,6 +67,9 @@ class ReviewQueue:
             row = transaction.connection.execute(
                 "SELECT * FROM places WHERE state = 'pending' AND (? = '' OR case_id = ?) AND (until < ? OR holder = ?) "
                 "AND case_id IN (SELECT id FROM cases WHERE removed = 0) "
+                # an answer to an older model that was withdrawn: nobody may accept it, the next ranking proposes the place again
+                "AND json_extract(region, '$.model') = (SELECT json_extract(region, '$.model') FROM places AS new "
+                "WHERE new.case_id = places.case_id ORDER BY queue DESC LIMIT 1) "
                 "ORDER BY (until >= ? AND holder = ?) DESC, worth DESC, case_id, queue, rank LIMIT 1",
                 (image_id, image_id, now, holder, now, holder),
             ).fetchone()
@@ -109,7 +112,16 @@ class ReviewQueue:
             )
 
     def answer(
-        self, item_id: str, verdict: str, *, actor: str, mask: str = "", seconds: float | None = None, note: str = ""
+        self,
+        item_id: str,
+        verdict: str,
+        *,
+        actor: str,
+        mask: str = "",
+        seconds: float | None = None,
+        note: str = "",
+        sent: str = "",
+        last_event: int | None = None,
     ) -> QueueItem:
         """Record an answer; the same answer of the same user once more changes nothing.
 
@@ -120,32 +132,46 @@ class ReviewQueue:
             mask: Accepted voxels of the region's box, packed.
             seconds: How long it took.
             note: What the annotator writes about it.
+            sent: Hash of the voxels that the annotator sent, by which a repeated request is known.
+            last_event: Number of :meth:`last_event` when the image was read; None for any.
 
         Raises:
             InputError: When the verdict is unknown.
+            OutdatedError: When the image has another answer, queue or label since.
             ConflictError: When the item was answered by or is reserved for another user, or is obsolete.
             NotFoundError: When there is no such item.
         """
         if verdict not in VERDICTS:
             raise InputError(f"A verdict is one of {', '.join(VERDICTS)}. Got {verdict!r}.")
-        known: dict[str, Any] = {"seconds": None if seconds is None else round(seconds, 1), "mask": mask, "note": note}
+        known: dict[str, Any] = {
+            "seconds": None if seconds is None else round(seconds, 1),
+            "mask": mask,
+            "note": note,
+            "sent": sent,
+        }
         details = {name: value for name, value in known.items() if value not in (None, "")}
-        return self._record(item_id, verdict, actor, details)
+        return self._record(item_id, verdict, actor, details, last_event=last_event)
 
-    def is_answered_as(self, item_id: str, verdict: str, *, actor: str) -> bool:
+    def last_event(self, image_id: str) -> int:
+        """Return the number of the last event of an image: an answer, a queue, a label."""
+        row = self._journal.connection.execute("SELECT last FROM cases WHERE id = ?", (image_id,)).fetchone()
+        return int(row["last"]) if row else 0
+
+    def is_answered_as(self, item_id: str, verdict: str, *, actor: str, sent: str = "") -> bool:
         """Return whether a user has already given this very answer: a repeated request.
 
         Args:
             item_id: The item.
             verdict: The verdict of the request.
             actor: Who asks.
+            sent: Hash of the voxels of the request; empty where it has none.
 
         Raises:
             ConflictError: As :meth:`answer`.
             NotFoundError: When there is no such item.
         """
         item = self.get(item_id)
-        if (item.state, item.holder) == (verdict, actor):
+        if _is_repeated(item, verdict, actor, sent):
             return True
         _check_transition(item, verdict, actor)
         return False
@@ -195,7 +221,8 @@ class ReviewQueue:
         now = time.time()
         state = "CASE WHEN state = 'pending' AND until >= ? THEN 'leased' ELSE state END"
         wanted = list(states) or list(get_args(QueueState))
-        where = f"WHERE (? = '' OR case_id = ?) AND {state} IN ({', '.join('?' * len(wanted))})"
+        there = "case_id IN (SELECT id FROM cases WHERE removed = 0)"
+        where = f"WHERE (? = '' OR case_id = ?) AND {there} AND {state} IN ({', '.join('?' * len(wanted))})"
         values = (image_id, image_id, now, *wanted)
         connection = self._journal.connection
         total = connection.execute(f"SELECT COUNT(*) FROM places {where}", values).fetchone()[0]  # noqa: S608 (only placeholders)
@@ -217,13 +244,24 @@ class ReviewQueue:
         )
         return {str(row["case_id"]): int(row["answers"]) for row in rows}
 
-    def _record(self, item_id: str, state: str, actor: str, details: Mapping[str, Any], *, reserve_s: float = 0.0) -> QueueItem:
+    def _record(
+        self,
+        item_id: str,
+        state: str,
+        actor: str,
+        details: Mapping[str, Any],
+        *,
+        reserve_s: float = 0.0,
+        last_event: int | None = None,
+    ) -> QueueItem:
         image_id, queue, rank = _parse_id(item_id)
         with self._journal.transaction() as transaction:
             item = self.get(item_id)
-            if (item.state, item.holder) == (state, actor) and state != "pending":
+            if state != "pending" and _is_repeated(item, state, actor, details.get("sent", "")):
                 return item
             _check_transition(item, state, actor)
+            if last_event not in (None, self.last_event(image_id)):
+                raise OutdatedError(f"{image_id} has changed since it was read.")
             body = {"queue": queue, "rank": rank, "verdict": state, "details": dict(details)}
             transaction.write(Event(image_id, transaction.next_number(image_id), "answer", actor, body))
             if reserve_s:
@@ -236,6 +274,13 @@ def _reserve(transaction: Transaction, item_id: str, holder: str, seconds: float
         "UPDATE places SET holder = ?, until = ? WHERE case_id = ? AND queue = ? AND rank = ?",
         (holder, time.time() + seconds, *_parse_id(item_id)),
     )
+
+
+def _is_repeated(item: QueueItem, state: str, actor: str, sent: str) -> bool:
+    """Return whether an item has this very answer; other voxels of the same user are another answer."""
+    if (item.state, item.holder) != (state, actor):
+        return False
+    return not (sent and item.answer and item.answer.sent) or sent == item.answer.sent
 
 
 def _check_transition(item: QueueItem, state: str, actor: str) -> None:

@@ -24,12 +24,14 @@ class Answer:
         mask: Accepted voxels of the region's box, see :func:`minivess.review.mask_codec.pack_mask`; empty when skipped.
         seconds: How long the annotator needed; None when not measured.
         note: What the annotator wrote about it.
+        sent: Hash of the voxels that the annotator sent for a corrected region.
     """
 
     number: int
     mask: str = ""
     seconds: float | None = None
     note: str = ""
+    sent: str = ""
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Answer | None:
@@ -37,12 +39,12 @@ class Answer:
         if not values.get("number"):
             return None
         seconds = values.get("seconds")
-        mask, note = (str(values.get(name, "")) for name in ("mask", "note"))
-        return Answer(int(values["number"]), mask, None if seconds is None else float(seconds), note)
+        mask, note, sent = (str(values.get(name, "")) for name in ("mask", "note", "sent"))
+        return Answer(int(values["number"]), mask, None if seconds is None else float(seconds), note, sent)
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as plain values."""
-        optional = {"mask": self.mask or None, "seconds": self.seconds, "note": self.note or None}
+        optional = {"mask": self.mask or None, "seconds": self.seconds, "note": self.note or None, "sent": self.sent or None}
         return {"number": self.number, **{name: value for name, value in optional.items() if value is not None}}
 
 

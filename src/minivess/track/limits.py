@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -78,6 +79,8 @@ def judge(report: Mapping[str, Any], challenger: str, champion: str | None, limi
         raise InputError(
             "The report is of a sealed test set, and tells nothing of single cases. Compare on the validation cases."
         )
+    if report.get("section") == "training":
+        raise InputError("The report is of the training cases, which the models have seen. Compare on the validation cases.")
     new = [row for row in report["scores"] if row["method"] == names[challenger]]
     subjects = [row["subject"] for row in new]
     reasons = []
@@ -113,9 +116,14 @@ def _subgroups(new: Sequence[Any], old: Sequence[Any], margin: float) -> list[st
     return reasons if compared else [f"subgroups: none has {MIN_CASES} cases, so that none can be judged"]
 
 
+def _numbers(rows: Sequence[Any], score: str) -> list[float]:
+    """Return a score of each case; NaN where a case has none, for example a distance to an empty mask."""
+    return [math.nan if row[score] is None else float(row[score]) for row in rows]
+
+
 def _compared(new: Sequence[Any], old: Sequence[Any], subjects: Sequence[str], limits: Limits) -> list[str]:
     scores = dict.fromkeys((*limits.margin, *limits.gain))
-    values = {s: {"new": [row[s] for row in new], "old": [row[s] for row in old]} for s in scores}
+    values = {s: {"new": _numbers(new, s), "old": _numbers(old, s)} for s in scores}
     lows = {c.score: c.difference.low for c in compare_methods(values, subjects, [("new", "old")])}
     reasons = []
     for score, margin in limits.margin.items():

@@ -37,14 +37,17 @@ def send_all(client: Any, spool: Spool) -> list[str]:
 
     Raises:
         RemoteError: When the server is away or answers something else; the rest stays in the spool.
+        InputError: When what an entry names is gone; the entry was put aside, and all others were sent.
     """
-    sent = []
+    sent, gone = [], []
     with _one_sender(spool) as alone:
         for file, entry in spool.entries() if alone else ():
             try:
                 _send(client, entry)
-            except InputError:
-                raise
+            except InputError as error:  # what was trained is gone: it must not hold up the others
+                aside = file.rename(file.with_suffix(".unsendable"))
+                gone.append(f"{error} The entry was put aside as {aside.name}.")
+                continue
             except Exception as error:  # MLflow raises its own errors, and those of requests and of the operating system
                 waiting = len(list(spool.folder.glob("*.json")))
                 raise RemoteError(
@@ -52,6 +55,8 @@ def send_all(client: Any, spool: Spool) -> list[str]:
                 ) from error
             file.unlink()
             sent.append(entry["id"])
+    if gone:
+        raise InputError(f"{len(sent)} trainings were sent. {' '.join(gone)}")
     return sent
 
 
@@ -74,9 +79,7 @@ def _send(client: Any, entry: dict[str, Any]) -> None:
 
     bundle, weights, folder = Path(entry["bundle"]), Path(entry["weights"]), Path(entry["run"])
     if not (weights.is_file() and (bundle / "configs").is_dir()):
-        raise InputError(
-            f"The trained bundle {bundle} or its weights are gone. Remove the entry from the spool, or put them back."
-        )
+        raise InputError(f"The trained bundle {bundle} or its weights are gone.")
     run_id = _find_or_create_run(client, entry)
     if not client.get_run(run_id).data.params:
         params = [Param(key, value[:500]) for key, value in entry["params"].items()]

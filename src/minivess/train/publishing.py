@@ -18,6 +18,12 @@ _PREVIOUS = "previous"
 _COMPANIONS = ("zones.json", "quality.json", "training_data.json")
 
 
+def published_digest(bundle: Path) -> str:
+    """Return the SHA-256 of a bundle's published weights; "" when there are none."""
+    weights = weights_path(bundle)
+    return file_sha256(weights) if weights.is_file() else ""
+
+
 def publish(weights: Path, bundle: Path) -> Path:
     """Copy weights into a bundle, atomically: a reader sees the old or the new file. The replaced model is kept.
 

@@ -45,7 +45,9 @@ def write_training_data(bundle: Path, cases: Iterable[TrainingCase]) -> Path:
     return path
 
 
-def rehearsal_cases(bundle: Path, new: Sequence[TrainingCase], *, modality: str, folder: Path) -> list[TrainingCase]:
+def rehearsal_cases(
+    bundle: Path, new: Sequence[TrainingCase], *, modality: str, folder: Path, held_out: Sequence[TrainingCase] = ()
+) -> list[TrainingCase]:
     """Return as many earlier cases as there are new ones, at least 32; synthetic stacks where too few are left.
 
     Args:
@@ -53,10 +55,13 @@ def rehearsal_cases(bundle: Path, new: Sequence[TrainingCase], *, modality: str,
         new: The cases that are learned now; their images are not rehearsed.
         modality: Key of :data:`minivess.models.MODALITIES`; some have no synthesis, and then nothing replaces lost cases.
         folder: Where synthetic stacks are written.
+        held_out: Cases that the result is judged on; they are not rehearsed, though the weights may know them.
     """
     wanted = max(MIN_CASES, len(new))
-    fresh = {case.image.resolve() for case in new}
-    earlier = [case for case in known_cases(bundle) if case.image.resolve() not in fresh]
+    learned = {case.image.resolve() for case in new}
+    judged = [case for case in held_out if case.image.resolve() not in learned]  # not: held-out places of the same images
+    excluded, subjects = learned | {case.image.resolve() for case in judged}, {case.subject for case in judged}
+    earlier = [case for case in known_cases(bundle) if case.image.resolve() not in excluded and case.subject not in subjects]
     step = max(1, len(earlier) // wanted)
     chosen = earlier[::step][:wanted]
     kinds = _KINDS.get(modality, ())

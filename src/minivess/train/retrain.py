@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from minivess.datasets import TrainingCase, load_pair, load_reviewed
+from minivess.errors import ConflictError
 from minivess.evaluate import Anchor, Promotion, ReviewedCase, choose_model, synthetic_anchors
 from minivess.models import Segmenter, load_bundle, weights_path
 from minivess.models.bundle_check import read_config
 from minivess.models.interpolate import interpolate_weights
-from minivess.train.publishing import publish
+from minivess.train.publishing import publish, published_digest
 from minivess.train.rehearsal import balanced, known_cases, rehearsal_cases, write_training_data
 from minivess.train.run import TrainingResult, configuration_names, train_bundle
 
@@ -53,12 +54,16 @@ def train_and_judge(
 
     Returns:
         The training, and the decision of the gate.
+
+    Raises:
+        ConflictError: When other weights were published meanwhile: the new ones were compared with those before. They are kept.
     """
     before = load_bundle(bundle) if published else None
+    digest = published_digest(bundle)
     rehearsed: list[TrainingCase] = []
     if before is not None:
         modality = before.capabilities.modality
-        rehearsed = rehearsal_cases(bundle, new, modality=modality, folder=output / "rehearsal")
+        rehearsed = rehearsal_cases(bundle, new, modality=modality, folder=output / "rehearsal", held_out=[*judged, *earlier])
     continued, training = published and pretrained, balanced(new, rehearsed)
     result = train_bundle(
         bundle,
@@ -84,6 +89,11 @@ def train_and_judge(
     if promotion.promoted:
         images = {case.image.resolve() for case in new}
         learned = [*new, *(case for case in known_cases(bundle) if case.image.resolve() not in images)]
+        if published_digest(bundle) != digest:
+            raise ConflictError(
+                "The published weights were replaced while this training ran, so that its result was compared with others. "
+                f"Nothing was published. Its weights are {chosen}; train again, from the weights that are published now."
+            )
         publish(chosen, bundle)
         write_training_data(bundle, learned)
     return replace(result, weights=chosen, held_out=bool(judged)), promotion

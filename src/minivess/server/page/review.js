@@ -235,6 +235,7 @@ export class Review {
 
   /** Send the mask as the label of the image; while regions are open the user is asked first. */
   async submit() {
+    this.opened.image.stale = true // others may have answered regions since it was opened
     await this.catchUp()
     const { progress } = await statusOf(this.server, this.opened.image.name)
     if (!this.panel.confirmSubmission(progress)) return this.panel.message('Nothing was submitted. Go on with the regions (N).')

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from minivess.errors import BusyError
 from minivess.jobs import Job, Jobs, Urgency
 from minivess.pictures import png_bytes
+from minivess.review.mask_codec import hash_of
 from minivess.review.region_picture import region_picture
 from minivess.review.service import ReviewService
 from minivess.review.suspected_errors import suspected_errors
@@ -116,12 +117,11 @@ def answer(
     the user's draft. No later prediction changes voxels that were accepted or corrected.
     """
     queue = review.store.queue
-    if queue.is_answered_as(place, verdict, actor=account.name):  # a repeated request: the first reply was lost
+    corrected = None if label is None else _corrected_voxels(review, queue.get(place), label)
+    sent = "" if corrected is None else hash_of(corrected)
+    if queue.is_answered_as(place, verdict, actor=account.name, sent=sent):  # a repeated request: the first reply was lost
         return queue.get(place).to_json()
-    corrected = None
-    if label is not None:
-        corrected = _corrected_voxels(review, queue.get(place), label)
-    elif verdict == "fixed":
+    if label is None and verdict == "fixed":
         item = queue.get(place)
         review.refuse_outdated(item)  # the draft is applied to the prediction of the newest model
         corrected = drafts.corrected_in(item.image_id, account.name, item.region.box)
