@@ -21,11 +21,12 @@ SHORT = {"iterations_per_epoch": 10, "items_per_batch": 2}
 def untrained_bundle(source: Path, folder: Path, threshold: float = 1.0, *, small: bool = True) -> Path:
     """Copy a bundle; its network starts as a threshold on contrast. A low one paints a wide halo around every vessel.
 
-    With ``small=False`` its network is as large as it is shipped, for tests in which a prediction takes seconds.
+    With ``small=False`` network and preset are as they are shipped, for tests in which a prediction takes seconds.
     """
     bundle = copy_bundle(source, folder)
     tiny = bundle / "configs" / "tiny.yaml"
-    tiny.write_text(yaml.safe_dump(yaml.safe_load(tiny.read_text()) | SHORT, sort_keys=False))
+    if small:
+        tiny.write_text(yaml.safe_dump(yaml.safe_load(tiny.read_text()) | SHORT, sort_keys=False))
     for file in (bundle / "configs" / name for name in ("train.yaml", "inference.yaml")):
         config = yaml.safe_load(file.read_text())
         config["network_def"] |= SMALL if small else {}

@@ -27,7 +27,7 @@ def halo_lab(tmp_path: Path, segresnet: Path) -> Iterator[Lab]:
         sample = make_sample("capillary", number, shape=(128, 128, 10))
         write_volume(sample.image, tmp_path / "studies" / f"{name}.nii.gz")
         write_volume(sample.mask, tmp_path / "truth" / f"{name}.nii.gz")
-    bundle = untrained_bundle(segresnet, tmp_path / "made" / "segresnet", threshold=0.6)
+    bundle = untrained_bundle(segresnet, tmp_path / "made" / "segresnet", threshold=0.6, small=False)
     tiny = bundle / "configs" / "tiny.yaml"
     tiny.write_text(tiny.read_text().replace("iterations_per_epoch: 60", "iterations_per_epoch: 20"))
     publish(weights_path(bundle), copy_bundle(bundle, tmp_path / "model" / "segresnet"))
