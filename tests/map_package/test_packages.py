@@ -35,6 +35,7 @@ FILES = {
     "small/__init__.py": "x = 1\n",
     "small/include/a.h": "int a;\n",
     "small/lib/libsmall.a": "!\n",
+    "small-1.0.pth": "import small; small.finish()\n",
     "nvidia/cudnn/lib/libcudnn_adv.so.9": "gpu\n",
     "nvidia/cudnn/lib/libcudnn.so.9": "loader\n",
 }
@@ -42,7 +43,9 @@ FILES = {
 
 @pytest.mark.parametrize(("device", "gpu"), [("cpu", False), ("cuda", True)])
 def test_what_no_run_reads_stays_behind(tmp_path: Path, device: str, gpu: bool) -> None:
-    copy_packages(tmp_path / "copy", [installed(tmp_path / "site", FILES)], device)  # type: ignore[arg-type]
+    package = installed(tmp_path / "site", FILES)
+    (tmp_path / "site" / "small-1.0.pth").unlink()  # a start-up file that has done its work
+    copy_packages(tmp_path / "copy", [package], device)  # type: ignore[arg-type]
     kept = {str(f.relative_to(tmp_path / "copy")) for f in (tmp_path / "copy").rglob("*") if f.is_file()}
     assert "small/__init__.py" in kept
     assert "nvidia/cudnn/lib/libcudnn.so.9" in kept
