@@ -11,8 +11,8 @@ from pathlib import Path
 #: Names of the errors whose reason is what was given: another try ends the same.
 ABOUT_INPUT = ("InputError", "UnsupportedFormatError", "GeometryError", "UnsafeFileError")
 
-#: Names of those that pass: another try may succeed, however often it failed.
-ABOUT_PLACE = ("EngineError", "OutputError", "BusyError")
+#: Names of those whose reason is the place: when it is in order again, another try may succeed, however often it failed.
+ABOUT_PLACE = ("EngineError", "OutputError", "BusyError", "BundleError", "WeightsError")
 
 
 class MinivessError(Exception):

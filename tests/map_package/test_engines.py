@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pytest
+from map_package.test_run_folder import fake_package
 
 from minivess.errors import EngineError
+from minivess.map_package import check_package, run_package
 from minivess.map_package.engines import Engine, find_engine
 
 
@@ -27,6 +30,23 @@ def test_a_container_that_cannot_start_is_the_engines_fault(broken: Path) -> Non
         engine.read_files("vessels:1", ["/etc/holoscan/app.json"])
     with pytest.raises(EngineError, match="Is the base image there"):
         engine.build(broken.parent, "vessels:1")
+
+
+def test_a_container_that_is_made_and_cannot_run_is_the_engines_fault(broken: Path, tmp_path: Path) -> None:
+    package = fake_package(tmp_path / "map", "")
+    for name in ("app", "pkg"):
+        with tarfile.open(tmp_path / f"{name}.json.tar", "w") as archive:
+            archive.add(package / f"root/etc/holoscan/{name}.json", f"{name}.json")
+    broken.write_text(
+        "#!/bin/sh\ncase $1 in info|image) echo '[{}]';; create|rm|container) ;; "
+        f"cp) cat {tmp_path}/$(basename $2).tar;; *) echo 'crun: not permitted' >&2; exit 126;; esac\n"
+    )
+    (tmp_path / "in").mkdir()
+    with pytest.raises(EngineError, match=r"podman cannot run vessels:1 \(126\)"):
+        run_package("vessels:1", tmp_path / "in", tmp_path / "out", engine="podman")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(EngineError, match="crun: not permitted"):
+        check_package("vessels:1", engine="podman")
 
 
 def test_a_file_that_the_image_does_not_have_is_no_fault_of_the_engine(broken: Path) -> None:

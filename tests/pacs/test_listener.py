@@ -200,18 +200,16 @@ def test_refused_images_stay_beside_those_that_are_refused_later(tmp_path: Path)
 
 @pytest.mark.parametrize(("days", "left"), [("3", ["1.2.3", "1.2.4"]), ("1", ["1.2.4"])])
 def test_old_refused_series_are_deleted_and_nothing_else(bundle: Path, tmp_path: Path, days: str, left: list[str]) -> None:
-    spool = spool_with(tmp_path, "1.2.3", "1.2.4", "1.2.5")
-    for _ in range(2):
+    spool = spool_with(tmp_path, "1.2.2", "1.2.3", "1.2.4", "1.2.5")
+    for _ in range(3):
         spool.refuse(spool.take_complete(0) or tmp_path, "tilted")
-    two_days_ago = time.time() - 2 * 86400
-    for path in (spool.folder / "refused" / "1.2.3" / "reason.json", spool.folder / "incoming" / "1.2.5"):
-        os.utime(path, (two_days_ago, two_days_ago))
+    for series, age in (("refused/1.2.2/reason.json", 9), ("refused/1.2.3/reason.json", 2), ("incoming/1.2.5", 9)):
+        os.utime(spool.folder / series, (time.time() - age * 86400,) * 2)
     spool.close()
     listening = Listening(tmp_path, bundle, 9, "--keep-refused-days", days, "--quiet-s", "1e9")
     try:
-        if "1.2.3" not in left:
-            wait_for(lambda: "1.2.3: refused 1 days ago, its images are deleted" in listening.log.read_text(), listening)
-        assert [folder.name for folder in listening.files("refused")] == left
+        wait_for(lambda: f"1.2.2: refused {days} days ago, its images are deleted" in listening.log.read_text(), listening)
+        wait_for(lambda: [folder.name for folder in listening.files("refused")] == left, listening)
         assert [folder.name for folder in listening.files("incoming")] == ["1.2.5"]
     finally:
         listening.kill()

@@ -207,6 +207,41 @@ def test_mask__accepted_voxels_stay_where_a_later_region_overlaps(service: Revie
     assert (service.mask("a")[0].array[box.slices] == 1).all()
 
 
+@pytest.mark.parametrize("regions", [0, 20])
+def test_next__leaves_out_a_withdrawn_answer_to_an_older_model(service: ReviewService, regions: int) -> None:
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=20)
+    item = service.next("ann", seconds=60)
+    assert item
+    service.answer(item.id, "skipped", actor="ann")
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=20)
+    if not regions:
+        service.store.queue.propose("a", [], model="two", actor="server")
+    service.store.queue.reopen(item.id, actor="ann", reserve_s=60)
+    offered = service.next("ann", seconds=60)
+    assert (offered is None) == (regions == 0)
+    assert offered is None or offered.model == "two"
+    assert service.store.queue.get(item.id).state == "obsolete"
+
+
+def test_answer__what_a_newer_model_shows_is_not_accepted_for_what_was_seen(
+    service: ReviewService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=20)
+    item, read = service.next("ann", seconds=60), service.mask
+    assert item
+
+    def mask(image_id: str) -> tuple[Volume, np.ndarray]:
+        found = read(image_id)
+        if service.predictions.weights_sha256("a") == "one":  # a newer model predicts while the answer is worked on
+            service.queue_builder.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=20)
+        return found
+
+    monkeypatch.setattr(service, "mask", mask)
+    with pytest.raises(ConflictError, match="A newer model"):
+        service.answer(item.id, "accepted", actor="ann")
+    assert service.store.queue.get(item.id).answer is None
+
+
 def test_answer__two_that_overlap_at_once__the_first_one_s_voxels_stay(
     service: ReviewService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,19 +173,6 @@ def test_reopen__reserves_the_item_against_a_newer_queue(store: LabelStore) -> N
     assert store.queue.answer(item.id, "accepted", actor="ann").state == "accepted"
 
 
-def test_next__leaves_out_a_withdrawn_answer_of_an_older_model(store: LabelStore) -> None:
-    propose(store, 2.0)
-    item = reserve(store, "ann")
-    store.queue.answer(item.id, "fixed", actor="ann")
-    propose(store, 1.0, model="6f" * 32)
-    store.queue.reopen(item.id, actor="ann", reserve_s=60)
-    offered = reserve(store, "ann")
-    assert offered.model == "6f" * 32
-    store.queue.answer(offered.id, "accepted", actor="ann")
-    assert store.queue.next("ann", seconds=60) is None
-    assert store.queue.take(item.id, "ann", seconds=60).id == item.id  # from the list
-
-
 def test_all__leaves_out_removed_images(store: LabelStore) -> None:
     propose(store, 2.0)
     propose(store, 1.0, image_id="mouse2__b")

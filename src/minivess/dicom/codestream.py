@@ -15,7 +15,7 @@ _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xDA)})
 
 
 def check_codestreams(dataset: pydicom.Dataset, name: str) -> None:
-    """Check that no compressed frame is larger than the header of the file says, before it is decoded.
+    """Check that no JPEG frame of any kind is larger than the header of the file says, before it is decoded.
 
     Args:
         dataset: An image with its pixels.
@@ -24,37 +24,54 @@ def check_codestreams(dataset: pydicom.Dataset, name: str) -> None:
     Raises:
         UnsafeFileError: When a frame is larger.
     """
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+    if "JPEG" not in dataset.file_meta.TransferSyntaxUID.name:
         return
-    stated = int(dataset.Rows) * int(dataset.Columns)
+    stated = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel") or 1)
     for frame in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
-        rows, columns = codestream_size(frame)
-        if rows * columns > stated:
+        rows, columns, samples = codestream_size(frame)
+        if rows * columns * samples > stated:
             raise UnsafeFileError(
-                f"{name}: the compressed picture has {rows} x {columns} pixels, the header states {dataset.Rows} x "
-                f"{dataset.Columns}. Export it again."
+                f"{name}: the compressed picture has {rows} x {columns} pixels of {samples} samples, the header states "
+                f"{dataset.Rows} x {dataset.Columns}. Export it again."
             )
 
 
-def codestream_size(frame: bytes) -> tuple[int, int]:
-    """Return rows and columns that a JPEG, JPEG-LS, JPEG 2000 or HTJ2K frame states; 0, 0 for others, and damaged ones."""
-    start = frame.find(_J2K_START)
-    if start >= 0:
-        x, y, x_offset, y_offset = (int.from_bytes(frame[start + at : start + at + 4], "big") for at in (8, 12, 16, 20))
-        return max(0, y - y_offset), max(0, x - x_offset)
-    return _jpeg_size(frame) if frame.startswith(_JPEG_START) else (0, 0)
+def codestream_size(frame: bytes) -> tuple[int, int, int]:
+    """Return rows, columns and samples that a frame of JPEG, JPEG-LS, JPEG 2000 or HTJ2K states; zeros where it is damaged."""
+    if frame.startswith(_JPEG_START):
+        return _jpeg_size(frame)
+    start = 0 if frame.startswith(_J2K_START) else _codestream_in_boxes(frame)
+    if not frame.startswith(_J2K_START, start):
+        return 0, 0, 0
+    x, y, x_offset, y_offset = (int.from_bytes(frame[start + at : start + at + 4], "big") for at in (8, 12, 16, 20))
+    return max(0, y - y_offset), max(0, x - x_offset), int.from_bytes(frame[start + 40 : start + 42], "big")
 
 
-def _jpeg_size(frame: bytes) -> tuple[int, int]:
+def _codestream_in_boxes(frame: bytes) -> int:
+    """Return where the codestream of a JP2 file begins (ISO/IEC 15444-1, annex I.4); the end of the frame where there is none."""
+    at = 0
+    while at + 8 <= len(frame):
+        length, kind, head = int.from_bytes(frame[at : at + 4], "big"), frame[at + 4 : at + 8], 8
+        if length == 1:
+            length, head = int.from_bytes(frame[at + 8 : at + 16], "big"), 16
+        if kind == b"jp2c":
+            return at + head
+        if length < head:  # 0: the last box
+            break
+        at += length
+    return len(frame)
+
+
+def _jpeg_size(frame: bytes) -> tuple[int, int, int]:
     at = 2
     while at + 9 < len(frame):
         if frame[at] != 0xFF:
             break
         marker = frame[at + 1]
         if marker in _FRAME_HEADERS:
-            return int.from_bytes(frame[at + 5 : at + 7], "big"), int.from_bytes(frame[at + 7 : at + 9], "big")
+            return int.from_bytes(frame[at + 5 : at + 7], "big"), int.from_bytes(frame[at + 7 : at + 9], "big"), frame[at + 9]
         if marker == 0xFF:  # a fill byte
             at += 1
         else:
             at += 2 if marker in _WITHOUT_LENGTH else 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-    return 0, 0
+    return 0, 0, 0

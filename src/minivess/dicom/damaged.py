@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pydicom.errors import InvalidDicomError
 
-from minivess.errors import InputError, MinivessError
+from minivess.errors import InputError, MinivessError, OutputError
+
+_OF_THE_SYSTEM = frozenset({errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT})
 
 
 @contextmanager
@@ -19,12 +22,17 @@ def damaged_dicom(name: str) -> Iterator[None]:
 
     Raises:
         InputError: When the block raises anything but our own errors.
+        OutputError: When the disk or the system fails, which is no fault of the file.
     """
     try:
         yield
     except (MinivessError, MemoryError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+            failure = OutputError(f"{name} cannot be read now: {error.strerror}. Look at the disk, then try again.")
+            failure.errno, failure.strerror = error.errno, error.strerror
+            raise failure from error
         raise InputError(f"{name} cannot be read as DICOM ({_reason(error)}). Export it again.") from error
 
 

@@ -127,11 +127,14 @@ def _looked_at(image_id: str, label: NDArray[np.bool_], review: ReviewService) -
     items = review.store.queue.answered(image_id)
     try:
         _, answered = apply_accepted(label, items)
+    except MinivessError:  # the answers are of another image, or damaged
+        return None
+    try:
         prediction = review.contexts.get(image_id)
-        if prediction.mask.shape != label.shape:
-            return None
-    except MinivessError:
-        return answered if items and answered.any() else None
+    except MinivessError:  # never predicted, or the prediction is lost
+        return answered if answered.any() else None
+    if prediction.mask.shape != label.shape:
+        return None
     if not _was_shown(review.store, image_id, prediction.weights_sha256):
         return answered
     size = [2 * n + 1 for n in _AROUND]
@@ -160,8 +163,11 @@ def with_later_answers(cases: Mapping[str, TrainingCase], review: ReviewService,
         items = review.store.queue.answered(image_id)
         later = [item for item in items if head and item.answer and item.answer.number > head.number]
         if any(item.answer and item.answer.mask for item in later):
-            image, label = load_pair(case.to_item())
-            mask, _ = apply_accepted(label.array > 0, later)
+            try:
+                image, label = load_pair(case.to_item())
+                mask, _ = apply_accepted(label.array > 0, later)
+            except MinivessError:  # what cannot be used is left out, and named, when all cases are checked
+                continue
             found[image_id] = replace(case, label=_written(image, mask, folder / f"{image_id}_answered.nii.gz"))
     return found
 

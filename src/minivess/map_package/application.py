@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from minivess.errors import EngineError, UsageError
+from minivess.errors import BundleError, EngineError, UsageError
 from minivess.map_package import sandbox
 from minivess.map_package.engines import RUNNERS, find_engine
 from minivess.map_package.folder import ROOT
@@ -50,7 +50,9 @@ def identify_application(model: Path | None, image: str | None, engine: str | No
     """
     if model is not None:
         bundle = find_bundle(model)
-        return _hash_of(bundle, [bundle / "configs", bundle / "models"])
+        if not any(bundle.rglob("*.safetensors")):
+            raise BundleError(f"{bundle} has no weights. Train it, or copy it whole.")
+        return _hash_of(bundle, [bundle / name for name in ("configs", "models", "members")])
     folder = Path(str(image))
     if folder.is_dir():
         sandbox.read_manifests(folder)

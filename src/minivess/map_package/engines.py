@@ -21,6 +21,8 @@ BUILDERS = ("docker", "podman", "buildah")
 RUNNERS = ("docker", "podman")
 #: Processes and threads of a run.
 _PIDS = 1024
+#: Exit codes of `run` when the container did not start; 127 is a program that the image does not have.
+CANNOT_RUN = (125, 126)
 #: Limits of a small program of an image that is tried.
 _TRY_S, _TRY_MEMORY = 60.0, "1g"
 
@@ -95,13 +97,16 @@ class Engine:
         """
         container, found = f"minivess-read-{uuid.uuid4().hex[:12]}", {}
         self.call("create", "--name", container, "--network", "none", image, "none")
+        follow = ["--follow-link"] if self.name == "docker" else []  # podman does
         try:
             for path in paths:
-                result = self.call("cp", f"{container}:{path}", "-", check=False)
+                result = self.call("cp", *follow, f"{container}:{path}", "-", check=False)
                 if result.returncode == 0:
                     found[path] = _only_file(result.stdout)
+            if len(found) < len(paths):
+                self.call("container", "inspect", container)  # the file is missing, not the engine
         finally:
-            self.call("rm", "--force", container, check=False)
+            self.call("rm", "--force", "--volumes", container, check=False)
         return found
 
     def try_program(self, image: str, words: Sequence[str], *, program: str | None = None) -> subprocess.CompletedProcess[bytes]:
@@ -114,16 +119,23 @@ class Engine:
 
         Returns:
             The ended process; exit code 137 beyond the minute.
+
+        Raises:
+            EngineError: When the engine cannot start a container of the image.
         """
         name = f"minivess-try-{uuid.uuid4().hex[:12]}"
         limits = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-        limits += ["--pids-limit", str(_PIDS), "--memory", _TRY_MEMORY, *(["--entrypoint", program] if program else [])]
+        limits += ["--tmpfs", "/tmp", "--pids-limit", str(_PIDS), "--memory", _TRY_MEMORY]  # noqa: S108 (inside)
+        limits += ["--entrypoint", program] if program else []
         command = [self.name, "run", "--rm", "--name", name, *limits, image, *words]
         try:
-            return subprocess.run(command, capture_output=True, check=False, timeout=_TRY_S)
+            result = subprocess.run(command, capture_output=True, check=False, timeout=_TRY_S)
         except subprocess.TimeoutExpired:
             self.stop(name)
             return subprocess.CompletedProcess(command, 137, b"", f"did not end within {_TRY_S:g} s".encode())
+        if program is not None and result.returncode in CANNOT_RUN:
+            raise EngineError(f"{self.name} cannot run {image} ({result.returncode}): {_last_words(result, 1)}")
+        return result
 
     def run_command(
         self,
@@ -194,10 +206,13 @@ def find_engine(name: str | None = None, *, among: Sequence[str] = RUNNERS) -> E
 
 def _only_file(archive: bytes) -> bytes:
     """Return the content of the file in a tar archive of `cp`; empty when it is a folder or a link."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        member = next((m for m in files.getmembers() if m.isfile()), None)
-        content = files.extractfile(member) if member else None
-        return content.read() if content else b""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            member = next((m for m in files.getmembers() if m.isfile()), None)
+            content = files.extractfile(member) if member else None
+            return content.read() if content else b""
+    except tarfile.TarError as error:
+        raise EngineError(f"What the engine copied is no archive: {error}") from error
 
 
 def _last_words(result: subprocess.CompletedProcess[bytes], count: int) -> str:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from minivess.errors import BundleError, InputError, MinivessError
+from minivess.errors import BundleError, EngineError, InputError, MinivessError
 from minivess.map_package import layout, sandbox
 from minivess.map_package.application import check_folder_runner
-from minivess.map_package.engines import RUNNERS, find_engine
+from minivess.map_package.engines import CANNOT_RUN, RUNNERS, find_engine
 from minivess.map_package.manifests import Manifests
 from minivess.map_package.outputs import check_outputs
 from minivess.map_package.stop_signals import StopSignals, noted_stop_signals
@@ -121,6 +121,8 @@ def _start_image(
     code = _wait(command, None, limit_s, signals, folder=output.parent, stop=lambda: chosen.stop(name))
     if code == OUT_OF_MEMORY:
         _say_out_of_memory(memory)
+    if code in CANNOT_RUN:
+        raise EngineError(f"{chosen.name} cannot run {image} ({code}). What it said is above.")
     return code
 
 

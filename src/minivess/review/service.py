@@ -146,14 +146,14 @@ class ReviewService:
             raise InputError(f"The region has {box.shape} voxels. Got {corrected.shape}.")
         if verdict == "skipped":
             return self.store.queue.answer(item_id, verdict, actor=actor, seconds=seconds, note=note)
-        if verdict == "accepted":
-            self.refuse_outdated(item)
         known: dict[str, Any] = {"actor": actor, "seconds": seconds, "note": note}
         if corrected is not None:
             known["sent"] = hash_of(corrected)
         while True:
             last_event = self.store.queue.last_event(item.image_id)
             mask, locked = self.mask(item.image_id)
+            if verdict == "accepted":
+                self.refuse_outdated(item)
             shown = mask.array[box.slices] > 0
             # voxels of another region that overlaps with this one, and was answered before, stay as they were accepted
             accepted = shown if corrected is None else np.where(locked[box.slices], shown, corrected)
@@ -164,6 +164,21 @@ class ReviewService:
                 continue
         run_later(lambda: self._write_samples(answered, shown, accepted))
         return answered
+
+    def next(self, holder: str, *, seconds: float, image_id: str = "") -> QueueItem | None:
+        """Reserve the best item, as the store's queue does; withdrawn answers to older models are left out.
+
+        Args:
+            holder: For whom.
+            seconds: How long the reservation lasts.
+            image_id: Only items of this image; empty for all images.
+        """
+        while item := self.store.queue.next(holder, seconds=seconds, image_id=image_id):
+            newest = self.predictions.weights_sha256(item.image_id)
+            if newest in ("", item.model):
+                break
+            self.store.queue.retire(item.id)
+        return item
 
     def refuse_outdated(self, item: QueueItem) -> None:
         """Check that the region was shown with the prediction of the newest model.

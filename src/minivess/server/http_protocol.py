@@ -39,6 +39,8 @@ class LimitedProtocol(H11Protocol):
         self._watch()
         if len(self.connections) > MAX_CONNECTIONS:
             oldest = next(iter((*LimitedProtocol._idle, *LimitedProtocol._waiting)))
+            LimitedProtocol._idle.pop(oldest, None)  # its end is told later: the next caller closes another one
+            oldest._unwatch()
             oldest.transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -53,7 +55,8 @@ class LimitedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Note that a connection is idle; uvicorn keeps it for a next request."""
         super().on_response_complete()
-        LimitedProtocol._idle[self] = None
+        if self.cycle is None or self.cycle.response_complete:  # else the next request was there already
+            LimitedProtocol._idle[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""

@@ -67,9 +67,6 @@ class ReviewQueue:
             row = transaction.connection.execute(
                 "SELECT * FROM places WHERE state = 'pending' AND (? = '' OR case_id = ?) AND (until < ? OR holder = ?) "
                 "AND case_id IN (SELECT id FROM cases WHERE removed = 0) "
-                # an answer to an older model that was withdrawn: nobody may accept it, the next ranking proposes the place again
-                "AND json_extract(region, '$.model') = (SELECT json_extract(region, '$.model') FROM places AS new "
-                "WHERE new.case_id = places.case_id ORDER BY queue DESC LIMIT 1) "
                 "ORDER BY (until >= ? AND holder = ?) DESC, worth DESC, case_id, queue, rank LIMIT 1",
                 (image_id, image_id, now, holder, now, holder),
             ).fetchone()
@@ -78,6 +75,18 @@ class ReviewQueue:
             item_id = f"{row['case_id']}:{row['queue']}.{row['rank']}"
             _reserve(transaction, item_id, holder, seconds)
         return self.get(item_id)
+
+    def retire(self, item_id: str) -> None:
+        """Make a pending item obsolete: its model is not the newest one of its image, so that nobody may accept it.
+
+        Args:
+            item_id: The item; an answered one stays as it is.
+        """
+        with self._journal.transaction() as transaction:
+            transaction.connection.execute(
+                "UPDATE places SET state = 'obsolete' WHERE case_id = ? AND queue = ? AND rank = ? AND state = 'pending'",
+                _parse_id(item_id),
+            )
 
     def take(self, item_id: str, holder: str, *, seconds: float) -> QueueItem:
         """Reserve a certain item, which the annotator has chosen from the list.

@@ -58,8 +58,8 @@ def train_and_judge(
     Raises:
         ConflictError: When other weights were published meanwhile: the new ones were compared with those before. They are kept.
     """
-    before = load_bundle(bundle) if published else None
     digest = published_digest(bundle)
+    before = load_bundle(bundle) if published else None
     rehearsed: list[TrainingCase] = []
     if before is not None:
         modality = before.capabilities.modality

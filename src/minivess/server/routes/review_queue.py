@@ -61,7 +61,7 @@ def next_item(account: CurrentAccount, review: Review, image: _Image = "") -> di
     ``retrain_first`` says why the queue does not help, when the model is too wrong for it; ``zones`` and ``quality``
     what was calibrated.
     """
-    item = review.store.queue.next(account.name, seconds=LEASE_S, image_id=image)
+    item = review.next(account.name, seconds=LEASE_S, image_id=image)
     if item is None:
         return {"place": None}
     return {"place": item.to_json(), **review.advice(item.image_id)}
@@ -117,9 +117,10 @@ def answer(
     the user's draft. No later prediction changes voxels that were accepted or corrected.
     """
     queue = review.store.queue
+    is_repeated = queue.is_answered_as(place, verdict, actor=account.name)  # the first reply was lost
     corrected = None if label is None else _corrected_voxels(review, queue.get(place), label)
-    sent = "" if corrected is None else hash_of(corrected)
-    if queue.is_answered_as(place, verdict, actor=account.name, sent=sent):  # a repeated request: the first reply was lost
+    if is_repeated:
+        queue.is_answered_as(place, verdict, actor=account.name, sent="" if corrected is None else hash_of(corrected))
         return queue.get(place).to_json()
     if label is None and verdict == "fixed":
         item = queue.get(place)
