@@ -19,17 +19,19 @@ from dicom.test_seg import MODEL, dciodvfy
 from dicom.test_series import ORIENTATIONS, edit, volume_of
 from dicomweb_client.api import DICOMwebClient
 from fastapi import HTTPException
+from review.example import make_region
 from scipy.spatial import cKDTree
 from viewers.readers import bundle_ohif_reader, by_ohif, image_points
 
 from minivess.dicom import read_seg, read_series, write_seg, write_series
 from minivess.dicom.web import DicomWeb
 from minivess.models import weights_path
+from minivess.review.mask_codec import pack_mask
 from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
 from minivess.store import LabelStore
 from minivess.train import copy_bundle, publish
-from minivess.volume import Volume, read_volume, resample_like, write_volume
+from minivess.volume import Box, Volume, read_volume, resample_like, write_volume
 
 
 @pytest.fixture
@@ -187,6 +189,20 @@ def test_a_series_that_grows_is_fetched_again_unless_it_has_a_label(orthanc: Ort
     orthanc.add(more, slice(9, None))
     store.sync.update_list()
     assert store.is_local(uid)  # the label keeps the image that it was made on
+    assert store.get_image_info(uid)["changed"] is True
+
+
+def test_a_series_that_changes_keeps_the_image_of_its_answers(orthanc: Orthanc, tmp_path: Path) -> None:
+    folder = write_series(volume_of(ORIENTATIONS["oblique"], (24, 20, 9)), tmp_path / "s", name="answered")
+    uid = orthanc.add(folder, slice(0, 6))
+    store = datastore_of(orthanc.url, tmp_path / "work")
+    store.get_image_uri(uid)
+    number = store.store.queue.propose(uid, [make_region(Box(2, 6, 2, 6, 1, 3))], model="one", actor="server")
+    store.store.queue.answer(f"{uid}:{number}.0", "accepted", actor="ann", mask=pack_mask(np.ones((4, 4, 2), bool)))
+    orthanc.add(folder, slice(6, None))
+    store.sync.update_list()
+    assert store.is_local(uid)
+    assert read_volume(Path(store.get_image_uri(uid))).shape == (24, 20, 6)
     assert store.get_image_info(uid)["changed"] is True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,15 +94,22 @@ def test_a_step_is_never_finer_than_a_hundredth(error: float) -> None:
     assert ladder_step(error) >= 0.01
 
 
+def log_in(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Be another user of the machine, which a test without its rights cannot."""
+    users = SimpleNamespace(getpwuid=lambda _: SimpleNamespace(pw_name=name))
+    monkeypatch.setattr("minivess.store.actor.pwd", users)
+
+
 def test_the_command_tells_rounded_means_and_nothing_else(
     data: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["evaluate", str(data), "--bundle", str(bundle), "--report", str(tmp_path / "report")]
     assert run(command) == 1
     assert "minivess testset approve" in capsys.readouterr().err
-    monkeypatch.setenv("LOGNAME", "boss")
+    log_in(monkeypatch, "boss")
     assert run(["testset", "approve", str(data / FOLDER), "--reason", "final table"]) == 0
-    monkeypatch.setenv("LOGNAME", "reader")
+    log_in(monkeypatch, "reader")
+    monkeypatch.setenv("LOGNAME", "somebody")  # does not count
     capsys.readouterr()
     assert run([*command, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
