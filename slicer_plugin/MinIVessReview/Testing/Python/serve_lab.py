@@ -66,7 +66,7 @@ def make_lab(folder: Path, kind: str, names: dict[str, object]) -> None:
         write_volume(Volume(sample.image.array, affine, "um"), folder / "studies" / f"{name}.nii.gz")
         write_volume(Volume(sample.mask.array, affine, "um"), folder / "truth" / f"{name}.nii.gz")
     source, made = ROOT / "bundles" / "segresnet", folder / "made" / "segresnet"
-    bundle = untrained_bundle(source, made, threshold=0.6) if kind == "training" else untrained_bundle(source, made)
+    bundle = untrained_bundle(source, made, threshold=0.6, small=False) if kind == "training" else untrained_bundle(source, made)
     tiny = bundle / "configs" / "tiny.yaml"
     tiny.write_text(tiny.read_text().replace("iterations_per_epoch: 60", "iterations_per_epoch: 20"))
     publish(weights_path(bundle), copy_bundle(bundle, folder / "model" / "segresnet"))
