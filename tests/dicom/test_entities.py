@@ -47,7 +47,7 @@ def write_all(folder: Path, out: Path) -> None:
     series = read_series(folder)
     values = np.random.default_rng(0).uniform(0, np.log(2), series.volume.shape).astype(np.float32)
     mask = series.volume.with_array(np.zeros(values.shape, np.uint8))
-    mask.array[tuple(slice(n // 4, n // 2) for n in values.shape)] = 1
+    mask.array[tuple(slice(n // 4, n // 2) for n in values.shape[:2])] = 1
     derivation = Derivation.of(mask.array, series, MODEL, 0.5)
     out.mkdir()
     seg = write_seg(mask, series, MODEL, out / "seg.dcm", threshold=0.5)
