@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from dicom.test_seg import MODEL, dciodvfy
 from dicom.test_series import ORIENTATIONS, edit, volume_of
 from minivess.dicom import read_series, write_seg, write_series
 from minivess.dicom.series import Series
-from minivess.errors import GeometryError, InputError, UnsafeFileError
+from minivess.dicom.series_files import group_series
+from minivess.errors import GeometryError, InputError, OutputError, UnsafeFileError
 
 
 @pytest.fixture(params=["axial", "oblique", "sagittal"])
@@ -277,6 +279,17 @@ def test_odd_body_parts_and_numbers_do_not_stop_the_result(series: Path, tmp_pat
     assert seg.get("BodyPartExamined", "") in ("NECK", "HEAD NECK", "")
     assert seg.SeriesNumber > 0
     assert dciodvfy(tmp_path / "seg.dcm") == []
+
+
+def test_a_disk_that_fails_is_no_fault_of_the_series_and_named_by_its_file(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("minivess.dicom.series_files.check_deflated", fail)
+    found = group_series(series)
+    assert {type(error) for error in found.damaged.values()} == {OutputError}
+    with pytest.raises(OutputError, match="cannot be read now: Input/output error"):
+        read_series(series)
 
 
 def test_a_link_without_its_target_is_a_missing_slice(series: Path) -> None:

@@ -15,7 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from minivess.dicom.damaged import damaged_dicom
 from minivess.dicom.source_header import text_of, whole_number
-from minivess.errors import InputError, MinivessError, UnsafeFileError
+from minivess.errors import InputError, MinivessError, OutputError, UnsafeFileError
 
 #: Modalities that do not contain images of a volume.
 NO_IMAGES = frozenset({"SEG", "SR", "RTSTRUCT", "RTPLAN", "RTDOSE", "PR", "KO", "REG", "DOC"})
@@ -80,7 +80,7 @@ def group_series(folder: Path) -> FoundFiles:
     for file in files:
         try:
             header = _header(file)
-        except (InputError, UnsafeFileError) as error:
+        except (InputError, UnsafeFileError, OutputError) as error:
             if isinstance(error, InputError) and isinstance(error.__cause__, InvalidDicomError):
                 unread[file] = error
             else:

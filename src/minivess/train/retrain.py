@@ -87,16 +87,21 @@ def train_and_judge(
     )
     chosen = candidates[promotion.candidate]
     if promotion.promoted:
-        images = {case.image.resolve() for case in new}
-        learned = [*new, *(case for case in known_cases(bundle) if case.image.resolve() not in images)]
-        if published_digest(bundle) != digest:
-            raise ConflictError(
-                "The published weights were replaced while this training ran, so that its result was compared with others. "
-                f"Nothing was published. Its weights are {chosen}; train again, from the weights that are published now."
-            )
-        publish(chosen, bundle)
-        write_training_data(bundle, learned)
+        _publish(chosen, bundle, new, instead_of=digest)
     return replace(result, weights=chosen, held_out=bool(judged)), promotion
+
+
+def _publish(weights: Path, bundle: Path, new: Sequence[TrainingCase], *, instead_of: str) -> None:
+    """Publish weights with all that they have learned, unless others were published since they were compared."""
+    if published_digest(bundle) != instead_of:
+        raise ConflictError(
+            "The published weights were replaced while this training ran, so that its result was compared with others. "
+            f"Nothing was published. Its weights are {weights}; train again, from the weights that are published now."
+        )
+    images = {case.image.resolve() for case in new}
+    learned = [*new, *(case for case in known_cases(bundle) if case.image.resolve() not in images)]
+    publish(weights, bundle)
+    write_training_data(bundle, learned)
 
 
 def continued_settings(bundle: Path, preset: str) -> dict[str, Any]:
