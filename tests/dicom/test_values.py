@@ -41,17 +41,22 @@ def test_read_series__takes_stored_values_not_real_world_values(tmp_path: Path) 
     assert (read_series(tmp_path / "s").volume.array == 1000).all()
 
 
-@pytest.mark.row(85)
-@pytest.mark.parametrize(
+#: JPEG 2000 also as a file in boxes, as some devices write it.
+ENCODERS = pytest.mark.parametrize(
     ("syntax", "encode"),
     [
         (JPEGLosslessSV1, lambda pixels: imagecodecs.ljpeg_encode(pixels, bitspersample=16)),
         (JPEGLSLossless, imagecodecs.jpegls_encode),
         (JPEG2000Lossless, lambda pixels: imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True, level=0)),
+        (JPEG2000Lossless, lambda pixels: imagecodecs.jpeg2k_encode(pixels, codecformat="jp2", reversible=True, level=0)),
         (HTJ2KLossless, lambda pixels: imagecodecs.htj2k_encode(pixels, reversible=True)),
     ],
-    ids=["JPEG Lossless", "JPEG-LS", "JPEG 2000", "HTJ2K"],
+    ids=["JPEG Lossless", "JPEG-LS", "JPEG 2000", "JPEG 2000 in boxes", "HTJ2K"],
 )
+
+
+@pytest.mark.row(85)
+@ENCODERS
 def test_read_series__decodes_lossless_images(tmp_path: Path, syntax: UID, encode: Callable[[np.ndarray], bytes]) -> None:
     array = (np.random.default_rng(0).random((40, 32, 4)) * 4000).astype(np.uint16)
     write_series(Volume(array, AFFINE, "mm"), tmp_path / "s", name="jpeg")
@@ -65,16 +70,7 @@ def test_read_series__decodes_lossless_images(tmp_path: Path, syntax: UID, encod
     assert (read_series(tmp_path / "s").volume.array == plain.array).all()
 
 
-@pytest.mark.parametrize(
-    ("syntax", "encode"),
-    [
-        (JPEGLosslessSV1, lambda pixels: imagecodecs.ljpeg_encode(pixels, bitspersample=16)),
-        (JPEGLSLossless, imagecodecs.jpegls_encode),
-        (JPEG2000Lossless, lambda pixels: imagecodecs.jpeg2k_encode(pixels, codecformat="jp2", reversible=True, level=0)),
-        (HTJ2KLossless, lambda pixels: imagecodecs.htj2k_encode(pixels, reversible=True)),
-    ],
-    ids=["JPEG Lossless", "JPEG-LS", "JPEG 2000", "HTJ2K"],
-)
+@ENCODERS
 def test_read_series__a_picture_that_is_larger_than_its_header_says_is_not_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: UID, encode: Callable[[np.ndarray], bytes]
 ) -> None:
