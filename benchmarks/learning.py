@@ -7,7 +7,8 @@ is trained on them, and scored on the voxels of that stack that were not reviewe
 256 x 256 pixels of the stacks of all other animals. Ways: `before`; `all together`, half of the patches from synthetic stacks, and the
 old model's probabilities as targets of these and where nobody has looked; `all together, half old`, interpolated; `gate`, the
 share of new weights that the promotion gate chooses, the old model where it refuses all. With `--parts` also `boxes alone`, as the label
-app did at first, and `rehearsal` without soft targets.
+app did at first, and `rehearsal` without soft targets; with `--from-scratch` also a training from random weights on all that is known (160
+synthetic stacks and the reviewed places), the upper reference.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from minivess.process_setup import prepare_process
 prepare_process()
 
 import numpy as np
-from two_photon import STACKS, cases, load
+from two_photon import RECIPE, STACKS, cases, load, synthetic_cases
 
 from minivess.evaluate import ReviewedCase, choose_model, synthetic_anchors
 from minivess.metrics import betti_numbers, cldice, dsc
@@ -81,7 +82,9 @@ def write_case(case: TrainingCase, image: Volume, truth: np.ndarray, voxels: np.
     return replace(case, label=label, reviewed=file)
 
 
-def ways(base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int, parts: bool) -> Iterator[tuple[str, Path]]:
+def ways(
+    base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int, also: frozenset[str]
+) -> Iterator[tuple[str, Path]]:
     """Train on the places in each way; give the name of the way and its weights."""
     image, label = load(case)
     truth = label.array > 0
@@ -106,13 +109,26 @@ def ways(base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int,
     rehearsed = rehearsal_cases(bundle, [learned], modality="two_photon", folder=out / "rehearsal")
     together = balanced([learned], rehearsed)
     yield "before", weights_path(bundle)
-    if parts:
+    if "parts" in also:
         yield "boxes alone", trained("alone", [learned], soft_weight=0.0)
         yield "rehearsal", trained("rehearsal", together, soft_weight=0.0)
     new = trained("together", together)
     shares: dict[str, Path] = {f"{share:g}": mixed(new, share) for share in SHARES}
     yield "all together", new
     yield "all together, half old", shares["0.5"]
+    if "scratch" in also:
+        known = balanced([learned], synthetic_cases(out.parent / "synthetic_data"))
+        yield (
+            "from scratch",
+            train_bundle(
+                bundle,
+                training=known,
+                validation=[learned],
+                output=out / "scratch",
+                preset="tiny",
+                overrides={**RECIPE, "seed": seed},
+            ).weights,
+        )
 
     def loader(weights: Path) -> Callable[[], BundleSegmenter]:
         return lambda: load_bundle(bundle, weights=weights)
@@ -125,13 +141,15 @@ def ways(base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int,
     yield "gate", shares[decision.candidate] if decision.promoted else weights_path(bundle)
 
 
-def rows_of(base: Path, everything: list[TrainingCase], index: int, count: int, out: Path, seed: int, parts: bool) -> list[dict]:
+def rows_of(
+    base: Path, everything: list[TrainingCase], index: int, count: int, out: Path, seed: int, also: frozenset[str]
+) -> list[dict]:
     case = everything[index]
     image, _ = load(case)
     boxes = places(load_bundle(base), image, count)
     unreviewed = ~voxels_of(boxes, image.shape)
     rows = []
-    for way, weights in ways(base, case, boxes, out, seed, parts):
+    for way, weights in ways(base, case, boxes, out, seed, also):
         model = load_bundle(base, weights=weights)
         for other in everything:
             volume, truth = load(other)
@@ -174,7 +192,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stack", choices=[name for name, *_ in STACKS], action="append", help="only these are reviewed")
     parser.add_argument("--places", type=int, nargs="+", default=[60])
-    parser.add_argument("--parts", action="store_true", help="train in each part of the way alone, too")
+    parser.add_argument(
+        "--parts", dest="also", action="append_const", const="parts", help="train in each part of the way alone, too"
+    )
+    parser.add_argument(
+        "--from-scratch", dest="also", action="append_const", const="scratch", help="train from random weights, too"
+    )
     arguments = parser.parse_args()
     everything, rows = cases(arguments.data), []
     for count in arguments.places:
@@ -182,7 +205,7 @@ def main() -> None:
             folder = arguments.out / f"{STACKS[index][0]}_{count}"
             shutil.rmtree(folder, ignore_errors=True)
             print(f"{STACKS[index][0]}, {count} places", flush=True)
-            rows += rows_of(arguments.model, everything, index, count, folder, arguments.seed, arguments.parts)
+            rows += rows_of(arguments.model, everything, index, count, folder, arguments.seed, frozenset(arguments.also or ()))
             (arguments.out / "rows.json").write_text(json.dumps(rows, indent=1))
     report(rows)
 

@@ -9,6 +9,8 @@ import pytest
 from page.seat import Seat
 from PIL import Image
 
+from minivess.models import ModelRef, Prediction
+from minivess.review.prediction_cache import CachedPrediction, PredictionCache
 from minivess.volume import read_volume
 
 #: Corners of a box of voxels in the main view and the view itself, in CSS pixels: [left, top, right, bottom] of both.
@@ -21,7 +23,14 @@ PLACED = """(box) => { const { viewer } = window.minivess; viewer.jump(box)
     const [xs, ys] = [corners.map((c) => c[0] / scale), corners.map((c) => c[1] / scale)]
     return [[Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)], [left, top, left + width, top + height].map((v) => v / scale)] }"""
 
-IMAGES = ("plain", "large", "wide")
+#: Pixels of the two outlines in the main view, of the model before and of now, while the line between them lies at a share of it.
+BLUE = """(share) => { const { viewer } = window.minivess; viewer.jump([30, 70, 30, 70, 2, 6]); viewer.comparison.share = share; viewer.redrawn()
+    const { data } = viewer.frame.getContext('2d').getImageData(0, 0, Math.floor(0.6 * viewer.frame.width), viewer.frame.height)
+    const found = [0, 0]; for (let n = 0; n < data.length; n += 4) if (data[n + 3] > 100) {
+        if (data[n] < 120 && data[n + 2] > 220) found[0] += 1; if (data[n] > 220 && data[n + 1] < 120 && data[n + 2] < 130) found[1] += 1 }
+    return found }"""
+
+IMAGES = ("plain", "large", "wide", "wanted")
 
 
 def boxes_of(seat: Seat, image: str = "large") -> list[list[int]]:
@@ -160,3 +169,45 @@ def test_by_keyboard_alone_a_path_is_traced_and_undone(seat: Seat) -> None:
     assert (seat.mask() != before).any()
     seat.press("Control+z")
     seat.press("Escape")
+
+
+def test_the_mask_is_compared_with_that_of_the_model_before(seat: Seat) -> None:
+    image = read_volume(seat.lab.folder / "studies" / "wanted.nii.gz")
+    before = np.zeros(image.shape, np.float32)
+    before[40:60, 40:60, 2:6] = 0.9
+    volume = image.with_array(before)
+    earlier = Prediction(volume, volume, ModelRef("segresnet", "0", "a" * 64), 0.5)
+    PredictionCache(seat.lab.folder / "model" / "review" / "predictions").put(
+        "wanted", image, CachedPrediction.from_prediction(earlier)
+    )
+    page = seat.connect("plain").page
+    page.select_option("#image", "wanted")
+    page.wait_for_function("() => window.minivess.review.image?.name === 'wanted'", timeout=300_000)
+    seat.idle()
+    assert not seat.item  # another model has found its regions
+    assert not page.is_visible("#compare")
+    page.click("#again")  # the model of the server segments it
+    page.wait_for_function("() => window.minivess.review.regions.current", timeout=300_000)
+    seat.idle()
+    assert not page.is_visible("#again")
+    assert page.is_visible("#compare")
+    shown = seat.mask() > 0
+    item = seat.item
+    seat.press("y")
+    gained, lost = (np.count_nonzero(both) for both in (shown & ~(before > 0), (before > 0) & ~shown))
+    assert f"{gained:,} voxels more and {lost:,} fewer" in seat.message, seat.message
+    assert page.get_attribute("#compare", "aria-pressed") == "true"
+    left, right = (seat.page.evaluate(BLUE, share) for share in (0.0, 1.0))
+    seat.page.evaluate(BLUE, 0.5)
+    seat.picture("page-model-before")
+    assert left[0] == 0  # the line is at the left edge: only the mask of now
+    assert right[0] > 50
+    assert right[1] == 0
+    seat.press("a")
+    assert "Press Y" in seat.message
+    assert seat.item == item
+    seat.press("y")
+    assert page.get_attribute("#compare", "aria-pressed") == "false"
+    seat.press("a")
+    assert seat.item != item
+    np.testing.assert_array_equal(seat.mask() > 0, shown)

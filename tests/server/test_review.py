@@ -57,8 +57,8 @@ def next_of(lab: Lab, who: str, image: str = "") -> dict[str, Any] | None:
     return place
 
 
-def mask_of(lab: Lab, image: str, suffix: str = "nrrd") -> np.ndarray:
-    answer = lab.ask("GET", f"/review/images/{image}/mask?format={suffix}", "ann")
+def mask_of(lab: Lab, image: str, suffix: str = "nrrd", name: str = "mask") -> np.ndarray:
+    answer = lab.ask("GET", f"/review/images/{image}/{name}?format={suffix}", "ann")
     assert answer.status_code == 200, answer.text
     (lab.folder / f"mask.{suffix}").write_bytes(answer.content)
     return read_volume(lab.folder / f"mask.{suffix}").array
@@ -111,6 +111,7 @@ def test_two_annotators_answer_and_no_place_comes_twice(lab: Lab) -> None:
 @pytest.mark.requirement("R11")
 def test_a_mended_place_stays_mended_under_a_new_model(lab: Lab) -> None:
     infer(lab, "stack2")
+    predicted = mask_of(lab, "stack2") > 0
     place = next_of(lab, "ann", "stack2")
     assert place is not None
     truth_file = lab.folder / "truth.nii.gz"
@@ -131,7 +132,16 @@ def test_a_mended_place_stays_mended_under_a_new_model(lab: Lab) -> None:
             parameter.add_(1e-4)
     save_weights(network, weights_path(model), {"made_by": "a test"})
     before = {p["id"] for p in lab.ask("GET", "/review/?image=stack2&limit=1000", "ann").json()["places"]}
+    about = lab.ask("GET", "/review/images/stack2", "eve").json()
+    assert about["newer_model"]
+    assert not about["model_before"]
+    assert lab.ask("GET", "/review/images/stack2/mask_before", "eve").status_code == 404
+    assert lab.ask("GET", "/review/study?search=stack2", "eve").json()["images"][0]["newer_model"]
     told = infer(lab, "stack2")
+    about = lab.ask("GET", "/review/images/stack2", "eve").json()
+    assert not about["newer_model"]
+    assert about["model_before"]
+    np.testing.assert_array_equal(mask_of(lab, "stack2", "nii.gz", "mask_before") > 0, predicted)
     assert not before & {p["id"] for p in told["places"]}  # ranked again
     np.testing.assert_array_equal(mask_of(lab, "stack2", "nii.gz")[window] > 0, truth[window])
     assert lab.ask("GET", f"/review/places/{place['id']}", "eve").json()["state"] == "fixed"

@@ -34,7 +34,7 @@ from minivess.label_app.strategies import BY_SCORE, RandomStrategy, ScoreStrateg
 from minivess.label_app.studies import read_study_image
 from minivess.label_app.train_task import VesselTrainTask
 from minivess.label_app.training_cases import open_regions
-from minivess.models import Prediction, accepted_prompts
+from minivess.models import Prediction, accepted_prompts, weights_path
 from minivess.models.bundle_check import read_config
 from minivess.process_lock import ProcessLock
 from minivess.review.drafts import Drafts
@@ -42,6 +42,7 @@ from minivess.review.service import ReviewService
 from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
 from minivess.train import can_train
+from minivess.train.publishing import published_digest
 from minivess.uncertainty.calibration import read_zones
 from minivess.uncertainty.quality import quality_of
 from minivess.volume import Volume
@@ -67,6 +68,7 @@ class VesselApp(MONAILabelApp):
         self.bundle = self.settings.prepare_bundle()
         self.scores = ScoreFile(self.settings.model_dir / "scores.json")
         self._server_locks: list[ProcessLock] = []
+        self._published = (0, "")  # when the weights were written, and their SHA-256
         self.jobs: Jobs | None = None  # set by our own server; MONAI Label's starts processes
         super().__init__(
             app_dir,
@@ -175,7 +177,16 @@ class VesselApp(MONAILabelApp):
             modality=modality,
             zones_of=lambda weights: read_zones(self.bundle, weights),
             quality_of=self._quality_of,
+            published=self._published_sha256,
         )
+
+    def _published_sha256(self) -> str:
+        """Return the SHA-256 of the published weights; the file is read once for each publication."""
+        file = weights_path(self.bundle)
+        version = file.stat().st_mtime_ns if file.is_file() else 0
+        if self._published[0] != version:
+            self._published = (version, published_digest(self.bundle))
+        return self._published[1]
 
     def _quality_of(self, prediction: Prediction) -> str:
         try:

@@ -1,4 +1,4 @@
-"""Cache the last prediction of each image on disk. It can be lost: the model computes it again."""
+"""Cache the last prediction of each image on disk, and the mask of the model before. It can be lost."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from minivess.models import ModelRef, Prediction
 from minivess.models.threshold import apply_threshold
 from minivess.paths import atomic_file
 from minivess.volume import Volume
+
+_BEFORE = "mask_before"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +71,44 @@ class PredictionCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         model, quality = prediction.model.to_json(), prediction.quality
         about = json.dumps({"image": _sha256(image), "model": model, "threshold": prediction.threshold, "quality": quality})
+        before = self._before(image_id, image, prediction.model)
         with atomic_file(self._path(image_id)) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, probability=prediction.probability, about=np.array(about))
+            np.savez(stream, probability=prediction.probability, about=np.array(about), **before)
+
+    def _before(self, image_id: str, image: Volume, model: ModelRef) -> dict[str, NDArray[np.uint8]]:
+        """Return the mask of the model before ``model``, one bit a voxel; nothing where there is none for this content."""
+        try:
+            cached = self.get(image_id, image)
+        except NotFoundError:
+            return {}
+        if cached.model.weights_sha256 != model.weights_sha256:
+            return {_BEFORE: np.packbits(cached.mask)}
+        with np.load(self._path(image_id), allow_pickle=False) as content:
+            return {_BEFORE: content[_BEFORE]} if _BEFORE in content else {}
+
+    def has_mask_before(self, image_id: str) -> bool:
+        """Return whether another model has predicted the image before the one whose prediction is cached."""
+        if not self._path(image_id).is_file():
+            return False
+        with np.load(self._path(image_id), allow_pickle=False) as content:
+            return _BEFORE in content
+
+    def mask_before(self, image_id: str, image: Volume) -> NDArray[np.bool_]:
+        """Return the predicted vessel of the model before the present one, (x, y, z) bool.
+
+        Args:
+            image_id: The image.
+            image: Its content.
+
+        Raises:
+            NotFoundError: When no other model has predicted this content before.
+        """
+        self.get(image_id, image)
+        with np.load(self._path(image_id), allow_pickle=False) as content:
+            if _BEFORE not in content:
+                raise NotFoundError(f"No other model has segmented {image_id} before. Train one, and open the image again.")
+            bits = np.unpackbits(content[_BEFORE], count=image.array.size)
+        return bits.reshape(image.shape).astype(bool)
 
     def weights_sha256(self, image_id: str) -> str:
         """Return the SHA-256 of the weights that the cached prediction was made with; empty when there is none."""

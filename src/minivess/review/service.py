@@ -44,6 +44,7 @@ class ReviewService:
         modality: str,
         zones_of: ZonesOf = lambda _: None,
         quality_of: Callable[[Prediction], str] = lambda _: "",
+        published: Callable[[], str] = lambda: "",
     ) -> None:
         """Open the review of a store.
 
@@ -54,8 +55,10 @@ class ReviewService:
             modality: Key of :data:`minivess.models.normalise.MODALITIES`.
             zones_of: Returns the zones that were calibrated for weights, by their SHA-256; None when there are none.
             quality_of: Returns the expected quality of a prediction in words; empty where it is not known.
+            published: Returns the SHA-256 of the weights that are published now; empty where there are none.
         """
         self.store = store
+        self._published = published
         self.zones_of = zones_of
         self.predictions = PredictionCache(folder / "predictions")
         self.contexts = ContextCache(store, self.predictions, read, modality, partial(candidate_threshold_for, zones_of))
@@ -82,6 +85,20 @@ class ReviewService:
         context = self.contexts.get(image_id)
         mask, locked = apply_accepted(context.mask, self.store.queue.answered(image_id))
         return context.image.with_array(mask.astype(np.uint8)), locked
+
+    def has_newer_model(self, image_id: str) -> bool:
+        """Return whether another model is published than the one that has predicted an image."""
+        predicted_by, published = self.predictions.weights_sha256(image_id), self._published()
+        return bool(predicted_by and published) and predicted_by != published
+
+    def mask_before(self, image_id: str) -> Volume:
+        """Return the mask that the model before the present one has predicted, uint8, without the answers of people.
+
+        Raises:
+            NotFoundError: When there is no such image, or no other model has segmented it before.
+        """
+        image = self.read(image_id)
+        return image.with_array(self.predictions.mask_before(image_id, image).astype(np.uint8))
 
     def mask_version(self, image_id: str) -> object:
         """Return a token that changes whenever :meth:`mask` would."""

@@ -22,6 +22,8 @@ import { isTemporary } from './server.js'
  * @property {number[][]} affine_ras
  * @property {number | null} revision
  * @property {boolean} predicted
+ * @property {boolean} newer_model whether a newer one is published than that which predicted it
+ * @property {boolean} model_before whether another model has predicted it before
  * @property {Progress} progress
  * @property {string} retrain_first
  * @property {string} quality expected quality of the prediction, in words; empty where it is not known
@@ -108,6 +110,15 @@ export class OpenImage {
  */
 export function statusOf(server, name) {
   return server.json('GET', pathOf(name))
+}
+
+/**
+ * Return the mask of the model before, a bitmap along R, A, S.
+ * @param {import('./server.js').Server} server
+ * @param {OpenImage} image
+ */
+export async function maskBefore(server, { path, status, masks }) {
+  return masks.grid.bitmapOf(await readMask(await server.bytes(`${path}/mask_before?format=nii.gz`), status.shape))
 }
 
 /**

@@ -16,10 +16,10 @@ import { Training } from './training.js'
 import { bindViewControls, showSlice, viewKey } from './view_controls.js'
 import { Viewer } from './viewer.js'
 
-/** @typedef {'accept' | 'skip' | 'next' | 'undo' | 'redo' | 'heat' | 'submit' | 'nextError'} Action */
+/** @typedef {'accept' | 'skip' | 'next' | 'undo' | 'redo' | 'heat' | 'submit' | 'nextError' | 'compare'} Action */
 
 /** @type {Record<string, string>} */
-const KEYS = { a: 'accept', s: 'skip', n: 'next', u: 'undo', r: 'redo', o: 'heat', m: 'mask', g: 'nextError', v: 'slab' }
+const KEYS = { a: 'accept', s: 'skip', n: 'next', u: 'undo', r: 'redo', o: 'heat', m: 'mask', g: 'nextError', v: 'slab', y: 'compare' }
 
 /** @type {Review | null} */
 let review = null
@@ -46,6 +46,10 @@ async function enqueue(action) {
   await current.enqueue(() => action(current, views))
   element('heat', HTMLButtonElement).setAttribute('aria-pressed', String(views.heat))
   element('legend', HTMLElement).hidden = !views.heat
+  element('again', HTMLButtonElement).hidden = !current.image?.status.newer_model
+  const compare = element('compare', HTMLButtonElement)
+  compare.hidden = !current.image?.status.model_before
+  compare.setAttribute('aria-pressed', String(Boolean(views.comparison)))
   steps.fill()
 }
 
@@ -227,6 +231,7 @@ function plainKey(event) {
 for (const name of [...Object.values(KEYS), 'submit']) element(name, HTMLElement).addEventListener('click', () => act(name))
 element('save', HTMLButtonElement).addEventListener('click', save)
 element('stop', HTMLButtonElement).addEventListener('click', () => review?.prediction?.stop())
+element('again', HTMLButtonElement).addEventListener('click', () => enqueue((review) => review.segmentAgain()))
 element('nextImage', HTMLButtonElement).addEventListener('click', openNextImage)
 element('train', HTMLButtonElement).addEventListener('click', () => training?.toggle())
 element('rollBack', HTMLButtonElement).addEventListener('click', () => training?.rollBack())

@@ -10,9 +10,10 @@ const COLOUR = '#ff5a66'
  * @param {ArrayLike<number>} crosshair fractions of the image along R, A, S
  * @param {number[]} ras voxels along R, A, S
  * @param {Uint8Array} mask R running fastest
+ * @param {string} [colour]
  */
-export function drawOutline(pen, slices, crosshair, ras, mask) {
-  pen.strokeStyle = COLOUR
+export function drawOutline(pen, slices, crosshair, ras, mask, colour = COLOUR) {
+  pen.strokeStyle = colour
   pen.lineWidth = 1.25 * (window.devicePixelRatio || 1)
   pen.setLineDash([])
   for (const slice of slices) clipped(pen, slice, () => strokeEdges(pen, slice, crosshair, ras, mask))

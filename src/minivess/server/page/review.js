@@ -1,6 +1,7 @@
 // The review by one annotator: what each key and button does. Actions run one after the other, in the order of the keys.
+import { Comparison } from './comparison.js'
 import { Editing } from './editing.js'
-import { OpenImage, statusOf } from './image.js'
+import { OpenImage, maskBefore, statusOf } from './image.js'
 import { predict } from './predict.js'
 import { Regions, stateInWords } from './regions.js'
 import { ServerError, isTemporary } from './server.js'
@@ -72,11 +73,12 @@ export class Review {
   /**
    * Open an image; a model segments it first where that was not done yet. The image before stays where this one cannot be opened.
    * @param {string} name
+   * @param {boolean} [again] whether the model segments it in any case
    */
-  async open(name) {
+  async open(name, again = false) {
     await this.editing?.catchUp()
     let status = await statusOf(this.server, name)
-    if (!status.predicted) {
+    if (again || !status.predicted) {
       if (this.wanted !== name) throw new Error(`${name} was not segmented, because ${this.wanted} was chosen meanwhile.`)
       this.prediction = predict(this.server, name, this.panel)
       await this.prediction.done.finally(() => { this.prediction = null })
@@ -92,7 +94,8 @@ export class Review {
     this.editing = new Editing(this.image, this.regions, this.outbox, this.capabilities.tools)
     this.regions.show(null)
     const quality = status.quality && `Expected quality of the prediction: ${status.quality}. `
-    this.panel.message(status.retrain_first || `${quality}${status.zones}`)
+    const newer = status.newer_model ? 'A newer model is published: Segment again shows what it makes of this image. ' : ''
+    this.panel.message(newer + (status.retrain_first || `${quality}${status.zones}`))
     this.panel.progress(status.progress)
     await this.regions.list()
   }
@@ -140,6 +143,7 @@ export class Review {
   /** Accept the current region as it is shown: unchanged, or corrected. */
   async accept() {
     const { box } = this.regions.required
+    if (this.viewer.comparison) throw new Error('You see the model before left of the line. Press Y to see the mask as it is now, then answer.')
     await this.opened.editing.catchUp()
     await this.answer(this.opened.image.masks.corrected(box) ? 'fixed' : 'accepted')
   }
@@ -231,6 +235,29 @@ export class Review {
   async heat() {
     if (this.viewer.heat) return this.viewer.hideHeat()
     await this.viewer.showHeat(await this.server.bytes(`${this.opened.image.path}/heat?format=nii.gz`))
+  }
+
+  /** Let the newest model segment the open image; what was answered stays. */
+  async segmentAgain() {
+    const { name } = this.opened.image
+    this.want(name)
+    await this.open(name, true)
+    await this.regions.next()
+    this.refresh()
+  }
+
+  /** Compare the mask with that of the model before, or end that. */
+  async compare() {
+    const { image } = this.opened
+    if (this.viewer.comparison) {
+      this.panel.message('')
+      return this.viewer.compare(null)
+    }
+    if (!image.status.model_before) throw new Error('No other model has segmented this image before. Where a newer model is published, press Segment again first.')
+    await this.opened.editing.catchUp()
+    const comparison = new Comparison(await maskBefore(this.server, image), this.viewer.mask)
+    this.viewer.compare(comparison)
+    this.panel.message(comparison.inWords)
   }
 
   /** Send the mask as the label of the image; while regions are open the user is asked first. */

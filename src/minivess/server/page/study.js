@@ -11,6 +11,7 @@ const REFRESH_MS = 5000 // while it is open
  * @typedef {object} StudyImage
  * @property {string} image
  * @property {boolean} predicted
+ * @property {boolean} newer_model
  * @property {number} places
  * @property {number} answered
  * @property {number} expected_errors_left
@@ -23,10 +24,10 @@ const REFRESH_MS = 5000 // while it is open
  * Return the state of an image in words.
  * @param {StudyImage} image
  */
-export function stateOf({ predicted, places, answered, revision }) {
+export function stateOf({ predicted, newer_model: newer, places, answered, revision }) {
   if (revision !== null) return answered < places ? `label ${revision}, ${places - answered} regions open` : `label ${revision}`
   if (!predicted) return 'not segmented yet'
-  if (!answered) return 'segmented'
+  if (!answered) return newer ? 'segmented by an older model' : 'segmented'
   return answered < places ? 'in review' : 'reviewed, no label yet'
 }
 

@@ -46,6 +46,18 @@ export function voxelUnder(slices, x, y, crosshair, grid) {
 }
 
 /**
+ * Return the part of a slice between two shares of its width, left to right.
+ * @param {ShownSlice} slice
+ * @param {number} from in [0, 1]
+ * @param {number} to
+ * @returns {ShownSlice}
+ */
+export function partOf(slice, from, to) {
+  const [left, top, width, height] = slice.rectangle
+  return { ...slice, rectangle: [left + from * width, top, (to - from) * width, height] }
+}
+
+/**
  * Draw inside a slice's rectangle only.
  * @param {CanvasRenderingContext2D} pen
  * @param {ShownSlice} slice

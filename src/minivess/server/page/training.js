@@ -88,7 +88,7 @@ export class Training {
 
   /** Publish the model before the present one again. */
   async rollBack() {
-    if (!confirm('Go back to the model before the present one? Predictions are made again with it.')) return
+    if (!confirm('Go back to the model before the present one? Each image then offers to be segmented again by it.')) return
     await this.act(() => this.server.json('POST', `/model/${this.model}/roll_back`), 'The model before is in use again.')
   }
 

@@ -42,6 +42,8 @@ export class Viewer {
     this.suspected = 0 // the current one of them
     this.stretch = 1 // how many times thicker the image is shown than it is
     this.bare = false // only the image is shown
+    /** @type {import('./comparison.js').Comparison | null} */
+    this.comparison = null // of the mask with that of the model before
     this.clicking = false // whether a click on a voxel means something
     /** @type {Grid | null} */
     this.grid = null
@@ -60,7 +62,7 @@ export class Viewer {
     this.position = new Position(this.nv)
     this.nv.onDrawingChanged = (action) => { if (action === 'draw') onStroke() }
     canvas.addEventListener('pointerdown', (event) => { this.down = event.isPrimary && event.button === 0 ? event : null })
-    canvas.addEventListener('pointermove', (event) => onPoint(this.voxelAt(event.offsetX, event.offsetY)))
+    canvas.addEventListener('pointermove', (event) => { onPoint(this.voxelAt(event.offsetX, event.offsetY)); this.swipe(event) })
     canvas.addEventListener('pointerleave', () => onPoint(null))
     canvas.addEventListener('pointerup', (event) => { if (this.clicking && isClick(this.down, event)) this.click() })
   }
@@ -102,8 +104,25 @@ export class Viewer {
 
   /** Show the mask as it is wanted: outline, fill, or neither. */
   showMask() {
-    this.nv.setDrawOpacity(this.shown && !this.bare ? this.fill : 0)
+    this.nv.setDrawOpacity(this.shown && !this.bare && !this.comparison ? this.fill : 0)
     this.nv.drawScene()
+  }
+
+  /**
+   * Compare the mask with another one, or end that.
+   * @param {import('./comparison.js').Comparison | null} comparison
+   */
+  compare(comparison) {
+    this.comparison = comparison
+    this.showMask()
+  }
+
+  /** @param {PointerEvent} event over the picture: the line between two compared masks follows it */
+  swipe(event) {
+    if (!this.comparison) return
+    const scale = this.canvas.width / this.canvas.clientWidth
+    this.comparison.follow(shownSlices(this.nv), event.offsetX * scale, event.offsetY * scale)
+    this.redrawn() // the picture below is the same
   }
 
   /** @param {number} opacity of the mask inside its outline, in [0, 1] */
@@ -169,6 +188,7 @@ export class Viewer {
 
   close() {
     this.box = null
+    this.comparison = null
     this.suspects = []
     this.nv.setDrawingEnabled(false)
     this.nv.closeDrawing()
@@ -292,7 +312,8 @@ export class Viewer {
     this.onSlice(this.crosshair()[2], grid.shape[2])
     if (this.bare) return
     const slices = shownSlices(nv)
-    if (this.shown && this.mask) drawOutline(pen, slices, nv.scene.crosshairPos, grid.ras, this.mask)
+    if (this.comparison && this.mask) this.comparison.draw(pen, slices, nv.scene.crosshairPos, grid.ras, this.mask)
+    else if (this.shown && this.mask) drawOutline(pen, slices, nv.scene.crosshairPos, grid.ras, this.mask)
     if (this.suspects.length) drawSuspects(pen, slices, nv.scene.crosshairPos, grid, this.suspects, this.suspected)
     if (this.box && slices[0]) this.onFrame(boxOnCanvas(slices[0], grid, this.box).map((v) => v * this.canvas.clientWidth / frame.width))
     if (this.box) drawFrame(pen, slices, nv.scene.crosshairPos, grid, this.box)

@@ -20,8 +20,9 @@ Suffix = Literal["nrrd", "nii.gz"]
 def state(image: str, review: Review) -> dict[str, Any]:
     """Return grid, progress, number of the current label (``If-Match`` of a submission), and advice.
 
-    ``affine_ras`` maps voxels (IJK) to RAS in ``unit``, as ``centre_ras`` of regions; ``predicted`` says whether there is a
-    prediction.
+    ``affine_ras`` maps voxels (IJK) to RAS in ``unit``, as ``centre_ras`` of regions. ``predicted`` says whether there is a
+    prediction, ``newer_model`` whether another model is published since, ``model_before`` whether there is a prediction of
+    another model to compare with (``mask_before``).
     """
     predicted, head = bool(review.predictions.weights_sha256(image)), review.store.head(image)
     volume = review.contexts.get(image).image if predicted else review.read(image)
@@ -34,6 +35,8 @@ def state(image: str, review: Review) -> dict[str, Any]:
         "spacing_um": volume.spacing_um,
         "revision": head.number if head else None,
         "predicted": predicted,
+        "newer_model": review.has_newer_model(image),
+        "model_before": review.predictions.has_mask_before(image),
         "progress": review_progress(review.store.queue.all(image, limit=-1)[0], share_of_errors).to_json(),
         **(review.advice(image) if predicted else {"retrain_first": "", "quality": "", "zones": ""}),
     }
@@ -73,3 +76,9 @@ def uncertainty_map(image: str, review: Review, format: Suffix = "nrrd") -> File
 def mask(image: str, review: Review, format: Suffix = "nrrd") -> FileResponse:
     """Send the last prediction with the accepted regions applied, on the image's grid."""
     return volume_response(review.mask(image)[0], f"{image}-mask", format)
+
+
+@router.get("/mask_before", summary="Mask of the model before", response_class=FileResponse, dependencies=[requires("reader")])
+def mask_before(image: str, review: Review, format: Suffix = "nrrd") -> FileResponse:
+    """Send what the model before the present one has predicted, on the image's grid, to compare both."""
+    return volume_response(review.mask_before(image), f"{image}-mask-before", format)

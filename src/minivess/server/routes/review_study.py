@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from minivess.review.service import ReviewService
 from minivess.server.dependencies import Review
 from minivess.server.roles import requires
 from minivess.store.summary import summarise_images
@@ -24,12 +25,16 @@ def study(
 ) -> dict[str, Any]:
     """List images by id with places, answers, expected errors left, users and label; ``total`` is the number that match.
 
-    ``predicted`` says whether there is a prediction, ``quality`` how good it is expected to be, where that was calibrated.
+    ``predicted`` says whether there is a prediction, ``newer_model`` whether another model is published since, ``quality`` how
+    good the prediction is expected to be, where that was calibrated.
     """
     ids = [image_id for image_id in review.store.images.ids() if search.lower() in image_id.lower()]
     rows = summarise_images(review.store.journal, ids[offset : offset + limit])
-    known = review.predictions
-    images = [
-        {**row.to_json(), "predicted": bool(known.weights_sha256(row.image)), "quality": known.quality(row.image)} for row in rows
-    ]
+    images = [{**row.to_json(), **_about_prediction(review, row.image)} for row in rows]
     return {"total": len(ids), "offset": offset, "images": images}
+
+
+def _about_prediction(review: ReviewService, image: str) -> dict[str, Any]:
+    known = review.predictions
+    predicted, newer = bool(known.weights_sha256(image)), review.has_newer_model(image)
+    return {"predicted": predicted, "newer_model": newer, "quality": known.quality(image)}
