@@ -97,6 +97,71 @@ def test_a_target_that_is_not_there_is_not_called_forbidden(target: str, words: 
     assert "not allowed" not in finding
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "minivess.models.weights.write_weights",
+        "minivess.train.publishing.roll_back",
+        "minivess.train.publishing.publish",
+        "minivess.train.copy_bundle",
+        "minivess.models.feature_cache.FeatureCache",
+        "monai.data.PersistentDataset",
+        "monai.data.CacheNTransDataset",
+        "monai.data.LMDBDataset",
+        "monai.data.NPZDictItemDataset",
+        "monai.transforms.io.array.NumpyReader",
+        "monai.transforms.LoadImageD",
+        "monai.transforms.LoadImageDict",
+        "monai.transforms.RandLambdaD",
+        "monai.transforms.WriteFileMappingDict",
+        "monai.handlers.CheckpointLoader",
+        "ignite.handlers.DiskSaver",
+        "monai.losses.PerceptualLoss",
+        "monai.networks.nets.Transchex",
+        "monai.networks.utils.copy_model_state",
+    ],
+)
+def test_what_would_write_download_or_read_a_pickle_is_refused(target: str) -> None:
+    (finding,) = check_config({"network_def": {"_target_": target}})
+    assert "not allowed" in finding
+
+
+@pytest.mark.requirement("R07")
+@pytest.mark.parametrize("separator", ["#", "::"])
+@pytest.mark.parametrize("key", ["trap{}_target_", "deep{0}er{0}_target_", "+trap{}_target_"])
+def test_a_target_at_the_end_of_a_path_is_a_target(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, separator: str, key: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy = broken(bundle, tmp_path)
+    config = yaml.safe_load((copy / "configs" / "inference.yaml").read_text())
+    config |= {"trap": {"command": "touch SENTINEL"}, key.format(separator): "os.system", "network_def": "@trap"}
+    assert any("os.system" in finding for finding in check_config(config))
+    (copy / "configs" / "inference.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(BundleError, match="is a path: write nested keys"):
+        load_bundle(copy)
+    assert not (tmp_path / "SENTINEL").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"_target_": {"_target_": "monai.networks.nets.SegResNet", "_mode_": "callable"}},
+        {"_target_": ["monai.networks.nets.SegResNet"], "_debug_": True},
+        {"_target_": "monai.networks.nets.DenseNet121", "pretrained": True},
+        {"_target_": "monai.networks.nets.HoVerNet", "pretrained_url": "http://example.org/weights.pth"},
+        {"_target_": "monai.data.Dataset", "weights_only": False, "allow_pickle": True},
+    ],
+)
+def test_keys_that_would_change_what_is_built_are_refused(content: dict[str, Any]) -> None:
+    assert check_config({"network_def": content})
+
+
+def test_overrides_name_no_targets() -> None:
+    with pytest.raises(BundleError, match="is MONAI's own"):
+        check_overrides({"loss#_target_": "os.system"})
+
+
 def test_a_debugger_is_refused() -> None:
     assert check_config({"network_def": {"_target_": "monai.networks.nets.SegResNet", "_mode_": "debug"}})
 

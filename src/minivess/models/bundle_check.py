@@ -7,7 +7,6 @@ Only a small grammar is allowed: references, attributes, constants and a few cal
 from __future__ import annotations
 
 import ast
-import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -18,30 +17,14 @@ import yaml
 
 from minivess.errors import BundleError
 from minivess.models.pipeline_check import check_channels, check_pipeline
+from minivess.models.target_check import problem_of_target
 
-ALLOWED_TARGETS = (
-    "minivess.models.",
-    "minivess.ensemble.",
-    "minivess.datasets.",
-    "minivess.train.",
-    "monai.data.",
-    "monai.engines.",
-    "monai.handlers.",
-    "monai.inferers.",
-    "monai.losses.",
-    "monai.metrics.",
-    "monai.networks.",
-    "monai.optimizers.",
-    "monai.transforms.",
-    "ignite.handlers.",
-    "ignite.metrics.",
-    "torch.optim.",
-    "torch.utils.data.",
+#: Parameters that would read pickles or download.
+REFUSED_PARAMETERS = frozenset(
+    {"allow_pickle", "pickle_module", "pretrained", "pretrained_path", "pretrained_url", "weights_only"}
 )
-#: Classes of the packages above that would run code or open files without a check.
-REFUSED_TARGETS = frozenset(
-    {"Lambda", "Lambdad", "LambdaD", "LambdaDict", "PickleReader", "NumpyReader", "LoadImage", "LoadImaged"}
-)
+#: MONAI's own keys, and what they may be.
+OWN_KEYS = frozenset({"_target_", "_requires_", "_disabled_", "_desc_", "_mode_"})
 ALLOWED_METHODS = frozenset({"to", "parameters", "state_dict", "eval", "train", "items", "keys", "values", "get"})
 ALLOWED_FUNCTIONS = frozenset({"len", "int", "float", "str", "min", "max", "list", "tuple", "dict", "sum", "range"})
 ALLOWED_RUNS = re.compile(r"^\$@[\w#:]+\.run\(\)$")
@@ -50,6 +33,7 @@ REQUIRED_METADATA = ("version", "changelog", "monai_version", "pytorch_version",
 REQUIRED_SEGMENTER = ("bundle_root", "modality", "threshold", "segmenter")
 REQUIRED_INFERENCE = ("bundle_root", "modality", "threshold", "network_def", "preprocessing", "inferer", "postprocessing")
 
+_SEPARATOR = re.compile(r"#|::")
 _REFERENCE = re.compile(r"@[A-Za-z_][\w]*(?:(?:::|#)[\w]+)*")
 _ALLOWED_NODES = (
     ast.Expression, ast.Name, ast.Load, ast.Attribute, ast.Constant, ast.Call, ast.keyword, ast.List, ast.Tuple, ast.Dict,
@@ -86,6 +70,7 @@ def check_bundle(root: Path) -> list[str]:
     if isinstance(metadata, dict):
         findings += [f"configs/metadata.json: {finding}" for finding in check_channels(metadata)]
     if isinstance(inference, dict):
+        findings += [f"configs/inference.yaml: the key {key!r} is a path: write nested keys" for key in _path_keys(inference)]
         findings += [f"configs/inference.yaml: {finding}" for finding in check_pipeline(inference)]
     for name, content in contents.items():
         if name != "metadata.json":
@@ -136,9 +121,11 @@ def check_overrides(overrides: dict[str, Any]) -> None:
         overrides: Keys of a configuration, and their new values.
 
     Raises:
-        BundleError: When a string, at any depth, begins with ``$``, ``@`` or ``%``.
+        BundleError: When a string, at any depth, begins with ``$``, ``@`` or ``%``, or a key is one of MONAI's own.
     """
-    for path, _, value in _leaves(overrides, "", ""):
+    for path, key, value in _leaves(overrides, "", ""):
+        if re.fullmatch(r"_\w+_", key):
+            raise BundleError(f"{path}: the key {key} is MONAI's own. Overrides change plain values only.")
         if isinstance(value, str) and value.lstrip()[:1] in ("$", "@", "%"):
             raise BundleError(f"{path}: a value must not begin with $, @ or %, which MONAI would evaluate. Got {value[:40]!r}.")
 
@@ -152,7 +139,9 @@ def _missing(content: Any, name: str, keys: tuple[str, ...]) -> list[str]:
 def _leaves(content: Any, path: str, key: str) -> Iterator[tuple[str, str, Any]]:
     if isinstance(content, dict):
         for k, v in content.items():
-            yield from _leaves(v, f"{path}#{k}" if path else str(k), str(k))
+            last = _SEPARATOR.split(str(k).lstrip("+~"))[-1]  # MONAI goes down the path that a key is: "loss#_target_"
+            place = f"{path}#{k}" if path else str(k)
+            yield from [(place, last, v)] if last == "_target_" else _leaves(v, place, last)
     elif isinstance(content, list):
         for i, v in enumerate(content):
             yield from _leaves(v, f"{path}#{i}", key)
@@ -160,40 +149,38 @@ def _leaves(content: Any, path: str, key: str) -> Iterator[tuple[str, str, Any]]
         yield path, key, content
 
 
+def _path_keys(content: Any) -> Iterator[str]:
+    """Return the keys, at any depth, that MONAI takes for a path or for an instruction to merge."""
+    if isinstance(content, dict):
+        yield from (str(k) for k in content if _SEPARATOR.search(str(k)) or str(k).startswith(("+", "~")))
+    for inner in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        yield from _path_keys(inner)
+
+
 def _check_leaf(key: str, value: Any) -> Iterator[str]:
-    if key == "_mode_" and value not in ("default", "callable"):
-        yield f"_mode_ {value!r} would start a debugger; allowed: default, callable"
-    if not isinstance(value, str):
+    yield from _check_key(key, value)
+    if not isinstance(value, str) or key == "reader":
         return
     if key == "_target_":
-        if problem := _problem_of_target(value):
+        if problem := problem_of_target(value):
             yield problem
-    elif key == "reader":
-        yield "a reader is not allowed: volumes are read by minivess.models.transforms.LoadVolumed"
     elif value.startswith("%"):
         yield f"the macro {value!r} is not allowed: write the value, or refer to it with @"
     elif value.startswith("$") and not ALLOWED_RUNS.match(value):
         yield from _check_expression(value[1:])
 
 
-def _problem_of_target(target: str) -> str:
-    """Return why a target is not a class or function that is defined in an allowed package; empty when it is.
-
-    MONAI finds targets by walking attributes, so ``monai.data.utils.os.system`` would reach anything that a module has
-    imported. Here the name before the last dot must be a module, and the class must be defined in an allowed package.
-    """
-    module, _, name = target.rpartition(".")
-    refused = f"target {target!r} is not allowed; allowed packages: {', '.join(p.rstrip('.') for p in ALLOWED_TARGETS)}"
-    if not target.startswith(ALLOWED_TARGETS) or name in REFUSED_TARGETS or "._" in target:
-        return refused
-    try:
-        defined = getattr(importlib.import_module(module), name)
-    except AttributeError:
-        return f"target {target!r} is not there: {module} has no {name}"
-    except ImportError as error:
-        return f"target {target!r} cannot be imported here: {error}"
-    allowed = callable(defined) and f"{getattr(defined, '__module__', '')}.".startswith(ALLOWED_TARGETS)
-    return "" if allowed else refused
+def _check_key(key: str, value: Any) -> Iterator[str]:
+    if key == "_mode_" and value not in ("default", "callable"):
+        yield f"_mode_ {value!r} would start a debugger; allowed: default, callable"
+    if key == "_target_" and not isinstance(value, str):
+        yield f"a target is a text. Got {value!r}"
+    if re.fullmatch(r"_\w+_", key) and key not in OWN_KEYS:
+        yield f"the key {key} is not allowed; allowed: {', '.join(sorted(OWN_KEYS))}"
+    if key == "reader":
+        yield "a reader is not allowed: volumes are read by minivess.models.transforms.LoadVolumed"
+    if key in REFUSED_PARAMETERS and value not in (False, None):
+        yield f"the parameter {key} is not allowed: it would read a pickle or download. Weights are models/model.safetensors"
 
 
 def _check_expression(text: str) -> Iterator[str]:
