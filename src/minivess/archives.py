@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Self
 
 from minivess.errors import InputError, UnsafeFileError
 from minivess.paths import atomic_folder
@@ -29,6 +29,22 @@ _DAMAGED = (
     NotImplementedError,
     RuntimeError,
 )
+
+
+#: Headers of a tar file that hold a long name or attributes; tarfile reads each wholly into memory.
+_LONG_HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_LONGEST_HEADER = 2**16
+
+
+class _TarInfo(tarfile.TarInfo):
+    """A header of a tar file, refused before its content is read where that is larger than any name."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in _LONG_HEADERS and info.size > _LONGEST_HEADER:
+            raise UnsafeFileError(f"The archive has a header of {info.size} bytes; allowed are {_LONGEST_HEADER}.")
+        return info
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,7 @@ def extract_archive(archive: Path, target: Path, *, limits: ArchiveLimits | None
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
                 return _extract(list(_zip_members(opened)), archive, target, limits)
-        with tarfile.open(archive) as opened_tar:
+        with tarfile.open(archive, tarinfo=_TarInfo) as opened_tar:
             return _extract(list(_tar_members(opened_tar, limits)), archive, target, limits)
     except _DAMAGED as error:
         raise InputError(f"{archive.name} is not a complete zip or tar file ({error}). Create the archive again.") from error
@@ -94,11 +110,15 @@ def _extract(members: list[_Member], archive: Path, target: Path, limits: Archiv
         remaining = limits.total_bytes
         for member in members:
             path = folder / PurePosixPath(member.name)
-            if member.is_folder:
-                path.mkdir(parents=True, exist_ok=True)
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            remaining -= _write(member, path, remaining)
+            try:
+                (path if member.is_folder else path.parent).mkdir(parents=True, exist_ok=True)
+                if member.is_folder:
+                    continue
+                remaining -= _write(member, path, remaining)
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                raise UnsafeFileError(
+                    f"{archive.name} contains {member.name[:60]!a} twice, or as a file and as a folder."
+                ) from error
             written.append(target / PurePosixPath(member.name))
     return written
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import struct
 import sys
 from pathlib import Path
@@ -268,3 +270,28 @@ def test_metaimage__a_damaged_stream_is_refused_at_once(tmp_path: Path, suffix: 
     voxels.write_bytes(whole[: start + 5000])
     with pytest.raises(InputError, match=r"damaged|cut off"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_flipped_bit_or_a_cut_end_of_a_compressed_file_is_never_read_as_other_voxels(tmp_path: Path, dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    volume = Volume(rng.poisson(20, (24, 20, 8)).astype(dtype), np.diag([1.0, 1.0, 3.0, 1.0]), "um")
+    file, damaged = write_volume(volume, tmp_path / "v.nii.gz"), tmp_path / "damaged.nii.gz"
+    content = file.read_bytes()
+    for place in rng.integers(0, len(content), 150):
+        bits = bytearray(content)
+        bits[place] ^= 1 << int(rng.integers(8))
+        damaged.write_bytes(bits)
+        with contextlib.suppress(MinivessError):  # a bit of the gzip header may say nothing of the content
+            np.testing.assert_array_equal(read_volume(damaged, unit="um").array, volume.array)
+    for left in range(1, 12):
+        damaged.write_bytes(content[:-left])
+        with pytest.raises(InputError, match="cut off or damaged"):
+            read_volume(damaged)
+
+
+def test_a_compressed_file_that_goes_on_after_its_voxels_is_refused(tmp_path: Path) -> None:
+    file = write_volume(Volume(np.ones((4, 4, 4), np.uint8), np.eye(4), "um"), tmp_path / "v.nii.gz")
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()) + bytes(2**21)))
+    with pytest.raises(InputError, match="follow the voxels"):
+        read_volume(file)

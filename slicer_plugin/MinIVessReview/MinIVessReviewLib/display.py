@@ -18,6 +18,7 @@ class Display:
     def __init__(self, ui, clicks, tools):
         self.ui, self.clicks, self.tools = ui, clicks, tools
         self.table, self.editor_node = QueueTable(ui.queue), None
+        self._notes, self._noted = {}, ""  # by region; the region that the note in the field is for
 
     def message(self, text, bad=False):
         """Show a message in the panel, red if it is `bad`; no window pops up."""
@@ -64,6 +65,9 @@ class Display:
     def region(self, item):
         """Show kind and reason of a region."""
         self.clicks.stop()
+        self._notes[self._noted] = self.note
+        self._noted = item["id"] if item else ""
+        self.note = self._notes.get(self._noted, "")
         self.ui.region.setText(f"{kind_text(item['kind'])}: {item['reason']}" if item else "")
 
     @property

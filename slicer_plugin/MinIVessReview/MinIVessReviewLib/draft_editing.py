@@ -4,6 +4,8 @@ from functools import partial
 
 from slicer.i18n import tr as _
 
+from .client import ServerError
+from .server_tasks import EntryRefusedError
 from .translations import step_text
 from .voxels import meets
 
@@ -29,7 +31,7 @@ class DraftEditing:
         body, image.clicks = {"tool": tool, "points": image.clicks, "place": image.item["id"]}, []
         stroke = session.store_stroke()
         prompt = partial(session.tasks.prompt, image.name, stroke, body)
-        session.with_current_masks(lambda: session.run(prompt, self._show_prompt, session.report))
+        session.with_current_masks(lambda: session.change_draft(prompt, self._show_prompt))
 
     def _show_prompt(self, replies):
         for reply in replies:
@@ -46,11 +48,9 @@ class DraftEditing:
         """Undo what was just drawn, or else the last step of the draft, or else the last answer."""
         if not self.image.name or not self.session.has_queue:
             return
-        if self.image.scene.drawn:
-            self.image.scene.discard_drawing()
-            self.show.message(_("Undone: {name}.").format(name=step_text("draw")))
-        else:  # after the tasks that run: an answer that is on its way is the last one
-            self.session.run(lambda _context: None, lambda _: self.session.with_current_masks(self._undo))
+        self.session.store_stroke()  # what was just drawn is the last step then, and can be redone
+        # After the tasks that run: an answer that is on its way is the last one.
+        self.session.run(lambda _context: None, lambda _: self.session.with_current_masks(self._undo))
 
     def _undo(self):
         image, session = self.image, self.session
@@ -67,8 +67,14 @@ class DraftEditing:
             else:
                 self.show.message(_("There is nothing to undo."))
 
+        def failed(error):
+            refused = isinstance(error, ServerError) and not error.temporary and not isinstance(error, EntryRefusedError)
+            if refused and item in image.answered:
+                image.answered.remove(item)  # it was withdrawn elsewhere: the one before is the last answer
+            session.report(error)
+
         ids = item and item["id"], image.item and image.item["id"]
-        session.run(partial(session.tasks.undo, image.name, *ids, image.folder), done)
+        session.change_draft(partial(session.tasks.undo, image.name, *ids, image.folder), done, failed)
 
     def redo(self):
         """Redo the step of the draft that was undone last."""
@@ -81,7 +87,7 @@ class DraftEditing:
 
         if self.image.name and self.session.has_queue:
             redo = partial(self.session.tasks.redo, self.image.name)
-            self.session.with_current_masks(lambda: self.session.run(redo, done))
+            self.session.with_current_masks(lambda: self.session.change_draft(redo, done))
 
     def _show_step(self, words, reply):
         """Show a step that was undone or redone, also if it lies in another region."""

@@ -126,15 +126,17 @@ class Review:
         self._with_item(partial(self._answer, skip=True))
 
     def _with_item(self, work):
-        if self.image.item:
-            self.session.with_current_masks(work)
-        else:
+        item = self.image.item
+        if not item:
             self.show.message(_("Go to a region first (N)."), True)
+            return
+        # What a tool does on its way is a part of the answer.
+        self.session.after_changes(lambda: self.session.with_current_masks(partial(work, item)))
 
-    def _answer(self, skip=False):
-        session, image, item = self.session, self.image, self.image.item
-        if item is None:
-            return  # answered meanwhile
+    def _answer(self, item, skip=False):
+        session, image = self.session, self.image
+        if image.item is None or image.item["id"] != item["id"]:
+            return  # answered meanwhile, or another region is shown than when the key was pressed
         stroke = session.store_stroke()
         verdict = SKIPPED if skip else image.verdict(item["box"])
         path = f"/review/places/{quote(item['id'])}/answer"

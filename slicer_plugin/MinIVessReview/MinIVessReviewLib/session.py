@@ -24,6 +24,7 @@ class Session:
         self.worker, self.show, self.folder = worker, show, Path(folder)
         self.outbox, self.image, self.tasks = Outbox(self.folder / "unsent"), OpenImage(), None
         self._notices = []
+        self._changing = 0  # changes of the draft that are on their way
 
     @property
     def has_queue(self):
@@ -66,6 +67,7 @@ class Session:
     def cancel(self):
         """Drop all tasks. A request that was sent may still be carried out."""
         self.worker.cancel()
+        self._changing = 0
         self.image.stale = bool(self.image.name)
         self.show.message(_("Cancelled. A request that was sent may still be carried out."))
 
@@ -120,6 +122,26 @@ class Session:
                 self.report(error)
 
         self.run(partial(self.tasks.synchronize, image.name, image.folder, self.store_stroke()), done, failed)
+
+    def change_draft(self, work, done, failed=None):
+        """Run a task that changes the draft on the server; answers wait for it."""
+        self._changing, image = self._changing + 1, self.image.name
+
+        def ended(handler, result):
+            self._changing = max(0, self._changing - 1)
+            if image == self.image.name:
+                handler(result)
+            elif isinstance(result, Exception):
+                self.report(result)
+
+        self.run(work, partial(ended, done), partial(ended, failed or self.report), any_image=True)
+
+    def after_changes(self, work):
+        """Call `work` after the changes of the draft that are on their way; at once if there is none."""
+        if self._changing:
+            self.run(lambda _context: None, lambda _: work())
+        else:
+            work()
 
     # ---- tasks and messages -----------------------------------------------------------------------------------------------
 

@@ -40,13 +40,14 @@ def calibrate(
 
     from minivess.datasets.dvc import check_dataset_pin
     from minivess.errors import InputError, UsageError
-    from minivess.evaluate import refuse_sealed
+    from minivess.evaluate import history_of, refuse_learned, refuse_sealed
     from minivess.metrics import cldice
     from minivess.models import load_bundle
     from minivess.store import system_user
     from minivess.train import load_pair, read_dataset
     from minivess.uncertainty import calibration, quality
     from minivess.uncertainty.case_features import case_features
+    from minivess.uncertainty.conformal import check_subjects
 
     if section not in ("validation", "test"):
         raise UsageError(f"--section {section}: allowed are validation and test; the model was trained on the others.")
@@ -59,6 +60,10 @@ def calibrate(
     if not cases:
         raise InputError(f"{dataset} has no case in section {section}. Split the data set again: minivess data make --help.")
     refuse_sealed(dataset, [case.to_item() for case in cases], purpose="calibration", actor=system_user())
+    refuse_learned(
+        cases, history_of(bundle), model=f"{bundle}", advice="Calibrate on others: --section test, or another data set."
+    )
+    check_subjects(len({case.subject for case in cases}), alpha)
     segmenter = load_bundle(bundle, device=device)
     features: list[dict[str, float]] = []
     scores: list[float] = []
@@ -83,5 +88,6 @@ def calibrate(
         said = {"subjects": len(set(model.subjects)), "mean_error_of_cldice": round(model.mean_error, 3)}
         text += f"\nQuality class: fitted; mean error of the expected clDice on unseen subjects {model.mean_error:.2f}."
     except InputError as error:
+        quality.remove_quality(bundle)
         text += f"\nNo quality class: {error}"
     emit({**asdict(zones), "sentence": zones.statement(), "file": str(path), "quality": said}, as_json=as_json, text=text)

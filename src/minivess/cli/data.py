@@ -7,14 +7,11 @@ from typing import Annotated
 
 import typer
 
-from minivess.cli.output import Json, Spacing, UnitOption, as_unit, emit, table
+from minivess.cli.output import Channel, DepthAxis, Json, Spacing, TimePoint, UnitOption, as_unit, emit, table
 
 app = typer.Typer(no_args_is_help=True, help="Create, check and convert data sets.")
 
 
-Channel = Annotated[int | None, typer.Option(help="Channel of files with several, from 1.", show_default=False)]
-TimePoint = Annotated[int | None, typer.Option("--time", help="Time point of files with several, from 1.", show_default=False)]
-DepthAxis = Annotated[str, typer.Option(help="Axis that is the depth: Z, T or C; some programs save it as time or channel.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace an existing file.")]
 
 

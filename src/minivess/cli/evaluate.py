@@ -52,6 +52,9 @@ def evaluate(
         raise InputError(f"{dataset} has no case in section {section}. Split the data set again: minivess data make --help.")
     methods = {str(path): load_bundle(path, device=device) for path in dict.fromkeys(bundle)}
     names = {path: _name(path, methods) for path in methods}
+    remarks = _learned(cases, methods, names)
+    if report is not None:
+        reports.check_folder(report)
     opened = _open_sealed(dataset, cases, methods)
     zones = {names[path]: read_zones(Path(path), model.model.weights_sha256) for path, model in methods.items()}
     known = {name: zone for name, zone in zones.items() if zone is not None}
@@ -61,14 +64,14 @@ def evaluate(
         results = list(evaluate_cases(cases, named, background_below=limits, progress=lambda _: bar.update()))
     alphas = {name: zone.alpha for name, zone in known.items()}
     models = {name: {**model.model.to_json(), "alpha": alphas.get(name)} for name, model in named.items()}
-    content = reports.summarise(results, models=models, section=section)
+    content = {**reports.summarise(results, models=models, section=section), "remarks": remarks}
     if opened is not None:
         content = _as_told(content, *opened)
     if pinned:
         content["dataset_dvc"] = pinned
+    emit(content, as_json=as_json, text=_text(content, report))  # first: what a look has told is never lost
     if report is not None:
         reports.write_report(report, content, results)
-    emit(content, as_json=as_json, text=_text(content, report))
 
 
 def _name(path: str, methods: Mapping[str, Segmenter]) -> str:
@@ -76,6 +79,19 @@ def _name(path: str, methods: Mapping[str, Segmenter]) -> str:
     name = methods[path].model.bundle
     same = sum(model.model.bundle == name for model in methods.values())
     return name if same == 1 else f"{name} ({path})"
+
+
+def _learned(cases: Sequence[TrainingCase], methods: Mapping[str, Segmenter], names: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each model that has learned subjects of the cases."""
+    from minivess.evaluate import history_of, learned_of
+
+    found = {names[path]: learned_of(cases, history_of(Path(path))) for path in methods}
+    return [
+        f"{name} has learned {len(subjects)} of these subjects ({', '.join(subjects[:5])}{' ...' if len(subjects) > 5 else ''}): "
+        "its scores are not those of new subjects."
+        for name, subjects in found.items()
+        if subjects
+    ]
 
 
 def _open_sealed(
@@ -89,6 +105,7 @@ def _open_sealed(
     from minivess.errors import LockoutError
     from minivess.evaluate import SealedTestSet, find_sealed, open_look
     from minivess.store import system_user
+    from minivess.train import load_pair
 
     folder = find_sealed(dataset)
     if folder is None:
@@ -98,6 +115,8 @@ def _open_sealed(
         return None
     if len(methods) != 1:
         raise LockoutError("One look at a sealed test set is for one model. Evaluate the bundles one by one.")
+    for case in cases:
+        load_pair(case.to_item())  # a file that cannot be read costs no look
     (segmenter,) = methods.values()
     look = open_look(sealed, model=segmenter.model.bundle, weights_sha256=segmenter.model.weights_sha256, actor=system_user())
     return sealed, look
@@ -117,7 +136,7 @@ def _as_told(content: dict[str, Any], sealed: SealedTestSet, look: Look) -> dict
         errors={score: _known(interval["standard_error"]) for score, interval in intervals.items()},
         actor=look.opened_by,
     )
-    kept = ("section", "cases", "subjects", "models", "thinning", "minivess", "fingerprint")
+    kept = ("remarks", "section", "cases", "subjects", "models", "thinning", "minivess", "fingerprint")
     return {**{key: content[key] for key in kept}, "sealed": True, "look": look.sentence(), "scores_told": told}
 
 
@@ -126,7 +145,8 @@ def _known(value: float | None) -> float:
 
 
 def _text(content: dict[str, Any], report: Path | None) -> str:
-    end = f"\nReport: {report / 'report.html'}" if report is not None else ""
+    end = "".join(f"\n{remark}" for remark in content["remarks"])
+    end += f"\nReport: {report / 'report.html'}" if report is not None else ""
     if content.get("sealed"):
         rows = [{"score": name, "told": value} for name, value in content["scores_told"].items()]
         return f"{content['look']}\n{table(rows)}{end}"

@@ -75,7 +75,7 @@ def _text(found: CaseLineage) -> str:
         {
             "model": sha256[:12],
             "trained_from": model.trained_from[:12] or "-",
-            "subjects": len(model.subjects),
+            "subjects": None if model.subjects is None else len(model.subjects),
             "learned_revisions": ", ".join(map(str, found.learned_by[sha256])) or "answers"
             if sha256 in found.learned_by
             else "-",

@@ -16,6 +16,9 @@ Spacing = Annotated[
     tuple[float, float, float] | None,
     typer.Option(help="Voxel size along x y z, for files that do not store it (TIFF, slices).", show_default=False),
 ]
+Channel = Annotated[int | None, typer.Option(help="Channel of files with several, from 1.", show_default=False)]
+TimePoint = Annotated[int | None, typer.Option("--time", help="Time point of files with several, from 1.", show_default=False)]
+DepthAxis = Annotated[str, typer.Option(help="Axis that is the depth: Z, T or C; some programs save it as time or channel.")]
 UnitOption = Annotated[
     str | None, typer.Option("--unit", help="Unit of the spacing: um or mm. Overrides the unit of the file.", show_default=False)
 ]

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minivess.cli.output import Json, Spacing, UnitOption, as_unit, emit, table
+from minivess.cli.output import Channel, DepthAxis, Json, Spacing, TimePoint, UnitOption, as_unit, emit, table
 
 if TYPE_CHECKING:
     from minivess.models import Prediction
     from minivess.volume import Volume
+
+
+#: Ends of the names of a volume's results: mask, probability, uncertainty, image.
+RESULTS = ("_mask.nii.gz", "_probability.nii.gz", "_uncertainty.nii.gz", ".png")
 
 
 def _show_progress(bar: Any, fraction: float) -> None:
@@ -26,6 +30,10 @@ def predict(
     spacing: Spacing = None,
     unit: UnitOption = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default="GPU if there is one")] = None,
+    channel: Channel = None,
+    time: TimePoint = None,
+    depth_axis: DepthAxis = "Z",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace files of the same names in --out.")] = False,
     as_json: Json = False,
 ) -> None:
     """Segment volumes; write a mask, a probability map, an uncertainty map (nats) and a PNG image for each.
@@ -35,7 +43,7 @@ def predict(
 
     Example: minivess predict stack.tif --spacing 0.994 0.994 5 --unit um --bundle runs/model --out runs/predictions
     """
-    import time
+    from time import monotonic
 
     from tqdm import tqdm
 
@@ -46,6 +54,7 @@ def predict(
     from minivess.uncertainty.quality import read_quality
     from minivess.volume import read_volume
     from minivess.volume.io import stem_of
+    from minivess.volume.planes import Planes
 
     names = [stem_of(path) for path in volumes]
     duplicates = sorted({name for name in names if names.count(name) > 1})
@@ -53,12 +62,14 @@ def predict(
         raise InputError(
             f"Several volumes have the name {duplicates[0]}; their results in {out} would collide. Predict them separately."
         )
+    planes = Planes(channel, time, depth_axis)
+    _check_results(out, names, replace=replace)
     segmenter = load_bundle(bundle, device=device)
     quality = read_quality(bundle, segmenter.model.weights_sha256)
     rows = []
     for path, name in zip(volumes, names, strict=True):
-        start = time.monotonic()
-        volume = read_volume(path, spacing=spacing, unit=as_unit(unit))
+        start = monotonic()
+        volume = read_volume(path, spacing=spacing, unit=as_unit(unit), planes=planes)
         with tqdm(total=100, desc=name, unit="%", disable=as_json, leave=False) as bar:
             prediction = segmenter.predict(volume, progress=partial(_show_progress, bar))
         _write_result(out, name, volume, prediction)
@@ -72,11 +83,21 @@ def predict(
                 ),
                 "quality": str(found) if found else None,
                 "expected_cldice": round(found.cldice, 3) if found else None,
-                "seconds": round(time.monotonic() - start, 1),
+                "seconds": round(monotonic() - start, 1),
             }
         )
     content = {"model": segmenter.model.to_json(), "out": str(out), "volumes": rows}
     emit(content, as_json=as_json, text=f"{table(rows)}\nWritten to {out}")
+
+
+def _check_results(out: Path, names: list[str], *, replace: bool) -> None:
+    """Refuse to write over files, which may be masks that somebody has drawn."""
+    from minivess.errors import OutputError
+
+    existing = [file.name for name in names for suffix in RESULTS if (file := out / f"{name}{suffix}").exists()]
+    if existing and not replace:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise OutputError(f"{out / existing[0]}{more} exists. Nothing was written. Choose another --out, or replace: --replace.")
 
 
 def _write_result(out: Path, name: str, volume: Volume, prediction: Prediction) -> None:
@@ -84,8 +105,7 @@ def _write_result(out: Path, name: str, volume: Volume, prediction: Prediction) 
     from minivess.pictures import heat, overlay, projection, save_png, side_by_side
     from minivess.volume import write_volume
 
-    write_volume(prediction.mask, out / f"{name}_mask.nii.gz")
-    write_volume(prediction.probability, out / f"{name}_probability.nii.gz")
-    write_volume(prediction.uncertainty, out / f"{name}_uncertainty.nii.gz")
+    for suffix, volume_ in zip(RESULTS, (prediction.mask, prediction.probability, prediction.uncertainty), strict=False):
+        write_volume(volume_, out / f"{name}{suffix}")
     picture = overlay(projection(volume), prediction.mask.array)
-    save_png(side_by_side(picture, heat(prediction.uncertainty)), out / f"{name}.png")
+    save_png(side_by_side(picture, heat(prediction.uncertainty)), out / f"{name}{RESULTS[-1]}")

@@ -39,7 +39,7 @@ def make(
     from tqdm import tqdm
 
     from minivess.dicom import write_series
-    from minivess.errors import UsageError
+    from minivess.errors import OutputError, UsageError
     from minivess.paths import atomic_file
     from minivess.pictures import overlay, projection, save_png, side_by_side
     from minivess.synth import KINDS, make_sample
@@ -50,6 +50,9 @@ def make(
     unknown = [k for k in kinds if k not in KINDS]
     if unknown:
         raise UsageError(f"--kind {unknown[0]}: allowed are {', '.join(KINDS)}.")
+    existing = [name for name in ("dataset.json", "images", "labels") if (out / name).exists()]
+    if existing:
+        raise OutputError(f"{out / existing[0]} exists. Nothing was changed. Choose a new folder.")
     rows = []
     for index in tqdm(range(count), desc="synth", unit="volume", disable=as_json):
         chosen = KINDS[KINDS.index(kinds[index % len(kinds)])]

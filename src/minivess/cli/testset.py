@@ -25,12 +25,19 @@ def seal(
     Example: minivess testset seal data
     """
     from minivess.datasets.dataset import items
+    from minivess.datasets.dvc import SUFFIX, leave_out_seal
     from minivess.evaluate import SealedTestSet
-    from minivess.evaluate.sealed import FOLDER
+    from minivess.evaluate.sealed import FOLDER, POINTER
+    from minivess.paths import write_json
     from minivess.store import system_user
 
-    folder = out or (dataset if dataset.is_dir() else dataset.parent) / FOLDER
+    data = (dataset if dataset.is_dir() else dataset.parent).resolve()
+    folder = out.resolve() if out else data / FOLDER
+    if data.with_name(data.name + SUFFIX).is_file():
+        leave_out_seal(data)
     sealed = SealedTestSet.seal(folder, items(str(dataset), "test"), actor=system_user(), looks=looks)
+    if folder != data / FOLDER:
+        write_json(data / POINTER, {"folder": str(folder)})
     about = {"folder": str(folder), "cases": len(sealed.fingerprints), "subjects": sorted(sealed.subjects)}
     emit(about, as_json=as_json, text=f"Sealed in {folder}: {len(sealed.fingerprints)} cases, {len(sealed.subjects)} subjects.")
 

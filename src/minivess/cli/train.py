@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from minivess.cli.output import Json, emit
-from minivess.cli.train_plan import check_continued, check_options, hold_runs, make_splits, prepare_bundle, what_is_trained
+from minivess.cli.train_plan import (
+    check_continued,
+    check_options,
+    check_start,
+    hold_runs,
+    make_splits,
+    prepare_bundle,
+    what_is_trained,
+)
 
 if TYPE_CHECKING:
     from minivess.cli.train_plan import Sections
@@ -76,7 +84,8 @@ def train(
     source = model or bundle or resource_path("bundles/segresnet")
     pinned, sections = check_dataset_pin(dataset), read_dataset(dataset)
     splits = make_splits(sections, folds)
-    check_options(source, preset, modality, init, splits)
+    check_options(source, preset, modality)
+    check_start(init, model, splits, sections["test"])
     plan = {"seeds": [seed, seeds], "tune": tune, "preset": preset, "init": str(init or ""), "from": str(model or "")}
     if several or tune:  # one training may go on for longer than it was begun
         plan["epochs"] = epochs

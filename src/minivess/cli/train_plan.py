@@ -24,11 +24,10 @@ def check_continued(*, alone: bool, one: bool) -> None:
         raise InputError("--from trains one model further, with the settings that it states. Remove --folds, --seeds and --tune.")
 
 
-def check_options(source: Path, preset: str, modality: str | None, init: Path | None, splits: Sequence[Fold]) -> None:
-    """Refuse wrong options before anything is written, and weights that have learned what is held out."""
+def check_options(source: Path, preset: str, modality: str | None) -> None:
+    """Refuse wrong options before anything is written."""
     from minivess.errors import InputError
-    from minivess.evaluate import SubjectHistory
-    from minivess.models import MODALITIES, check_bundle, read_metadata
+    from minivess.models import MODALITIES, check_bundle
     from minivess.train import presets
 
     check_bundle(source)
@@ -36,15 +35,19 @@ def check_options(source: Path, preset: str, modality: str | None, init: Path | 
         raise InputError(f"Unknown preset {preset!r}. Allowed: {', '.join(presets(source))}.")
     if modality is not None and modality not in MODALITIES:
         raise InputError(f"Unknown modality {modality!r}. Allowed: {', '.join(MODALITIES)}.")
-    if init is None:
-        return
-    learned = SubjectHistory.from_metadata(read_metadata(init)).training
-    held_out = sorted({case.subject for _, judged in splits for case in judged} & learned)
-    if held_out:
-        raise InputError(
-            f"The weights of --init have learned subjects that are held out here: {', '.join(held_out)}. Their scores would not "
-            "be those of new subjects. Leave out --init, or hold out others."
-        )
+
+
+def check_start(init: Path | None, model: Path | None, splits: Sequence[Fold], test: Sequence[TrainingCase]) -> None:
+    """Refuse weights to start from that have learned what is held out, or what is to test the new ones."""
+    from minivess.evaluate import SubjectHistory, history_of, refuse_learned
+    from minivess.models import read_metadata
+
+    held_out = [*(case for _, judged in splits for case in judged), *test]
+    if init is not None:
+        history = SubjectHistory.from_metadata(read_metadata(init))
+        refuse_learned(held_out, history, model="The model of --init", advice="Leave out --init, or hold out others.")
+    if model is not None:
+        refuse_learned(held_out, history_of(model), model="The model of --from", advice="Hold out others.")
 
 
 def make_splits(sections: Sections, folds: int | None) -> list[Fold]:
@@ -79,6 +82,8 @@ def hold_runs(runs: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Non
     began = any(runs.rglob("log.csv")) or (runs / "tune" / "journal.log").exists()
     if began and not resume:
         raise InputError(f"{runs} already contains a training. Continue it: --resume. Or choose a new folder: --out.")
+    if not began and (runs.parent / "configs").is_dir() and not (runs / FILE_NAME).exists():
+        raise InputError(f"{runs.parent} is a bundle, whose configuration would be replaced. Choose a new folder: --out.")
     if resume and not runs.exists():
         raise InputError(f"{runs} contains no training to resume. Remove --resume.")
     runs.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ SUFFIX = ".dvc"
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?$")
 #: DVC takes these for its own, wherever they lie in a folder.
 _NOT_DATA = {".dvc", ".git", ".hg", ".dvcignore", ".DS_Store"}
+#: The seal of the test set: each look, approval and refusal changes it. DVC is told to leave it alone.
+SEAL = "sealed_test"
+_IGNORED = f"/{SEAL}*"
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,46 @@ def compute_pin(data: Path) -> DvcPin:
             return DvcPin(_md5(data), data.stat().st_size, {})
         if not data.is_dir():
             raise InputError(f"There is nothing at {data} to pin.")
-        found = sorted(file for file in data.rglob("*") if file.is_file() and not _NOT_DATA & set(file.relative_to(data).parts))
+        found = sorted(file for file in _files_of(data) if _is_data(file.relative_to(data)))
         files = {file.relative_to(data).as_posix(): _md5(file) for file in found}
         size = sum(file.stat().st_size for file in found)
     except OSError as error:
         raise InputError(f"{data} cannot be read: {error.strerror}.") from error
     return DvcPin(f"{hashlib.md5(_listing(files), usedforsecurity=False).hexdigest()}.dir", size, files)
+
+
+def _files_of(folder: Path) -> Iterator[Path]:
+    """Return all files below a folder, those behind links to other folders, too.
+
+    Raises:
+        InputError: When a link leads back to a folder that it lies in.
+    """
+    for place, names, files in os.walk(folder, followlinks=True):
+        names[:] = sorted(names)
+        for name in names:
+            linked = Path(place) / name
+            if linked.is_symlink() and Path(place).resolve().is_relative_to(linked.resolve()):
+                raise InputError(f"{linked} is a link to a folder that it lies in. Remove it.")
+        yield from (file for name in files if (file := Path(place) / name).is_file())
+
+
+def _is_data(path: Path) -> bool:
+    return not (_NOT_DATA & set(path.parts) or path.parts[0].startswith(SEAL))
+
+
+def leave_out_seal(data: Path) -> None:
+    """Tell DVC to leave the seal of a pinned data set's test cases alone: ``dvc checkout`` would remove it.
+
+    Raises:
+        OutputError: When ``.dvcignore`` in the folder cannot be written.
+    """
+    file = data / ".dvcignore"
+    try:
+        known = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        if _IGNORED not in known:
+            file.write_text("\n".join([*known, _IGNORED, ""]), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def write_pin(data: Path) -> Path:
@@ -82,6 +120,8 @@ def write_pin(data: Path) -> Path:
     """
     data = data.resolve()
     target = data.with_name(data.name + SUFFIX)
+    if data.is_dir():
+        leave_out_seal(data)
     try:
         with atomic_file(target) as temporary:
             temporary.write_text(compute_pin(data).to_yaml(data.name), encoding="utf-8")

@@ -56,13 +56,28 @@ def merge_weights(
     read = [read_weights(file) for file in files]
     tensors = [content for content, _ in read]
     before = read_weights(start)[0] if start is not None else {}
+    bases = {metadata.get("base_sha256", "") for _, metadata in read}
+    if len(bases) > 1:
+        raise WeightsError(
+            f"The files are of different bases ({', '.join(sorted(base[:12] for base in bases))}). Merge those of one."
+        )
     _check_same_network(files, tensors, before if start is not None else tensors[0], start)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         merged = {name: _merged(name, [t[name] for t in tensors], before, shares, method, density) for name in tensors[0]}
     about = {"merged_by": method, "merged_from": json.dumps([file_sha256(file) for file in files])}
-    write_weights(merged, target, {**read[0][1], **about})
+    write_weights(merged, target, {**read[0][1], **_subjects([metadata for _, metadata in read]), **about})
     return target
+
+
+def _subjects(metadata: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the subjects of all ingredients: a merge has learned what one of them has; nothing where one does not say."""
+    learned, held_out = (
+        [set(json.loads(one[key])) for one in metadata if key in one] for key in ("training_subjects", "held_out_subjects")
+    )
+    known = set[str]().union(*learned)
+    apart = set[str]().union(*held_out) - known if len(held_out) == len(metadata) else set[str]()
+    return {"training_subjects": json.dumps(sorted(known)), "held_out_subjects": json.dumps(sorted(apart))} if learned else {}
 
 
 def _merged(

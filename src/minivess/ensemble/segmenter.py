@@ -31,6 +31,8 @@ from minivess.volume import Volume
 COMBINATIONS = ("mean", "vote")
 #: Key of the metadata of the ensemble's weights file: SHA-256 of each member's weights, as JSON.
 MEMBERS_KEY = "members"
+#: Key of how their predictions are combined, as JSON: with it the hash of the file stands for one prediction.
+SETTINGS_KEY = "settings"
 
 
 class EnsembleSegmenter:
@@ -72,7 +74,8 @@ class EnsembleSegmenter:
         self._root, self._members, self._combination, self._device = Path(root), dict(members), combination, device or None
         self._threshold, self._min_piece_mass = threshold, check_min_mass(min_piece_mass)
         self._capabilities = Capabilities(frozenset(), ("vessel",), modality)
-        self._check_members(Path(weights))
+        self._expected = self._check_members(Path(weights))
+        self._check_settings(Path(weights))
         self._model = model_reference(self._root, file_sha256(Path(weights)))
 
     @property
@@ -121,11 +124,21 @@ class EnsembleSegmenter:
         """Predict with one member after the other; at the end of its pass a member is released."""
         for number, name in enumerate(self._members):
             report = None if progress is None else _part_of(progress, number, len(self._members))
-            prediction = load_bundle(self._root / "members" / name, device=self._device).predict(volume, roi=roi, progress=report)
+            member = load_bundle(self._root / "members" / name, device=self._device)
+            if member.model.weights_sha256 != self._expected[name]:
+                raise WeightsError(f"The weights of {name} were replaced meanwhile. Make the ensemble again.")
+            prediction = member.predict(volume, roi=roi, progress=report)
             yield prediction.mask.array.astype(np.float32) if self._combination == "vote" else prediction.probability.array
 
-    def _check_members(self, weights: Path) -> None:
-        expected = json.loads(read_metadata(weights).get(MEMBERS_KEY, "{}"))
+    def _check_settings(self, weights: Path) -> None:
+        stated = read_metadata(weights).get(SETTINGS_KEY)  # ensembles of earlier versions state none
+        own = {"members": self._members, "combination": self._combination}
+        text = settings_text(own, {"threshold": self._threshold, "min_piece_mass": self._min_piece_mass})
+        if stated not in (None, text):
+            raise WeightsError(f"The ensemble was made as {stated}, configs/inference.yaml states {text}. Make it again.")
+
+    def _check_members(self, weights: Path) -> dict[str, str]:
+        expected: dict[str, str] = json.loads(read_metadata(weights).get(MEMBERS_KEY, "{}"))
         for name in self._members:
             file = weights_path(self._root / "members" / name)
             got = file_sha256(file) if file.is_file() else "none"
@@ -134,6 +147,19 @@ class EnsembleSegmenter:
                     f"The ensemble was made of other weights of {name}: {str(expected.get(name))[:12]}, there are {got[:12]}. "
                     "Make the ensemble again."
                 )
+        return expected
+
+
+def settings_text(segmenter: Mapping[str, Any], inference: Mapping[str, Any]) -> str:
+    """Return how predictions are combined, as JSON.
+
+    Args:
+        segmenter: ``members`` with their weights, and ``combination``.
+        inference: ``threshold``, and ``min_piece_mass`` where pieces are suppressed.
+    """
+    members = {name: float(weight) for name, weight in segmenter["members"].items()}
+    after = {"threshold": inference["threshold"], "min_piece_mass": float(inference.get("min_piece_mass", 0.0))}
+    return json.dumps({"members": members, "combination": segmenter["combination"], **after}, sort_keys=True)
 
 
 def _part_of(progress: Progress, number: int, count: int) -> Progress:

@@ -11,10 +11,10 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from minivess.ensemble.segmenter import COMBINATIONS, MEMBERS_KEY
+from minivess.ensemble.segmenter import COMBINATIONS, MEMBERS_KEY, SETTINGS_KEY, settings_text
 from minivess.errors import InputError
 from minivess.models import Segmenter, base_path, check_bundle, load_bundle, weights_path
-from minivess.models.bundle_check import read_config
+from minivess.models.bundle_check import members_of, read_config
 from minivess.paths import atomic_file, atomic_folder, file_sha256
 
 
@@ -44,6 +44,8 @@ def write_ensemble(
     if target.exists():
         raise InputError(f"{target} exists. Name a folder that does not.")
     loaded = [load_bundle(member, device="cpu") for member in members]  # refuses what cannot be used
+    if nested := [member for member in members if members_of(member)]:
+        raise InputError(f"{nested[0]} is an ensemble itself. Name its members instead, below {nested[0] / 'members'}.")
     names = [f"{number + 1}_{segmenter.model.bundle}" for number, segmenter in enumerate(loaded)]
     with atomic_folder(target) as folder:
         for name, member in zip(names, members, strict=True):
@@ -52,8 +54,10 @@ def write_ensemble(
             folder, members[0], dict(zip(names, weights or [1.0] * len(names), strict=True)), combination, loaded
         )
         hashes = {name: file_sha256(weights_path(folder / "members" / name)) for name in names}
+        settings = read_config(folder / "configs" / "inference.yaml")
+        about = {MEMBERS_KEY: json.dumps(hashes), SETTINGS_KEY: settings_text(settings["segmenter"], settings)}
         weights_path(folder).parent.mkdir()
-        save_file({"members": torch.tensor(float(len(names)))}, weights_path(folder), metadata={MEMBERS_KEY: json.dumps(hashes)})
+        save_file({"members": torch.tensor(float(len(names)))}, weights_path(folder), metadata=about)
         check_bundle(folder)
     return target
 

@@ -2,6 +2,7 @@
 
 from minivess.evaluate.anchors import Anchor, AnchorResult, synthetic_anchors
 from minivess.evaluate.gate_scores import GateScores, ReviewedCase, score_model
+from minivess.evaluate.learned import history_of, learned_of, refuse_learned
 from minivess.evaluate.looks import Look, answer_look, approve_look, count_looks, open_look
 from minivess.evaluate.promotion import Promotion, choose_model
 from minivess.evaluate.sealed import SealedTestSet, find_sealed, fingerprint, refuse_sealed
@@ -22,7 +23,10 @@ __all__ = [
     "count_looks",
     "find_sealed",
     "fingerprint",
+    "history_of",
+    "learned_of",
     "open_look",
+    "refuse_learned",
     "refuse_sealed",
     "score_model",
     "split_by_subject",

@@ -119,7 +119,7 @@ def answer_look(
     for name, mean in means.items():
         step = ladder_step(errors.get(name, math.nan))
         rounded = round(round(mean / step) * step, 4)
-        if name in best and rounded < best[name] + step:
+        if name in best and rounded < best[name] + step - 1e-9:
             told[name] = f"not better than {best[name]:g} by {step:g}"
         else:
             numbers[name] = rounded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import minivess
+from minivess.errors import OutputError
 from minivess.evaluate.case_results import BASELINE, CaseResult
 from minivess.evaluate.intervals import compare_methods, interval_over_subjects
 from minivess.evaluate.subgroups import audit_subgroups, terciles
@@ -95,6 +97,20 @@ def problem_fingerprint(results: Sequence[CaseResult]) -> list[dict[str, str]]:
     ]
 
 
+def check_folder(folder: Path) -> None:
+    """Create the folder of a report, and check that files can be written there.
+
+    Raises:
+        OutputError: When they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"No report can be written to {folder}: {error.strerror}. Choose another folder.") from error
+
+
 def write_report(folder: Path, content: Mapping[str, Any], results: Sequence[CaseResult]) -> Path:
     """Write ``report.json`` and ``report.html``.
 
@@ -113,6 +129,7 @@ def write_report(folder: Path, content: Mapping[str, Any], results: Sequence[Cas
     write_json(folder / "report.json", content)
     size = f"{count_in_words(len(content['subjects']), 'subject')}, {count_in_words(content['cases'], 'case')}"
     head = f"<h1>Evaluation on {size}, section {html.escape(content['section'])}</h1>"
+    head += "".join(f"<p><b>{html.escape(remark)}</b></p>" for remark in content.get("remarks", ()))
     if content.get("sealed"):
         return write_page(folder / "report.html", "MinIVess evaluation", [head, *_told_sections(content)])
     sections = [

@@ -19,7 +19,10 @@ from minivess.store import AuditChain
 from minivess.volume import Volume
 
 FOLDER = "sealed_test"
+#: In a data set whose seal lies elsewhere: where.
+POINTER = "sealed_test.json"
 _FILE = "sealed.json"
+_NEW = "sealed.json.new"
 #: How often a test set is opened, unless it was sealed for another number.
 LOOKS = 20
 
@@ -39,12 +42,15 @@ class SealedTestSet:
         """
         self.folder = Path(folder)
         file = self.folder / _FILE
-        if not file.is_file():
+        if not is_sealed(self.folder):
             raise InputError(f"There is no sealed test set in {folder}. Seal one: minivess testset seal DATASET")
         self.chain = AuditChain(self.folder / "audit")
-        sealed = [e for e in self.chain.entries() if e["action"] == "testset.seal"]
-        if not self.chain.verify().ok or not sealed or sealed[-1]["details"]["sha256"] != file_sha256(file):
-            raise LockoutError(f"The test set in {folder} is not as it was sealed. For details: minivess testset verify {folder}")
+        checked, sealed = self.chain.verify(), _last_seal(self.folder)
+        why = "" if checked.ok else f"its audit chain: {checked.reason}"
+        if not why and (not file.is_file() or not sealed or sealed["sha256"] != file_sha256(file)):
+            why = f"{_FILE} is not the file that was sealed"
+        if why:
+            raise LockoutError(f"The test set in {folder} is not as it was sealed: {why}. Restore the folder from a backup.")
         content = json.loads(file.read_text())
         self.subjects: frozenset[str] = frozenset(content["subjects"])
         self.fingerprints: frozenset[str] = frozenset(content["fingerprints"])
@@ -73,7 +79,7 @@ class SealedTestSet:
             rows.append((str(item["subject"]), fingerprint(image), _as_text(thumbnail(image))))
         if not rows:
             raise InputError("There is no test case to seal. Name subjects for the test: minivess data make --test SUBJECT")
-        before = SealedTestSet(folder) if (Path(folder) / _FILE).is_file() else None
+        before = SealedTestSet(folder) if is_sealed(Path(folder)) else None
         subjects = {subject for subject, _, _ in rows} | (before.subjects if before else set())
         fingerprints = {content for _, content, _ in rows} | (before.fingerprints if before else set())
         thumbnails = {picture for _, _, picture in rows} | {_as_text(t) for t in (before.thumbnails if before else ())}
@@ -84,10 +90,9 @@ class SealedTestSet:
             "thumbnails": sorted(thumbnails),
             "looks": before.budget if before else looks,
         }
-        write_json(Path(folder) / _FILE, content)
-        chain.append(
-            "testset.seal", actor=actor, details={"sha256": file_sha256(Path(folder) / _FILE), "cases": len(fingerprints)}
-        )
+        new = Path(folder) / _NEW  # it counts from its entry on: an interruption leaves the old seal or the new one
+        write_json(new, content)
+        chain.append("testset.seal", actor=actor, details={"sha256": file_sha256(new), "cases": len(fingerprints)})
         chain.checkpoint()
         return SealedTestSet(folder)
 
@@ -137,14 +142,39 @@ class SealedTestSet:
         return ""
 
 
+def _last_seal(folder: Path) -> dict[str, Any]:
+    """Return the details of the last seal in the audit chain of a folder; empty where there is none."""
+    entries = AuditChain(folder / "audit").entries() if (folder / "audit").is_dir() else ()
+    sealed = [entry["details"] for entry in entries if entry["action"] == "testset.seal"]
+    return sealed[-1] if sealed else {}
+
+
+def is_sealed(folder: Path) -> bool:
+    """Return whether a folder holds a sealed test set; a seal that was entered and interrupted then is brought to its end."""
+    new = folder / _NEW
+    if new.is_file() and _last_seal(folder).get("sha256") == file_sha256(new):
+        new.replace(folder / _FILE)
+    return (folder / _FILE).is_file() or bool(_last_seal(folder))
+
+
 def find_sealed(dataset: Path) -> Path | None:
-    """Return the folder of the sealed test set beside a data set; None when there is none.
+    """Return the folder of the sealed test set of a data set; None when there is none.
 
     Args:
         dataset: Folder of the data set, or its ``dataset.json``.
+
+    Raises:
+        LockoutError: When the data set states a folder elsewhere, and nothing is there.
     """
-    folder = (dataset if dataset.is_dir() else dataset.parent) / FOLDER
-    return folder if (folder / _FILE).is_file() else None
+    data = dataset if dataset.is_dir() else dataset.parent
+    if is_sealed(data / FOLDER):
+        return data / FOLDER
+    if not (data / POINTER).is_file():
+        return None
+    folder = Path(json.loads((data / POINTER).read_text(encoding="utf-8"))["folder"])
+    if not is_sealed(folder):
+        raise LockoutError(f"The test cases of {data} are sealed in {folder}, which is not there. Bring it back, then try again.")
+    return folder
 
 
 def refuse_sealed(dataset: Path, items: Iterable[Mapping[str, Any]], *, purpose: str, actor: str) -> None:

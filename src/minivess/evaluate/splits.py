@@ -45,15 +45,20 @@ class SubjectHistory:
         return SubjectHistory(frozenset(training), frozenset(held_out))
 
 
-def subjects_metadata(training: Sequence[HasSubject], held_out: Sequence[HasSubject]) -> dict[str, str]:
+def subjects_metadata(
+    training: Sequence[HasSubject], held_out: Sequence[HasSubject], before: SubjectHistory | None = None
+) -> dict[str, str]:
     """Return the subjects of a training as metadata for its weights file.
 
     Args:
         training: Cases that the model is trained on.
         held_out: Cases that are held out.
+        before: Subjects of the weights that the training begins with: what they have learned is learned.
     """
-    sections = {"training_subjects": training, "held_out_subjects": held_out}
-    return {key: json.dumps(sorted({case.subject for case in cases})) for key, cases in sections.items()}
+    before = before or SubjectHistory()
+    learned = {case.subject for case in training} | before.training
+    sections = {"training_subjects": learned, "held_out_subjects": {case.subject for case in held_out} - learned}
+    return {key: json.dumps(sorted(subjects)) for key, subjects in sections.items()}
 
 
 def split_by_subject(

@@ -33,6 +33,10 @@ class JobStep:
     seconds: float
 
 
+#: Kinds whose subject is no name of an image: it may stand in logs and measurements.
+_PUBLIC = frozenset({"infer", "batch_infer", "scoring", "train"})
+
+
 @dataclass(eq=False)
 class Job:
     """One piece of work. The thread that does the work reports to it; other threads may read it or cancel it.
@@ -109,6 +113,11 @@ class Job:
         if timeout_s is not None and not (isinstance(timeout_s, (int, float)) and 0 < timeout_s < 1e7):
             raise UsageError(f"timeout must be a number of seconds above 0. Got {str(timeout_s)[:40]!r}.")
         return Job(kind, subject, urgency, actor, timeout_s, dict(request), id or uuid.uuid4().hex)
+
+    @property
+    def public_subject(self) -> str:
+        """The subject as logs and measurements may name it; empty where it is an image, whose name may be a patient's."""
+        return self.subject if self.kind in _PUBLIC else ""
 
     @property
     def over(self) -> bool:

@@ -76,9 +76,9 @@ class Jobs:
             try:
                 context.run(self._do, job, lambda: job.change(result=work()))
             except MinivessError as error:
-                _logger.warning("job %s (%s %s) ended: %s", job.id, job.kind, job.subject, type(error).__name__)
+                _logger.warning("job %s (%s %s) ended: %s", job.id, job.kind, job.public_subject, type(error).__name__)
             except Exception:
-                _logger.error("job %s (%s %s) failed", job.id, job.kind, job.subject, exc_info=True)
+                _logger.error("job %s (%s %s) failed", job.id, job.kind, job.public_subject, exc_info=True)
 
         threading.Thread(target=run_in_thread, name=f"job-{job.kind}", daemon=True).start()
         return job

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,13 @@ import torch
 from minivess.errors import BundleError, InputError
 from minivess.evaluate import SealedTestSet
 from minivess.models import accepted_prompts, check_bundle, weights_path
-from minivess.models.bundle_check import read_config
+from minivess.models.bundle_check import members_of, read_config
 from minivess.paths import resource_path
 from minivess.train import can_train, copy_bundle, presets, publish
+from minivess.train.publishing import published_digest
 from minivess.volume import Unit
+
+logger = logging.getLogger(__name__)
 
 _SWITCHES = ("preload", "skip_trainers", "skip_strategies", "skip_scoring", "use_pretrained_model", "epistemic_enabled")
 #: Settings of MONAI Label's sample apps for dropout passes; the score of this app needs one pass.
@@ -113,17 +118,32 @@ class AppSettings:
         """Copy the bundle to the model folder; weights that were trained there stay, otherwise those of the source are copied.
 
         The configuration of weights that stay is replaced only by one of the same network: a newer minivess may have another.
+        An ensemble, which is not trained here, is replaced as a whole.
 
         Returns:
             Folder of the copy.
+
+        Raises:
+            InputError: When the weights in the workspace were trained for another modality or voxel size.
         """
         check_bundle(self.bundle)
         target = self.model_dir / self.model_name
-        if target != self.bundle:
-            if not weights_path(target).is_file() or _network(self.bundle) == _network(target):
-                copy_bundle(self.bundle, target)
-            if weights_path(self.bundle).is_file() and not weights_path(target).is_file():
-                publish(weights_path(self.bundle), target)
+        if target == self.bundle:
+            return target
+        own, kept = published_digest(self.bundle), published_digest(target)
+        if kept and own and own != kept:
+            if members_of(self.bundle) or members_of(target):
+                shutil.rmtree(target)
+                kept = ""
+            else:
+                words = "The weights in %s are served, which may be trained further. For those of %s: another --workspace."
+                logger.warning(words, target, self.bundle)
+        if kept:
+            _refuse_other_input(self.bundle, target)
+        if not kept or _stated(self.bundle, "network_def") == _stated(target, "network_def"):
+            copy_bundle(self.bundle, target)
+        if own and not kept:
+            publish(weights_path(self.bundle), target)
         return target
 
 
@@ -142,9 +162,20 @@ def model_name(bundle: Path) -> str:
     return name
 
 
-def _network(bundle: Path) -> Any:
-    """Return the network that a bundle states."""
-    return read_config(bundle / "configs" / "inference.yaml").get("network_def")
+def _stated(bundle: Path, key: str) -> Any:
+    """Return what a bundle states for inference."""
+    return read_config(bundle / "configs" / "inference.yaml").get(key)
+
+
+def _refuse_other_input(bundle: Path, target: Path) -> None:
+    """Refuse to run weights with another normalisation or voxel size than they were trained for."""
+    for key in ("modality", "spacing_um"):
+        wanted, there = _stated(bundle, key), _stated(target, key)
+        if wanted != there:
+            raise InputError(
+                f"The workspace {target} holds a model with {key} {there}, and {bundle} states {wanted}: its weights would see "
+                "other images than they were trained on. Name another --workspace, or the bundle that this one was begun with."
+            )
 
 
 def _prompt_bundle(text: str) -> Path | None:

@@ -55,7 +55,8 @@ def _nodes(lineage: CaseLineage) -> Iterator[_Node]:
     proposing = dict.fromkeys(proposal.model for proposal in lineage.proposals)
     for sha256 in proposing:
         model = lineage.models.get(sha256)
-        learned = f"learned {len(model.subjects)} subjects" if model else "not found here"
+        known = None if model is None else model.subjects
+        learned = f"learned {len(known)} subjects" if known is not None else "not found here" if model is None else "not recorded"
         yield _Node(
             f"model {sha256}",
             0,

@@ -22,7 +22,7 @@ class ModelRecord:
         file: The weights.
         trained_from: Hash of the weights that its training began with; empty when unknown or from random values.
         published_by: ``label app`` or empty.
-        subjects: Subjects that it learned.
+        subjects: Subjects that it learned; None where that is not recorded, as for imported weights and ensembles.
         learned: SHA-256 of each file that it learned (images, labels, masks of what was reviewed) -> path at that time.
     """
 
@@ -30,7 +30,7 @@ class ModelRecord:
     file: Path
     trained_from: str
     published_by: str
-    subjects: tuple[str, ...]
+    subjects: tuple[str, ...] | None
     learned: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class ModelRecord:
             "file": str(self.file),
             "trained_from": self.trained_from or None,
             "published_by": self.published_by or None,
-            "training_subjects": list(self.subjects),
+            "training_subjects": None if self.subjects is None else list(self.subjects),
             "training_files": self.learned,
         }
 
@@ -58,7 +58,10 @@ def find_models(folders: Iterable[Path]) -> dict[str, ModelRecord]:
     if missing := [str(folder) for folder in searched if not folder.is_dir()]:
         raise InputError(f"There is no folder {', '.join(missing)} to look for models in.")
     files = sorted({f.resolve() for folder in searched for f in folder.rglob(FILE_NAME) if "models" in f.parts[-4:-1]})
-    records = (record for file in files if (record := _read(file)) is not None)
+    records = [record for file in files if (record := _read(file)) is not None]
+    records.sort(
+        key=lambda record: bool(record.learned)
+    )  # of the same weights at two places, the one that says what they learned
     return {record.sha256: record for record in records}
 
 
@@ -73,7 +76,7 @@ def _read(file: Path) -> ModelRecord | None:
         file=file,
         trained_from=metadata.get("trained_from", ""),
         published_by=metadata.get("published_by", ""),
-        subjects=tuple(json.loads(metadata.get("training_subjects", "[]"))),
+        subjects=tuple(json.loads(metadata["training_subjects"])) if "training_subjects" in metadata else None,
         learned=_training_files(file.with_name("training_data.json"), sha256),
     )
 

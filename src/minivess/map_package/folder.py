@@ -86,7 +86,7 @@ def write_package(
 
 
 def copy_for_delivery(bundle: Path, target: Path) -> None:
-    """Copy a trained bundle without what stays in the lab: runs with their paths and states, models before, and other weights.
+    """Copy a trained bundle without what stays in the lab: runs, lists of cases with their paths, models before, other weights.
 
     Args:
         bundle: The bundle's folder.
@@ -94,7 +94,7 @@ def copy_for_delivery(bundle: Path, target: Path) -> None:
     """
     from minivess.models.weights import FILE_NAME  # imports torch
 
-    lab = shutil.ignore_patterns("runs", "previous", "eval", "*.ckpt", "__pycache__")
+    lab = shutil.ignore_patterns("runs", "previous", "withdrawn", "training_data.json", "eval", "*.ckpt", "__pycache__")
 
     def left_out(folder: str, names: list[str]) -> set[str]:
         others = {name for name in names if name.endswith(".safetensors") and name != FILE_NAME}

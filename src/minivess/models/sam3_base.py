@@ -70,7 +70,7 @@ def read_base(folder: Path) -> Sam3Base:
     if not (folder / "base.json").is_file():
         raise WeightsError(
             f"No base of SAM 3 at {folder}. Make it once from Meta's files, which need Meta's permission: "
-            "`minivess bundle sam3-base CHECKPOINT BUNDLE`; `--random` instead of CHECKPOINT makes a tiny one for trials."
+            "`minivess bundle sam3-base BUNDLE --checkpoint FOLDER`; `--random` in its place makes a tiny one for trials."
         )
     about = json.loads((folder / "base.json").read_text())
     file = folder / "base.safetensors"

@@ -73,7 +73,8 @@ class PredictionCache:
         about = json.dumps({"image": _sha256(image), "model": model, "threshold": prediction.threshold, "quality": quality})
         before = self._before(image_id, image, prediction.model)
         with atomic_file(self._path(image_id)) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, probability=prediction.probability, about=np.array(about), **before)
+            arrays: dict[str, Any] = {"probability": prediction.probability, "about": np.array(about), **before}
+            np.savez(stream, **arrays)
 
     def _before(self, image_id: str, image: Volume, model: ModelRef) -> dict[str, NDArray[np.uint8]]:
         """Return the mask of the model before ``model``, one bit a voxel; nothing where there is none for this content."""

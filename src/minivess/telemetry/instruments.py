@@ -109,12 +109,12 @@ class Telemetry:
 
     def job_ended(self, job: Job) -> None:
         """Record a job that has ended, with its steps."""
-        attributes = {"kind": job.kind, "subject": job.subject, "state": job.state}
+        attributes = {"kind": job.kind, "subject": job.public_subject, "state": job.state}
         ended = job.ended or job.created
         self._job_s(ended - job.created, attributes)
         span = self._tracer.start_span(f"job {job.kind}", start_time=int(job.created * 1e9), attributes=attributes)
         for step in job.steps:
-            self._step_s(step.seconds, {"step": step.name, "kind": job.kind, "subject": job.subject})
+            self._step_s(step.seconds, {"step": step.name, "kind": job.kind, "subject": job.public_subject})
             span.add_event(step.name, {"seconds": step.seconds}, timestamp=step.start_ns)
         if job.state == "failed":
             span.set_status(StatusCode.ERROR)

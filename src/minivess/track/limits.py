@@ -14,6 +14,9 @@ from minivess.errors import InputError
 from minivess.evaluate.intervals import compare_methods
 from minivess.evaluate.subgroups import MIN_CASES
 
+#: Scores that limits may name: of these more is better.
+SCORES = ("dsc", "cldice", "nsd")
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -50,6 +53,10 @@ class Limits:
             numbers = [*limits.at_least.values(), *limits.margin.values(), limits.subjects, limits.subgroup_margin or 0]
         except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
             raise InputError(f"{path} holds no limits: {error}") from error
+        named = dict.fromkeys([*limits.at_least, *limits.margin, *limits.gain])
+        if isinstance(content.get("gain"), str) or (others := [str(name) for name in named if name not in SCORES]):
+            got = f"gain: {content['gain']}" if isinstance(content.get("gain"), str) else ", ".join(others)
+            raise InputError(f"{path}: {got}. Allowed: scores of {', '.join(SCORES)}; gain is a list of them.")
         if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
             raise InputError(f"{path}: limits are numbers from 0 on. Got {numbers}.")
         return limits

@@ -149,7 +149,11 @@ class Registry:
 
         with atomic_folder(folder) as partial, tempfile.TemporaryDirectory(dir=partial.parent) as text:
             source = self.client.get_model_version(self.name, number).source
-            copy = Path(download_artifacts(source, dst_path=text))
+            try:
+                copy = Path(download_artifacts(source, dst_path=text))
+            except Exception as error:  # MLflow's own, and those of requests and of the operating system
+                said = (str(error).splitlines() or [type(error).__name__])[0][:200]
+                raise RemoteError(f"MLflow does not give the files of version {number} of {self.name}: {said}") from error
             weights = copy / _WEIGHTS
             if not weights.is_file() or file_sha256(weights) != sha256:
                 raise LockoutError(

@@ -6,6 +6,7 @@ import csv
 import fcntl
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,11 @@ from minivess.track.spool import Spool
 EXPERIMENT = "minivess"
 _ID_TAG = "minivess.spool_id"
 _BATCH = 1000
+_MODELS = "bundle/models"
+#: MLflow answers these to what it will never take.
+_REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+#: What it takes in the name of a parameter, and of a model.
+_NOT_IN_NAMES, _NOT_IN_MODELS = re.compile(r"[^\w.\-/ ]"), re.compile(r"[/:.'\"%]")
 
 
 def send_all(client: Any, spool: Spool) -> list[str]:
@@ -41,14 +47,14 @@ def send_all(client: Any, spool: Spool) -> list[str]:
     """
     sent, gone = [], []
     with _one_sender(spool) as alone:
-        for file, entry in spool.entries() if alone else ():
+        for file, entry in _waiting(spool) if alone else ():
             try:
                 _send(client, entry)
-            except InputError as error:  # what was trained is gone: it must not hold up the others
-                aside = file.rename(file.with_suffix(".unsendable"))
-                gone.append(f"{error} The entry was put aside as {aside.name}.")
-                continue
             except Exception as error:  # MLflow raises its own errors, and those of requests and of the operating system
+                if isinstance(error, InputError) or getattr(error, "error_code", "") in _REFUSED:
+                    aside = file.rename(file.with_suffix(".unsendable"))  # what nobody will ever take must not hold up the others
+                    gone.append(f"{_first_line(error)} The entry was put aside as {aside.name}.")
+                    continue
                 waiting = len(list(spool.folder.glob("*.json")))
                 raise RemoteError(
                     f"MLflow did not take it: {_first_line(error)}. {waiting} trainings wait in {spool.folder}."
@@ -58,6 +64,14 @@ def send_all(client: Any, spool: Spool) -> list[str]:
     if gone:
         raise InputError(f"{len(sent)} trainings were sent. {' '.join(gone)}")
     return sent
+
+
+def _waiting(spool: Spool) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Return the entries, oldest first; those that come while others are sent, too: who wrote them found the lock taken."""
+    seen = set[Path]()
+    while new := [(file, entry) for file, entry in spool.entries() if file not in seen]:
+        seen |= {file for file, _ in new}
+        yield from new
 
 
 @contextmanager
@@ -82,7 +96,7 @@ def _send(client: Any, entry: dict[str, Any]) -> None:
         raise InputError(f"The trained bundle {bundle} or its weights are gone.")
     run_id = _find_or_create_run(client, entry)
     if not client.get_run(run_id).data.params:
-        params = [Param(key, value[:500]) for key, value in entry["params"].items()]
+        params = [Param(_NOT_IN_NAMES.sub("_", key), value[:500]) for key, value in entry["params"].items()]
         client.log_batch(run_id, params=params)
     digest = file_sha256(weights)
     tags = [
@@ -98,9 +112,10 @@ def _send(client: Any, entry: dict[str, Any]) -> None:
     client.log_dict(run_id, _data(entry), "data.json")
     client.log_text(run_id, "\n".join(sorted(f"{d.metadata['Name']}=={d.version}" for d in distributions())), "environment.txt")
     if entry["published"]:
-        if not client.list_artifacts(run_id, "bundle/models"):
+        there = {artifact.path for artifact in client.list_artifacts(run_id, _MODELS)}
+        if f"{_MODELS}/{weights_path(bundle).name}" not in there:
             _send_bundle(client, run_id, bundle, weights)
-        _register(client, entry["name"], run_id, digest)
+        _register(client, _NOT_IN_MODELS.sub("_", entry["name"]), run_id, digest)
     client.set_terminated(run_id, "FINISHED", end_time=entry["end_ms"])
 
 
@@ -113,12 +128,11 @@ def _send_bundle(client: Any, run_id: str, bundle: Path, weights: Path) -> None:
         if (bundle / name).is_file():
             client.log_artifact(run_id, str(bundle / name), "bundle")
     current = weights_path(bundle)
+    if current.is_file() and file_sha256(current) == file_sha256(weights):
+        for companion in sorted(current.parent.glob("*.json")):  # zones and training data
+            client.log_artifact(run_id, str(companion), _MODELS)
     with tempfile.TemporaryDirectory(prefix="minivess_send.") as folder:
-        shutil.copyfile(weights, Path(folder) / current.name)
-        if current.is_file() and file_sha256(current) == file_sha256(weights):
-            for companion in current.parent.glob("*.json"):  # zones and training data
-                shutil.copy(companion, folder)
-        client.log_artifacts(run_id, folder, "bundle/models")
+        client.log_artifact(run_id, str(shutil.copyfile(weights, Path(folder) / current.name)), _MODELS)
 
 
 def _find_or_create_run(client: Any, entry: dict[str, Any]) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from minivess.errors import ConflictError, WeightsError
 from minivess.models import weights_path
-from minivess.models.weights import FILE_NAME
+from minivess.models.weights import FILE_NAME, read_weights
 from minivess.paths import atomic_file, atomic_folder, file_sha256
 
 #: So many earlier models are kept.
 KEPT = 5
 _PREVIOUS = "previous"
+#: Models that somebody went back from: no way leads to them, but nothing is lost.
+_WITHDRAWN = "withdrawn"
+_ABANDONED_S = 86_400
 #: What lies beside weights and names their hash: it is worthless for other weights.
 _COMPANIONS = ("zones.json", "quality.json", "training_data.json")
 
@@ -62,7 +66,7 @@ def roll_back(bundle: Path) -> Path:
         Path of the weights in the bundle.
 
     Raises:
-        WeightsError: When the bundle has no weights, or is no bundle.
+        WeightsError: When the bundle has no weights, or is no bundle, or the earlier model's file is damaged.
         ConflictError: When no earlier model is kept.
     """
     target = weights_path(bundle)
@@ -72,6 +76,8 @@ def roll_back(bundle: Path) -> Path:
     if not kept:
         raise ConflictError(f"{bundle.name} has no earlier model to go back to: its present one is the first that was published.")
     last = kept[-1]
+    read_weights(last / target.name)  # refuses a damaged file before the present one is replaced
+    keep_previous(bundle, _WITHDRAWN)
     for file in sorted(last.iterdir(), key=lambda f: f.name == target.name):  # the weights last: they make the others valid
         with atomic_file(target.parent / file.name) as temporary:
             shutil.copyfile(file, temporary)
@@ -79,11 +85,12 @@ def roll_back(bundle: Path) -> Path:
     return target
 
 
-def keep_previous(bundle: Path) -> str:
+def keep_previous(bundle: Path, folder: str = _PREVIOUS) -> str:
     """Copy the published model, and what belongs to it, to a folder of its own; the oldest ones are removed.
 
     Args:
         bundle: The bundle's folder.
+        folder: Name of the folder beside the weights.
 
     Returns:
         SHA-256 of its weights; empty when there are none.
@@ -93,14 +100,19 @@ def keep_previous(bundle: Path) -> str:
         return ""
     models = current.parent
     name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    with atomic_folder(models / _PREVIOUS / name) as temporary:
+    with atomic_folder(models / folder / name) as temporary:
         for file in (current, *(models / companion for companion in _COMPANIONS)):  # other weights beside them are not ours
             if file.is_file():
                 shutil.copyfile(file, temporary / file.name)
-    for old in _kept(models)[:-KEPT]:
-        shutil.rmtree(old)
+    for old in (*_kept(models, folder)[:-KEPT], *_abandoned(models / folder)):
+        shutil.rmtree(old, ignore_errors=True)
     return file_sha256(current)
 
 
-def _kept(models: Path) -> list[Path]:
-    return sorted(file.parent for file in (models / _PREVIOUS).glob(f"*/{FILE_NAME}"))
+def _kept(models: Path, folder: str = _PREVIOUS) -> list[Path]:
+    """Return the folders of earlier models, the oldest first; those that a process is writing, or was killed in, are hidden."""
+    return sorted(file.parent for file in (models / folder).glob(f"*/{FILE_NAME}") if not file.parent.name.startswith("."))
+
+
+def _abandoned(folder: Path) -> list[Path]:
+    return [place for place in folder.glob(".*") if time.time() - place.stat().st_mtime > _ABANDONED_S]

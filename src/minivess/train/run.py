@@ -18,7 +18,7 @@ from monai.bundle import ConfigWorkflow
 
 from minivess.datasets.dataset import TrainingCase
 from minivess.errors import BundleError, InputError
-from minivess.evaluate import SealedTestSet, subjects_metadata
+from minivess.evaluate import SealedTestSet, SubjectHistory, subjects_metadata
 from minivess.models import MODALITIES, base_path, check_bundle, check_overrides, read_metadata, weights_path
 from minivess.models.bundle_check import members_of, read_config
 from minivess.paths import atomic_file, file_sha256
@@ -114,9 +114,11 @@ def train_bundle(
         SealedTestSet(sealed).refuse(cases, purpose="training", actor=current_actor.get() or system_user())
     learned = {case.subject for case in training}  # of whom places may be held out
     held_out = [case for case in validation if case.subject not in learned]
+    before = SubjectHistory.from_metadata(read_metadata(init_weights)) if init_weights and init_weights.is_file() else None
+    subjects = subjects_metadata(training, held_out, before)
     values: dict[str, Any] = {
         **(overrides or {}),
-        "notes": {**(overrides or {}).get("notes", {}), **subjects_metadata(training, held_out), **_origin(init_weights)},
+        "notes": {**(overrides or {}).get("notes", {}), **subjects, **_origin(init_weights)},
         "bundle_root": str(bundle),
         "output_dir": str(output),
         "init_weights": str(init_weights or ""),

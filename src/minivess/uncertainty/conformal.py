@@ -115,6 +115,26 @@ def length_curve(
     return _curve(probability[tuple(voxels.T)], lengths_um, subject)
 
 
+def check_subjects(count: int, alpha: float) -> None:
+    """Check that there are enough subjects for a share that may be lost, before anything is computed.
+
+    Args:
+        count: Number of calibration subjects.
+        alpha: Share that may be lost, in (0, 1).
+
+    Raises:
+        InputError: When alpha is not in (0, 1), or there are too few subjects for it.
+    """
+    if not 0.0 < alpha < 1.0:
+        raise InputError(f"alpha must be a share between 0 and 1. Got {alpha}.")
+    needed = math.ceil(round(1 / alpha - 1, 9))
+    if count < needed:
+        raise InputError(
+            f"Not enough volumes: need {needed} subjects for a loss of {100 * alpha:g} %. Got {count}. "
+            f"Annotate more of them, or choose {100 / (count + 1):.3g} % or more."
+        )
+
+
 def control_risk(curves: Sequence[Curve], alpha: float, *, upper: float, loss: str = "voxels") -> Zones:
     """Return zones with the highest level whose expected loss stays below ``alpha``.
 
@@ -127,24 +147,18 @@ def control_risk(curves: Sequence[Curve], alpha: float, *, upper: float, loss: s
     Raises:
         InputError: When alpha is not in (0, 1), there are too few subjects for it, or even the lowest level loses more.
     """
-    if not 0.0 < alpha < 1.0:
-        raise InputError(f"alpha must be a share between 0 and 1. Got {alpha}.")
     groups: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     for curve in curves:
         groups[curve.subject].append(curve.losses)
-    count, needed = len(groups), math.ceil(round(1 / alpha - 1, 9))
-    if count < needed:
-        raise InputError(
-            f"Not enough volumes: need {needed} subjects for a loss of {100 * alpha:g} %. Got {count}. "
-            f"Annotate more of them, or choose {100 / (count + 1):.3g} % or more."
-        )
+    count = len(groups)
+    check_subjects(count, alpha)
     risk = np.mean([np.mean(losses, axis=0) for losses in groups.values()], axis=0)
     bound = count / (count + 1) * risk + 1 / (count + 1)
-    beyond = np.flatnonzero(bound >= alpha)
+    beyond = np.flatnonzero(bound > alpha + 1e-12)  # as many subjects as are needed, and nothing lost: the bound equals alpha
     first = int(beyond[0]) if beyond.size else LEVELS.size
     if first == 0:
         raise InputError(
-            f"Even the lowest level loses {100 * alpha:g} % or more: vessel has a probability of 0. Retrain the model first."
+            f"Even the lowest level loses more than {100 * alpha:g} %: vessel has a probability of 0. Retrain the model first."
         )
     # A lower level loses less, so that the guarantee holds for the smaller of both: a sure model has no ambiguous zone.
     return Zones(min(float(LEVELS[first - 1]), upper), upper, alpha, count, loss)

@@ -173,6 +173,11 @@ def write_quality(bundle: Path, model: QualityModel, weights_sha256: str) -> Pat
     return path
 
 
+def remove_quality(bundle: Path) -> None:
+    """Remove the quality model of a bundle: it could not be fitted for its weights as they are calibrated now."""
+    (bundle / "models" / FILE_NAME).unlink(missing_ok=True)
+
+
 def read_quality(bundle: Path, weights_sha256: str) -> QualityModel | None:
     """Read the quality model of a bundle.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from minivess.volume.units import UM_PER_UNIT, Unit
 from minivess.volume.volume import GRID_TOLERANCE, Volume, largest_distance
 
 _UNIT_FROM_CODE: dict[str, Unit] = {"mm": "mm", "micron": "um"}
+_BLOCK = 2**20
 _CODE_FROM_UNIT = {"mm": "mm", "um": "micron"}
 
 
@@ -54,19 +57,29 @@ def read_nifti(path: Path, *, unit: Unit | None = None, limit_bytes: int) -> Vol
     unit = unit or _stated_unit(header, source)
     affine = _agreed_affine(header, unit, source)
     try:
-        array = _decode(image)
+        array = _decode(image, path)
     except (EOFError, OSError, ValueError, zlib.error) as error:
-        raise InputError(f"{source}: the voxels cannot be read ({error}). The file is cut off: copy it again.") from error
+        raise InputError(
+            f"{source}: the voxels cannot be read ({error}). The file is cut off or damaged: copy it again."
+        ) from error
     return Volume(array.reshape(image.shape[:3]), affine, unit)
 
 
-def _decode(image: nib.Nifti1Image) -> NDArray[Any]:
+def _decode(image: nib.Nifti1Image, path: Path) -> NDArray[Any]:
+    """Read the voxels. Of a compressed file the stream is read to its end, where its checksum is: nibabel leaves it unread."""
     slope, intercept = image.dataobj.slope, image.dataobj.inter
     if not np.isfinite([slope, intercept]).all():
         raise InputError(f"The header scales the values by {slope} and adds {intercept}, which are not finite. It is damaged.")
-    if (slope, intercept) == (1.0, 0.0):
-        return np.asarray(image.dataobj)
-    return np.asarray(image.dataobj, dtype=np.float32)
+    dtype = None if (slope, intercept) == (1.0, 0.0) else np.float32
+    if path.suffix.lower() != ".gz":
+        return np.asarray(image.dataobj, dtype=dtype)
+    stored = (image.dataobj.shape, image.dataobj.dtype, image.dataobj.offset, slope, intercept)
+    with gzip.open(path) as stream:
+        array = np.asarray(ArrayProxy(stream, stored), dtype=dtype)
+        stream.read(_BLOCK)
+        if stream.read(1):
+            raise InputError(f"{path.name}: more than {_BLOCK} bytes follow the voxels. The file is damaged.")
+    return array
 
 
 def _stated_unit(header: nib.Nifti1Header, source: str) -> Unit:

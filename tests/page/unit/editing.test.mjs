@@ -11,6 +11,9 @@ import { ScriptedServer, panel, storage, viewer } from './helpers.mjs'
 const BOX = [0, 2, 0, 2, 0, 1]
 const TOOLS = [{ name: 'path', clicks: 2 }, { name: 'cut', clicks: 1 }]
 
+const ONE = [0, 1, 0, 1, 0, 1]
+const DRAWN = { step: { name: 'draw', voxels: 1, box: ONE }, holds: await new Grid([1, 2, 3], [4, 3, 1]).pack(new Uint8Array(12).fill(1), ONE) }
+
 /** A region of a 4 x 3 x 1 image; `reload` counts how often the masks are read again, and finds them empty. */
 function editing(reply) {
   const server = new ScriptedServer(reply)
@@ -29,7 +32,7 @@ function editing(reply) {
 }
 
 test('stroke: sent at once; a server that does not answer makes the image stale, and the stroke is unsent', async () => {
-  const { server, said, views, image, editing: e } = editing(() => ({ step: null, holds: '' }))
+  const { server, said, views, image, editing: e } = editing(() => DRAWN)
   views.mask[0] = 1
   assert.ok(await e.stroke())
   assert.deepEqual(server.requests, ['POST /review/images/img/draft/draw'])
@@ -39,6 +42,23 @@ test('stroke: sent at once; a server that does not answer makes the image stale,
   assert.ok(!await e.stroke())
   assert.deepEqual([image.stale, e.outbox.size, [...e.unsentStrokes.keys()]], [true, 1, ['img:1.0']])
   assert.equal(views.mask[1], 1)
+})
+
+test('stroke: what lies in regions that others have accepted meanwhile is not kept', async () => {
+  const { said, views, image, editing: e } = editing(() => ({ step: null, holds: '' }))
+  views.mask[0] = 1
+  assert.ok(await e.stroke())
+  assert.deepEqual([image.reloads, views.mask.includes(1)], [1, false])
+  assert.match(said.at(-1), /accepted meanwhile/)
+})
+
+test('stroke: one that the step before has taken is no error', async () => {
+  const { server, views, editing: e } = editing(() => DRAWN)
+  views.mask[0] = 1
+  assert.deepEqual(await Promise.all([e.stroke(), e.stroke()]), [true, true])
+  assert.equal(server.requests.length, 1)
+  views.mask[11] = 1 // outside
+  await assert.rejects(e.stroke(), /Nothing was changed/)
 })
 
 test('stroke: outside a region it is put back', async () => {
@@ -57,7 +77,7 @@ test('stroke: where the server refuses it, the masks are read again', async () =
 })
 
 test('catchUp: takes a stroke that was not reported, and asks nothing where nothing is stale', async () => {
-  const { server, views, editing: e } = editing(() => ({ step: null, holds: '' }))
+  const { server, views, editing: e } = editing(() => DRAWN)
   await e.catchUp()
   assert.deepEqual(server.requests, [])
   views.mask[0] = 1

@@ -17,7 +17,7 @@ test('takeStroke: inside the box it is in the draft, outside and over locked box
   const { grid, shown, masks: m } = masks()
   for (const ijk of [[0, 0, 0], [1, 1, 0], [3, 2, 0]]) shown.mask[grid.index(ijk)] = 1
   assert.ok(m.penChanged(BOX))
-  assert.ok(m.takeStroke(BOX, [[1, 4, 1, 3, 0, 1]]))
+  assert.deepEqual(m.takeStroke(BOX, [[1, 4, 1, 3, 0, 1]]), { changed: 1, drawn: true })
   assert.equal(shown.mask[grid.index([0, 0, 0])], 1)
   assert.equal(shown.mask[grid.index([1, 1, 0])] + shown.mask[grid.index([3, 2, 0])], 0)
   assert.deepEqual(m.draft, shown.mask)
@@ -30,7 +30,8 @@ test('takeStroke: inside the box it is in the draft, outside and over locked box
 test('takeStroke: a stroke outside only changes nothing', () => {
   const { grid, shown, masks: m } = masks()
   shown.mask[grid.index([3, 2, 0])] = 1
-  assert.ok(!m.takeStroke(BOX, []))
+  assert.deepEqual(m.takeStroke(BOX, []), { changed: 0, drawn: true })
+  assert.deepEqual(m.takeStroke(BOX, []), { changed: 0, drawn: false })
   assert.ok(!shown.mask.includes(1))
 })
 

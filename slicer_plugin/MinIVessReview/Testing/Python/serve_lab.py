@@ -40,6 +40,7 @@ SCENARIOS = [row["name"] for row in json.loads((ROOT / "tests" / "seats" / "scen
 #: Tests that answer regions have an image each, since answers change the queue.
 OTHERS = (
     "path",
+    "quick",
     "outside",
     "closed",
     "away",

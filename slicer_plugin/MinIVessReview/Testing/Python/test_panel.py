@@ -82,6 +82,66 @@ def test_a_path_by_two_clicks_undo_and_redo(widget: Any, lab: Lab, pump: Callabl
     np.testing.assert_array_equal(scene.mask(), traced)
 
 
+def test_an_answer_waits_for_what_a_tool_does(widget: Any, lab: Lab, pump: Callable[..., int], tmp_path: Path) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "quick", pump)
+    item = widget.session.image.item
+    i0, i1, j0, j1, k0, k1 = item["box"]
+    matrix = np.array(widget.session.image.status["affine_ras"])
+    widget.ui.tool_path.click()
+    for voxel in ((i0 + 2, (j0 + j1) // 2, (k0 + k1) // 2), (i1 - 3, (j0 + j1) // 2, (k0 + k1) // 2)):
+        widget.clicks.points.AddControlPointWorld(*(matrix @ [*voxel, 1])[:3])
+    widget.ui.accept.click()  # the path is not back yet
+    widget.ui.accept.click()  # a second press is not a second answer
+    pump(lambda: not widget.worker.busy)
+    assert [(one["id"], one["state"]) for one in widget.session.image.items if one["state"] in ("accepted", "fixed")] == [
+        (item["id"], "fixed")
+    ]
+    shown = widget.session.image.scene.mask().transpose(2, 1, 0)
+    np.testing.assert_array_equal(shown, served(lab, "/review/images/quick/mask?format=nii.gz", tmp_path))
+
+
+def test_what_was_painted_is_undone_and_redone(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "quick", pump)
+    before = widget.session.image.scene.mask()
+    draw(widget, widget.session.image.item["box"])
+    drawn = widget.session.image.scene.mask()
+    reply(widget, "undo", pump)
+    np.testing.assert_array_equal(widget.session.image.scene.mask(), before)
+    assert "Redone: stroke" in reply(widget, "redo", pump)
+    np.testing.assert_array_equal(widget.session.image.scene.mask(), drawn)
+    reply(widget, "undo", pump)
+
+
+def test_a_note_stays_with_its_region(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "quick", pump)
+    first = widget.session.image.item
+    widget.ui.note.setText("look here again")
+    other = next(item for item in widget.session.image.items if item["state"] == "pending")
+    widget.review.choose(other)
+    pump(lambda: not widget.worker.busy)
+    assert widget.ui.note.text == ""
+    widget.review.choose(first)
+    pump(lambda: not widget.worker.busy)
+    assert widget.ui.note.text == "look here again"
+    widget.ui.note.setText("")
+
+
+def test_an_answer_that_was_withdrawn_elsewhere_does_not_stop_undo(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
+    connect(widget, lab, pump)
+    open_image(widget, "quick", pump)
+    answered = []
+    for _ in range(2):
+        answered.append(widget.session.image.item["id"])
+        reply(widget, "accept", pump)
+    widget.session.tasks.client.undo_answer(answered[1])  # as on the page
+    assert "no answer" in reply(widget, "undo", pump)
+    assert "last answer" in reply(widget, "undo", pump)
+    assert widget.session.image.item["id"] == answered[0]
+
+
 def test_drawing_outside_the_region_is_discarded(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
     connect(widget, lab, pump)
     open_image(widget, "outside", pump)

@@ -63,12 +63,16 @@ export class Editing {
     const { image, regions, outbox } = this
     if (!regions.current) image.masks.putBack()
     const { id, box } = regions.required
-    if (!image.masks.takeStroke(box, regions.locked)) {
-      throw new Error('Nothing was changed. Draw inside the yellow frame, and not over accepted regions.')
-    }
+    const { changed, drawn } = image.masks.takeStroke(box, regions.locked)
+    if (!drawn) return true // the step before has taken this stroke with its own
+    if (!changed) throw new Error('Nothing was changed. Draw inside the yellow frame, and not over accepted regions.')
     const voxels = await image.masks.grid.pack(image.masks.draft, box)
     const { key, reply } = await this.post({ method: 'POST', path: `${image.path}/draft/draw`, body: { box, voxels } })
-    if (reply) {
+    if (reply && reply.step?.voxels !== changed) { // others have accepted a part of it since the list was read
+      await this.reload()
+      this.regions.list().catch(() => {})
+      this.panel.message(reply.step ? `Drawn, except where regions were accepted meanwhile. ${UNDO}` : 'Nothing was changed: it lies in regions that were accepted meanwhile.', !reply.step)
+    } else if (reply) {
       await image.masks.apply(reply)
       this.panel.message(`Drawn. ${UNDO}`)
     } else {

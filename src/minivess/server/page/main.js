@@ -87,7 +87,7 @@ async function connect(token, remember) {
 async function newViewer() {
   const found = new Viewer(element('gl', HTMLCanvasElement), element('frame', HTMLCanvasElement), {
     onStroke: () => enqueue((review) => review.opened.editing.stroke()),
-    onClick: (ijk) => enqueue((review) => review.opened.editing.click(selectedTool(), ijk)),
+    onClick: click,
     onSlice: (slice, count) => showSlice(slice, count, found),
     onPoint: (ijk) => panel.point(review?.suspects.probabilityInWords(ijk) ?? ''),
     onFrame: (rectangle) => map.giveWay(rectangle),
@@ -169,15 +169,27 @@ function takeTool() {
   viewer.clicking = takesClicks()
   viewer.pen(penValue(), penSize())
   brush?.take(penValue() === null ? 0 : penSize())
-  review?.editing?.forgetClicks()
+  enqueue((review) => review.editing?.forgetClicks()) // after the clicks that wait
   element('gl', HTMLCanvasElement).style.cursor = selectedTool() === 'look' ? 'default' : 'crosshair'
+}
+
+/** The region that is on the screen now: what the user does is meant for it, also where it has to wait. */
+function shownRegion() {
+  return review?.regions.current?.id ?? ''
+}
+
+/** @param {number[]} ijk */
+function click(ijk) {
+  const [tool, shown] = [selectedTool(), shownRegion()]
+  return enqueue((review) => review.click(tool, ijk, shown))
 }
 
 /** @param {string} name of a button */
 function act(name) {
+  const shown = shownRegion()
   if (name === 'mask') showMask()
   else if (name === 'slab') showSlab()
-  else enqueue((review) => review[/** @type {Action} */ (name)]())
+  else enqueue((review) => review[/** @type {Action} */ (name)](shown))
   if ((name === 'accept' || name === 'skip') && takesClicks()) { // a click into the next region would change it unseen
     selectByKey('escape')
     takeTool()
@@ -209,20 +221,29 @@ function onKey(event) {
  * @param {KeyboardEvent} event
  */
 function undoKey(event) {
-  const key = event.key.toLowerCase()
+  const key = letterOf(event)
   if (event.repeat || (key !== 'z' && key !== 'y')) return false
   act(key === 'y' || event.shiftKey ? 'redo' : 'undo')
   return true
 }
 
+/**
+ * Return what a key writes, in small letters; on a keyboard without Latin letters, the letter at the same place of one that has them.
+ * @param {KeyboardEvent} event
+ */
+function letterOf({ key, code }) {
+  const letter = /^Key([A-Z])$/.exec(code ?? '')
+  return (letter && key.length === 1 && key > '\u024f' ? letter[1] : key).toLowerCase()
+}
+
 /** @param {KeyboardEvent} event */
 function plainKey(event) {
   if (viewer && viewKey(event, viewer)) return true
-  const key = event.key.toLowerCase()
+  const key = letterOf(event)
   if (event.repeat) return false
   if (key === '?') showHelp()
   else if (KEYS[key]) act(KEYS[key])
-  else if (key === 'enter' && viewer?.clicking && event.target === viewer.canvas) viewer.click()
+  else if (key === 'enter' && viewer?.clicking && (event.target === viewer.canvas || event.target === document.body)) viewer.click()
   else if (selectByKey(key) || widenByKey(key)) takeTool()
   else return false
   return true
@@ -242,15 +263,17 @@ element('study', HTMLButtonElement).addEventListener('click', () => study.show()
 element('look', HTMLButtonElement).addEventListener('click', changeLook)
 element('tools', HTMLFieldSetElement).addEventListener('change', takeTool)
 element('size', HTMLInputElement).addEventListener('input', takeTool)
-element('note', HTMLInputElement).addEventListener('keydown', ({ key }) => {
+element('note', HTMLInputElement).addEventListener('keydown', ({ key, isComposing, keyCode }) => {
+  if (isComposing || keyCode === 229) return // the Enter that confirms a Japanese or Chinese word
   if (key === 'Enter' || key === 'Escape') element('gl', HTMLCanvasElement).focus() // the next letter is a key again
 })
 images.addEventListener('change', open)
 document.addEventListener('keydown', onKey, true)
+window.addEventListener('beforeunload', (event) => { if (review?.busy) event.preventDefault() }) // the browser asks
 bindViewControls(() => viewer)
 element('connect', HTMLFormElement).addEventListener('submit', (event) => {
   event.preventDefault()
-  const token = element('token', HTMLInputElement).value.trim()
+  const token = element('token', HTMLInputElement).value.replace(/[^!-~]/g, '') // also without what a copy from a document brings
   connect(token, element('remember', HTMLInputElement).checked).catch((error) => panel.connectMessage(error.message))
 })
 

@@ -32,17 +32,20 @@ export class Masks {
   }
 
   /**
-   * Take what the pen did in a box into the draft, except over locked boxes; put all else back. Return whether the draft changed.
+   * Take what the pen did in a box into the draft, except over locked boxes; put all else back. Return how many voxels of the draft
+   * changed, and whether the pen had done anything since.
    * @param {import('./grid.js').Box} box
    * @param {import('./grid.js').Box[]} locked
    */
   takeStroke(box, locked) {
     const { grid, viewer, draft } = this
+    const drawn = viewer.mask.some((value, index) => value !== draft[index])
     for (const other of locked) grid.copy(draft, viewer.mask, intersection(other, box))
-    const changed = this.penChanged(box)
+    let changed = 0
+    grid.within(box, (index) => { changed += Number(viewer.mask[index] !== draft[index]) })
     grid.copy(viewer.mask, draft, box)
     this.putBack()
-    return changed
+    return { changed, drawn }
   }
 
   /** Show the draft, without what the pen did. */

@@ -20,6 +20,9 @@ export class Panel {
   constructor(onChoose) {
     this.onChoose = onChoose
     this.filter = element('filter', HTMLSelectElement)
+    /** @type {Map<string, string>} */
+    this.notes = new Map() // by region, of those that are not answered yet
+    this.noted = '' // the region that the note in the field is for
     /** @type {[import('./regions.js').QueueItem[], import('./regions.js').QueueItem | null]} */
     this.listed = [[], null]
     this.filter.addEventListener('change', () => this.queue(...this.listed))
@@ -102,6 +105,9 @@ export class Panel {
 
   /** @param {import('./regions.js').QueueItem | null} item */
   region(item) {
+    this.notes.set(this.noted, this.note)
+    this.noted = item?.id ?? ''
+    this.note = this.notes.get(this.noted) ?? ''
     text('region').textContent = item ? `${item.kind}: ${item.reason}` : ''
     this.mark(item)
   }
@@ -131,7 +137,7 @@ export class Panel {
   mark(current) {
     for (const row of this.rows) {
       const here = row.dataset.id === current?.id
-      if (here && row.getAttribute('aria-current') !== 'true') row.scrollIntoView({ block: 'nearest' })
+      if (here && row.getAttribute('aria-current') !== 'true') scrollTo(row)
       row.setAttribute('aria-current', String(here))
     }
   }
@@ -173,6 +179,17 @@ export class Panel {
     texts.forEach((text, n) => { (row.cells[n]?.querySelector('button') ?? row.cells[n] ?? row).textContent = text })
     return row
   }
+}
+
+/**
+ * Bring a row into view inside the list; the panel around it stays where it is.
+ * @param {HTMLTableRowElement} row
+ */
+function scrollTo(row) {
+  const list = text('list')
+  const [above, below] = [row.offsetTop - list.offsetTop - list.scrollTop, row.offsetHeight - list.clientHeight]
+  if (above < 0) list.scrollTop += above
+  else if (above + below > 0) list.scrollTop += above + below
 }
 
 /** @param {number} share */

@@ -35,6 +35,7 @@ export class Position {
     if (!grid) return
     const ras = grid.toRas(ijk.map((n, a) => within(n, 0, grid.shape[a] - 1)))
     nv.scene.crosshairPos = grid.ras.map((n, r) => (ras[r] + 0.5) / n)
+    if (nv.opts.is2DSliceShader) nv.updateGLVolume() // too wide for a texture in 3-D: niivue keeps one slice. Tested with niivue 0.69.0.
   }
 
   /**
@@ -69,9 +70,9 @@ export class Position {
     const { nv, grid } = this
     if (!grid) return
     const ijk = this.crosshair()
-    const steps = [right, up, 0]
-    grid.axis.forEach((axis, r) => { if (axis !== 2) ijk[axis] += (grid.flipped[r] ? -1 : 1) * steps[r] })
-    ijk[2] += slices
+    const steps = [right, up]
+    steps.forEach((step, r) => { ijk[grid.axis[r]] += (grid.flipped[r] ? -1 : 1) * step })
+    ijk[grid.axis[2]] += slices
     this.goTo(ijk)
     nv.drawScene()
   }
@@ -81,7 +82,12 @@ export class Position {
    * @param {number} slice from 0
    */
   showSlice(slice) {
-    if (this.grid) this.move(0, 0, slice - this.crosshair()[2])
+    if (this.grid) this.move(0, 0, slice - this.slice)
+  }
+
+  /** Number of the slice of the file in the main view, from 0. */
+  get slice() {
+    return this.grid ? this.crosshair()[this.grid.axis[2]] : 0
   }
 
   /** Return the voxel of the file under the crosshair. */

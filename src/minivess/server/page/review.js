@@ -34,6 +34,7 @@ export class Review {
     this.prediction = null // that is waited for
     this.wanted = '' // the image that the user has chosen last
     this.queue = Promise.resolve() // of actions
+    this.waiting = 0 // actions that are not over
   }
 
   /**
@@ -41,11 +42,29 @@ export class Review {
    * @param {() => unknown} action
    */
   enqueue(action) {
+    this.waiting += 1
     this.queue = this.queue.then(action).catch((error) => this.failed(error)).then(() => {
+      this.waiting -= 1
       const notices = this.outbox.takeNotices()
       if (notices) this.panel.message(notices, true)
     })
     return this.queue
+  }
+
+  /** Whether something that the user did is not yet on the server, nor stored in this browser. */
+  get busy() {
+    const { image, regions } = this
+    return this.waiting > 0 || Boolean(image && regions.current && image.masks.penChanged(regions.current.box))
+  }
+
+  /**
+   * Return the current region, where it is the one that was on the screen when the user asked for something.
+   * @param {string} shown id of that region
+   */
+  regionShown(shown) {
+    const item = this.regions.required
+    if (item.id !== shown) throw new Error('Another region is shown now than when you pressed. Look at it, then answer.')
+    return item
   }
 
   /** @param {Error} error */
@@ -140,15 +159,31 @@ export class Review {
     this.refresh()
   }
 
-  /** Accept the current region as it is shown: unchanged, or corrected. */
-  async accept() {
-    const { box } = this.regions.required
+  /**
+   * Take a click of a tool.
+   * @param {string} tool that was selected then
+   * @param {number[]} ijk
+   * @param {string} shown region that was on the screen then
+   */
+  async click(tool, ijk, shown) {
+    this.regionShown(shown)
+    await this.opened.editing.click(tool, ijk)
+  }
+
+  /**
+   * Accept the region as it is shown: unchanged, or corrected.
+   * @param {string} shown region that was on the screen when the user accepted
+   */
+  async accept(shown) {
+    const { box } = this.regionShown(shown)
     if (this.viewer.comparison) throw new Error('You see the model before left of the line. Press Y to see the mask as it is now, then answer.')
     await this.opened.editing.catchUp()
     await this.answer(this.opened.image.masks.corrected(box) ? 'fixed' : 'accepted')
   }
 
-  async skip() {
+  /** @param {string} shown region that was on the screen when the user skipped */
+  async skip(shown) {
+    this.regionShown(shown)
     await this.opened.editing.catchUp()
     await this.answer('skipped')
   }

@@ -43,6 +43,9 @@ export class Suspects {
     this.errors = []
     this.shown = 0
     this.id = '' // of the region
+    /** @type {import('./regions.js').QueueItem | null} */
+    this.item = null
+    this.state = '' // 'loading' or 'failed'
     /** @type {Probabilities | null} */
     this.probabilities = null
   }
@@ -55,6 +58,8 @@ export class Suspects {
     this.errors = []
     this.shown = 0
     this.id = item?.id ?? ''
+    this.item = item
+    this.state = item ? 'loading' : ''
     this.probabilities = null
     this.panel.point('')
     this.viewer.suspect([], 0)
@@ -65,8 +70,11 @@ export class Suspects {
       if (this.id !== item.id) return // another region is shown by now
       this.errors = item.kind === RANDOM ? [] : errors // who looks at a random check is to look everywhere
       this.probabilities = new Probabilities(item.box, bytes)
+      this.state = ''
       this.viewer.suspect(this.errors, 0)
-    } catch { /* what is suspected is only an aid */ }
+    } catch { // what is suspected is only an aid
+      if (this.id === item.id) this.state = 'failed'
+    }
   }
 
   /**
@@ -80,6 +88,11 @@ export class Suspects {
 
   /** Go to the next error, after the last one to the first. */
   next() {
+    if (this.state === 'loading') return this.panel.message('What is suspected here is still being computed. Press G again in a moment.')
+    if (this.state === 'failed') {
+      this.show(this.item)
+      return this.panel.message('What is suspected here could not be read; it is read again. Press G again in a moment.')
+    }
     if (!this.errors.length) return this.panel.message('No single error is suspected in this region.')
     this.shown = (this.shown + 1) % this.errors.length
     const error = this.errors[this.shown]

@@ -160,6 +160,8 @@ export class Viewer {
     // Of a drawing niivue reads header, orientation and voxels only. Tested with niivue 0.69.0.
     this.nv.loadDrawing({ hdr: volume.hdr, permRAS: volume.permRAS, img: voxels })
     this.nv.setDrawingEnabled(drawingEnabled)
+    this.position.goTo(shape.map((n) => Math.floor(n / 2)))
+    this.position.centre(1) // not as the image before was seen
     return this.grid
   }
 
@@ -309,7 +311,7 @@ export class Viewer {
     const pen = /** @type {CanvasRenderingContext2D} */ (frame.getContext('2d'))
     pen.clearRect(0, 0, frame.width, frame.height)
     if (!grid) return
-    this.onSlice(this.crosshair()[2], grid.shape[2])
+    this.onSlice(this.position.slice, grid.ras[2])
     if (this.bare) return
     const slices = shownSlices(nv)
     if (this.comparison && this.mask) this.comparison.draw(pen, slices, nv.scene.crosshairPos, grid.ras, this.mask)

@@ -141,7 +141,7 @@ def reopen(place: _ItemId, account: CurrentAccount, review: Review, take: bool =
     With ``take`` it is reserved at once for whoever withdraws it, so that a ranking that ends meanwhile does not replace it.
     """
     item = review.store.queue.get(place)
-    if item.holder != account.name and not account.has_role("reviewer"):
+    if item.answer and item.holder != account.name and not account.has_role("reviewer"):
         raise HTTPException(403, "This answer is that of another user. Withdrawing it needs the role reviewer.")
     return review.store.queue.reopen(place, actor=account.name, reserve_s=LEASE_S if take else 0.0).to_json()
 

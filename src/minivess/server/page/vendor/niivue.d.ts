@@ -43,7 +43,7 @@ export class Niivue {
   drawOpacity: number
   drawScene: () => unknown
   onDrawingChanged: (action: string) => void
-  opts: { penSize: number; drawingEnabled: boolean }
+  opts: { penSize: number; drawingEnabled: boolean; is2DSliceShader: boolean }
   scene: { crosshairPos: ArrayLike<number>; pan2Dxyzmm: ArrayLike<number> & Iterable<number> }
   screenSlices: Tile[]
   volumes: NVImage[]
