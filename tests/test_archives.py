@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -90,3 +92,26 @@ def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InputError, match=r"x\.zip"):
         extract_archive(tmp_path / "x.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_that_states_a_long_name_is_not_read_into_memory(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "bomb.tar.bz2"
+    info = member("name", kind)
+    info.size = 400 * 2**20
+    with bz2.open(path, "wb") as stream:
+        stream.write(info.tobuf(tarfile.USTAR_FORMAT))
+        stream.write(bytes(2**20))  # the rest would be zeros, too
+    tracemalloc.start()
+    with pytest.raises(UnsafeFileError, match="has a header of 419430400 bytes"):
+        extract_archive(path, tmp_path / "out")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def test_one_name_twice_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    for names in (("a", "a"), ("a", "a/b"), ("a/b", "a")):
+        archive = tar_of(tmp_path / "twice.tgz", *(member(name) for name in names), content=b"x")
+        with pytest.raises(UnsafeFileError, match="twice"):
+            extract_archive(archive, tmp_path / "out")
+        assert not (tmp_path / "out").exists()

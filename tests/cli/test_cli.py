@@ -12,8 +12,11 @@ import tifffile
 
 import minivess
 from minivess.cli.main import run
+from minivess.dicom import write_series
 from minivess.models import weights_path
-from minivess.volume import read_volume
+from minivess.models.weights import read_weights, write_weights
+from minivess.synth import make_sample
+from minivess.volume import read_volume, write_volume
 
 
 def ok(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -239,6 +242,110 @@ def test_calibrate_fits_a_quality_class_and_predict_states_it(
     refused(capsys, 2, "0 < retrain < usable < 1", "calibrate", data, "--bundle", model, "--usable", 0.5)
     zones = json.loads(ok(capsys, "calibrate", data, "--bundle", model, "--alpha", 0.2, "--json"))
     assert zones["quality"]["subjects"] == 10
-    (found,) = json.loads(ok(capsys, *command))["volumes"]
+    (found,) = json.loads(ok(capsys, *command, "--replace"))["volumes"]
     assert set(found["quality"].split(" or ")) <= {"retrain", "needs review", "usable"}
     assert 0 <= found["expected_cldice"] <= 1
+
+
+def test_predict_never_writes_over_files_unasked(capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path) -> None:
+    image = write_volume(make_sample("capillary", 0, shape=(48, 48, 8)).image, tmp_path / "stack.nii.gz")
+    drawn = write_volume(read_volume(image), tmp_path / "stack_mask.nii.gz")  # by hand, beside its image
+    before = drawn.read_bytes()
+    command = ("predict", image, "--bundle", bundle, "--out", tmp_path)
+    refused(capsys, 1, "stack_mask.nii.gz exists. Nothing was written", *command)
+    assert drawn.read_bytes() == before
+    assert not (tmp_path / "stack.png").exists()
+    ok(capsys, *command, "--replace")
+    assert drawn.read_bytes() != before
+
+
+def test_predict_reads_one_channel_of_a_file_with_two(capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 4000, (6, 2, 48, 40), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "two.ome.tif", array, ome=True, metadata={"axes": "ZCYX"})
+    command = (
+        "predict",
+        tmp_path / "two.ome.tif",
+        "--bundle",
+        bundle,
+        "--spacing",
+        1,
+        1,
+        3,
+        "--unit",
+        "um",
+        "--out",
+        tmp_path / "p",
+    )
+    refused(capsys, 1, "--channel 1 to 2", *command)
+    ok(capsys, *command, "--channel", 2)
+    assert read_volume(tmp_path / "p" / "two_mask.nii.gz").shape == (40, 48, 6)
+
+
+def test_what_a_model_has_learned_does_not_calibrate_it_and_is_told_of_scores(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path
+) -> None:
+    data, model = tmp_path / "data", Path(shutil.copytree(bundle, tmp_path / "model"))
+    ok(capsys, "synth", "make", data, "--count", 2, "--shape", 48, 48, 8)
+    tensors, metadata = read_weights(weights_path(model))
+    write_weights(tensors, weights_path(model), {**metadata, "training_subjects": json.dumps(["capillary_0001"])})
+    refused(capsys, 1, "has learned capillary_0001", "calibrate", data, "--bundle", model, "--alpha", 0.6)
+    words = "has learned 1 of these subjects (capillary_0001)"
+    told = ok(capsys, "evaluate", data, "--bundle", model, "--section", "validation", "--report", tmp_path / "report")
+    assert words in told
+    assert words in (tmp_path / "report" / "report.html").read_text()
+    refused(
+        capsys, 1, "The model of --from has learned capillary_0001", "train", data, "--from", model, "--out", tmp_path / "new"
+    )
+    refused(
+        capsys, 1, "The model of --init has learned", "train", data, "--init", weights_path(model), "--out", tmp_path / "new",
+        "--bundle", model,
+    )  # fmt: skip
+
+
+def test_no_command_replaces_a_bundle_or_a_data_set_that_is_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path
+) -> None:
+    data, model = tmp_path / "data", Path(shutil.copytree(bundle, tmp_path / "model"))
+    ok(capsys, "synth", "make", data, "--count", 2, "--shape", 48, 48, 8)
+    configuration = (model / "configs" / "train.yaml").read_bytes()
+    refused(capsys, 1, "is a bundle, whose configuration would be replaced", "train", data, "--out", model)
+    assert (model / "configs" / "train.yaml").read_bytes() == configuration
+    image = (data / "images" / "capillary_0000.nii.gz").read_bytes()
+    refused(capsys, 1, "exists. Nothing was changed", "synth", "make", data, "--count", 1, "--shape", 32, 32, 8)
+    assert (data / "images" / "capillary_0000.nii.gz").read_bytes() == image
+
+
+def test_a_report_that_cannot_be_written_costs_no_evaluation(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path
+) -> None:
+    data = tmp_path / "data"
+    ok(capsys, "synth", "make", data, "--count", 2, "--shape", 48, 48, 8)
+    (tmp_path / "report").write_text("a file")
+    refused(
+        capsys, 1, "No report can be written", "evaluate", data, "--bundle", bundle, "--section", "validation", "--report",
+        tmp_path / "report",
+    )  # fmt: skip
+
+
+def test_convert_refuses_what_it_would_ignore_and_what_does_not_fit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    sample = make_sample("capillary", 0, shape=(16, 16, 8)).image
+    write_series(sample, tmp_path / "series", name="s", patient_id="p")
+    refused(
+        capsys,
+        1,
+        "A DICOM series states its voxel size",
+        "data",
+        "convert",
+        tmp_path / "series",
+        tmp_path / "a.nrrd",
+        "--unit",
+        "um",
+    )
+    for number, file in enumerate(sorted((tmp_path / "series").iterdir())):
+        file.rename(file.with_name(f"IM{number:04d}"))
+    ok(capsys, "data", "convert", tmp_path / "series", tmp_path / "a.nrrd")
+    wide = write_volume(sample.with_array(sample.array.astype(np.int64)), tmp_path / "wide.nrrd")
+    ok(capsys, "data", "convert", wide, tmp_path / "wide.ome.tif")
+    np.testing.assert_array_equal(read_volume(tmp_path / "wide.ome.tif").array, sample.array)
+    too_wide = write_volume(sample.with_array(sample.array.astype(np.int64) + 2**40), tmp_path / "too_wide.nrrd")
+    refused(capsys, 1, "has no 64-bit integers", "data", "convert", too_wide, tmp_path / "too_wide.ome.tif")

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from minivess.datasets import check_dataset, load_pair, make_dataset, read_dataset
 from minivess.errors import GeometryError, InputError
+from minivess.synth import make_sample
 from minivess.volume import Volume, reorient, write_volume
 
 
@@ -85,3 +87,23 @@ def test_a_label_with_flipped_axes_is_turned_back_exactly(tmp_path: Path) -> Non
     write_volume(label.with_array(image.array), tmp_path / "l.nrrd")
     with pytest.raises(InputError, match=r"l\.nrrd: The label .* Export the segment of the vessels alone"):
         load_pair(item)
+
+
+def test_a_training_row_without_a_label_is_named(dataset: Path, tmp_path: Path) -> None:
+    content = json.loads((dataset / "dataset.json").read_text())
+    content["training"][0]["lable"] = content["training"][0].pop("label")
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="'label'"):
+        read_dataset(tmp_path)
+
+
+def test_the_unit_of_an_items_spacing_is_not_that_of_a_file_that_states_its_own(tmp_path: Path) -> None:
+    image = make_sample("capillary", 0, shape=(24, 20, 8))
+    tifffile.imwrite(tmp_path / "image.tif", image.image.array.transpose(2, 1, 0))
+    spacing = image.image.spacing_um
+    label = Volume(image.mask.array, np.diag([*(s / 1000 for s in spacing), 1.0]), "mm")
+    write_volume(label, tmp_path / "label.nrrd")
+    item = {"image": tmp_path / "image.tif", "label": tmp_path / "label.nrrd", "spacing": list(spacing), "unit": "um"}
+    read, mask = load_pair(item)
+    assert read.spacing_um == pytest.approx(spacing)
+    np.testing.assert_array_equal(mask.array > 0, image.mask.array > 0)

@@ -98,3 +98,25 @@ def test_a_training_refuses_data_that_are_not_as_pinned(
         assert not (tmp_path / "m").exists()
     finally:
         pin.unlink()
+
+
+def test_files_behind_a_link_are_pinned_and_a_link_in_a_circle_is_refused(data: Path, tmp_path: Path) -> None:
+    (data / "images").rename(tmp_path / "large_disk")
+    (data / "images").symlink_to(tmp_path / "large_disk", target_is_directory=True)
+    write_pin(data)
+    assert check_pin(data) == "8593095a712cf78ed603d5add43c1f73.dir"
+    (tmp_path / "large_disk" / "1.txt").write_text("another image")
+    with pytest.raises(InputError, match="is not as"):
+        check_pin(data)
+    (tmp_path / "large_disk" / "back").symlink_to(tmp_path / "large_disk", target_is_directory=True)
+    with pytest.raises(InputError, match="is a link to a folder that it lies in"):
+        compute_pin(data)
+
+
+def test_the_seal_of_the_test_set_is_no_part_of_the_data(data: Path) -> None:
+    write_pin(data)
+    pinned = check_pin(data)
+    write(data / "sealed_test" / "audit", chain="a look\n")
+    write(data, **{"sealed_test.json": "{}"})
+    assert check_pin(data) == pinned
+    assert "/sealed_test*" in (data / ".dvcignore").read_text().splitlines()

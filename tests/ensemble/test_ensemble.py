@@ -17,6 +17,7 @@ from minivess.ensemble import METHODS, merge_weights, write_ensemble
 from minivess.ensemble.greedy_soup import choose_ingredients
 from minivess.errors import BundleError, InputError, WeightsError
 from minivess.models import binary_entropy, check_bundle, load_bundle, read_metadata, save_weights, weights_path
+from minivess.models.weights import write_weights
 from minivess.train import copy_bundle, train_bundle
 from minivess.volume import Volume, read_volume, write_volume
 
@@ -224,3 +225,47 @@ def test_a_bad_merge_is_not_published(
     assert ("cannot predict" in content["state"]) == (not turned)
     assert weights_path(copy).read_bytes() == before
     assert not list(copy.glob("tmp*"))
+
+
+def test_another_combination_of_the_same_members_is_another_model(members: list[Path], tmp_path: Path) -> None:
+    made = {
+        "own": write_ensemble(members, tmp_path / "own"),
+        "vote": write_ensemble(members, tmp_path / "vote", combination="vote"),
+        "weights": write_ensemble(members, tmp_path / "weights", weights=[3, 1, 1]),
+        "again": write_ensemble(members, tmp_path / "again"),
+    }
+    hashes = {name: load_bundle(place, device="cpu").model.weights_sha256 for name, place in made.items()}
+    assert hashes["again"] == hashes["own"]
+    assert len(set(hashes.values())) == 3
+    configuration = made["again"] / "configs" / "inference.yaml"
+    configuration.write_text(configuration.read_text().replace("combination: mean", "combination: vote"))
+    with pytest.raises(WeightsError, match="Make it again"):
+        load_bundle(made["again"])
+
+
+def test_a_member_that_is_exchanged_while_the_ensemble_is_loaded_is_noticed(ensemble: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(ensemble, tmp_path / "copy"))
+    loaded = load_bundle(copy, device="cpu")
+    member = copy / "members" / "2_vessap_vessel"
+    save_weights(network_of(member, seed=7), weights_path(member), {})
+    with pytest.raises(WeightsError, match="replaced meanwhile"):
+        loaded.predict(stack())
+
+
+def test_an_ensemble_of_ensembles_is_refused_by_name(members: list[Path], ensemble: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is an ensemble itself"):
+        write_ensemble([members[0], ensemble], tmp_path / "new")
+
+
+def test_a_merge_has_learned_what_one_of_its_ingredients_has(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.safetensors" for name in "ab"]
+    for file, learned, apart in zip(files, (["s1", "s2"], ["s2", "s3"]), (["s3", "s4"], ["s1", "s4"]), strict=True):
+        about = {"training_subjects": json.dumps(learned), "held_out_subjects": json.dumps(apart)}
+        write_weights({"w": torch.ones(3)}, file, about)
+    merge_weights(files, tmp_path / "merged.safetensors", method="mean")
+    metadata = read_metadata(tmp_path / "merged.safetensors")
+    assert json.loads(metadata["training_subjects"]) == ["s1", "s2", "s3"]
+    assert json.loads(metadata["held_out_subjects"]) == ["s4"]
+    write_weights({"w": torch.ones(3)}, files[1], {"base_sha256": "1" * 64})
+    with pytest.raises(WeightsError, match="different bases"):
+        merge_weights(files, tmp_path / "other.safetensors", method="mean")

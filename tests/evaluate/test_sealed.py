@@ -12,8 +12,9 @@ import pytest
 
 from minivess.cli.main import run
 from minivess.errors import InputError, LockoutError
-from minivess.evaluate import SealedTestSet, fingerprint
-from minivess.train import make_dataset
+from minivess.evaluate import SealedTestSet, find_sealed, fingerprint
+from minivess.store import AuditChain
+from minivess.train import make_dataset, read_dataset
 from minivess.volume import Volume, read_volume, reorient, write_volume
 
 
@@ -104,3 +105,48 @@ def test_fingerprints_differ_where_voxels_do() -> None:
     assert fingerprint(volume) != fingerprint(volume.with_array(changed))
     assert fingerprint(volume) != fingerprint(Volume(array[:, :, :3], volume.affine, "um"))
     assert fingerprint(volume) == fingerprint(Volume(array[::-1].astype(np.float32), volume.affine, "um"))
+
+
+@pytest.mark.row(51)
+def test_a_seal_elsewhere_is_found_from_the_data_set(sealed: tuple[SealedTestSet, Path], tmp_path: Path) -> None:
+    test_set, data = sealed
+    assert find_sealed(data) == test_set.folder
+    test_set.folder.rename(tmp_path / "away")
+    with pytest.raises(LockoutError, match="which is not there"):
+        find_sealed(data)
+
+
+@pytest.mark.row(51)
+@pytest.mark.parametrize("stopped", ["before the entry", "after the entry"])
+def test_an_interrupted_seal_leaves_the_old_one_or_the_new_one(
+    sealed: tuple[SealedTestSet, Path], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str
+) -> None:
+    test_set, _ = sealed
+    (item,) = read_dataset(dataset)["test"][:1]
+    image = read_volume(item.image)
+    other = write_volume(image.with_array(np.flip(image.array, 0) // 2 + 1), tmp_path / "other.nii.gz")
+    rows = [{**item.to_item(), "image": str(other), "subject": "somebody else"}]
+
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AuditChain, "append" if stopped == "before the entry" else "checkpoint", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            SealedTestSet.seal(test_set.folder, rows, actor="ann")
+    found = SealedTestSet(test_set.folder)
+    assert ("somebody else" in found.subjects) == (stopped == "after the entry")
+    assert "somebody else" in SealedTestSet.seal(test_set.folder, rows, actor="ann").subjects
+
+
+def test_a_first_seal_that_was_interrupted_is_none(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Path(shutil.copytree(dataset, tmp_path / "data"))
+    with monkeypatch.context() as patched:
+        patched.setattr(AuditChain, "append", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        assert run(["testset", "seal", str(data)]) == 1
+    assert find_sealed(data) is None
+    assert run(["testset", "seal", str(data)]) == 0
+    (data / "sealed_test" / "sealed.json").unlink()  # whoever removes it does not open the test set
+    with pytest.raises(LockoutError, match="not the file that was sealed"):
+        SealedTestSet(data / "sealed_test")
+    assert find_sealed(data) is not None

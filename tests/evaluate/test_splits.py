@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -42,3 +43,10 @@ def test_split_by_subject__held_out_stays_held_out_and_trained_on_is_never_held_
 def test_split_by_subject__a_wrong_share_is_refused(share: float) -> None:
     with pytest.raises(InputError, match="val_split"):
         split_by_subject(cases("a"), share)
+
+
+def test_a_training_that_begins_with_weights_has_learned_what_they_had() -> None:
+    before = SubjectHistory(frozenset({"m1", "m2"}), frozenset({"m9"}))
+    found = subjects_metadata(cases("m3"), cases("m2", "m4"), before)
+    assert json.loads(found["training_subjects"]) == ["m1", "m2", "m3"]
+    assert json.loads(found["held_out_subjects"]) == ["m4"]

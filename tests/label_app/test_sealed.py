@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from minivess.ensemble import write_ensemble
 from minivess.errors import InputError, LockoutError
 from minivess.evaluate import SealedTestSet
-from minivess.models import weights_path
+from minivess.models import load_bundle, weights_path
 from minivess.store import LabelStore
 
 pytest.importorskip("monailabel")
@@ -50,3 +53,27 @@ def test_a_changed_or_missing_test_set_stops_the_start(dataset: Path, tmp_path: 
         AppSettings.from_conf(str(tmp_path), {"sealed_test_set": str(sealed.folder)})
     with pytest.raises(InputError, match="testset seal"):
         AppSettings.from_conf(str(tmp_path), {"sealed_test_set": str(tmp_path / "nothing")})
+
+
+def test_weights_of_a_workspace_never_see_other_images_than_they_were_trained_on(bundle: Path, tmp_path: Path) -> None:
+    def settings(name: str, **changed: str) -> AppSettings:
+        copy = Path(shutil.copytree(bundle, tmp_path / name))
+        for config in ("inference.yaml", "train.yaml"):
+            file = copy / "configs" / config
+            for key, value in changed.items():
+                file.write_text(re.sub(rf"(?m)^{key}: .*$", f"{key}: {value}", file.read_text()))
+        return AppSettings.from_conf(str(tmp_path), {"model_dir": str(tmp_path / "model"), "bundle": str(copy)})
+
+    target = settings("first").prepare_bundle()
+    assert settings("another threshold", threshold="0.4").prepare_bundle() == target
+    assert "threshold: 0.4" in (target / "configs" / "inference.yaml").read_text()
+    with pytest.raises(InputError, match="holds a model with modality two_photon"):
+        settings("another modality", modality="tof_mra").prepare_bundle()
+
+
+def test_a_second_ensemble_replaces_the_first_one_as_a_whole(bundle: Path, tmp_path: Path) -> None:
+    for combination in ("mean", "vote"):
+        ensemble = write_ensemble([bundle, bundle], tmp_path / combination, combination=combination)
+        conf = {"model_dir": str(tmp_path / "model"), "bundle": str(ensemble)}
+        target = AppSettings.from_conf(str(tmp_path), conf).prepare_bundle()
+        assert load_bundle(target).model == load_bundle(ensemble).model

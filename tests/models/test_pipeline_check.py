@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,8 @@ def copy(bundle: Path, tmp_path: Path) -> Path:
 
 
 def edit(bundle: Path, change: Callable[[Config, Config], object]) -> None:
-    """Change inference.yaml and metadata.json, and save weights of the network that the result describes."""
+    """Change inference.yaml and metadata.json, and save weights of the network that the result describes; it is not trained."""
+    (bundle / "configs" / "train.yaml").unlink(missing_ok=True)
     inference, metadata = bundle / "configs" / "inference.yaml", bundle / "configs" / "metadata.json"
     contents = yaml.safe_load(inference.read_text()), json.loads(metadata.read_text())
     change(*contents)
@@ -266,3 +268,43 @@ def test_metadata_of_the_shipped_bundle_state_the_range_of_each_modality(segresn
     for modality, rule in MODALITIES.items():
         assert modality in text
         assert isinstance(rule, LocalContrast) == (text.index(modality) < text.index("no fixed bounds"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t["network_def"].update(init_filters=6), "network_def is not that of inference.yaml"),
+        (lambda t: t.update(modality="tof_mra"), "modality is not that of inference.yaml: 'tof_mra' against 'two_photon'"),
+        (lambda t: t.update(spacing_um=[1.0, 1.0, 3.0]), "spacing_um is not that of inference.yaml"),
+        (lambda t: t["train"]["preprocessing"]["transforms"].pop(1), "train#preprocessing has no NormaliseIntensityd"),
+        (lambda t: t["validate"]["preprocessing"]["transforms"].pop(1), "validate#preprocessing has no NormaliseIntensityd"),
+    ],
+)
+def test_a_bundle_that_is_trained_on_other_input_than_it_predicts_with_is_refused(
+    segresnet: Path, tmp_path: Path, change: Callable[[Config], object], words: str
+) -> None:
+    copy = Path(shutil.copytree(segresnet, tmp_path / "bundle"))
+    check_bundle(copy)
+    file = copy / "configs" / "train.yaml"
+    content = yaml.safe_load(file.read_text())
+    change(content)
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(BundleError, match=re.escape(words)):
+        check_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("roi_size", wrong) for wrong in (64, [64, 64], [-1, -1, 8], [0, 64, 8], [64.0, 64, 8])),
+        *(("overlap", wrong) for wrong in (1.0, -0.1, "a lot")),
+    ],
+)
+def test_a_window_that_cannot_slide_is_refused(segresnet: Path, tmp_path: Path, key: str, value: object) -> None:
+    copy = Path(shutil.copytree(segresnet, tmp_path / "bundle"))
+    file = copy / "configs" / "inference.yaml"
+    content = yaml.safe_load(file.read_text())
+    content["inferer"][key] = value
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(BundleError, match=f"the {key} of the inferer is"):
+        check_bundle(copy)

@@ -23,7 +23,7 @@ from minivess.volume import Box, read_volume, write_volume
 #: Images of one test each, and those of several.
 IMAGES = (
     *("ten", "sitting", "away", "faster", "listed", "torn", "token", "gone", "touch", "hidden", "shared", "redone", "lost"),
-    *("withdrawn", "undone", "slow", "wanted"),
+    *("withdrawn", "undone", "slow", "wanted", "pressed"),
     *("plain", "mirrored", "oblique", "large"),
 )
 
@@ -716,3 +716,90 @@ def test_the_model__an_admin_trains_and_goes_back_an_annotator_reads(chromium: B
     admin.page.click("#train")  # stop
     admin.page.wait_for_function("() => document.getElementById('train').textContent === 'Train'", timeout=300_000)
     context.close()
+
+
+#: Replies to answers and prompts come a second late.
+SLOW = """() => { const { fetch } = window; window.fetch = async (path, ...given) => {
+    if (/answer$|prompt$/.test(path)) await new Promise((done) => setTimeout(done, 1000)); return fetch(path, ...given) } }"""
+
+
+def answered(seat: Seat, image: str) -> list[str]:
+    places = seat.lab.ask("GET", f"/review/?image={image}&limit=1000", "eve").json()["places"]
+    return sorted(place["id"] for place in places if place["state"] in ("accepted", "fixed", "skipped"))
+
+
+def test_a_key_answers_the_region_on_the_screen_and_no_other(seat: Seat) -> None:
+    seat.connect().choose("pressed")
+    seat.page.evaluate(SLOW)
+    first, before = seat.item, answered(seat, "pressed")
+    seat.page.keyboard.press("a")
+    seat.page.keyboard.press("a")  # before the reply is back
+    seat.idle()
+    assert answered(seat, "pressed") == sorted([*before, first["id"]])
+    assert "Another region is shown now" in seat.message
+    seat.page.select_option("#image", "ten")
+    seat.page.keyboard.press("s")  # the image before is still on the screen
+    seat.page.wait_for_function("() => window.minivess.review.image?.name === 'ten'")
+    seat.idle()
+    assert seat.item["id"] not in answered(seat, "ten")
+    seat.choose("pressed")
+    assert answered(seat, "pressed") == sorted([*before, first["id"]])
+
+
+def test_a_click_is_for_the_tool_that_was_taken_then(seat: Seat) -> None:
+    seat.connect().choose("pressed")
+    asked: list[dict[str, object]] = []
+    seat.page.on("request", lambda request: asked.append(request.post_data_json) if request.url.endswith("/prompt") else None)
+    seat.page.evaluate(SLOW)
+    i0, i1, j0, j1, k0, k1 = seat.item["box"]
+    seat.press("p")
+    item, y = seat.item, (j0 + j1) // 2
+    for x in (i0 + 2, i1 - 3):
+        seat.page.evaluate("(ijk) => window.minivess.viewer.onClick(ijk)", [x, y, (k0 + k1) // 2])
+    seat.page.keyboard.press("a")  # the path is not back yet
+    seat.idle()
+    assert [(one["tool"], len(one["points"])) for one in asked] == [("path", 2)]
+    (found,) = (
+        p for p in seat.lab.ask("GET", "/review/?image=pressed&limit=1000", "eve").json()["places"] if p["id"] == item["id"]
+    )
+    assert found["state"] == "fixed"
+
+
+def test_a_note_stays_with_its_region(seat: Seat) -> None:
+    seat.connect().choose("pressed")
+    first = seat.item["id"]
+    seat.page.fill("#note", "look here again")
+    seat.page.locator("#gl").focus()
+    other = seat.page.locator(f"#queue tr:not([data-id='{first}'])", has_text="pending").first
+    other.locator("button").click()
+    seat.idle()
+    assert seat.item["id"] != first
+    assert seat.page.input_value("#note") == ""
+    seat.page.locator(f"#queue tr[data-id='{first}'] button").click()
+    seat.idle()
+    assert seat.page.input_value("#note") == "look here again"
+    seat.page.locator("#note").focus()
+    seat.page.evaluate(
+        "() => document.getElementById('note').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', isComposing: true }))"
+    )
+    assert seat.page.evaluate("() => document.activeElement.id") == "note"
+
+
+def test_keys_work_on_a_keyboard_without_latin_letters(seat: Seat) -> None:
+    seat.connect().choose("pressed")
+    seat.page.evaluate("() => document.dispatchEvent(new KeyboardEvent('keydown', { key: 'ь', code: 'KeyM', bubbles: true }))")
+    assert seat.page.get_attribute("#mask", "aria-pressed") == "false"
+    seat.page.evaluate("() => document.dispatchEvent(new KeyboardEvent('keydown', { key: 'ь', code: 'KeyM', bubbles: true }))")
+    assert seat.page.get_attribute("#mask", "aria-pressed") == "true"
+
+
+@pytest.mark.parametrize(("width", "height"), [(820, 1180), (720, 450)])
+def test_accept_stays_where_it_is_in_a_small_window(seat: Seat, width: int, height: int) -> None:
+    seat.page.set_viewport_size({"width": width, "height": height})
+    seat.connect().choose("pressed")
+    place = seat.page.locator("#accept").bounding_box()
+    for _ in range(3):
+        seat.press("s")
+    assert seat.page.locator("#accept").bounding_box() == place
+    rows, submit = seat.page.locator("#list").bounding_box(), seat.page.locator("#submit").bounding_box()
+    assert submit["y"] >= rows["y"] + rows["height"] - 1

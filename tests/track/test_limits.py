@@ -100,3 +100,21 @@ def test_limits_that_are_none(tmp_path: Path, text: str) -> None:
 def test_limits_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "limits.yaml").write_text("at_least: {cldice: 0.8}\nmargin: {dsc: 0.02}\ngain: []\nsubjects: 5\n")
     assert Limits.read(tmp_path / "limits.yaml") == Limits({"cldice": 0.8}, {"dsc": 0.02}, (), 5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["gain: [hd95_um]", "margin: {hd95_um: 1}", "at_least: {dice: 0.8}", "gain: [dice]", "gain: dsc", "margin: {b0_error: 2}"],
+)
+def test_limits_name_scores_of_which_more_is_better(tmp_path: Path, text: str) -> None:
+    (tmp_path / "limits.yaml").write_text(text)
+    with pytest.raises(InputError, match="Allowed: scores of dsc, cldice, nsd"):
+        Limits.read(tmp_path / "limits.yaml")
+
+
+def test_a_challenger_that_has_learned_what_judges_it_is_not_promoted() -> None:
+    subjects = [f"s{n}" for n in range(6)]
+    content = report(np.full(6, 0.9), np.full(6, 0.8), subjects)
+    assert judge(content, NEW, OLD, Limits()) == []
+    content["learned_subjects"] = {"new": ["s1", "s2"]}
+    assert "has learned 2 of the subjects" in judge(content, NEW, OLD, Limits())[0]

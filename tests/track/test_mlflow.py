@@ -406,3 +406,53 @@ def test_a_bundle_that_is_gone_is_named(server: str, tmp_path: Path) -> None:
         send_all(connect(server), spool)
     assert list(spool.entries()) == []
     assert len(list(spool.folder.glob("*.unsendable"))) == 1
+
+
+def test_an_upload_that_was_cut_off_is_made_complete_before_the_model_is_registered(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, spool = connect(server), Spool(tmp_path / "spool")
+    entry = {**training(tmp_path, 1.0), "name": "cut off"}
+    models = weights_path(Path(entry["bundle"])).parent
+    (models / "zones.json").write_text("{}")
+    spool.add(entry)
+    send = client.log_artifact
+
+    def times_out(run_id: str, file: str, folder: str) -> None:
+        if file.endswith(".safetensors"):
+            raise TimeoutError("timed out")
+        send(run_id, file, folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "log_artifact", times_out)
+        with pytest.raises(RemoteError, match="timed out"):
+            send_all(client, spool)
+    assert client.search_model_versions("name = 'cut off'") == []
+    assert send_all(client, spool)
+    Registry(client, "cut off").fetch("challenger", tmp_path / "fetched")
+    assert {file.name for file in (tmp_path / "fetched" / "models").iterdir()} >= {"model.safetensors", "zones.json"}
+
+
+def test_odd_names_are_sent_and_what_is_refused_holds_nobody_up(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, spool = connect(server), Spool(tmp_path / "spool")
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+    odd = {**training(tmp_path / "a", 1.0), "name": "lab's/net:1", "params": {"loss#cldice_weight": "0.0"}}
+    number = spool.add(odd)
+    later: list[str] = []
+    log_text = client.log_text
+
+    def log_and_end_another_training(*given: str) -> None:
+        if not later:  # it found the lock taken
+            later.append(spool.add({**training(tmp_path / "b", 1.0), "name": "later one"}))
+        log_text(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "log_text", log_and_end_another_training)
+        assert send_all(client, spool) == [number, *later]
+    experiment = client.get_experiment_by_name("minivess").experiment_id
+    (found,) = client.search_runs([experiment], f"tags.`minivess.spool_id` = '{number}'")
+    assert found.data.params == {"loss_cldice_weight": "0.0"}
+    assert Registry(client, "lab_s_net_1").resolve("challenger")

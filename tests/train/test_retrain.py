@@ -202,3 +202,20 @@ def test_train_and_judge__the_first_model_is_published(segresnet: Path, dataset:
     assert promotion.before is None
     assert known_cases(model) == sections["training"]
     assert np.isfinite(promotion.scores.dice)
+
+
+def test_roll_back__never_publishes_what_a_killed_process_left_and_loses_nothing(model: Path, tmp_path: Path) -> None:
+    first = file_sha256(weights_path(model))
+    second = file_sha256(publish(changed(model, tmp_path, "next"), model))
+    models = weights_path(model).parent
+    (kept,) = (models / "previous").iterdir()
+    for name in (".20991231T000000000000Z.abcdefgh", "29991231T000000000000Z"):  # killed while it copied; damaged since
+        shutil.copytree(kept, models / "previous" / name)
+        (models / "previous" / name / "model.safetensors").write_bytes(b"a part of it")
+    with pytest.raises(WeightsError, match="not a safetensors file"):
+        roll_back(model)
+    assert file_sha256(weights_path(model)) == second
+    shutil.rmtree(models / "previous" / "29991231T000000000000Z")
+    assert file_sha256(roll_back(model)) == first
+    (withdrawn,) = (models / "withdrawn").iterdir()
+    assert file_sha256(withdrawn / "model.safetensors") == second

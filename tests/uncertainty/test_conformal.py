@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minivess.errors import InputError
 from minivess.metrics.centreline import centreline_lengths
-from minivess.uncertainty.conformal import LEVELS, Curve, control_risk, length_curve, voxel_curve
+from minivess.uncertainty.conformal import LEVELS, Curve, check_subjects, control_risk, length_curve, voxel_curve
 
 
 def volumes(count: int, seed: int, shape: tuple[int, ...] = (12, 12, 6)) -> tuple[np.ndarray, np.ndarray]:
@@ -132,3 +132,11 @@ def test_little_is_kept_of_a_large_volume() -> None:
     assert curve.losses.nbytes <= 64 * 1024
     assert peak < 16 * 2**20
     assert time.process_time() - start < 60  # no claim, only that it ends; the claim is in benchmarks
+
+
+@pytest.mark.parametrize(("count", "alpha"), [(9, 0.1), (19, 0.05), (4, 0.2)])
+def test_the_least_number_of_subjects_is_enough(count: int, alpha: float) -> None:
+    lossless = [Curve(f"m{n}", np.where(LEVELS < 0.4, 0.0, 1.0)) for n in range(count)]
+    assert control_risk(lossless, alpha, upper=0.5).subjects == count
+    with pytest.raises(InputError, match="Not enough volumes"):
+        check_subjects(count - 1, alpha)

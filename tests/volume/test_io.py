@@ -268,3 +268,22 @@ def test_the_real_files_read(shared_data: Path) -> None:
     assert read_volume(poon, spacing=(0.994, 0.994, 5)).shape == (512, 512, 25)
     assert read_volume(shared_data / "angio" / "MR_Gd.nii.gz").unit == "mm"
     assert read_volume(shared_data / "light_sheet" / "image_000.tif", spacing=(1, 1, 1)).array.max() == 21444
+
+
+def test_a_stack_of_slices_with_a_gap_is_refused_by_name(tmp_path: Path) -> None:
+    def stack(folder: str, *names: str) -> Path:
+        (tmp_path / folder).mkdir()
+        for name in names:
+            tifffile.imwrite(tmp_path / folder / name, np.zeros((4, 5), np.uint8))
+        return tmp_path / folder
+
+    options = {"spacing": (1.0, 1.0, 2.0), "unit": "um"}
+    with pytest.raises(GeometryError, match=r"gap between z3\.tif and z5\.tif"):
+        read_volume(stack("gap", "z1.tif", "z2.tif", "z3.tif", "z5.tif"), **options)
+    for folder, names in {
+        "every second": ("z2.tif", "z4.tif", "z6.tif"),
+        "two numbers": ("s1_t7.tif", "s2_t9.tif", "s3_t15.tif"),
+        "times": ("s_120301.tif", "s_120344.tif", "s_120501.tif"),
+        "no numbers": ("a.tif", "b.tif", "d.tif"),
+    }.items():
+        assert read_volume(stack(folder, *names), **options).shape == (5, 4, 3)

@@ -175,12 +175,22 @@ def convert(
         raise InputError(f"{source} would be replaced by its own conversion. Choose another name.")
     if target.exists() and not replace:
         raise ConflictError(f"{target} exists. Nothing was changed. Replace it: --replace, or choose another name.")
-    if source.is_dir() and any(f.suffix.lower() == ".dcm" for f in source.rglob("*")):
+    if source.is_dir() and _holds_dicom(source):
         from minivess.dicom import read_series
 
+        if spacing or unit or channel or time or depth_axis != "Z":
+            raise InputError("A DICOM series states its voxel size and its slices. Remove --spacing, --unit, --channel, --time.")
         volume = read_series(source).volume
     else:
         volume = read_volume(source, spacing=spacing, unit=as_unit(unit), planes=Planes(channel, time, depth_axis))
     write_volume(volume, target)
     about = {"file": str(target), "shape": list(volume.shape), "spacing_um": list(volume.spacing_um), "axes": volume.axis_codes}
     emit(about, as_json=as_json, text=f"Written: {target}\n{table([about])}")
+
+
+def _holds_dicom(folder: Path) -> bool:
+    """Return whether a folder holds a DICOM series: by the names of its files, or what the first one is."""
+    from pydicom.misc import is_dicom
+
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    return any(file.suffix.lower() == ".dcm" for file in files) or any(is_dicom(f) for f in files[:1] if not f.suffix)

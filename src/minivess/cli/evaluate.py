@@ -52,7 +52,7 @@ def evaluate(
         raise InputError(f"{dataset} has no case in section {section}. Split the data set again: minivess data make --help.")
     methods = {str(path): load_bundle(path, device=device) for path in dict.fromkeys(bundle)}
     names = {path: _name(path, methods) for path in methods}
-    remarks = _learned(cases, methods, names)
+    learned = _learned(cases, methods, names)
     if report is not None:
         reports.check_folder(report)
     opened = _open_sealed(dataset, cases, methods)
@@ -61,10 +61,12 @@ def evaluate(
     limits = {name: float(zone.lower) for name, zone in known.items()}
     named = {names[path]: model for path, model in methods.items()}
     with tqdm(total=len(cases), desc="evaluate", unit="case", disable=as_json) as bar:
-        results = list(evaluate_cases(cases, named, background_below=limits, progress=lambda _: bar.update()))
+        evaluated = evaluate_cases(cases, named, background_below=limits, progress=lambda _: bar.update())
+        results = reports.with_few_pictures(evaluated, wanted=report is not None)
     alphas = {name: zone.alpha for name, zone in known.items()}
     models = {name: {**model.model.to_json(), "alpha": alphas.get(name)} for name, model in named.items()}
-    content = {**reports.summarise(results, models=models, section=section), "remarks": remarks}
+    content = {**reports.summarise(results, models=models, section=section), "learned_subjects": learned}
+    content["remarks"] = [_in_words(name, subjects) for name, subjects in learned.items()]
     if opened is not None:
         content = _as_told(content, *opened)
     if pinned:
@@ -81,17 +83,17 @@ def _name(path: str, methods: Mapping[str, Segmenter]) -> str:
     return name if same == 1 else f"{name} ({path})"
 
 
-def _learned(cases: Sequence[TrainingCase], methods: Mapping[str, Segmenter], names: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each model that has learned subjects of the cases."""
+def _learned(cases: Sequence[TrainingCase], methods: Mapping[str, Segmenter], names: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the subjects of the cases that a model has learned, of each model that has."""
     from minivess.evaluate import history_of, learned_of
 
     found = {names[path]: learned_of(cases, history_of(Path(path))) for path in methods}
-    return [
-        f"{name} has learned {len(subjects)} of these subjects ({', '.join(subjects[:5])}{' ...' if len(subjects) > 5 else ''}): "
-        "its scores are not those of new subjects."
-        for name, subjects in found.items()
-        if subjects
-    ]
+    return {name: subjects for name, subjects in found.items() if subjects}
+
+
+def _in_words(name: str, subjects: Sequence[str]) -> str:
+    some = f"{', '.join(subjects[:5])}{' ...' if len(subjects) > 5 else ''}"
+    return f"{name} has learned {len(subjects)} of these subjects ({some}): its scores are not those of new subjects."
 
 
 def _open_sealed(

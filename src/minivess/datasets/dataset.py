@@ -88,7 +88,7 @@ def read_dataset(path: Path) -> dict[str, list[TrainingCase]]:
         raise InputError(f"There is no data set at {folder}. Check the path, or create one: minivess data make {folder}")
     try:
         content = json.loads(path.read_text())
-        sections = {s: [case_from_item(row, path.parent) for row in _rows(content.get(s, []))] for s in SECTIONS}
+        sections = {s: [case_from_item(row, path.parent) for row in _rows(content.get(s, []), s)] for s in SECTIONS}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: rows are {{'image': ..., 'label': ..., 'subject': ...}}. Got {error!r}.") from error
     _refuse_leaks(sections, path)
@@ -112,9 +112,9 @@ def items(dataset_dir: str, section: str) -> list[dict[str, Any]]:
     return [case.to_item() for case in cases]
 
 
-def _rows(rows: list[Any]) -> list[dict[str, Any]]:
+def _rows(rows: list[Any], section: str) -> list[dict[str, Any]]:
     """Leave out the test images of the Medical Segmentation Decathlon, which have no labels: a path, or a row without a label."""
-    return [row for row in rows if isinstance(row, dict) and row.get("label")]
+    return [row for row in rows if isinstance(row, dict) and row.get("label")] if section == "test" else rows
 
 
 def case_from_item(row: Mapping[str, Any], base: Path) -> TrainingCase:

@@ -29,12 +29,22 @@ def load_item(item: Mapping[Any, Any], key: Hashable) -> Volume:
     """
     path = Path(str(item[key]))
     if not (path.is_dir() or path.suffix.lower() in (".tif", ".tiff")):
-        return read_volume(path, unit=item.get("unit"))
+        return _read_stating_file(path, item)
     planes = Planes(item.get("channel"), item.get("time"), item.get("depth_axis") or "Z") if key == "image" else ALL_PLANES
     try:
         return read_volume(path, planes=planes)
     except UnstatedSpacingError:
         return read_volume(path, spacing=item.get("spacing"), unit=item.get("unit"), planes=planes)
+
+
+def _read_stating_file(path: Path, item: Mapping[Any, Any]) -> Volume:
+    """Read a format that states its voxel size. An item's unit corrects the file's, unless it is that of the item's spacing."""
+    if not item.get("spacing"):
+        return read_volume(path, unit=item.get("unit"))
+    try:
+        return read_volume(path)
+    except InputError:
+        return read_volume(path, unit=item.get("unit"))
 
 
 def load_pair(item: Mapping[Any, Any]) -> tuple[Volume, Volume]:

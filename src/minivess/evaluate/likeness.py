@@ -7,12 +7,14 @@ from itertools import permutations, product
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+from skimage.measure import block_reduce
 from skimage.transform import resize
 
 from minivess.volume import Volume
 
 #: Cells of a thumbnail along each axis: few enough to ignore noise, enough to tell two fields of view apart.
 CELLS = 12
+_FINE = 4 * CELLS
 #: From this correlation on, two volumes show the same. Measured on five real and six synthetic stacks: at most 0.47 between two
 #: fields of view, 0.79 between two recordings of one, at least 0.82 after a change of contrast, noise, smoothing, a crop of 5 %
 #: on every side, half the resolution, turns and mirrorings.
@@ -28,7 +30,9 @@ def thumbnail(volume: Volume) -> NDArray[np.uint8]:
     Returns:
         (12, 12, 12) uint8, ranks scaled to 0 to 255.
     """
-    values = volume.array.astype(np.float32)
+    blocks = tuple(max(1, n // _FINE) for n in volume.shape)
+    values = block_reduce(volume.array, blocks, np.mean, func_kwargs={"dtype": np.float32})
+    values = values[tuple(slice(0, n // b) for n, b in zip(volume.shape, blocks, strict=True))]  # full blocks only
     ranks = np.sqrt(np.clip(values - np.percentile(values, 1), 0, None))  # a few bright voxels do not decide
     coarse = resize(ranks, (CELLS, CELLS, CELLS), order=1, anti_aliasing=True, mode="edge")
     for axis in range(3):  # depth takes light from every stack: what all slices share says nothing about the field of view

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,23 @@ def problem_fingerprint(results: Sequence[CaseResult]) -> list[dict[str, str]]:
     ]
 
 
+def with_few_pictures(results: Iterable[CaseResult], *, wanted: bool) -> list[CaseResult]:
+    """Collect results, with the pictures of each model's worst cases alone: those of all would fill the memory.
+
+    Args:
+        results: Of :func:`minivess.evaluate.case_results.evaluate_cases`.
+        wanted: Whether there is a report for pictures at all.
+    """
+    kept: list[CaseResult] = []
+    for result in results:
+        kept.append(result)
+        pictured = [n for n, one in enumerate(kept) if one.method == result.method and one.picture is not None]
+        allowed = _WORST_CASES if wanted and result.method != BASELINE else 0
+        for number in sorted(pictured, key=lambda n: _number(kept[n].scores["cldice"]))[allowed:]:
+            kept[number] = replace(kept[number], picture=None)
+    return kept
+
+
 def check_folder(folder: Path) -> None:
     """Create the folder of a report, and check that files can be written there.
 
@@ -135,10 +153,14 @@ def write_report(folder: Path, content: Mapping[str, Any], results: Sequence[Cas
     sections = [
         head,
         _models_section(content),
-        "<h2>Scores</h2><p>Mean over subjects, with its 95 % interval (bootstrap over subjects; none under three).</p>",
+        "<h2>Scores</h2><p>Mean over subjects, with its 95 % interval (bootstrap over subjects; none under three). "
+        "Distances do not exist where a method has found nothing: compare those over fewer subjects with care.</p>",
         html_table(
             ["score", *content["means"]],
-            [[label, *(interval_text(means[score]) for means in content["means"].values())] for score, label in SCORES.items()],
+            [
+                [label, *(_of_all(means[score], len(content["subjects"])) for means in content["means"].values())]
+                for score, label in SCORES.items()
+            ],
         ),
         *_comparison_section(content["comparisons"]),
         *_calibre_section(content),
@@ -262,6 +284,12 @@ def interval_text(interval: Mapping[str, Any]) -> str:
         return number_text(interval["mean"])
     mean, low, high = (number_text(interval[key]) for key in ("mean", "low", "high"))
     return f"{mean} ({low}\u00a0to\u00a0{high})"  # a narrow column breaks before the interval
+
+
+def _of_all(interval: Mapping[str, Any], subjects: int) -> str:
+    """Return a mean with its interval, and of how many subjects it is where some have no such score."""
+    missing = f", {interval['subjects']} of {subjects} subjects" if interval["subjects"] < subjects else ""
+    return interval_text(interval) + missing
 
 
 def _models_section(content: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from minivess.errors import BundleError
-from minivess.models.pipeline_check import check_channels, check_pipeline
+from minivess.models.pipeline_check import check_channels, check_pipeline, check_training
 from minivess.models.target_check import problem_of_target
 
 #: Parameters that would read pickles or download.
@@ -72,6 +72,9 @@ def check_bundle(root: Path) -> list[str]:
     if isinstance(inference, dict):
         findings += [f"configs/inference.yaml: the key {key!r} is a path: write nested keys" for key in _path_keys(inference)]
         findings += [f"configs/inference.yaml: {finding}" for finding in check_pipeline(inference)]
+        train = contents.get("train.yaml")
+        if isinstance(train, dict) and not own:
+            findings += [f"configs/train.yaml: {finding}" for finding in check_training(train, inference)]
     for name, content in contents.items():
         if name != "metadata.json":
             findings += [f"configs/{name}: {finding}" for finding in check_config(content)]

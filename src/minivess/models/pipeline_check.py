@@ -82,7 +82,61 @@ def check_pipeline(inference: Mapping[str, Any]) -> list[str]:
         target = inferer.get("_target_") if isinstance(inferer, Mapping) else inferer
         if target != INFERER:
             findings.append(f"inferer is {target!r}. Prediction runs a sliding window: write {INFERER}.")
+        elif isinstance(inferer, Mapping):
+            findings += _check_window(inference, inferer)
     return findings
+
+
+def _check_window(inference: Mapping[str, Any], inferer: Mapping[str, Any]) -> list[str]:
+    """List what is wrong with the size and the overlap of the sliding window."""
+    size, overlap = _resolved(inference, inferer.get("roi_size")), _resolved(inference, inferer.get("overlap", 0.25))
+    findings = []
+    if not (isinstance(size, list) and len(size) == 3 and all(type(n) is int and n > 0 for n in size)):
+        findings.append(
+            f"the roi_size of the inferer is {size!r}. Allowed: three numbers of voxels from 1, such as [128, 128, 8]."
+        )
+    each = overlap if isinstance(overlap, list) else [overlap]
+    if not all(isinstance(share, int | float) and 0 <= share < 1 for share in each):
+        findings.append(f"the overlap of the inferer is {overlap!r}. Allowed: a share from 0 up to but not including 1.")
+    return findings
+
+
+def check_training(train: Mapping[str, Any], inference: Mapping[str, Any]) -> list[str]:
+    """List where ``train.yaml`` trains another network, or on other input, than ``inference.yaml`` predicts with.
+
+    Args:
+        train: Content of ``configs/train.yaml``, parsed but not evaluated by MONAI.
+        inference: Content of ``configs/inference.yaml``, likewise.
+
+    Returns:
+        One sentence for each finding; empty when both agree.
+    """
+    findings = []
+    for key in ("network_def", "modality", "spacing_um"):
+        mine, other = _resolved(train, train.get(key)), _resolved(inference, inference.get(key))
+        if mine != other:
+            got = "" if key == "network_def" else f": {_shown(mine)} against {_shown(other)}"
+            findings.append(f"{key} is not that of inference.yaml{got}. A model predicts with what it was trained with.")
+    needed = ["NormaliseIntensityd", *(["ToSpacingd"] if "spacing_um" in inference else [])]
+    for section in ("train", "validate"):
+        compose = resolve(train, f"@{section}#preprocessing")
+        steps = resolve(train, compose.get("transforms")) if isinstance(compose, Mapping) else None
+        known = [str(resolve(train, step).get("_target_")).rsplit(".", 1)[-1] for step in steps or () if _is_step(train, step)]
+        missing = [name for name in needed if known and name not in known]
+        findings += [f"{section}#preprocessing has no {name}, which prediction runs" for name in missing]
+    return findings
+
+
+def _is_step(content: Mapping[str, Any], step: Any) -> bool:
+    return isinstance(resolve(content, step), Mapping)
+
+
+def _resolved(content: Mapping[str, Any], value: Any) -> Any:
+    """Follow the references at any depth of a value."""
+    value = resolve(content, value)
+    if isinstance(value, Mapping):
+        return {key: _resolved(content, inner) for key, inner in value.items() if key != "_desc_"}
+    return [_resolved(content, inner) for inner in value] if isinstance(value, list) else value
 
 
 def check_channels(metadata: Mapping[str, Any]) -> list[str]:

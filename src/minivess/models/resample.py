@@ -14,6 +14,8 @@ from minivess.errors import BundleError, InputError
 
 #: A volume may grow by this factor.
 MAX_GROWTH = 64
+#: About five arrays of float32 are held of an interpolated volume: 10 GB of this one.
+MAX_VOXELS = 2**29
 
 
 def check_spacing(value: Any) -> tuple[float, float, float]:
@@ -37,9 +39,14 @@ def resampled_shape(shape: Sequence[int], spacing_um: Sequence[float], wanted_um
         wanted_um: The size of the new voxels, micrometres.
 
     Raises:
-        InputError: When the volume would grow more than :data:`MAX_GROWTH` times.
+        InputError: When the volume would grow more than :data:`MAX_GROWTH` times, or beyond :data:`MAX_VOXELS`.
     """
     x, y, z = (max(1, round(n * s / w)) for n, s, w in zip(shape, spacing_um, wanted_um, strict=True))
+    if x * y * z > max(MAX_VOXELS, int(np.prod(shape))):
+        raise InputError(
+            f"The model works on voxels of {_text(wanted_um)} um: the volume would have {x} x {y} x {z} of them, more than "
+            f"fit in memory (allowed are {MAX_VOXELS:,}). Crop it, or use a model for its voxel size."
+        )
     if x * y * z > MAX_GROWTH * int(np.prod(shape)):
         raise InputError(
             f"The model works on voxels of {_text(wanted_um)} um, those of the volume have {_text(spacing_um)} um: it would grow "

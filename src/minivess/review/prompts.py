@@ -219,7 +219,7 @@ def grow(context: PromptContext, point: Point, box: Box, *, share: float = 0.5) 
         share: Lowest probability, relative to that at the click.
 
     Raises:
-        InputError: When the click is outside the box, or outside the volume.
+        InputError: When the click is outside the box or the volume, or the model sees no vessel there.
     """
     _check(point, context.mask.shape)
     if not box.contains(point):
@@ -227,6 +227,8 @@ def grow(context: PromptContext, point: Point, box: Box, *, share: float = 0.5) 
     window = context.probability[box.slices]
     click = _minus(point, box.low)
     near = float(window[_around(np.asarray(click), 1)].max())  # a person does not hit the middle of a capillary
+    if near < _FAINTEST:
+        raise InputError("The model sees no vessel here: there is nothing to fill. Draw it with the pen, or trace a path.")
     components = cc3d.connected_components(window >= share * near, connectivity=26)
     hit = np.unique(components[_around(np.asarray(click), 1)])
     return MaskChange(np.isin(components, hit[hit > 0]), box.low)

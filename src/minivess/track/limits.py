@@ -90,13 +90,7 @@ def judge(report: Mapping[str, Any], challenger: str, champion: str | None, limi
         raise InputError("The report is of the training cases, which the models have seen. Compare on the validation cases.")
     new = [row for row in report["scores"] if row["method"] == names[challenger]]
     subjects = [row["subject"] for row in new]
-    reasons = []
-    if len(set(subjects)) < limits.subjects:
-        reasons.append(f"subjects: {len(set(subjects))}, the limits demand {limits.subjects}")
-    for score, least in limits.at_least.items():
-        mean = report["means"][names[challenger]][score]["mean"]
-        if mean is None or mean < least:
-            reasons.append(f"{score} {mean if mean is None else round(mean, 3)}, the limit is {least}")
+    reasons = _of_one(report, names[challenger], subjects, limits)
     if champion is None:
         return reasons
     old = [row for row in report["scores"] if row["method"] == names[champion]]
@@ -104,6 +98,20 @@ def judge(report: Mapping[str, Any], challenger: str, champion: str | None, limi
     if limits.subgroup_margin is not None:
         found = report.get("subgroups", {})
         reasons += _subgroups(found.get(names[challenger], []), found.get(names[champion], []), limits.subgroup_margin)
+    return reasons
+
+
+def _of_one(report: Mapping[str, Any], name: str, subjects: Sequence[str], limits: Limits) -> list[str]:
+    """Return why a model must not be promoted, whatever the champion does."""
+    reasons = []
+    if len(set(subjects)) < limits.subjects:
+        reasons.append(f"subjects: {len(set(subjects))}, the limits demand {limits.subjects}")
+    if learned := report.get("learned_subjects", {}).get(name):
+        reasons.append(f"the challenger has learned {len(learned)} of the subjects that it is judged on")
+    for score, least in limits.at_least.items():
+        mean = report["means"][name][score]["mean"]
+        if mean is None or mean < least:
+            reasons.append(f"{score} {mean if mean is None else round(mean, 3)}, the limit is {least}")
     return reasons
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from minivess.volume.checks import check_budget, check_spacing
 from minivess.volume.units import Unit
 from minivess.volume.volume import Volume, affine_from_spacing
 
+#: Numbers of slices that are further apart than this, for each of them, are something else: a date, a time.
+_MOST_GAPS = 10
 SLICE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 
 
@@ -41,6 +44,7 @@ def read_slices(folder: Path, *, spacing: tuple[float, ...] | None = None, unit:
             f"{folder.name}: a folder of slices must contain one kind of image ({', '.join(sorted(SLICE_SUFFIXES))}). "
             f"Got {sorted(suffixes) or 'an empty folder'}."
         )
+    _refuse_gap(files, folder.name)
     first = _read_slice(files[0])
     check_budget((len(files), *first.shape), first.dtype.itemsize, limit_bytes=limit_bytes, source=folder.name)
     stack = np.empty((len(files), *first.shape), first.dtype)
@@ -54,6 +58,24 @@ def read_slices(folder: Path, *, spacing: tuple[float, ...] | None = None, unit:
             )
         stack[index] = image
     return Volume(stack.transpose(2, 1, 0), affine_from_spacing(check_spacing(spacing, source=folder.name)), unit or "um")
+
+
+def _refuse_gap(files: Sequence[Path], source: str) -> None:
+    """Refuse a stack whose numbers say that a slice is missing: everything behind it would lie too high."""
+    numbers = [[int(part) for part in re.findall(r"\d+", file.stem)] for file in files]
+    if len(files) < 3 or len({len(parts) for parts in numbers}) != 1:
+        return
+    varying = [column for column in zip(*numbers, strict=True) if len(set(column)) > 1]
+    if len(varying) != 1 or max(varying[0]) - min(varying[0]) > _MOST_GAPS * len(files):  # such as times of day
+        return
+    steps = [after - before for before, after in zip(varying[0], varying[0][1:], strict=False)]
+    usual = min(steps)
+    place = next((n for n, step in enumerate(steps) if step != usual), None)
+    if place is not None:
+        raise GeometryError(
+            f"{source}: there is a gap between {files[place].name} and {files[place + 1].name}. Add the missing slices; "
+            "if there are none, number the files one after the other."
+        )
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

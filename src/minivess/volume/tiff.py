@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -92,13 +93,14 @@ def write_tiff(volume: Volume, path: Path) -> None:
 
     Raises:
         GeometryError: When the axes are rotated or flipped, which TIFF cannot store.
+        InputError: When its voxels need 64-bit integers, which OME-TIFF has not.
         OutputError: When the file cannot be written.
     """
     if not np.allclose(volume.affine[:3, :3], np.diag(volume.spacing), atol=1e-6 * min(volume.spacing)):
         raise GeometryError(
             f"TIFF cannot store rotated or flipped axes ({volume.axis_codes}). Write .nii.gz or .nrrd, or reorient to RAS."
         )
-    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
+    array = _storable(volume.array)
     x, y, z = volume.spacing_um
     metadata = {"axes": "ZYX", "PhysicalSizeX": x, "PhysicalSizeY": y, "PhysicalSizeZ": z}
     metadata |= {f"PhysicalSize{axis}Unit": "µm" for axis in "XYZ"}
@@ -106,3 +108,16 @@ def write_tiff(volume: Volume, path: Path) -> None:
         tifffile.imwrite(
             temporary, array.transpose(2, 1, 0), ome=True, photometric="minisblack", compression="zlib", metadata=metadata
         )
+
+
+def _storable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the voxels in a data type that OME-TIFF has: booleans as uint8, 64-bit integers as 32-bit ones where they fit."""
+    if array.dtype == bool:
+        return array.astype(np.uint8)
+    if array.dtype.kind not in "iu" or array.dtype.itemsize <= 4:
+        return array
+    low, high = int(array.min()), int(array.max())
+    for dtype in (np.int32, np.uint32):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return array.astype(dtype)
+    raise InputError(f"OME-TIFF has no 64-bit integers. Got values from {low} to {high}. Write .nrrd or .mha.")
