@@ -68,7 +68,7 @@ def test_weights_of_a_workspace_never_see_other_images_than_they_were_trained_on
     assert settings("another threshold", threshold="0.4").prepare_bundle() == target
     assert "threshold: 0.4" in (target / "configs" / "inference.yaml").read_text()
     with pytest.raises(InputError, match="holds a model with modality two_photon"):
-        settings("another modality", modality="tof_mra").prepare_bundle()
+        settings("another modality", modality="mr_angiography").prepare_bundle()
 
 
 def test_a_second_ensemble_replaces_the_first_one_as_a_whole(bundle: Path, tmp_path: Path) -> None:
