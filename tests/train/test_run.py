@@ -7,7 +7,8 @@ import yaml
 
 from minivess.errors import BundleError, InputError
 from minivess.models import check_bundle
-from minivess.train import copy_bundle, set_modality
+from minivess.train import TrainingCase, copy_bundle, set_modality
+from minivess.train.run import _cache_rate
 
 
 @pytest.fixture
@@ -82,3 +83,15 @@ def test_set_modality__refuses_what_it_cannot_replace(copy: Path) -> None:
     (copy / "configs" / "train.yaml").unlink()
     with pytest.raises(BundleError, match=r"train\.yaml cannot be read"):
         set_modality(copy, "light_sheet")
+
+
+def test_large_data_sets_are_kept_in_memory_in_part(segresnet: Path, tmp_path: Path) -> None:
+    cases = []
+    for number in range(3):
+        image, label = tmp_path / f"{number}.tif", tmp_path / f"{number}-label.tif"
+        for file, size in ((image, 2**40), (label, 2**20)):
+            with file.open("wb") as stream:
+                stream.truncate(size)  # sparse: no such disk is needed
+        cases.append(TrainingCase(image, label, f"m{number}"))
+    assert _cache_rate(segresnet, []) == {}
+    assert 0 < _cache_rate(segresnet, cases)["cache_rate"] < 0.1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,10 @@ from minivess.models.bundle_check import members_of, read_config
 from minivess.paths import atomic_file, file_sha256
 from minivess.store import current_actor, system_user
 
+logger = logging.getLogger(__name__)
+
+#: Memory that a case takes for a byte of its files, at most: image and label as float32, of compressed files of 16 bits.
+_MEMORY_OF_A_BYTE = 8
 #: Called after each validation with the epoch and the mean Dice; True ends the training.
 AfterValidation = Callable[[int, float], bool]
 
@@ -117,6 +122,7 @@ def train_bundle(
     before = SubjectHistory.from_metadata(read_metadata(init_weights)) if init_weights and init_weights.is_file() else None
     subjects = subjects_metadata(training, held_out, before)
     values: dict[str, Any] = {
+        **_cache_rate(bundle, [*training, *validation]),
         **(overrides or {}),
         "notes": {**(overrides or {}).get("notes", {}), **subjects, **_origin(init_weights)},
         "bundle_root": str(bundle),
@@ -132,6 +138,18 @@ def train_bundle(
     if not best.is_file():
         raise BundleError(f"The training in {output} produced no weights: its validation Dice was never a number. See log.csv.")
     return TrainingResult(best, float(read_metadata(best)["val_dice"]), bool(validation), time.monotonic() - start)
+
+
+def _cache_rate(bundle: Path, cases: Sequence[TrainingCase]) -> dict[str, float]:
+    """Return which share of the cases is kept in memory, where all of them would take more than half of the memory."""
+    files = {file for case in cases for file in (case.image, case.label) if file.is_file()}
+    needed = _MEMORY_OF_A_BYTE * sum(file.stat().st_size for file in files)
+    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+    if needed <= most or "cache_rate" not in read_config(bundle / "configs" / "train.yaml"):
+        return {}
+    share = round(most / needed, 3)
+    logger.warning("Of %d cases %.0f %% are kept in memory; the others are read again for each patch.", len(cases), 100 * share)
+    return {"cache_rate": share}
 
 
 def _run_workflow(
