@@ -89,7 +89,7 @@ def test_large_data_sets_are_kept_in_memory_in_part(segresnet: Path, tmp_path: P
     cases = []
     for number in range(3):
         image, label = tmp_path / f"{number}.tif", tmp_path / f"{number}-label.tif"
-        for file, size in ((image, 2**40), (label, 2**20)):
+        for file, size in ((image, 2**36), (label, 2**20)):
             with file.open("wb") as stream:
                 stream.truncate(size)  # sparse: no such disk is needed
         cases.append(TrainingCase(image, label, f"m{number}"))
