@@ -35,7 +35,7 @@ QUIET = ["--no-first-run", "--disable-background-networking", "--disable-compone
 
 
 #: Shapes of images that are not small.
-LARGE = {"large": (512, 512, 14), "slow": (512, 512, 14), "wide": (1024, 1024, 8)}
+LARGE = {"large": (512, 512, 14), "slow": (512, 512, 14), "wide": (1024, 1024, 8), "broad": (2304, 64, 8)}
 #: Tests predict these.
 NOT_PREDICTED = ("slow", "wanted")
 

@@ -30,7 +30,7 @@ BLUE = """(share) => { const { viewer } = window.minivess; viewer.jump([30, 70, 
         if (data[n] < 120 && data[n + 2] > 220) found[0] += 1; if (data[n] > 220 && data[n + 1] < 120 && data[n + 2] < 130) found[1] += 1 }
     return found }"""
 
-IMAGES = ("plain", "large", "wide", "wanted")
+IMAGES = ("plain", "large", "wide", "wanted", "broad")
 
 
 def boxes_of(seat: Seat, image: str = "large") -> list[list[int]]:
@@ -211,3 +211,17 @@ def test_the_mask_is_compared_with_that_of_the_model_before(seat: Seat) -> None:
     seat.press("a")
     assert seat.item != item
     np.testing.assert_array_equal(seat.mask() > 0, shown)
+
+
+def test_an_image_wider_than_the_textures_of_the_graphics_card_shows_the_slice_that_it_says(seat: Seat) -> None:
+    seat.connect("broad")
+    assert seat.page.evaluate("() => window.minivess.viewer.nv.opts.is2DSliceShader")  # of Chromium without a GPU: 2048
+    seat.page.locator("#gl").focus()
+    seat.page.keyboard.down("h")  # the image alone
+    shots = []
+    for number in (2, 6):
+        seat.page.evaluate("(slice) => window.minivess.viewer.position.showSlice(slice - 1)", number)
+        seat.drawn()
+        assert f"slice {number} of 8" in seat.page.inner_text("#slice")
+        shots.append(np.asarray(Image.open(io.BytesIO(seat.page.locator("#gl").screenshot())).convert("L"), dtype=float))
+    assert np.abs(shots[0] - shots[1]).mean() > 0.5

@@ -94,7 +94,7 @@ def _is_data(path: Path) -> bool:
 
 
 def leave_out_seal(data: Path) -> None:
-    """Tell DVC to leave the seal of a pinned data set's test cases alone: ``dvc checkout`` would remove it.
+    """Write into ``.dvcignore`` that DVC leaves the seal of a pinned data set alone: ``dvc checkout`` would remove it.
 
     Raises:
         OutputError: When ``.dvcignore`` in the folder cannot be written.
