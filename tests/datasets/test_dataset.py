@@ -107,3 +107,6 @@ def test_the_unit_of_an_items_spacing_is_not_that_of_a_file_that_states_its_own(
     read, mask = load_pair(item)
     assert read.spacing_um == pytest.approx(spacing)
     np.testing.assert_array_equal(mask.array > 0, image.mask.array > 0)
+    wrong = write_volume(Volume(image.mask.array, np.diag([*spacing, 1.0]), "mm"), tmp_path / "as_minivess.nii.gz")
+    item = {"image": wrong, "label": wrong, "spacing": list(spacing), "unit": "um"}  # um, with the code for mm
+    assert load_pair(item)[0].spacing_um == pytest.approx(spacing)

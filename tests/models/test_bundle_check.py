@@ -150,11 +150,48 @@ def test_a_target_at_the_end_of_a_path_is_a_target(
         {"_target_": ["monai.networks.nets.SegResNet"], "_debug_": True},
         {"_target_": "monai.networks.nets.DenseNet121", "pretrained": True},
         {"_target_": "monai.networks.nets.HoVerNet", "pretrained_url": "http://example.org/weights.pth"},
-        {"_target_": "monai.data.Dataset", "weights_only": False, "allow_pickle": True},
+        {"_target_": "monai.data.Dataset", "weights_only": False},
+        {"_target_": "monai.data.Dataset", "allow_pickle": True},
+        {"_target_": "monai.networks.nets.EfficientNetBN", "model_name": "efficientnet-b0"},
+        {"_target_": "monai.networks.nets.MILModel", "num_classes": 1},
+        {"_target_": "monai.networks.nets.TorchVisionFCModel", "weights": "DEFAULT"},
+        {"_target_": "monai.losses.perceptual.MedicalNetPerceptualSimilarity"},
     ],
 )
 def test_keys_that_would_change_what_is_built_are_refused(content: dict[str, Any]) -> None:
     assert check_config({"network_def": content})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"_target_": "monai.networks.nets.EfficientNetBN", "model_name": "efficientnet-b0", "pretrained": False},
+        {"_target_": "monai.data.Dataset", "weights_only": True},
+        {"_target_": "monai.data.Dataset", "reader": None},
+    ],
+)
+def test_what_downloads_nothing_is_allowed(content: dict[str, Any]) -> None:
+    assert check_config({"network_def": content}) == []
+
+
+def test_a_circle_of_references_is_a_finding_and_no_crash(bundle: Path, tmp_path: Path) -> None:
+    copy = broken(bundle, tmp_path)
+    for name in ("train.yaml", "inference.yaml"):
+        file = copy / "configs" / name
+        config = yaml.safe_load(file.read_text())
+        config |= {"network_def": "@circle", "circle": {"a": "@circle"}}
+        file.write_text(yaml.safe_dump(config))
+    with pytest.raises((BundleError, RuntimeError, ValueError)):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize("line", ["modality: mr_angiography", "network_def#init_filters: 6", "spacing_um: [1, 1, 1]"])
+def test_a_preset_that_trains_another_model_than_predicts_is_refused(segresnet: Path, tmp_path: Path, line: str) -> None:
+    copy = broken(segresnet, tmp_path)
+    file = copy / "configs" / "tiny.yaml"
+    file.write_text(f"{file.read_text()}\n{line}\n")
+    with pytest.raises(BundleError, match=r"configs/tiny\.yaml: "):
+        check_bundle(copy)
 
 
 def test_overrides_name_no_targets() -> None:

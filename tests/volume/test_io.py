@@ -281,6 +281,16 @@ def test_a_stack_of_slices_with_a_gap_is_refused_by_name(tmp_path: Path) -> None
     with pytest.raises(GeometryError, match=r"gap between z3\.tif and z5\.tif"):
         read_volume(stack("gap", "z1.tif", "z2.tif", "z3.tif", "z5.tif"), **options)
     for folder, names in {
+        "copy": ("1.tif", "2.tif", "2_2.tif", "3.tif"),
+        "again": ("a1.tif", "a2.tif", "b1.tif", "b2.tif"),
+    }.items():
+        place = stack(folder, *names)
+        if folder == "again":
+            with pytest.raises(GeometryError, match="numbers that repeat or go back between a2"):
+                read_volume(place, **options)
+        else:
+            assert read_volume(place, **options).shape == (5, 4, 4)  # more numbers than one: not known what they count
+    for folder, names in {
         "every second": ("z2.tif", "z4.tif", "z6.tif"),
         "two numbers": ("s1_t7.tif", "s2_t9.tif", "s3_t15.tif"),
         "times": ("s_120301.tif", "s_120344.tif", "s_120501.tif"),

@@ -48,7 +48,12 @@ class DraftEditing:
         """Undo what was just drawn, or else the last step of the draft, or else the last answer."""
         if not self.image.name or not self.session.has_queue:
             return
-        self.session.store_stroke()  # what was just drawn is the last step then, and can be redone
+        drawn, before = self.image.scene.drawn, self.image.stroke
+        offline = self.session.outbox.count(self.session.tasks.client) > 0
+        if drawn and (offline or self.session.store_stroke() == before):  # it cannot be sent, or lies where nothing may be drawn
+            self.image.scene.discard_drawing()
+            self.show.message(_("Undone: {name}.").format(name=step_text("draw")))
+            return  # else what was drawn is the last step on the server now, and can be redone
         # After the tasks that run: an answer that is on its way is the last one.
         self.session.run(lambda _context: None, lambda _: self.session.with_current_masks(self._undo))
 

@@ -131,7 +131,7 @@ class Review:
             self.show.message(_("Go to a region first (N)."), True)
             return
         # What a tool does on its way is a part of the answer.
-        self.session.after_changes(lambda: self.session.with_current_masks(partial(work, item)))
+        self.session.with_current_masks(lambda: self.session.after_changes(partial(work, item)))
 
     def _answer(self, item, skip=False):
         session, image = self.session, self.image

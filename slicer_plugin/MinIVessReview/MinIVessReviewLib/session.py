@@ -61,6 +61,7 @@ class Session:
     def scene_closed(self):
         """Drop all tasks after the scene was closed; strokes and answers are on the server or in the outbox."""
         self.worker.cancel()
+        self._changing = 0
         self.leave_image(scene_closed=True)
         self._show_notices()
 
@@ -131,6 +132,8 @@ class Session:
             self._changing = max(0, self._changing - 1)
             if image == self.image.name:
                 handler(result)
+            elif isinstance(result, EntryRefusedError):
+                self.notify(REFUSED_LATE.format(message=result))
             elif isinstance(result, Exception):
                 self.report(result)
 

@@ -38,13 +38,16 @@ def load_item(item: Mapping[Any, Any], key: Hashable) -> Volume:
 
 
 def _read_stating_file(path: Path, item: Mapping[Any, Any]) -> Volume:
-    """Read a format that states its voxel size. An item's unit corrects the file's, unless it is that of the item's spacing."""
-    if not item.get("spacing"):
-        return read_volume(path, unit=item.get("unit"))
+    """Read a format that states its voxel size. An item's unit corrects it, unless it is that of another file."""
+    spacing, unit = item.get("spacing"), item.get("unit")
+    if not (spacing and unit):
+        return read_volume(path, unit=unit)
     try:
-        return read_volume(path)
+        volume = read_volume(path)
     except InputError:
-        return read_volume(path, unit=item.get("unit"))
+        return read_volume(path, unit=unit)
+    same = np.allclose(volume.spacing, spacing, rtol=0.01)  # the numbers of the item: then its unit is meant for them, too
+    return read_volume(path, unit=unit) if same and unit != volume.unit else volume
 
 
 def load_pair(item: Mapping[Any, Any]) -> tuple[Volume, Volume]:

@@ -16,13 +16,11 @@ from typing import Any
 import yaml
 
 from minivess.errors import BundleError
-from minivess.models.pipeline_check import check_channels, check_pipeline, check_training
-from minivess.models.target_check import problem_of_target
+from minivess.models.pipeline_check import check_channels, check_overlay, check_pipeline, check_training
+from minivess.models.target_check import needed_refusals, problem_of_target
 
 #: Parameters that would read pickles or download.
-REFUSED_PARAMETERS = frozenset(
-    {"allow_pickle", "pickle_module", "pretrained", "pretrained_path", "pretrained_url", "weights_only"}
-)
+REFUSED_PARAMETERS = ("allow_pickle", "pickle_module", "pretrained", "pretrained_path", "pretrained_url")
 #: MONAI's own keys, and what they may be.
 OWN_KEYS = frozenset({"_target_", "_requires_", "_disabled_", "_desc_", "_mode_"})
 ALLOWED_METHODS = frozenset({"to", "parameters", "state_dict", "eval", "train", "items", "keys", "values", "get"})
@@ -33,6 +31,7 @@ REQUIRED_METADATA = ("version", "changelog", "monai_version", "pytorch_version",
 REQUIRED_SEGMENTER = ("bundle_root", "modality", "threshold", "segmenter")
 REQUIRED_INFERENCE = ("bundle_root", "modality", "threshold", "network_def", "preprocessing", "inferer", "postprocessing")
 
+_WORKFLOWS = ("metadata.json", "inference.yaml", "train.yaml", "evaluate.yaml")
 _SEPARATOR = re.compile(r"#|::")
 _REFERENCE = re.compile(r"@[A-Za-z_][\w]*(?:(?:::|#)[\w]+)*")
 _ALLOWED_NODES = (
@@ -75,6 +74,8 @@ def check_bundle(root: Path) -> list[str]:
         train = contents.get("train.yaml")
         if isinstance(train, dict) and not own:
             findings += [f"configs/train.yaml: {finding}" for finding in check_training(train, inference)]
+            overlays = {n: c for n, c in contents.items() if n not in _WORKFLOWS and isinstance(c, dict)}
+            findings += [f"configs/{n}: {f}" for n, c in overlays.items() for f in check_overlay(c, train, inference)]
     for name, content in contents.items():
         if name != "metadata.json":
             findings += [f"configs/{name}: {finding}" for finding in check_config(content)]
@@ -114,7 +115,23 @@ def read_config(path: Path) -> Any:
 
 def check_config(content: Any) -> list[str]:
     """List what a configuration contains beyond the allowed grammar, each finding with its path; empty when nothing."""
-    return [f"{path}: {finding}" for path, key, value in _leaves(content, "", "") for finding in _check_leaf(key, value)]
+    findings = [f"{path}: {finding}" for path, key, value in _leaves(content, "", "") for finding in _check_leaf(key, value)]
+    return findings + [finding for component in _components(content) for finding in _check_defaults(component)]
+
+
+def _components(content: Any) -> Iterator[dict[str, Any]]:
+    """Return what MONAI would build, at any depth."""
+    if isinstance(content, dict) and isinstance(content.get("_target_"), str):
+        yield content
+    for inner in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        yield from _components(inner)
+
+
+def _check_defaults(component: dict[str, Any]) -> Iterator[str]:
+    if problem_of_target(component["_target_"]):
+        return  # it is refused for itself
+    for name in needed_refusals(component["_target_"], component, REFUSED_PARAMETERS):
+        yield f"{component['_target_']} downloads unless it is told not to: write {name}: false"
 
 
 def check_overrides(overrides: dict[str, Any]) -> None:
@@ -180,7 +197,9 @@ def _check_key(key: str, value: Any) -> Iterator[str]:
         yield f"a target is a text. Got {value!r}"
     if re.fullmatch(r"_\w+_", key) and key not in OWN_KEYS:
         yield f"the key {key} is not allowed; allowed: {', '.join(sorted(OWN_KEYS))}"
-    if key == "reader":
+    if key == "weights_only" and value is not True:
+        yield "weights_only is always true: anything else would read a pickle"
+    if key == "reader" and value is not None:
         yield "a reader is not allowed: volumes are read by minivess.models.transforms.LoadVolumed"
     if key in REFUSED_PARAMETERS and value not in (False, None):
         yield f"the parameter {key} is not allowed: it would read a pickle or download. Weights are models/model.safetensors"

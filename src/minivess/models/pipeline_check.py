@@ -44,6 +44,9 @@ CHANNEL_DEFS: tuple[dict[str, str], ...] = ({"0": "vessel"}, {"0": "background",
 
 _REFERENCE = re.compile(r"^@\w+(?:(?:::|#)\w+)*$")
 _MAX_REFERENCES = 20
+_MAX_DEPTH = 12
+#: What a model is trained with, and predicts with.
+_SHARED = ("network_def", "modality", "spacing_um")
 _ADVICE = (
     "Write the steps of bundles/segresnet/configs/inference.yaml; move other arithmetic into the network (network_def), "
     "or ask the maintainers to support the step."
@@ -112,7 +115,7 @@ def check_training(train: Mapping[str, Any], inference: Mapping[str, Any]) -> li
         One sentence for each finding; empty when both agree.
     """
     findings = []
-    for key in ("network_def", "modality", "spacing_um"):
+    for key in _SHARED:
         mine, other = _resolved(train, train.get(key)), _resolved(inference, inference.get(key))
         if mine != other:
             got = "" if key == "network_def" else f": {_shown(mine)} against {_shown(other)}"
@@ -131,12 +134,28 @@ def _is_step(content: Mapping[str, Any], step: Any) -> bool:
     return isinstance(resolve(content, step), Mapping)
 
 
-def _resolved(content: Mapping[str, Any], value: Any) -> Any:
-    """Follow the references at any depth of a value."""
+def check_overlay(overlay: Mapping[str, Any], train: Mapping[str, Any], inference: Mapping[str, Any]) -> list[str]:
+    """List where a preset makes ``train.yaml`` train another network, or on other input, than ``inference.yaml`` predicts with.
+
+    Args:
+        overlay: Content of the preset's file.
+        train: Content of ``configs/train.yaml``, which is right by itself.
+        inference: Content of ``configs/inference.yaml``.
+    """
+    keys = [str(key) for key in overlay if re.split(r"#|::", str(key).lstrip("+~"))[0] in _SHARED]
+    paths = [key for key in keys if key not in _SHARED]
+    findings = [f"{key} would change what inference.yaml states, too. Change both files instead." for key in paths]
+    return findings or (check_training({**train, **overlay}, inference) if keys else [])
+
+
+def _resolved(content: Mapping[str, Any], value: Any, depth: int = 0) -> Any:
+    """Follow the references at any depth of a value; one that is nested deeper than any network's stays as it is."""
+    if depth > _MAX_DEPTH:
+        return value
     value = resolve(content, value)
     if isinstance(value, Mapping):
-        return {key: _resolved(content, inner) for key, inner in value.items() if key != "_desc_"}
-    return [_resolved(content, inner) for inner in value] if isinstance(value, list) else value
+        return {key: _resolved(content, inner, depth + 1) for key, inner in value.items() if key != "_desc_"}
+    return [_resolved(content, inner, depth + 1) for inner in value] if isinstance(value, list) else value
 
 
 def check_channels(metadata: Mapping[str, Any]) -> list[str]:

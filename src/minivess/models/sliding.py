@@ -59,8 +59,7 @@ def sliding_probability(
     predictor = _predictor(network, progress, calls=len(slabs) * _calls(array.shape, inferer, axis))
     for slab in slabs:
         box = tuple(slab if a == axis else slice(None) for a in range(3))
-        x, y, z = (o + (slab.start if a == axis else 0) for a, o in enumerate(at))
-        scaled = array[box] if scaling is None else scaling.apply(array[box], at=(x, y, z))
+        scaled = array[box] if scaling is None else scaling.apply_part(array, box, at=at)
         window = torch.from_numpy(scaled)[None, None].to(device)
         with torch.inference_mode():
             logits[box] += _broadcast(weight, axis) * inferer(window, predictor)[0, 0].float().cpu()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Collection
 
 #: Packages whose classes may be named.
 ALLOWED_TARGETS = (
@@ -62,9 +63,28 @@ ALLOWED_TARGET_FUNCTIONS = frozenset(
 REFUSED_TARGETS = frozenset(
     {
         "FeatureCache", "LMDBDataset", "Lambda", "Lambdad", "LoadImage", "LoadImaged", "PerceptualLoss", "RandLambda",
-        "RandLambdad", "Transchex", "WSISlidingWindowSplitter", "WriteFileMapping", "WriteFileMappingd", "ZarrAvgMerger",
+        "RandLambdad", "Transchex", "MedicalNetPerceptualSimilarity", "RadImageNetPerceptualSimilarity",
+        "TorchvisionModelPerceptualSimilarity", "TorchVisionFCModel", "TRTEngine", "TrtCompiler", "LearningRateFinder",
+        "TextEncoder",
+        "WSISlidingWindowSplitter", "WriteFileMapping", "WriteFileMappingd", "ZarrAvgMerger",
     }
 )  # fmt: skip
+
+
+def needed_refusals(target: str, given: Collection[str], refused: Collection[str]) -> list[str]:
+    """Return the parameters that a class downloads by, or reads a pickle, unless a bundle states that it does not.
+
+    Args:
+        target: The class.
+        given: Names of the parameters that the bundle states.
+        refused: Names of such parameters.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return []  # refused for itself
+    return [n for n in refused if n in parameters and n not in given and parameters[n].default not in (False, None)]
 
 
 def problem_of_target(target: str) -> str:

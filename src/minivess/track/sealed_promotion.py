@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from minivess.datasets import read_dataset
+from minivess.datasets import load_pair, read_dataset
 from minivess.errors import InputError, LockoutError
 from minivess.evaluate import Look, SealedTestSet, find_sealed, open_look
 from minivess.evaluate import report as reports
@@ -47,8 +47,10 @@ def promote_on_sealed(
         aliases = [alias for alias in (CHALLENGER, CHAMPION) if registry.resolve(alias)]
         models = {alias: load_bundle(registry.fetch_below(alias, Path(text))) for alias in aliases}
         weights = models[CHALLENGER].model.weights_sha256
+        for case in cases:
+            load_pair(case.to_item())  # a file that cannot be read costs no look
         look = open_look(sealed, model=registry.name, weights_sha256=weights, actor=actor)
-        results = list(evaluate_cases(cases, models, progress=progress))
+        results = reports.with_few_pictures(evaluate_cases(cases, models, progress=progress), wanted=False)
     content = reports.summarise(results, models={alias: model.model.to_json() for alias, model in models.items()}, section="test")
     try:
         version = registry.promote(content, limits, tell_numbers=False)

@@ -28,7 +28,7 @@ _MODELS = "bundle/models"
 #: MLflow answers these to what it will never take.
 _REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 #: What it takes in the name of a parameter, and of a model.
-_NOT_IN_NAMES, _NOT_IN_MODELS = re.compile(r"[^\w.\-/ ]"), re.compile(r"[/:.'\"%]")
+_NOT_IN_NAMES, _NOT_IN_MODELS = re.compile(r"[^\w.\-/ ]"), re.compile(r"[/:'\"]")
 
 
 def send_all(client: Any, spool: Spool) -> list[str]:
@@ -47,8 +47,11 @@ def send_all(client: Any, spool: Spool) -> list[str]:
     """
     sent, gone = [], []
     with _one_sender(spool) as alone:
-        for file, entry in _waiting(spool) if alone else ():
+        for file in _waiting(spool) if alone else ():
             try:
+                entry = spool.read(file)
+                if entry is None:
+                    continue
                 _send(client, entry)
             except Exception as error:  # MLflow raises its own errors, and those of requests and of the operating system
                 if isinstance(error, InputError) or getattr(error, "error_code", "") in _REFUSED:
@@ -66,11 +69,11 @@ def send_all(client: Any, spool: Spool) -> list[str]:
     return sent
 
 
-def _waiting(spool: Spool) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _waiting(spool: Spool) -> Iterator[Path]:
     """Return the entries, oldest first; those that come while others are sent, too: who wrote them found the lock taken."""
     seen = set[Path]()
-    while new := [(file, entry) for file, entry in spool.entries() if file not in seen]:
-        seen |= {file for file, _ in new}
+    while new := [file for file in spool.files() if file not in seen]:
+        seen |= set(new)
         yield from new
 
 

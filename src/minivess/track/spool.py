@@ -58,14 +58,29 @@ class Spool:
         Raises:
             InputError: When one cannot be read.
         """
-        for file in sorted(self.folder.glob("*.json")):
-            try:
-                content = json.loads(file.read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                continue  # sent by another sender in the meantime
-            except ValueError as error:
-                raise InputError(f"The entry {file} of the spool is damaged: {error}. Move it away, and send again.") from error
-            yield file, content
+        for file in self.files():
+            content = self.read(file)
+            if content is not None:
+                yield file, content
+
+    def files(self) -> list[Path]:
+        """Return the files of the entries, oldest first."""
+        return sorted(self.folder.glob("*.json"))
+
+    @staticmethod
+    def read(file: Path) -> dict[str, Any] | None:
+        """Read an entry; None where it was sent by another sender in the meantime.
+
+        Raises:
+            InputError: When it is damaged.
+        """
+        try:
+            content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise InputError(f"The entry {file} of the spool is damaged: {error}. Move it away, and send again.") from error
+        return content
 
 
 def enqueue_training(

@@ -69,12 +69,13 @@ def _refuse_gap(files: Sequence[Path], source: str) -> None:
     if len(varying) != 1 or max(varying[0]) - min(varying[0]) > _MOST_GAPS * len(files):  # such as times of day
         return
     steps = [after - before for before, after in zip(varying[0], varying[0][1:], strict=False)]
-    usual = min(steps)
+    usual = max(set(steps), key=lambda step: (steps.count(step), -step))
     place = next((n for n, step in enumerate(steps) if step != usual), None)
     if place is not None:
+        what = "is a gap" if steps[place] > usual > 0 else "are numbers that repeat or go back"
         raise GeometryError(
-            f"{source}: there is a gap between {files[place].name} and {files[place + 1].name}. Add the missing slices; "
-            "if there are none, number the files one after the other."
+            f"{source}: there {what} between {files[place].name} and {files[place + 1].name}. Add missing slices, move others "
+            "away, or number the files one after the other."
         )
 
 

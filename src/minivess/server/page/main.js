@@ -252,7 +252,7 @@ function plainKey(event) {
 for (const name of [...Object.values(KEYS), 'submit']) element(name, HTMLElement).addEventListener('click', () => act(name))
 element('save', HTMLButtonElement).addEventListener('click', save)
 element('stop', HTMLButtonElement).addEventListener('click', () => review?.prediction?.stop())
-element('again', HTMLButtonElement).addEventListener('click', () => enqueue((review) => review.segmentAgain()))
+element('again', HTMLButtonElement).addEventListener('click', () => { review?.want(review.image?.name ?? ''); enqueue((review) => review.segmentAgain()) })
 element('nextImage', HTMLButtonElement).addEventListener('click', openNextImage)
 element('train', HTMLButtonElement).addEventListener('click', () => training?.toggle())
 element('rollBack', HTMLButtonElement).addEventListener('click', () => training?.rollBack())

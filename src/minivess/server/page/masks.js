@@ -39,7 +39,7 @@ export class Masks {
    */
   takeStroke(box, locked) {
     const { grid, viewer, draft } = this
-    const drawn = viewer.mask.some((value, index) => value !== draft[index])
+    const drawn = this.penChanged(box) || differ(viewer.mask, draft)
     for (const other of locked) grid.copy(draft, viewer.mask, intersection(other, box))
     let changed = 0
     grid.within(box, (index) => { changed += Number(viewer.mask[index] !== draft[index]) })
@@ -103,4 +103,14 @@ export class Masks {
   accept(box) {
     this.grid.copy(this.draft, this.base, box)
   }
+}
+
+/**
+ * Return whether two masks differ. A plain loop: with a callback it takes a tenth of a second on large images.
+ * @param {Uint8Array} first
+ * @param {Uint8Array} second
+ */
+function differ(first, second) {
+  for (let index = 0; index < first.length; index++) if (first[index] !== second[index]) return true
+  return false
 }

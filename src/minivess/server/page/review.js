@@ -274,8 +274,8 @@ export class Review {
 
   /** Let the newest model segment the open image; what was answered stays. */
   async segmentAgain() {
-    const { name } = this.opened.image
-    this.want(name)
+    const { name, status } = this.opened.image
+    if (this.wanted !== name || !status.newer_model) return // another image was chosen meanwhile, or it is done already
     await this.open(name, true)
     await this.regions.next()
     this.refresh()
