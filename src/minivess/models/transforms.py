@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,23 +43,27 @@ class LoadVolumed(MapTransform):
 class NormaliseIntensityd(MapTransform):
     """Normalise intensities by the rule of a modality, :mod:`minivess.models.normalise`."""
 
-    def __init__(self, keys: KeysCollection, modality: str, allow_missing_keys: bool = False) -> None:
+    def __init__(self, keys: KeysCollection, modality: str, smooth_noise: bool = True, allow_missing_keys: bool = False) -> None:
         """Store the settings.
 
         Args:
             keys: Images, (1, x, y, z) each, any real dtype.
             modality: Key of :data:`minivess.models.MODALITIES`.
+            smooth_noise: Whether noisy slices are smoothed first, as prediction does. Trainings leave the noise in: a network
+                that has seen it holds better where smoothing leaves some.
             allow_missing_keys: Whether an item may lack a key.
         """
         super().__init__(keys, allow_missing_keys)
         self.modality = modality
+        self.smooth_noise = smooth_noise
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each image by its normalised image, (1, x, y, z) float32."""
         d = dict(data)
         for key in self.key_iterator(d):
             array = np.asarray(d[key][0])
-            scaled = torch.from_numpy(fit_scaling(array, self.modality).apply(array))[None]
+            scaling = fit_scaling(array, self.modality)
+            scaled = torch.from_numpy((scaling if self.smooth_noise else replace(scaling, smoothing=None)).apply(array))[None]
             d[key] = MetaTensor(scaled, meta=d[key].meta) if isinstance(d[key], MetaTensor) else scaled
         return d
 
