@@ -269,3 +269,10 @@ def test_a_merge_has_learned_what_one_of_its_ingredients_has(tmp_path: Path) -> 
     write_weights({"w": torch.ones(3)}, files[1], {"base_sha256": "1" * 64})
     with pytest.raises(WeightsError, match="different bases"):
         merge_weights(files, tmp_path / "other.safetensors", method="mean")
+
+
+def test_an_ensemble_of_an_earlier_version_is_loaded(ensemble: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(ensemble, tmp_path / "copy"))
+    hashes = json.loads(read_metadata(weights_path(copy))["ensemble"])["members"]
+    save_file({"members": torch.tensor(3.0)}, weights_path(copy), metadata={"members": json.dumps(hashes)})
+    assert load_bundle(copy, device="cpu").model.weights_sha256 != load_bundle(ensemble, device="cpu").model.weights_sha256

@@ -29,10 +29,11 @@ from minivess.volume import Volume
 
 #: ``mean`` of the probabilities, or ``vote``: the share of members whose own mask contains a voxel.
 COMBINATIONS = ("mean", "vote")
-#: Key of the metadata of the ensemble's weights file: SHA-256 of each member's weights, as JSON.
+#: Key of the metadata of an earlier version's weights file: SHA-256 of each member's weights, as JSON.
 MEMBERS_KEY = "members"
-#: Key of how their predictions are combined, as JSON: with it the hash of the file stands for one prediction.
-SETTINGS_KEY = "settings"
+#: Key of the same with how the members are combined, so that the hash of the file stands for one prediction. One key: the file
+#: has several in no fixed order.
+ENSEMBLE_KEY = "ensemble"
 
 
 class EnsembleSegmenter:
@@ -131,14 +132,14 @@ class EnsembleSegmenter:
             yield prediction.mask.array.astype(np.float32) if self._combination == "vote" else prediction.probability.array
 
     def _check_settings(self, weights: Path) -> None:
-        stated = read_metadata(weights).get(SETTINGS_KEY)  # ensembles of earlier versions state none
+        stated = _about(weights).get("settings")  # ensembles of earlier versions state none
         own = {"members": self._members, "combination": self._combination}
         text = settings_text(own, {"threshold": self._threshold, "min_piece_mass": self._min_piece_mass})
         if stated not in (None, text):
             raise WeightsError(f"The ensemble was made as {stated}, configs/inference.yaml states {text}. Make it again.")
 
     def _check_members(self, weights: Path) -> dict[str, str]:
-        expected: dict[str, str] = json.loads(read_metadata(weights).get(MEMBERS_KEY, "{}"))
+        expected: dict[str, str] = _about(weights)["members"]
         for name in self._members:
             file = weights_path(self._root / "members" / name)
             got = file_sha256(file) if file.is_file() else "none"
@@ -148,6 +149,15 @@ class EnsembleSegmenter:
                     "Make the ensemble again."
                 )
         return expected
+
+
+def _about(weights: Path) -> dict[str, Any]:
+    """Return what an ensemble's weights file says of it."""
+    metadata = read_metadata(weights)
+    if ENSEMBLE_KEY not in metadata:
+        return {"members": json.loads(metadata.get(MEMBERS_KEY, "{}"))}
+    about: dict[str, Any] = json.loads(metadata[ENSEMBLE_KEY])
+    return about
 
 
 def settings_text(segmenter: Mapping[str, Any], inference: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from minivess.ensemble.segmenter import COMBINATIONS, MEMBERS_KEY, SETTINGS_KEY, settings_text
+from minivess.ensemble.segmenter import COMBINATIONS, ENSEMBLE_KEY, settings_text
 from minivess.errors import InputError
 from minivess.models import Segmenter, base_path, check_bundle, load_bundle, weights_path
 from minivess.models.bundle_check import members_of, read_config
@@ -55,7 +55,8 @@ def write_ensemble(
         )
         hashes = {name: file_sha256(weights_path(folder / "members" / name)) for name in names}
         settings = read_config(folder / "configs" / "inference.yaml")
-        about = {MEMBERS_KEY: json.dumps(hashes), SETTINGS_KEY: settings_text(settings["segmenter"], settings)}
+        content = {"members": hashes, "settings": settings_text(settings["segmenter"], settings)}
+        about = {ENSEMBLE_KEY: json.dumps(content, sort_keys=True)}
         weights_path(folder).parent.mkdir()
         save_file({"members": torch.tensor(float(len(names)))}, weights_path(folder), metadata=about)
         check_bundle(folder)

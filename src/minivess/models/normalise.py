@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,10 @@ class Scaling:
     background: NDArray[np.float32] | None = None
     rule: LocalContrast = LocalContrast()
     smoothing: NDArray[np.float32] | None = None
+
+    def without_smoothing(self) -> Scaling:
+        """Return the same scaling, which leaves noise in."""
+        return replace(self, smoothing=None)
 
     def apply_part(
         self, array: NDArray[Any], part: tuple[slice, ...], *, at: tuple[int, int, int] = (0, 0, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ class NormaliseIntensityd(MapTransform):
         for key in self.key_iterator(d):
             array = np.asarray(d[key][0])
             scaling = fit_scaling(array, self.modality)
-            scaled = torch.from_numpy((scaling if self.smooth_noise else replace(scaling, smoothing=None)).apply(array))[None]
+            scaled = torch.from_numpy((scaling if self.smooth_noise else scaling.without_smoothing()).apply(array))[None]
             d[key] = MetaTensor(scaled, meta=d[key].meta) if isinstance(d[key], MetaTensor) else scaled
         return d
 

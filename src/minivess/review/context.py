@@ -31,7 +31,7 @@ class ReviewContext:
         image: The image.
         prediction: Its last prediction.
         mask: (x, y, z) bool, predicted vessel.
-        scaling: How the network sees intensities.
+        scaling: How the network sees intensities, with their noise.
         candidate_threshold: Lowest probability that may be vessel.
     """
 
@@ -144,7 +144,7 @@ class ContextCache:
             image: The image.
             prediction: Its prediction.
         """
-        scaling = fit_scaling(image.array, self._modality)
+        scaling = fit_scaling(image.array, self._modality).without_smoothing()  # what looks for lines smooths by itself
         threshold = self._candidate_threshold(prediction.model.weights_sha256)
         return ReviewContext(image, prediction, prediction.mask, scaling, threshold)
 
