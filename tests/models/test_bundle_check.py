@@ -185,6 +185,16 @@ def test_a_circle_of_references_is_a_finding_and_no_crash(bundle: Path, tmp_path
         load_bundle(copy)
 
 
+def test_references_that_multiply_are_checked_at_once(segresnet: Path, tmp_path: Path) -> None:
+    copy = broken(segresnet, tmp_path)
+    file = copy / "configs" / "train.yaml"
+    config = yaml.safe_load(file.read_text())
+    config |= {f"a{n}": [f"@a{n + 1}"] * 100 for n in range(10)} | {"network_def": "@a0"}  # a hundred to the tenth
+    file.write_text(yaml.safe_dump(config))
+    with pytest.raises(BundleError, match="network_def is not that of inference"):
+        check_bundle(copy)
+
+
 @pytest.mark.parametrize("line", ["modality: mr_angiography", "network_def#init_filters: 6", "spacing_um: [1, 1, 1]"])
 def test_a_preset_that_trains_another_model_than_predicts_is_refused(segresnet: Path, tmp_path: Path, line: str) -> None:
     copy = broken(segresnet, tmp_path)

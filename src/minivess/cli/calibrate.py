@@ -45,7 +45,7 @@ def calibrate(
     from minivess.models import load_bundle
     from minivess.store import system_user
     from minivess.train import load_pair, read_dataset
-    from minivess.uncertainty import calibration, quality
+    from minivess.uncertainty import calibration
     from minivess.uncertainty.case_features import case_features
     from minivess.uncertainty.conformal import check_subjects
 
@@ -80,14 +80,30 @@ def calibrate(
     digest = segmenter.model.weights_sha256
     path = calibration.write_zones(bundle, zones, digest)
     text = f"{zones.statement()}\nBackground up to {zones.lower:.4f}, vessel from {zones.upper:.2f}, ambiguous between. {path}"
-    said: dict[str, Any] | None = None
+    said, words = _fit_quality(bundle, digest, features, scores, [case.subject for case in cases], usable, retrain)
+    content = {**asdict(zones), "sentence": zones.statement(), "file": str(path), "quality": said}
+    emit(content, as_json=as_json, text=f"{text}\n{words}")
+
+
+def _fit_quality(
+    bundle: Path,
+    weights_sha256: str,
+    features: list[dict[str, float]],
+    cldice: list[float],
+    subjects: list[str],
+    usable: float,
+    retrain: float,
+) -> tuple[dict[str, Any] | None, str]:
+    """Fit and write the quality class of cases; return its error (None where it cannot be fitted), and what to say."""
+    from minivess.errors import InputError
+    from minivess.uncertainty import quality
+
+    table = {name: [row[name] for row in features] for name in features[0]}
     try:
-        table = {name: [row[name] for row in features] for name in features[0]}
-        model = quality.QualityModel(table, scores, [case.subject for case in cases], usable, retrain)
-        quality.write_quality(bundle, model, digest)
-        said = {"subjects": len(set(model.subjects)), "mean_error_of_cldice": round(model.mean_error, 3)}
-        text += f"\nQuality class: fitted; mean error of the expected clDice on unseen subjects {model.mean_error:.2f}."
+        model = quality.QualityModel(table, cldice, subjects, usable, retrain)
+        quality.write_quality(bundle, model, weights_sha256)
     except InputError as error:
         quality.remove_quality(bundle)
-        text += f"\nNo quality class: {error}"
-    emit({**asdict(zones), "sentence": zones.statement(), "file": str(path), "quality": said}, as_json=as_json, text=text)
+        return None, f"No quality class: {error}"
+    said = {"subjects": len(set(model.subjects)), "mean_error_of_cldice": round(model.mean_error, 3)}
+    return said, f"Quality class: fitted; mean error of the expected clDice on unseen subjects {model.mean_error:.2f}."

@@ -103,7 +103,7 @@ def run(arguments: list[str]) -> int:
             return cause.exit_code
         if type(error).__name__ == "OutOfMemoryError":  # of the GPU
             words = "The GPU has not enough free memory. Close what else uses it, or run on the CPU: --device cpu."
-            typer.echo(f"OutputError: {words} ({str(error).splitlines()[0][:160]})", err=True)
+            typer.echo(f"{words} ({str(error).splitlines()[0][:160]})", err=True)
             return OutputError.exit_code
         if not _is_full_disk(error):  # torch reports a full disk without an error number
             return _report_fault()

@@ -105,7 +105,7 @@ def _write_result(out: Path, name: str, volume: Volume, prediction: Prediction) 
     from minivess.pictures import heat, overlay, projection, save_png, side_by_side
     from minivess.volume import write_volume
 
-    for suffix, volume_ in zip(RESULTS, (prediction.mask, prediction.probability, prediction.uncertainty), strict=False):
-        write_volume(volume_, out / f"{name}{suffix}")
+    for suffix, result in zip(RESULTS[:3], (prediction.mask, prediction.probability, prediction.uncertainty), strict=True):
+        write_volume(result, out / f"{name}{suffix}")
     picture = overlay(projection(volume), prediction.mask.array)
     save_png(side_by_side(picture, heat(prediction.uncertainty)), out / f"{name}{RESULTS[-1]}")

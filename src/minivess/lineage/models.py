@@ -59,9 +59,8 @@ def find_models(folders: Iterable[Path]) -> dict[str, ModelRecord]:
         raise InputError(f"There is no folder {', '.join(missing)} to look for models in.")
     files = sorted({f.resolve() for folder in searched for f in folder.rglob(FILE_NAME) if "models" in f.parts[-4:-1]})
     records = [record for file in files if (record := _read(file)) is not None]
-    records.sort(
-        key=lambda record: bool(record.learned)
-    )  # of the same weights at two places, the one that says what they learned
+    # Of the same weights at two places, the last one counts: that which says what they learned.
+    records.sort(key=lambda record: bool(record.learned))
     return {record.sha256: record for record in records}
 
 

@@ -17,7 +17,7 @@ import yaml
 
 from minivess.errors import BundleError
 from minivess.models.pipeline_check import check_channels, check_overlay, check_pipeline, check_training
-from minivess.models.target_check import needed_refusals, problem_of_target
+from minivess.models.target_check import problem_of_target, unstated_downloads
 
 #: Parameters that would read pickles or download.
 REFUSED_PARAMETERS = ("allow_pickle", "pickle_module", "pretrained", "pretrained_path", "pretrained_url")
@@ -130,7 +130,7 @@ def _components(content: Any) -> Iterator[dict[str, Any]]:
 def _check_defaults(component: dict[str, Any]) -> Iterator[str]:
     if problem_of_target(component["_target_"]):
         return  # it is refused for itself
-    for name in needed_refusals(component["_target_"], component, REFUSED_PARAMETERS):
+    for name in unstated_downloads(component["_target_"], component, REFUSED_PARAMETERS):
         yield f"{component['_target_']} downloads unless it is told not to: write {name}: false"
 
 

@@ -179,8 +179,10 @@ def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast, check: Callabl
     gain = 255.0 / span if span > 0 else 1.0
     blocks = _block_means(array, Scaling(offset, gain), rule, check)
     check()
-    widths = np.array([_smoothing_width(array[:, :, z], rule) for z in range(array.shape[2])], np.float32)
-    check()
+    widths = np.zeros(array.shape[2], np.float32)
+    for z in range(array.shape[2]):
+        check()
+        widths[z] = _smoothing_width(array[:, :, z], rule)
     size = (rule.window, rule.window, 1)
     background = ndimage.percentile_filter(blocks, rule.percentile, size=size, mode="nearest")
     smoothing = (rule.window / 4, rule.window / 4, 0.0)
@@ -193,8 +195,8 @@ def _smoothing_width(image: NDArray[Any], rule: LocalContrast) -> float:
     if min(image.shape) < 3:
         return 0.0
     values = image.astype(np.float32)
-    low, high = np.percentile(_sampled(values[:, :, None]), (20.0, 99.5))
-    # The second differences along both axes: structures give little of it, noise of width 1 gives 6 times the root of pi / 2.
+    low, high = np.percentile(_sampled(values), (20.0, 99.5))
+    # Second differences along both axes: of structures they are small, of noise of width 1 their mean size is 6 / sqrt(pi / 2).
     noise = np.abs(np.diff(np.diff(values, 2, axis=0), 2, axis=1)).mean(dtype=np.float64) * np.sqrt(np.pi / 2) / 6
     share = noise / (high - low) if high > low else 0.0
     return float(min(rule.most_smoothing, rule.smoothing * np.sqrt(share))) if share >= rule.clean else 0.0

@@ -44,7 +44,7 @@ CHANNEL_DEFS: tuple[dict[str, str], ...] = ({"0": "vessel"}, {"0": "background",
 
 _REFERENCE = re.compile(r"^@\w+(?:(?:::|#)\w+)*$")
 _MAX_REFERENCES = 20
-_MAX_DEPTH = 12
+_MAX_DEPTH, _MAX_PARTS = 12, 10_000
 #: What a model is trained with, and predicts with.
 _SHARED = ("network_def", "modality", "spacing_um")
 _ADVICE = (
@@ -148,14 +148,21 @@ def check_overlay(overlay: Mapping[str, Any], train: Mapping[str, Any], inferenc
     return findings or (check_training({**train, **overlay}, inference) if keys else [])
 
 
-def _resolved(content: Mapping[str, Any], value: Any, depth: int = 0) -> Any:
-    """Follow the references at any depth of a value; one that is nested deeper than any network's stays as it is."""
-    if depth > _MAX_DEPTH:
-        return value
-    value = resolve(content, value)
-    if isinstance(value, Mapping):
-        return {key: _resolved(content, inner, depth + 1) for key, inner in value.items() if key != "_desc_"}
-    return [_resolved(content, inner, depth + 1) for inner in value] if isinstance(value, list) else value
+def _resolved(content: Mapping[str, Any], value: Any) -> Any:
+    """Follow the references at any depth of a value; what is deeper, or has more parts, than any network stays as it is."""
+    left = _MAX_PARTS
+
+    def follow(part: Any, depth: int) -> Any:
+        nonlocal left
+        left -= 1
+        if depth > _MAX_DEPTH or left < 0:
+            return part
+        part = resolve(content, part)
+        if isinstance(part, Mapping):
+            return {key: follow(inner, depth + 1) for key, inner in part.items() if key != "_desc_"}
+        return [follow(inner, depth + 1) for inner in part] if isinstance(part, list) else part
+
+    return follow(value, 0)
 
 
 def check_channels(metadata: Mapping[str, Any]) -> list[str]:

@@ -65,14 +65,13 @@ REFUSED_TARGETS = frozenset(
         "FeatureCache", "LMDBDataset", "Lambda", "Lambdad", "LoadImage", "LoadImaged", "PerceptualLoss", "RandLambda",
         "RandLambdad", "Transchex", "MedicalNetPerceptualSimilarity", "RadImageNetPerceptualSimilarity",
         "TorchvisionModelPerceptualSimilarity", "TorchVisionFCModel", "TRTEngine", "TrtCompiler", "LearningRateFinder",
-        "TextEncoder",
-        "WSISlidingWindowSplitter", "WriteFileMapping", "WriteFileMappingd", "ZarrAvgMerger",
+        "TextEncoder", "WSISlidingWindowSplitter", "WriteFileMapping", "WriteFileMappingd", "ZarrAvgMerger",
     }
 )  # fmt: skip
 
 
-def needed_refusals(target: str, given: Collection[str], refused: Collection[str]) -> list[str]:
-    """Return the parameters that a class downloads by, or reads a pickle, unless a bundle states that it does not.
+def unstated_downloads(target: str, given: Collection[str], refused: Collection[str]) -> list[str]:
+    """Return the parameters by which a class downloads, or reads a pickle, unless a bundle states that it does not.
 
     Args:
         target: The class.
