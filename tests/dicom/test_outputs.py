@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from dicom.test_seg import MODEL, dciodvfy
-from dicom.test_series import ORIENTATIONS, volume_of
+from dicom.test_series import ORIENTATIONS, edit, volume_of
 from minivess.dicom import read_series, write_seg, write_series
 from minivess.dicom.derived import Derivation
 from minivess.dicom.measurements import write_measurements
@@ -122,3 +122,43 @@ def test_measure_vessels__by_hand() -> None:
     branched = measure_vessels(mask, (0.5, 0.5, 1.0))
     assert branched.branch_points == 1
     assert measure_vessels(np.zeros((4, 4, 4)), (1.0, 1.0, 1.0)) == Morphology(0.0, 0.0, 0.0, 0, 0)
+
+
+@pytest.mark.parametrize("modality", ["MR", "", None])
+@pytest.mark.parametrize("indicator", ["", "a\\b\\c", "x" * 70, None])
+def test_what_one_image_states_wrongly_does_not_stop_the_result(
+    tmp_path: Path, modality: str | None, indicator: str | None
+) -> None:
+    def change(index: int, dataset: pydicom.Dataset) -> None:
+        for keyword, value in (("Modality", modality if index == 2 else "MR"), ("PositionReferenceIndicator", indicator)):
+            dataset.pop(keyword, None)
+            if value is not None:
+                vr = pydicom.datadict.dictionary_VR(keyword)
+                dataset[keyword] = pydicom.DataElement(keyword, vr, value, validation_mode=0)
+
+    folder = write_series(volume_of(ORIENTATIONS["oblique"]), tmp_path / "series", name="oblique")
+    edit(folder, change)
+    assert write_all(read_series(folder), tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["1", "2", "6.1", "128"])
+def test_images_of_another_kind_than_the_usual_ones(tmp_path: Path, kind: str) -> None:
+    folder = write_series(volume_of(ORIENTATIONS["oblique"]), tmp_path / "series", name="oblique")
+    edit(folder, lambda _, dataset: setattr(dataset, "SOPClassUID", f"1.2.840.10008.5.1.4.1.1.{kind}"))
+    assert write_all(read_series(folder), tmp_path) == []
+
+
+def write_all(series: Series, folder: Path) -> list[str]:
+    """Write every object that is derived from a series; return what the validator finds in them."""
+    mask = series.volume.with_array((series.volume.array > np.median(series.volume.array)).astype(np.uint8))
+    derivation = Derivation.of(mask.array, series, MODEL, 0.5)
+    seg = write_seg(mask, series, MODEL, folder / "seg.dcm", threshold=0.5)
+    uncertainty = series.volume.with_array(np.full(series.volume.shape, 0.1, np.float32))
+    measured = measure_vessels(mask.array, series.volume.spacing)
+    files = [
+        seg,
+        write_uncertainty_map(uncertainty, derivation, folder / "map.dcm"),
+        write_measurements(measured, seg, derivation, folder / "sr.dcm"),
+        *write_pictures(mask, derivation, folder),
+    ]
+    return [f"{file.name}: {line}" for file in files for line in dciodvfy(file)]

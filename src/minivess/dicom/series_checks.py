@@ -69,7 +69,7 @@ def check_identity(headers: Sequence[pydicom.Dataset]) -> None:
     Raises:
         InputError: When there is not.
     """
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
         missing = sum(not text_of(h, keyword) for h in headers)
         if missing:
             raise InputError(f"{missing} of {len(headers)} files have no {keyword}. Export the series again.")
@@ -83,6 +83,11 @@ def check_identity(headers: Sequence[pydicom.Dataset]) -> None:
                 f"The series holds images of several {what}: {len(values)} values of {keyword} in {len(headers)} files. "
                 "Put each in a folder of its own."
             )
+    modalities = {text_of(h, "Modality") for h in headers} - {""}
+    if len(modalities) > 1:
+        raise InputError(
+            f"The images of the series have {len(modalities)} modalities; a series has one. Put each in a folder of its own."
+        )
     doubles = [uid for uid, n in Counter(text_of(h, "SOPInstanceUID") for h in headers).items() if n > 1]
     if doubles:
         raise InputError(

@@ -25,8 +25,16 @@ OPTIONAL = (
 )  # fmt: skip
 _METHOD_CODES = "DeidentificationMethodCodeSequence"
 OF_THE_PATIENT = (*TYPE_2, *OPTIONAL, _METHOD_CODES)
-_OF_THE_IMAGE = ("Rows", "Columns", "PositionReferenceIndicator", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID",
-                 "StudyInstanceUID", "Modality", "ImagePositionPatient")  # fmt: skip
+_OF_THE_FRAME_OF_REFERENCE = "PositionReferenceIndicator"  # type 2
+_OF_THE_IMAGE = (
+    "Rows",
+    "Columns",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "ImagePositionPatient",
+)
 #: They say who and what: a part of one may be another one's, so that they are never cut.
 _IDENTIFIERS = frozenset(
     {"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID", "ClinicalTrialProtocolID", "ClinicalTrialSubjectID"}
@@ -49,14 +57,15 @@ def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tu
     first, notes = datasets[0], []
     about = pydicom.Dataset()
     about.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in (*TYPE_2, *OPTIONAL):
+    for keyword in (*TYPE_2, *OPTIONAL, _OF_THE_FRAME_OF_REFERENCE):
         value, note = clean_text(first, keyword)
         if note:
             notes.append(f"{keyword} of the source is {note}")
-        if value or keyword in TYPE_2:
+        if value or keyword not in OPTIONAL:
             setattr(about, keyword, value)
     if _METHOD_CODES in first:
         about[_METHOD_CODES] = first[_METHOD_CODES]
+    modality = modality_of(datasets) or "OT"
     headers = []
     for dataset in datasets:
         header = pydicom.Dataset()
@@ -64,6 +73,7 @@ def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tu
         for keyword in _OF_THE_IMAGE:
             if keyword in dataset:
                 header[keyword] = dataset[keyword]
+        header.Modality = modality
         header.SeriesNumber = max(0, whole_number(dataset.get("SeriesNumber")))
         header.FrameOfReferenceUID = first.FrameOfReferenceUID
         header.PixelSpacing = first.PixelSpacing
@@ -73,6 +83,15 @@ def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tu
         header.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
         headers.append(header)
     return headers, notes
+
+
+def modality_of(datasets: Sequence[pydicom.Dataset]) -> str:
+    """Return the modality of a series, also where some of its images do not state it; empty when none does.
+
+    Args:
+        datasets: Images of one series.
+    """
+    return next(filter(None, (text_of(dataset, "Modality") for dataset in datasets)), "")
 
 
 def whole_number(value: Any) -> int:

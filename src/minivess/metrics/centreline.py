@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import cc3d
 import numpy as np
@@ -16,19 +18,24 @@ from skimage.morphology import skeletonize
 from minivess.metrics.centreline_extent import restore_extent
 from minivess.metrics.masks import Mask, as_mask, as_pair, crop_to_union
 
-#: Name of the thinning algorithm; clDice values of different algorithms must not be compared.
-THINNING = f"lee-1994 (scikit-image {version('scikit-image')}), extent of components restored by minimum-cost paths"
+#: ``lee``: as scikit-image thins (Lee, Kashyap and Chu 1994), for comparison with published values of clDice.
+#: ``lee-endpoint-safe``: the same, but no component vanishes or becomes shorter.
+Thinning = Literal["lee", "lee-endpoint-safe"]
+DEFAULT_THINNING: Thinning = "lee-endpoint-safe"
+#: What a report says of its thinning; clDice values of different algorithms must not be compared.
+THINNING = f"{DEFAULT_THINNING} (scikit-image {version('scikit-image')}, extent of components restored by minimum-cost paths)"
 
 
-def centreline_from_mask(mask: NDArray[Any]) -> Mask:
-    """Compute the centre-line of a mask by thinning (Lee, Kashyap and Chu 1994).
+def centreline_from_mask(mask: NDArray[Any], thinning: Thinning = DEFAULT_THINNING) -> Mask:
+    """Compute the centre-line of a mask by thinning.
 
     scikit-image reduces some compact shapes, such as a 4x4x4 cube, to no voxel at all, and straight vessels of even thickness to
-    one. A component keeps at least the voxel nearest to its centroid, and its extent is restored, so that every vessel
-    contributes to the score by its length.
+    one. With ``lee-endpoint-safe`` a component keeps at least the voxel nearest to its centroid, and its extent is restored, so
+    that every vessel contributes to the score by its length.
 
     Args:
         mask: (x, y, z) mask.
+        thinning: Name of the algorithm.
 
     Returns:
         (x, y, z) bool.
@@ -40,6 +47,8 @@ def centreline_from_mask(mask: NDArray[Any]) -> Mask:
     if not inside.any():
         return np.zeros(inside.shape, bool)
     thin = np.asarray(skeletonize(inside, method="lee"), dtype=bool)
+    if thinning == "lee":
+        return thin
     components, count = cc3d.connected_components(inside, connectivity=26, return_N=True)
     boxes = ndimage.find_objects(components)
     for label in np.setdiff1d(np.arange(1, count + 1), np.unique(components[thin])):
@@ -77,7 +86,7 @@ def centreline_lengths(
     return voxels, np.where(lengths > 0, lengths, min(spacing_um))
 
 
-def cldice(reference: NDArray[Any], prediction: NDArray[Any]) -> float:
+def cldice(reference: NDArray[Any], prediction: NDArray[Any], thinning: Thinning = DEFAULT_THINNING) -> float:
     """Compute clDice, the harmonic mean of topology precision and topology sensitivity.
 
     Topology precision is the fraction of the prediction's centre-line inside the reference. Topology sensitivity is the
@@ -86,9 +95,11 @@ def cldice(reference: NDArray[Any], prediction: NDArray[Any]) -> float:
     Args:
         reference: (x, y, z) mask.
         prediction: (x, y, z) mask.
+        thinning: Name of the algorithm that extracts the centre-lines.
 
     Returns:
-        A number in [0, 1]; 1 when both masks are empty, 0 when exactly one is empty or when they do not overlap.
+        A number in [0, 1]; 1 when both masks are empty, 0 when exactly one is empty or when they do not overlap. NaN where
+        ``lee`` leaves nothing of a mask.
 
     Raises:
         InputError: When the arrays are not two masks of one shape.
@@ -99,7 +110,9 @@ def cldice(reference: NDArray[Any], prediction: NDArray[Any]) -> float:
     if not a.any() or not b.any():
         return 0.0
     with ThreadPoolExecutor(2) as pool:  # thinning releases the interpreter
-        thin_a, thin_b = pool.map(centreline_from_mask, (a, b))
+        thin_a, thin_b = pool.map(partial(centreline_from_mask, thinning=thinning), (a, b))
+    if not thin_a.any() or not thin_b.any():
+        return math.nan
     sensitivity = np.count_nonzero(thin_a & b) / np.count_nonzero(thin_a)
     precision = np.count_nonzero(thin_b & a) / np.count_nonzero(thin_b)
     total = sensitivity + precision
