@@ -162,3 +162,17 @@ def write_all(series: Series, folder: Path) -> list[str]:
         *write_pictures(mask, derivation, folder),
     ]
     return [f"{file.name}: {line}" for file in files for line in dciodvfy(file)]
+
+
+def test_an_element_of_another_kind_than_the_standard_says_is_left_empty(tmp_path: Path) -> None:
+    item = pydicom.Dataset()
+    item.CodeValue = "SECRET"
+    folder = write_series(volume_of(ORIENTATIONS["oblique"]), tmp_path / "series", name="oblique")
+
+    def change(_: int, dataset: pydicom.Dataset) -> None:
+        for keyword in ("PositionReferenceIndicator", "StudyDescription", "PatientSex"):
+            dataset[keyword] = pydicom.DataElement(keyword, "SQ", pydicom.Sequence([item]))
+
+    edit(folder, change)
+    assert write_all(read_series(folder), tmp_path) == []
+    assert "SECRET" not in str(pydicom.dcmread(tmp_path / "seg.dcm"))

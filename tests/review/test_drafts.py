@@ -18,11 +18,13 @@ from review.example import SHAPE, make_prediction, make_service, read_image
 
 from minivess import paths
 from minivess.errors import ConflictError, InputError, NotFoundError, OutputError, StoreError
+from minivess.models import ModelRef, Prediction, binary_entropy
 from minivess.review.drafts import Drafts
+from minivess.review.prediction_cache import PredictionCache
 from minivess.review.prompts import MaskChange, Point, PromptContext
 from minivess.review.service import ReviewService
 from minivess.review.tools import TOOLS
-from minivess.volume import Box
+from minivess.volume import Box, Volume, write_volume
 
 #: Longest wait for another thread; reached only when a test fails.
 DEADLINE_S = 30.0
@@ -258,3 +260,30 @@ TestReview = Review.TestCase
 TestReview.settings = settings(
     max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
+
+
+def test_drafts__of_an_image_that_was_replaced_by_a_smaller_one_say_so(service: ReviewService, tmp_path: Path) -> None:
+    drafts = Drafts(service, tmp_path / "drafts")
+    drafts.draw("a", "ann", Box(80, 90, 60, 70, 4, 10), np.ones((10, 10, 6), bool))
+    image = read_image(service)
+    smaller = Volume(np.ascontiguousarray(image.array[:60, :50, :8]), image.affine, "um")
+    write_volume(smaller, service.store.images.get("a").image)
+    probability = smaller.with_array(np.full(smaller.shape, 0.1, np.float32))
+    prediction = Prediction(probability, smaller.with_array(binary_entropy(probability.array)), ModelRef("made", "0", "two"), 0.5)
+    service.queue_builder.add_prediction("a", prediction, actor="server", count=12)
+    with pytest.raises(ConflictError, match="replaced by a smaller image"):
+        drafts.state("a", "ann")
+    drafts.discard("a", "ann")
+    assert drafts.state("a", "ann").undo == 0
+
+
+def test_a_damaged_prediction_is_as_good_as_none_and_is_replaced(service: ReviewService, tmp_path: Path) -> None:
+    file = tmp_path / "work" / "predictions" / "a.npz"
+    for damaged in (file.read_bytes()[:500], b"", b"no archive"):
+        file.write_bytes(damaged)
+        cache = PredictionCache(file.parent)
+        assert (cache.weights_sha256("a"), cache.quality("a"), cache.has_mask_before("a")) == ("", "", False)
+        with pytest.raises(NotFoundError, match="Run the model"):
+            cache.get("a", read_image(service))
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "two"), actor="server", count=12)
+    assert PredictionCache(file.parent).weights_sha256("a") == "two"

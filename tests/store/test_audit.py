@@ -122,3 +122,25 @@ def test_audit_chain__with_a_damaged_signing_key_is_refused(chain: AuditChain, c
     (chain.folder / "signing_key.pem").write_bytes(content)
     with pytest.raises(StoreError, match="not an Ed25519 key"):
         AuditChain(chain.folder)
+
+
+def test_an_unfinished_checkpoint_of_a_power_loss_is_no_manipulation(chain: AuditChain) -> None:
+    chain.checkpoint()
+    with chain.checkpoints.open("a") as stream:
+        stream.write('{"hash":"abc')
+    assert chain.verify().ok
+    chain.checkpoint()
+    verdict = chain.verify()
+    assert (verdict.ok, verdict.checkpoints) == (True, 2)
+
+
+def test_verify__beside_a_writer_that_signs_meanwhile(chain: AuditChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = chain._lines
+
+    def sign_after_the_chain_was_read() -> object:
+        yield from lines()
+        chain.append("label.entered", actor="bob", image_id="x", details={})
+        chain.checkpoint()
+
+    monkeypatch.setattr(chain, "_lines", sign_after_the_chain_was_read)
+    assert chain.verify().ok

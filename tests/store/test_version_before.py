@@ -95,7 +95,7 @@ def upgraded(old_studies: Path) -> Path:
 
 def test_label_store__of_another_format_is_refused_and_not_changed(old_studies: Path) -> None:
     before = contents(old_studies)
-    with pytest.raises(StoreError, match=r"format 2.*minivess store upgrade"):
+    with pytest.raises(StoreError, match=r"format 2.*minivess store upgrade STUDIES --store .*minivess_store"):
         LabelStore(old_studies)
     assert {path: data for path, data in contents(old_studies).items() if not path.name.endswith("lock")} == before
     upgrade_store(old_studies / "minivess_store")

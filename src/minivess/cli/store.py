@@ -130,8 +130,12 @@ def export(
     from minivess.store.monai_label import export as export_labels
 
     counts = export_labels(open_store(studies, root), out or studies)
-    summary = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.items())
-    emit(counts, as_json=as_json, text=f"{out or studies}: {summary}.")
+    refused = counts["refused"]
+    summary = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.items() if what != "refused")
+    lines = [f"{out or studies}: {summary}.", *(f"not exported: {name}: {why}" for name, why in refused.items())]
+    emit(counts, as_json=as_json, text="\n".join(lines))
+    if refused:
+        raise typer.Exit(1)
 
 
 def _store_folder(studies: Path, root: Path | None) -> Path:

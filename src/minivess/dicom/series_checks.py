@@ -73,9 +73,8 @@ def check_identity(headers: Sequence[pydicom.Dataset]) -> None:
         missing = sum(not text_of(h, keyword) for h in headers)
         if missing:
             raise InputError(f"{missing} of {len(headers)} files have no {keyword}. Export the series again.")
-        wrong = sum(not UID(text_of(h, keyword)).is_valid for h in headers)
-        if wrong:
-            raise InputError(f"{keyword} is no valid UID in {wrong} of {len(headers)} files. Export the series again.")
+        _check_uids(headers, keyword)
+    _check_uids([h for h in headers if text_of(h, "FrameOfReferenceUID")], "FrameOfReferenceUID")
     for keyword, what in (("PatientID", "patients"), ("PatientName", "patients"), ("StudyInstanceUID", "studies")):
         values = {text_of(h, keyword) for h in headers}
         if len(values) > 1:
@@ -94,6 +93,13 @@ def check_identity(headers: Sequence[pydicom.Dataset]) -> None:
             f"{len(doubles)} SOPInstanceUIDs are used by more than one file of the series, the first: {doubles[0]}. "
             "Remove copies, and export the series again."
         )
+
+
+def _check_uids(headers: Sequence[pydicom.Dataset], keyword: str) -> None:
+    texts = [text_of(h, keyword) for h in headers]
+    wrong = sum(not (UID(text).is_valid and text.startswith(("0.", "1.", "2."))) for text in texts)  # the roots that there are
+    if wrong:
+        raise InputError(f"{keyword} is no valid UID in {wrong} of {len(headers)} files. Export the series again.")
 
 
 def _check_kind(headers: Sequence[pydicom.Dataset]) -> None:

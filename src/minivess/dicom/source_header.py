@@ -115,6 +115,8 @@ def text_of(dataset: pydicom.Dataset, keyword: str) -> str:
             value = dataset.get(keyword)
         except Exception:  # noqa: BLE001 (pydicom converts here, and raises what it likes)
             return ""
+        if isinstance(value, pydicom.Sequence):  # an element of another kind than the standard says
+            return ""
         parts = value if isinstance(value, MultiValue) else [] if value is None else [value]
         return "\\".join(map(str, parts)).strip().replace("\0", "")
 

@@ -206,7 +206,7 @@ class StoreDatastore(Datastore):
             return file.name
 
     def _write_archive(self, pairs: list[tuple[Case, Revision]], file: IO[bytes]) -> None:
-        with zipfile.ZipFile(file, "w") as archive:
+        with zipfile.ZipFile(file, "w", strict_timestamps=False) as archive:  # microscopes without a clock write 1970
             for case, head in pairs:
                 archive.write(case.image, f"image/{case.id}{suffix_of(case.image)}")
                 archive.write(head.path, f"label/{case.id}.nii.gz")

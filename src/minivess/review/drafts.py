@@ -16,7 +16,7 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from minivess.errors import InputError, StoreError
+from minivess.errors import ConflictError, InputError, StoreError
 from minivess.models.segmenter import PromptKind
 from minivess.paths import write_json
 from minivess.review.edits import Edits, EditStep, Mode
@@ -253,6 +253,8 @@ class Drafts:
             if cached is None or cached[0] != version:
                 mask, locked = self._service.mask(image_id)
                 done, undone = self._read(image_id, user)
+                if not all(step.box.fits(mask.shape) for step in (*done, *undone)):
+                    raise ConflictError(f"{image_id} was replaced by a smaller image: the draft does not fit. Discard the draft.")
                 cached = (version, Edits(mask.array > 0, locked, done))
                 cached[1].undone = undone
                 with self._lock:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ from minivess.paths import atomic_file
 from minivess.volume import Volume
 
 _BEFORE = "mask_before"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +90,16 @@ class PredictionCache:
             return {}
         if cached.model.weights_sha256 != model.weights_sha256:
             return {_BEFORE: np.packbits(cached.mask)}
-        with np.load(self._path(image_id), allow_pickle=False) as content:
+        with self._opened(image_id) as content:
             return {_BEFORE: content[_BEFORE]} if _BEFORE in content else {}
 
     def has_mask_before(self, image_id: str) -> bool:
         """Return whether another model has predicted the image before the one whose prediction is cached."""
-        if not self._path(image_id).is_file():
+        try:
+            with self._opened(image_id) as content:
+                return _BEFORE in content
+        except NotFoundError:
             return False
-        with np.load(self._path(image_id), allow_pickle=False) as content:
-            return _BEFORE in content
 
     def mask_before(self, image_id: str, image: Volume) -> NDArray[np.bool_]:
         """Return the predicted vessel of the model before the present one, (x, y, z) bool.
@@ -105,7 +112,7 @@ class PredictionCache:
             NotFoundError: When no other model has predicted this content before.
         """
         self.get(image_id, image)
-        with np.load(self._path(image_id), allow_pickle=False) as content:
+        with self._opened(image_id) as content:
             if _BEFORE not in content:
                 raise NotFoundError(f"No other model has segmented {image_id} before. Train one, and open the image again.")
             bits = np.unpackbits(content[_BEFORE], count=image.array.size)
@@ -113,11 +120,11 @@ class PredictionCache:
 
     def weights_sha256(self, image_id: str) -> str:
         """Return the SHA-256 of the weights that the cached prediction was made with; empty when there is none."""
-        return str(self._about(image_id)["model"]["weights_sha256"]) if self._path(image_id).is_file() else ""
+        return str(self._about(image_id).get("model", {}).get("weights_sha256", ""))
 
     def quality(self, image_id: str) -> str:
         """Return the expected quality of the cached prediction in words; empty when there is none."""
-        return str(self._about(image_id).get("quality", "")) if self._path(image_id).is_file() else ""
+        return str(self._about(image_id).get("quality", ""))
 
     def version(self, image_id: str) -> int:
         """Return a number that changes with the prediction; 0 when there is none."""
@@ -132,7 +139,7 @@ class PredictionCache:
             image: Its content.
             model: The model.
         """
-        return self.weights_sha256(image_id) == model.weights_sha256 and self._about(image_id)["image"] == _sha256(image)
+        return self.weights_sha256(image_id) == model.weights_sha256 and self._about(image_id).get("image") == _sha256(image)
 
     def get(self, image_id: str, image: Volume) -> CachedPrediction:
         """Read a prediction.
@@ -144,19 +151,32 @@ class PredictionCache:
         Raises:
             NotFoundError: When there is no prediction, or it is that of another content.
         """
-        path = self._path(image_id)
-        if not path.is_file():
-            raise NotFoundError(f"There is no prediction for {image_id} yet. Run the model first: POST /infer/.")
-        with np.load(path, allow_pickle=False) as content:
+        with self._opened(image_id) as content:
             about, probability = json.loads(str(content["about"])), content["probability"]
         if about["image"] != _sha256(image):
             raise NotFoundError(f"The prediction for {image_id} is of an older image. Run the model again: POST /infer/.")
         return CachedPrediction(probability, float(about["threshold"]), ModelRef(**about["model"]), about.get("quality", ""))
 
     def _about(self, image_id: str) -> dict[str, Any]:
-        with np.load(self._path(image_id), allow_pickle=False) as content:
-            about: dict[str, Any] = json.loads(str(content["about"]))
-            return about
+        """Return what is stated of a prediction; empty when there is none."""
+        try:
+            with self._opened(image_id) as content:
+                return dict(json.loads(str(content["about"])))
+        except NotFoundError:
+            return {}
+
+    @contextmanager
+    def _opened(self, image_id: str) -> Iterator[Any]:
+        """Open the arrays of an image; a damaged file is as good as none, and the next prediction replaces it."""
+        missing = NotFoundError(f"There is no prediction for {image_id} yet. Run the model first: POST /infer/.")
+        try:
+            with self._path(image_id).open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+                yield content
+        except FileNotFoundError:
+            raise missing from None
+        except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            _logger.warning("the cached prediction of %s is damaged, and made again: %r", image_id, error)
+            raise missing from error
 
     def _path(self, image_id: str) -> Path:
         return self.folder / f"{image_id}.npz"

@@ -231,6 +231,7 @@ class AuditChain:
         Raises:
             InputError: When ``checkpoints`` is given and missing, or the public key cannot be read.
         """
+        rows = _read_checkpoints(checkpoints or self.checkpoints, required=checkpoints is not None)  # before the chain grows
         hashes: dict[int, str] = {0: GENESIS}
         previous, seq = GENESIS, 0
         for seq, line in enumerate(self._lines(), start=1):
@@ -240,7 +241,6 @@ class AuditChain:
             previous = hashes[seq] = json.loads(line)["hash"]
         key = read_public_key(public_key or self.public_key)
         count = 0
-        rows = _read_checkpoints(checkpoints or self.checkpoints, required=checkpoints is not None)
         for count, signed in enumerate(rows, start=1):
             try:
                 key.verify(bytes.fromhex(signed["signature"]), _signed_bytes(signed))
@@ -294,6 +294,7 @@ class AuditChain:
     def _sign(self, seq: int, head: str) -> dict[str, Any]:
         signed: dict[str, Any] = {"seq": seq, "hash": head, "time_utc": datetime.now(UTC).isoformat(timespec="milliseconds")}
         signed["signature"] = self._key.sign(_signed_bytes(signed)).hex()
+        _remove_unfinished_line(self.checkpoints)
         append_durably(self.checkpoints, _canonical(signed) + b"\n")
         return signed
 
@@ -326,11 +327,22 @@ def _signed_bytes(signed: Mapping[str, Any]) -> bytes:
     return _canonical({k: v for k, v in signed.items() if k != "signature"})
 
 
-def _read_checkpoints(path: Path, *, required: bool) -> Iterator[dict[str, Any]]:
+def _read_checkpoints(path: Path, *, required: bool) -> list[dict[str, Any]]:
+    """Read the checkpoints; an unfinished last line, of a power loss, is none."""
     if required and not path.exists():
         raise InputError(f"There is no checkpoint file {path}.")
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            yield {}
+    text = path.read_text(errors="replace") if path.exists() else ""
+    return [_parse_checkpoint(line) for line in text.rpartition("\n")[0].splitlines()]
+
+
+def _parse_checkpoint(line: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except (ValueError, TypeError):
+        return {}  # no signature fits it
+
+
+def _remove_unfinished_line(path: Path) -> None:
+    """Cut off the part of a line that a power loss left at the end of a file: what is appended would be joined to it."""
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, len(content.rpartition(b"\n")[0]) + (b"\n" in content))

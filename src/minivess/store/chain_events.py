@@ -54,7 +54,7 @@ class ChainEvents:
                 continue
             image_id = self._image_id(entry["case_hmac"])
             if not image_id:
-                yield ChainEvent(None, f"the case of entry {end.seq} is missing", f"entry {end.seq}", end)
+                yield ChainEvent(None, f"the folder of its case is missing (entry {end.seq})", str(entry["case_hmac"]), end)
                 continue
             event, fault = self._read(image_id, entry, details)
             yield ChainEvent(event, fault, image_id, end)

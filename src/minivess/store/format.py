@@ -40,7 +40,7 @@ def require_format(root: Path) -> None:
     if 0 < found < FORMAT:
         raise StoreError(
             f"The store {root} has format {found}; this version of minivess uses format {FORMAT}. Nothing was changed. Stop "
-            f"every program that uses it, then: minivess store upgrade {root.parent} (a copy of the old store is kept)."
+            f"every program that uses it, then: minivess store upgrade STUDIES --store {root} (a copy of the old store is kept)."
         )
     if found > FORMAT:
         raise StoreError(

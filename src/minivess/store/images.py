@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minivess.errors import ConflictError, NotFoundError
+from minivess.errors import ConflictError, NotFoundError, StoreError
 from minivess.paths import file_sha256, fsync_file, fsync_folder
 from minivess.store.events import Event, strict_json
 from minivess.store.journal import Journal, on_disk
@@ -72,8 +72,11 @@ class Images:
         ids: list[str] = []
         for start in range(0, len(new), _BATCH):
             with self._journal.transaction() as transaction:
-                batch = new[start : start + _BATCH]
-                ids += [self._enter(transaction, self._relative(path), actor="server", info={}) for path in batch]
+                for path in new[start : start + _BATCH]:
+                    try:
+                        ids.append(self._enter(transaction, self._relative(path), actor="server", info={}))
+                    except StoreError as error:  # a case whose history is damaged; nothing of it was written
+                        self.skipped[self._relative(path)] = str(error)
             if len(new) > _BATCH:
                 _logger.info("%d of %d new images were added to the store", len(ids), len(new))
         return ids
@@ -256,8 +259,8 @@ class Images:
         row = execute("SELECT * FROM cases WHERE folded = ?", (image_id.casefold(),)).fetchone()
         if row is not None and row["path"] != relative:  # two files whose ids are equal or differ in case only
             image_id = f"{image_id[:110]}-{hashlib.sha256(relative.encode()).hexdigest()[:6]}"
-        self._journal.folder(image_id).mkdir(exist_ok=True)
         number = transaction.next_number(image_id)
+        self._journal.folder(image_id).mkdir(exist_ok=True)
         transaction.write(Event(image_id, number, "case", actor, {"path": relative, "info": dict(info)}))
         return image_id
 
@@ -289,14 +292,15 @@ class Images:
                 staged.unlink()
 
     def _image_files(self, known: Collection[str]) -> Iterator[tuple[Path, str]]:
-        """Walk the studies without hidden files, the store and MONAI Label's labels; a folder may vanish during the walk.
+        """Walk the studies without hidden files, stores, their exports and MONAI Label's labels; a folder may vanish meanwhile.
 
         Yields:
             Each file that has no case yet, and why it cannot have one; empty when it can.
         """
         excluded = {str(self._journal.root), str(self.studies / "labels")}
         for folder, folders, files in os.walk(self.studies):
-            folders[:] = sorted(f for f in folders if not f.startswith(".") and os.path.join(folder, f) not in excluded)
+            paths = {name: os.path.join(folder, name) for name in sorted(folders) if not name.startswith(".")}
+            folders[:] = [name for name, path in paths.items() if path not in excluded and not _holds_labels(path)]
             by_stem: dict[str, list[Path]] = {}
             for path in (Path(folder, file) for file in sorted(files) if not file.startswith(".")):
                 if suffix_of(path) in IMAGE_SUFFIXES:
@@ -304,7 +308,7 @@ class Images:
             for paths in by_stem.values():
                 for path in paths:
                     if self._relative(path) not in known and path.is_file():
-                        yield path, _reason_to_skip(path.name, [other.name for other in paths if other != path])
+                        yield path, _reason_to_skip(self._relative(path), [other.name for other in paths if other != path])
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.studies).as_posix()
@@ -327,11 +331,17 @@ class _FilesOf:
         return name in self._names[folder]
 
 
-def _reason_to_skip(file: str, twins: Sequence[str]) -> str:
+def _holds_labels(folder: str) -> bool:
+    """Return whether a folder is a store or a copy of one, or holds MONAI Label's labels: its volumes are no images to annotate."""
+    of_monai_label = os.path.basename(folder) == "labels" and os.path.exists(os.path.join(folder, "..", "datastore_v2.json"))
+    return of_monai_label or any(os.path.exists(os.path.join(folder, name)) for name in ("audit/chain.jsonl", "cases/.format"))
+
+
+def _reason_to_skip(relative: str, twins: Sequence[str]) -> str:
     try:
-        file.encode()
+        relative.encode()
     except UnicodeEncodeError:
-        return "the file's name is not valid UTF-8: rename it"
+        return "the name of the file or of a folder is not valid UTF-8: rename it"
     if twins:
         return f"{twins[0]} beside it has the same name with another suffix, and both mean one image: rename or remove one"
     return ""

@@ -117,7 +117,7 @@ class Journal:
             UncertainWriteError: When it is not known whether the events were entered.
         """
         with on_disk():
-            transaction = Transaction(self.root, self.index.begin())
+            transaction = Transaction(self.root, self.index.begin(), self.audit.case_hmac)
             end: Position | None = None
             try:
                 self._catch_up(transaction.connection)

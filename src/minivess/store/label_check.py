@@ -162,7 +162,7 @@ def _map_by_name(
 ) -> tuple[NDArray[np.uint8], dict[str, int]]:
     """Map the values of an upload to those of the server's labels; append to ``changes``. Return array and voxel counts."""
     named = _names_from_label_info(label_info) if label_info else {}
-    if len(labels) == 1 and [v for v in values if v] == [WHITE]:
+    if len(labels) == 1 and [v for v in values if v] == [WHITE] and WHITE not in named:
         named = {WHITE: next(iter(labels))}  # a mask without classes
     table = np.zeros(256, np.uint8)
     known = {value: name for name, value in labels.items()}

@@ -1,6 +1,7 @@
 """Leases: a case is reserved for one user at a time, until the user submits or the lease expires.
 
-Leases are in the index only: a rebuild of the index removes them, and nothing else.
+Leases, and what was served to whom, are in the index only: after a rebuild, a label of somebody who was served the current
+one before it, and has not submitted since, conflicts with it once. A reviewer decides; nothing is lost.
 """
 
 from __future__ import annotations

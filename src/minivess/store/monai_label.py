@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from minivess.errors import ConflictError, InputError, MinivessError
+from minivess.errors import ConflictError, DamagedLabelError, InputError, MinivessError
 from minivess.paths import atomic_file, file_sha256, write_json
 from minivess.store.label_check import LABEL_SUFFIXES
 from minivess.store.records import Case, RevisionInfo
@@ -41,7 +41,7 @@ def import_once(store: LabelStore) -> dict[str, Any] | None:
     known = _read_index(store.studies / INDEX_NAME)
     report: dict[str, Any] = {"imported": 0, "refused": {}, "index": known is not None}
     cases = {stem_of(case.image): case for case in store.images.all() if case.image.parent == store.studies}
-    _import_infos(store, cases, known or {})
+    _import_infos(store, cases, known or {}, report["refused"])
     for file in sorted(f for f in folder.glob("*/*") if suffix_of(f) in LABEL_SUFFIXES):
         tag, case = file.parent.name, cases.get(stem_of(file))
         try:
@@ -64,8 +64,10 @@ def import_once(store: LabelStore) -> dict[str, Any] | None:
     return report
 
 
-def export(store: LabelStore, folder: Path) -> dict[str, int]:
+def export(store: LabelStore, folder: Path) -> dict[str, Any]:
     """Write the current labels in MONAI Label's layout: ``labels/<tag>/<image>.nii.gz`` and ``datastore_v2.json``.
+
+    What is written beside the images is never imported again.
 
     Args:
         store: The store.
@@ -74,25 +76,37 @@ def export(store: LabelStore, folder: Path) -> dict[str, int]:
     Returns:
         ``images`` and ``labels``: number of files written. ``put_aside``: number of existing files with other content, which
         were renamed to ``*.replaced-N``. ``left_out``: number of images in sub-folders of the studies, which MONAI Label does
-        not find there; 0 for another folder.
+        not find there; 0 for another folder. ``refused``: image id, or tag and image id, -> why it could not be read.
 
     Raises:
+        InputError: When the folder is inside the studies: its images would be found there a second time.
         OutputError: When a file cannot be written.
     """
-    counts = {"images": 0, "labels": 0, "put_aside": 0, "left_out": 0}
+    counts: dict[str, Any] = {"images": 0, "labels": 0, "put_aside": 0, "left_out": 0, "refused": {}}
     objects = {}
     in_place = folder.resolve() == store.studies
+    if not in_place and folder.resolve().is_relative_to(store.studies):
+        raise InputError(f"{folder} is inside the studies: its images would be listed twice. Name a folder outside.")
+    if in_place and not (store.root / REPORT).exists():
+        write_json(store.root / REPORT, {"imported": 0, "refused": {}, "index": False})
     for case in store.images.all():
         suffix = suffix_of(case.image)
         if in_place and case.image != store.studies / f"{case.id}{suffix}":
             counts["left_out"] += 1  # a copy at the top of the studies would become a second case
+            continue
+        if not case.image.is_file():
+            counts["refused"][case.id] = "its image is not there: it was not downloaded, or was removed meanwhile"
             continue
         if not (folder / f"{case.id}{suffix}").exists():
             counts["images"] += _copy(case.image, folder / f"{case.id}{suffix}")[0]
         labels = {}
         for tag, revision in store.heads(case.id).items():
             target = folder / LABELS / tag / f"{case.id}.nii.gz"
-            written, renamed = _copy(store.label_file(revision), target)
+            try:
+                written, renamed = _copy(store.label_file(revision), target)
+            except DamagedLabelError as error:
+                counts["refused"][f"{tag}/{case.id}"] = str(error)
+                continue
             counts["labels"] += written
             counts["put_aside"] += renamed
             labels[tag] = {"ext": ".nii.gz", "info": {**revision.info.params, "name": target.name}}
@@ -113,12 +127,15 @@ def _read_index(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _import_infos(store: LabelStore, cases: dict[str, Case], known: dict[str, Any]) -> None:
+def _import_infos(store: LabelStore, cases: dict[str, Case], known: dict[str, Any], refused: dict[str, str]) -> None:
     for name, case in cases.items():
         image = (known.get(name) or {}).get("image") or {}
         info = {k: v for k, v in _as_dict(_as_dict(image).get("info")).items() if k not in ("strategy", "path")}
-        if info:
-            store.images.update_info(case.id, info, actor=ACTOR)
+        try:
+            if info:
+                store.images.update_info(case.id, info, actor=ACTOR)
+        except InputError as error:  # MONAI Label writes NaN, which is no JSON
+            refused[f"{INDEX_NAME}: {name}"] = str(error)
 
 
 def _label_info(known: dict[str, Any], name: str, tag: str) -> dict[str, Any]:

@@ -117,8 +117,11 @@ class RevisionInfo:
         return content
 
     def restored(self, number: int) -> RevisionInfo:
-        """Return the info of a copy of revision ``number``; ``dicom`` still names the SEG of the older revision."""
-        return replace(self, restored_from=number)
+        """Return the info of a copy of revision ``number``; ``dicom`` still names the SEG of the older revision.
+
+        The copy is the decision of who restored it, also where the revision was imported: a later label is compared with it.
+        """
+        return replace(self, restored_from=number, imported=False)
 
 
 @dataclass(frozen=True)

@@ -299,8 +299,11 @@ class LabelStore:
         self.journal.enter(image_id, "info", actor, {"revision": head.number, "info": dict(info)})
 
     def conflicting(self) -> list[Revision]:
-        """List the revisions that conflict with a current one and wait for the decision of a reviewer, the oldest first."""
-        rows = self.journal.connection.execute("SELECT * FROM revisions WHERE state = 'rival' ORDER BY time_utc, case_id")
+        """List the revisions that conflict with a current one and wait for a reviewer, the oldest first; without removed cases."""
+        rows = self.journal.connection.execute(
+            "SELECT revisions.* FROM revisions JOIN cases ON cases.id = case_id "
+            "WHERE state = 'rival' AND removed = 0 ORDER BY revisions.time_utc, case_id"
+        )
         return [Revision.from_row(row, self.root) for row in rows]
 
     def counts(self) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from minivess.errors import StoreError
@@ -24,14 +25,16 @@ class Transaction:
         entries: Entries of the events for the audit chain.
     """
 
-    def __init__(self, root: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, root: Path, connection: sqlite3.Connection, case_hmac: Callable[[str], str]) -> None:
         """Begin without events.
 
         Args:
             root: Folder of the store.
             connection: Connection with an open transaction.
+            case_hmac: Image id -> the keyed hash by which the audit chain names it.
         """
         self._root = root
+        self._case_hmac = case_hmac
         self._files: list[Path] = []
         self.connection = connection
         self.entries: list[AuditEntry] = []
@@ -42,7 +45,8 @@ class Transaction:
         Raises:
             StoreError: When events of the case are damaged.
         """
-        damaged = self.connection.execute("SELECT fault FROM damaged WHERE case_id = ?", (image_id,)).fetchone()
+        names = (image_id, self._case_hmac(image_id))  # a case whose folder is gone is known by its hash
+        damaged = self.connection.execute("SELECT fault FROM damaged WHERE case_id IN (?, ?)", names).fetchone()
         if damaged is not None:
             raise StoreError(
                 f"The history of {image_id} is damaged: {damaged['fault']}. Nothing is written to it. Restore the file from a "

@@ -58,5 +58,5 @@ def check_files(root: Path, audit: AuditChain) -> FileCheck:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    for folder in (root / FOLDER).glob("[!.]*"):
+    for folder in (path for path in (root / FOLDER).glob("[!.]*") if path.is_dir()):  # shares of Windows put files there
         yield from (file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
