@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,23 @@ def test_write_json__sorts_keys_so_that_equal_content_has_equal_hashes(tmp_path:
         write_json(tmp_path / name, content)
     assert file_sha256(tmp_path / "a") == file_sha256(tmp_path / "b")
     assert json.loads((tmp_path / "a").read_text()) == {"x": 1, "y": 2}
+
+
+def test_atomic_folder__removes_what_a_killed_run_left_and_nothing_else(tmp_path: Path) -> None:
+    kept = (tmp_path / ".out.20240131", tmp_path / ".out.unfinished")
+    for folder in kept:
+        folder.mkdir()
+        (folder / "mine.txt").write_text("x")
+    script = f"""
+import os
+from pathlib import Path
+from minivess.paths import atomic_folder
+with atomic_folder(Path({str(tmp_path / "out")!r})):
+    os._exit(1)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert len(list(tmp_path.iterdir())) == 3
+    with atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "file").write_text("1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.20240131", ".out.unfinished", "out"]
+    assert all((folder / "mine.txt").is_file() for folder in kept)

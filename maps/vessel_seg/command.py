@@ -12,7 +12,7 @@ import yaml
 from child import DONE, REFUSED, STOPPED, FailedError, StoppedError, note_signals, run_in_child
 from minivess.dicom.series import Series, read_series
 from minivess.dicom.series_checks import DICOM_MODALITIES
-from minivess.dicom.source_header import modality_of
+from minivess.dicom.source_header import modality_of, shown
 from minivess.errors import BundleError, InputError, MinivessError
 from minivess.paths import atomic_folder, find_bundle
 from outputs import Outputs
@@ -140,9 +140,9 @@ def check_modality(series: Series, bundle: Path) -> None:
         raise BundleError(
             f"{bundle.name}: configs/inference.yaml states no modality of {', '.join(DICOM_MODALITIES)}."
         ) from error
-    got = modality_of(series.datasets) or "unknown"
+    got = modality_of(series.datasets)
     if got not in wanted:
         raise InputError(
-            f"The model is for {modality} ({', '.join(wanted)}), the series is {got}. Its result would mean nothing. "
-            "Use a model for such images; --any-modality segments them anyway."
+            f"The model is for {modality} ({', '.join(wanted)}), the series is {shown(got) or 'unknown'}. Its result would mean "
+            "nothing. Use a model for such images; --any-modality segments them anyway."
         )

@@ -18,7 +18,7 @@ from dicom.test_series import ORIENTATIONS, edit, volume_of
 from minivess.dicom import read_series, write_seg, write_series
 from minivess.dicom.series import Series
 from minivess.dicom.series_files import group_series
-from minivess.errors import GeometryError, InputError, OutputError, UnsafeFileError
+from minivess.errors import GeometryError, InputError, MinivessError, OutputError, UnsafeFileError
 
 
 @pytest.fixture(params=["axial", "oblique", "sagittal"])
@@ -335,3 +335,21 @@ def test_a_range_of_padding_may_end_at_zero(series: Path) -> None:
     edit(series, change)
     array = read_series(series).volume.array
     assert (array[:4] == array[4:].min()).all()
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["PhotometricInterpretation", "Modality", "SOPClassUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Rows", "ImageType"],
+)
+@pytest.mark.parametrize("only_one", [True, False])
+def test_a_name_in_another_element_is_never_said(series: Path, keyword: str, only_one: bool) -> None:
+    def change(index: int, dataset: pydicom.Dataset) -> None:
+        if index == 2 or not only_one:
+            dataset[keyword] = pydicom.DataElement(keyword, "LO", "Secret^Anna")
+
+    edit(series, change)
+    try:
+        said = " ".join(read_series(series).notes)
+    except MinivessError as error:
+        said = str(error)
+    assert "Secret" not in said

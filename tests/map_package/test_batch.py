@@ -167,3 +167,12 @@ def test_more_memory_is_for_what_is_missing__what_is_done_stays(tmp_path: Path) 
     written = (results / small / "result.json").stat().st_mtime_ns
     assert run(["--memory", "8Gi"]) == {small: "done", large: "done"}
     assert (results / small / "result.json").stat().st_mtime_ns == written
+
+
+def test_a_result_of_an_application_that_writes_no_index_is_done_the_next_time_too(tmp_path: Path) -> None:
+    make(tmp_path / "studies", "p1")
+    program = "import pathlib, sys; out = pathlib.Path(sys.argv[1]); out.mkdir(); (out / 'finding.txt').write_text('x')"
+    command = [sys.executable, "-c", program, "{out}"]
+    for _ in range(2):
+        (result,) = run_batch(find_batch(tmp_path / "studies", tmp_path / "results"), tmp_path / "results", command)
+        assert result.result == "done", result.reason

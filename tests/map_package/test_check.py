@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -49,4 +50,43 @@ def test_without_bubblewrap_it_is_not_run_by_itself(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match="--engine process"):
         check_package(str(package))
+    assert not (tmp_path / "written").exists()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "field", "value", "message"),
+    [
+        ("app", "command", 5, "command must be a text or a list. Got 5"),
+        ("app", "command", 'python3 "app', "command is no command line"),
+        ("app", "environment", ["A"], "environment must be an object"),
+        ("app", "input", "in", "input must be an object"),
+        ("app", "timeout", "10m", "timeout must be a number"),
+        ("pkg", "resources", [1], "resources must be an object"),
+        ("pkg", "models", ["m"], "models[0] must be an object with a name"),
+    ],
+)
+def test_a_field_of_another_type_is_a_finding(tmp_path: Path, manifest: str, field: str, value: object, message: str) -> None:
+    package = fake_package(tmp_path / "map", "import sys; sys.exit(1)")
+    file = package / "root/etc/holoscan" / f"{manifest}.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
+    (finding,) = check_package(str(package), engine="process")
+    assert (finding.check, finding.result) == ("manifests", "error")
+    assert message in finding.detail
+
+
+def test_a_package_without_a_command_is_not_run(tmp_path: Path) -> None:
+    package = fake_package(tmp_path / "map", "")
+    (package / "root/etc/holoscan/app.json").write_text("{}")
+    findings = {f.check: f.result for f in check_package(str(package), engine=ENGINE)}
+    assert findings["app.json: command"] == "error"
+    assert not [check for check in findings if "exit code" in check]
+
+
+@pytest.mark.skipif(ENGINE == "process", reason="bubblewrap is not installed")
+def test_a_command_gives_itself_no_rights(tmp_path: Path) -> None:
+    package = fake_package(tmp_path / "map", "")
+    file = package / "root/etc/holoscan/app.json"
+    command = ["--bind", str(tmp_path), "/tmp", "touch", "/tmp/written"]
+    file.write_text(json.dumps({**json.loads(file.read_text()), "command": command}))
+    check_package(str(package))
     assert not (tmp_path / "written").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -28,7 +29,7 @@ from waiting import wait_until
 from minivess.dicom import read_seg, read_series, write_seg, write_series
 from minivess.dicom.derived import Derivation
 from minivess.dicom.uncertainty_map import write_uncertainty_map
-from minivess.errors import RemoteError
+from minivess.errors import InputError, RemoteError
 from minivess.models import load_bundle
 from minivess.pacs import Listener, Peer, SeriesSpool, Settings
 from minivess.pacs.listener import ATTEMPTS
@@ -433,3 +434,57 @@ def test_an_application_that_cannot_run_is_said_before_a_series_comes(tmp_path: 
     assert done.returncode == 1
     assert message in done.stderr
     assert not (tmp_path / "spool").exists()
+
+
+def test_a_folder_of_others_is_no_spool(tmp_path: Path) -> None:
+    (tmp_path / "data" / "partial" / "scan1").mkdir(parents=True)
+    (tmp_path / "data" / "partial" / "scan1" / "x.dcm").write_text("x")
+    mode = (tmp_path / "data").stat().st_mode
+    with pytest.raises(InputError, match="no spool of a listener"):
+        SeriesSpool(tmp_path / "data")
+    assert (tmp_path / "data" / "partial" / "scan1" / "x.dcm").is_file()
+    assert (tmp_path / "data").stat().st_mode == mode
+
+
+def test_a_result_that_cannot_be_filed_is_sent_once_and_holds_no_other_up(
+    tmp_path: Path, pacs: Pacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minivess.pacs.listener._FIRST_WAIT_S", 0.05)
+    spool = spool_with(tmp_path)
+    for number in (1, 2):
+        file = next(make(tmp_path / f"s{number}", f"x{number}").iterdir())
+        (spool.folder / "results" / f"1.2.{number}_1").mkdir()
+        shutil.copy(file, spool.folder / "results" / f"1.2.{number}_1" / "a.dcm")
+    tries, mark_sent = [], spool.mark_sent
+
+    def fail_twice(result: Path) -> None:
+        tries.append(result.name)
+        if tries.count("1.2.1_1") <= 2 and result.name == "1.2.1_1":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        mark_sent(result)
+
+    sent: list[Path] = []
+    monkeypatch.setattr(spool, "mark_sent", fail_twice)
+    monkeypatch.setattr("minivess.pacs.listener.send", lambda files, *a, **k: (sent.extend(files), send(files, *a, **k))[1])
+    listener = Listener(spool, Settings(["false"], Peer("127.0.0.1", pacs.port, "PACS"), port=0, quiet_s=0))
+    thread = threading.Thread(target=listener.run)
+    thread.start()
+    wait_until(lambda: spool.count()["sent"] == 2)
+    listener.request_stop()
+    thread.join()
+    assert len(pacs.of("MR")) == len(sent) == 2, "each image was sent once"
+    assert tries.count("1.2.1_1") == 3
+
+
+def test_a_result_of_an_application_that_writes_no_index_is_sent(tmp_path: Path, pacs: Pacs) -> None:
+    spool = spool_with(tmp_path, "1.2.3")
+    image = next(make(tmp_path / "s").iterdir())
+    program = "import os, shutil, sys; os.mkdir(sys.argv[2]); shutil.copy(sys.argv[1], sys.argv[2] + '/a.dcm')"
+    command = [sys.executable, "-c", program, str(image), "{out}"]
+    listener = Listener(spool, Settings(command, Peer("127.0.0.1", pacs.port, "PACS"), port=0, quiet_s=0))
+    thread = threading.Thread(target=listener.run)
+    thread.start()
+    wait_until(lambda: spool.count()["sent"] == 1)
+    listener.request_stop()
+    thread.join()
+    assert len(pacs.of("MR")) == 1

@@ -69,7 +69,9 @@ def test_an_export_into_the_studies_is_refused(store: LabelStore, studies: Path)
     assert not (studies / "exported").exists()
 
 
-def test_a_copy_of_a_store_and_an_old_export_are_no_images(store: LabelStore, studies: Path, upload: Path, tmp_path: Path) -> None:
+def test_a_copy_of_a_store_and_an_old_export_are_no_images(
+    store: LabelStore, studies: Path, upload: Path, tmp_path: Path
+) -> None:
     store.submit(upload, image_id="a", actor="ann")
     export(store, tmp_path / "out")
     shutil.copytree(store.root, studies / "minivess_store_backup")

@@ -9,7 +9,7 @@ import typer
 
 from minivess.cli.output import Json, emit
 
-_PROGRAMS = {"dciodvfy": "checking DICOM output", "podman": "running MAP images", "Orthanc": "DICOMweb studies"}
+_PROGRAMS = {"dciodvfy": "checking DICOM output", "bwrap": "running MAP folders apart", "Orthanc": "DICOMweb studies"}
 
 
 def doctor(as_json: Json = False) -> None:
@@ -85,6 +85,18 @@ def _check_programs() -> Iterator[dict[str, Any]]:
     for program, purpose in _PROGRAMS.items():
         executable = shutil.which(program, path=search)
         yield _row(program, executable or f"not found; required for {purpose}", ok=bool(executable))
+    yield _check_engine()
+
+
+def _check_engine() -> dict[str, Any]:
+    from minivess.errors import EngineError
+    from minivess.map_package.engines import RUNNERS, find_engine
+
+    what = f"container engine ({' or '.join(RUNNERS)})"
+    try:
+        return _row(what, f"{find_engine().name} answers", ok=True)
+    except EngineError as error:
+        return _row(what, f"{error} Required for running MAP images", ok=False)
 
 
 def _check_transfer_syntaxes() -> Iterator[dict[str, Any]]:

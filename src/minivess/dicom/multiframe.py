@@ -20,7 +20,7 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from minivess.dicom.source_header import text_of, whole_number
+from minivess.dicom.source_header import shown, text_of, whole_number
 from minivess.errors import InputError
 
 #: SOP class of a multi-frame image that is read -> that of its frames.
@@ -61,7 +61,7 @@ def multiframe_of(headers: Sequence[pydicom.Dataset]) -> pydicom.Dataset | None:
     other = sorted({text_of(h, "SOPClassUID") for h in enhanced} - SINGLE_FRAME.keys())
     if other:
         allowed = ", ".join(uid.name for uid in SINGLE_FRAME)
-        raise InputError(f"Multi-frame images of the kind {UID(other[0]).name} are not read. Allowed: {allowed}.")
+        raise InputError(f"Multi-frame images of the kind {UID(shown(other[0])).name} are not read. Allowed: {allowed}.")
     if len(headers) > 1:
         raise InputError(
             f"The series has {len(headers)} files, {len(enhanced)} of them multi-frame (enhanced). Allowed: one file with all "

@@ -9,7 +9,7 @@ from typing import Any
 import minivess
 from minivess.dicom.series import Series
 from minivess.dicom.series_checks import DICOM_MODALITIES
-from minivess.dicom.source_header import modality_of
+from minivess.dicom.source_header import modality_of, shown
 from minivess.metrics.morphology import Morphology
 from minivess.models import Prediction
 from minivess.paths import file_sha256, write_json
@@ -41,7 +41,7 @@ def write_report(
     """
     voxels = int(prediction.mask.array.sum())
     notes = list(series.notes)
-    kind = modality_of(series.datasets)
+    kind = shown(modality_of(series.datasets))
     if kind not in DICOM_MODALITIES.get(modality, ()):
         notes.append(f"the model was trained for {modality}, the series is {kind or 'of unknown modality'}: check the result")
     content: dict[str, Any] = {

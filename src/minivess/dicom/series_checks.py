@@ -10,7 +10,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.uid import UID
 
-from minivess.dicom.source_header import text_of, whole_number
+from minivess.dicom.source_header import shown, text_of, whole_number
 from minivess.errors import GeometryError, InputError
 
 #: Modality of a model -> DICOM modalities of the images that it was made for.
@@ -108,9 +108,9 @@ def _check_kind(headers: Sequence[pydicom.Dataset]) -> None:
             "The images are secondary captures: pictures of a screen or a film, without calibrated intensities and geometry. "
             "Choose the original series."
         )
-    kinds = {text_of(h, "PhotometricInterpretation") or "an unknown kind" for h in headers}
+    kinds = {text_of(h, "PhotometricInterpretation") for h in headers}
     if not kinds <= _GREY or any(whole_number(h.get("SamplesPerPixel", 1)) != 1 for h in headers):
-        kind = ", ".join(sorted(kinds - _GREY)) or "several samples a pixel"
+        kind = ", ".join(sorted({shown(kind) or "an unknown kind" for kind in kinds - _GREY})) or "several samples a pixel"
         raise InputError(f"The images must be grey. Got {kind}. Export the series in grey.")
     if any(text_of(h, "BurnedInAnnotation").upper() == "YES" for h in headers):
         raise InputError("BurnedInAnnotation is YES: text in the pixels may identify the patient. Remove the text first.")
@@ -151,7 +151,9 @@ def _has_numbers(header: pydicom.Dataset, keyword: str, count: int) -> bool:
 def _check_geometry(headers: Sequence[pydicom.Dataset]) -> None:
     problems = []
     for keyword in ("Rows", "Columns", "FrameOfReferenceUID"):
-        values = Counter(str(h[keyword].value) for h in headers)
+        values = Counter(
+            shown(str(h[keyword].value)) if keyword.endswith("UID") else whole_number(h[keyword].value) for h in headers
+        )
         if len(values) > 1 and not (keyword == "FrameOfReferenceUID" and frames_are_unrelated(headers)):
             listed = ", ".join(f"{value} ({n} slices)" for value, n in values.most_common(4))
             problems.append(f"{keyword} differs between slices: {listed}")

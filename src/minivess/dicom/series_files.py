@@ -14,7 +14,7 @@ from pydicom.filereader import read_dataset, read_preamble
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from minivess.dicom.damaged import damaged_dicom
-from minivess.dicom.source_header import text_of, whole_number
+from minivess.dicom.source_header import shown, text_of, whole_number
 from minivess.errors import InputError, MinivessError, OutputError, UnsafeFileError
 
 #: Modalities that do not contain images of a volume.
@@ -164,8 +164,8 @@ def _only_series(candidates: dict[str, list[Path]], folder: Path, ignored: int) 
         rows = []
         for uid, files in candidates.items():
             header = pydicom.dcmread(files[0], stop_before_pixels=True)
-            number, modality = whole_number(header.get("SeriesNumber")), text_of(header, "Modality") or "-"
-            rows.append(f"  {uid}: {len(files)} files, {modality}, series number {number}, in {files[0].parent.name}/")
+            number, modality = whole_number(header.get("SeriesNumber")), shown(text_of(header, "Modality")) or "-"
+            rows.append(f"  {shown(uid)}: {len(files)} files, {modality}, series number {number}, in {files[0].parent.name}/")
         raise InputError(
             f"{len(candidates)} image series in {folder.name}; exactly one is required:\n"
             + "\n".join(rows)

@@ -41,6 +41,8 @@ _IDENTIFIERS = frozenset(
 )
 #: Longest value of a value representation, in characters (PS3.5, table 6.2-1).
 _PARSED = {"DA": DA, "TM": TM}
+#: A code string that begins with a letter, or a UID.
+_PLAIN = re.compile(r"[A-Z][A-Z0-9_ ]{0,15}|[0-2](\.[0-9]+)+|")
 _LENGTHS = {"LO": 64, "SH": 16, "PN": 64, "CS": 16}
 
 
@@ -119,6 +121,11 @@ def text_of(dataset: pydicom.Dataset, keyword: str) -> str:
             return ""
         parts = value if isinstance(value, MultiValue) else [] if value is None else [value]
         return "\\".join(map(str, parts)).strip().replace("\0", "")
+
+
+def shown(text: str) -> str:
+    """Return a code or a UID for a message; another text, which may be of the patient, is not repeated."""
+    return text if _PLAIN.fullmatch(text) else "a value that is not allowed here"
 
 
 def clean_text(dataset: pydicom.Dataset, keyword: str) -> tuple[str, str]:

@@ -49,7 +49,7 @@ def check_package(image: str, *, engine: str | None = None) -> list[Finding]:
             caller's rights, for a folder.
 
     Raises:
-        InputError: When there is no such image, or its manifests are missing.
+        EngineError: When there is no such image, or nothing that can run it.
     """
     if Path(image).is_dir():
         return list(_check_folder(Path(image), engine))
@@ -58,12 +58,18 @@ def check_package(image: str, *, engine: str | None = None) -> list[Finding]:
 
 
 def _check_folder(folder: Path, engine: str | None) -> Iterator[Finding]:
-    manifests = sandbox.read_manifests(folder)
     check_folder_runner(folder, engine)
+    try:
+        manifests = sandbox.read_manifests(folder)
+    except InputError as error:
+        yield Finding("manifests", "error", str(error))
+        return
     yield from check_manifests(manifests)
     root = folder / ROOT
     for path in (layout.APPLICATION, layout.MODELS, layout.CONFIG, layout.ENTRY_SCRIPT, *manifests.models.values()):
         yield _truth(f"path {path}", (root / path.lstrip("/")).exists(), "missing")
+    if not manifests.command:
+        return
     with tempfile.TemporaryDirectory() as text:
         source, target = Path(text) / "in", Path(text) / "out"
         source.mkdir()
@@ -80,7 +86,11 @@ def _check_image(engine: Engine, image: str) -> Iterator[Finding]:
         yield _truth(f"manifest {path}", path in files, "missing, or the image has no `cat`")
     if len(files) < 2:
         return
-    manifests = Manifests.parse(*files.values())
+    try:
+        manifests = Manifests.parse(*files.values())
+    except InputError as error:
+        yield Finding("manifests", "error", str(error))
+        return
     yield from check_manifests(manifests)
     yield from _check_labels(config.get("Labels") or {}, manifests)
     yield from _check_paths(engine, image, manifests)
@@ -145,7 +155,7 @@ def _check_failures(engine: Engine, image: str, manifests: Manifests) -> Iterato
         Path(text).chmod(0o755)
         for name, program, words in (
             ("entry script", None, []),
-            ("command", manifests.command[0], manifests.command[1:]),
+            *([("command", manifests.command[0], manifests.command[1:])] if manifests.command else []),
         ):
             container = f"minivess-check-{uuid.uuid4().hex[:12]}"
             command = engine.run_command(

@@ -25,6 +25,8 @@ _PIDS = 1024
 CANNOT_RUN = (125, 126)
 #: Limits of a small program of an image that is tried.
 _TRY_S, _TRY_MEMORY = 60.0, "1g"
+#: Seconds for an answer of an engine that is asked for an image or a container, which it may have to unpack, or about itself.
+_ANSWER_S, _INFO_S = 600.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,23 @@ class Engine:
 
     name: str
 
-    def call(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    def call(self, *words: str, check: bool = True, timeout_s: float | None = _ANSWER_S) -> subprocess.CompletedProcess[bytes]:
         """Run a command of the engine and return what it printed.
 
         Args:
             *words: The command, without the name of the engine.
             check: Whether a failure is an error.
+            timeout_s: Seconds for its answer; None for work that takes as long as it takes.
 
         Raises:
-            EngineError: When it fails, with its last lines.
+            EngineError: When it fails, with its last lines, or does not answer in time.
         """
-        result = subprocess.run([self.name, *words], capture_output=True, check=False)
+        try:
+            result = subprocess.run([self.name, *words], capture_output=True, check=False, timeout=timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise EngineError(
+                f"{self.name} {words[0]} did not answer within {timeout_s:g} s. Restart the engine, or choose another: --engine."
+            ) from error
         if check and result.returncode != 0:
             raise EngineError(f"{self.name} {words[0]} failed ({result.returncode}): {_last_words(result, 3)}")
         return result
@@ -68,7 +76,7 @@ class Engine:
             words += ["--timestamp", "0", "--format", "oci"]  # the same content gives the same digest
         if base:
             words += ["--build-arg", f"BASE={base}"]
-        result = self.call(*words, str(folder), check=False)
+        result = self.call(*words, str(folder), check=False, timeout_s=None)
         if result.returncode != 0:
             advice = "Is the base image there? Load it, or name another one with --base"
             raise EngineError(f"{self.name} build failed ({result.returncode}): {_last_words(result, 3)}. {advice}.")
@@ -197,7 +205,11 @@ def find_engine(name: str | None = None, *, among: Sequence[str] = RUNNERS) -> E
         if shutil.which(candidate) is None:
             reasons.append(f"{candidate} is not installed")
             continue
-        answer = Engine(candidate).call("info", check=False)
+        try:
+            answer = Engine(candidate).call("info", check=False, timeout_s=_INFO_S)
+        except EngineError as error:
+            reasons.append(str(error).rstrip("."))
+            continue
         if answer.returncode == 0:
             return Engine(candidate)
         reasons.append(f"{candidate} does not answer ({_last_words(answer, 1)[:200]})")

@@ -13,6 +13,15 @@ from minivess.errors import InputError
 from minivess.map_package import layout
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*$", re.IGNORECASE)
+_KINDS: dict[type, str] = {str: "a text", list: "a list", dict: "an object", int: "a number", float: "a number"}
+#: Manifest -> field -> what it may be; null counts as missing.
+_TYPES: dict[str, dict[str, tuple[type, ...]]] = {
+    layout.APP_MANIFEST: {
+        "command": (str, list), "environment": (dict,), "input": (dict,), "output": (dict,), "timeout": (int, float),
+        "workingDirectory": (str,), "version": (str,),
+    },
+    layout.PACKAGE_MANIFEST: {"models": (list, dict), "resources": (dict,), "applicationRoot": (str,)},
+}  # fmt: skip
 _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -37,7 +46,7 @@ class Manifests:
             package: pkg.json.
 
         Raises:
-            InputError: When one is not a JSON object.
+            InputError: When one is not a JSON object, or a field has another type than the specification says.
         """
         contents = []
         for name, text in ((layout.APP_MANIFEST, app), (layout.PACKAGE_MANIFEST, package)):
@@ -47,20 +56,14 @@ class Manifests:
                 raise InputError(f"{name} is not JSON: {error}") from error
             if not isinstance(content, dict):
                 raise InputError(f"{name} must be a JSON object. Got {type(content).__name__}.")
+            _check_types(name, content)
             contents.append(content)
         return Manifests(*contents)
 
     @property
     def command(self) -> list[str]:
         """The command as words; the packager of the SDK writes a JSON list inside the string."""
-        command = self.app.get("command") or ""
-        if isinstance(command, list):
-            return [str(word) for word in command]
-        try:
-            words = json.loads(command)
-        except ValueError:
-            return shlex.split(command)
-        return [str(word) for word in words] if isinstance(words, list) else shlex.split(command)
+        return _words(self.app.get("command") or "")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -85,6 +88,31 @@ class Manifests:
     def timeout_s(self) -> float:
         """Seconds after which the application is ended; 0 is never."""
         return float(self.app.get("timeout") or 0)
+
+
+def _check_types(name: str, content: Mapping[str, Any]) -> None:
+    for field, kinds in _TYPES[name].items():
+        value = content.get(field)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            allowed = " or ".join(dict.fromkeys(_KINDS[kind] for kind in kinds))
+            raise InputError(f"{name}: {field} must be {allowed}. Got {json.dumps(value)[:80]}.")
+    for number, model in enumerate(content.get("models") or [] if isinstance(content.get("models"), list) else []):
+        if not isinstance(model, dict) or not isinstance(model.get("name"), str):
+            raise InputError(f"{name}: models[{number}] must be an object with a name. Got {json.dumps(model)[:80]}.")
+    try:
+        _words(content.get("command") or "")
+    except ValueError as error:
+        raise InputError(f"{name}: command is no command line: {error}. Close the quotes.") from error
+
+
+def _words(command: str | list[Any]) -> list[str]:
+    if isinstance(command, list):
+        return [str(word) for word in command]
+    try:
+        words = json.loads(command)
+    except ValueError:
+        return shlex.split(command)
+    return [str(word) for word in words] if isinstance(words, list) else shlex.split(command)
 
 
 def parse_size(text: str) -> int:

@@ -89,7 +89,7 @@ def in_bubblewrap(
     for name, value in environment.items():
         words += ["--setenv", name, value]
     command = [_python(folder) if word == "python3" else word for word in manifests.command]
-    return [*words, *command, *arguments], {}
+    return [*words, "--", *command, *arguments], {}  # what a package calls its command is no option
 
 
 def has_packages(folder: Path) -> bool:

@@ -107,6 +107,7 @@ class Listener:
         self._calls_by = calling_context(settings.tls) if settings.tls else None
         self._stopping = False  # a plain flag: a signal handler sets it
         self._child: subprocess.Popen[bytes] | None = None
+        self._arrived: set[Path] = set()  # results that were sent, and could not be filed yet
         tls = listening_context(settings.tls) if settings.tls else None
         host, port, title, allowed = settings.host, settings.port, settings.title, settings.allowed
         self._server = receive(spool, host=host, port=port, title=title, allowed=allowed, tls=tls)
@@ -148,7 +149,7 @@ class Listener:
             _logger.info("Series %s: %d images, is segmented.", name, sum(1 for _ in running.glob("*.dcm")))
             result = self._spool.new_result(running)
             code, said = self._run_application(running, result)
-            if code == 0 and (result / "result.json").exists():
+            if code == 0 and any(result.glob("*")):  # an application of others need not write a result.json
                 self._spool.finish(running, result)
                 waits.done(name)
                 _logger.info("Series %s: segmented.", name)
@@ -204,20 +205,31 @@ class Listener:
             try:
                 later = waits.waiting()
                 for result in [r for r in self._spool.results() if r.name not in later][:1]:
-                    self._send_one(result, peer, waits)
-            except Exception as error:  # noqa: BLE001 (whatever it is, the next result must be sent)
-                _logger.warning("A result could not be sent: %s", type(error).__name__)
+                    self._try_to_send(result, peer, waits)
+            except Exception as error:  # noqa: BLE001 (a disk that does not answer; sending goes on when it does)
+                _logger.warning("The results cannot be listed: %s", type(error).__name__)
                 time.sleep(_FIRST_WAIT_S)
+
+    def _try_to_send(self, result: Path, peer: Peer, waits: _Waits) -> None:
+        try:
+            self._send_one(result, peer, waits)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the next result must be sent)
+            waits.failed(result.name)
+            _logger.warning("A result could not be sent: %s", type(error).__name__)
 
     def _send_one(self, result: Path, peer: Peer, waits: _Waits) -> None:
         name = result.name.partition("_")[0]
-        try:
-            left = send(sorted(result.glob("*.dcm")), peer, title=self._settings.title, tls=self._calls_by)
-        except MinivessError as error:
-            waits.failed(result.name)
-            _logger.warning("Series %s: results wait. %s", name, error)
-            return
+        left: list[str] = []
+        if result not in self._arrived:
+            try:
+                left = send(sorted(result.glob("*.dcm")), peer, title=self._settings.title, tls=self._calls_by)
+            except MinivessError as error:
+                waits.failed(result.name)
+                _logger.warning("Series %s: results wait. %s", name, error)
+                return
+            self._arrived.add(result)
         self._spool.mark_sent(result)
+        self._arrived.discard(result)
         waits.done(result.name)
         _logger.info("Series %s: results sent to %s.", name, peer.title)
         for kind in left:

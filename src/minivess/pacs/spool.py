@@ -24,6 +24,7 @@ from minivess.process_lock import ProcessLock
 #: ``sent``: the index of each result that has arrived. ``refused``: series without a result, with the reason.
 STATES = ("incoming", "running", "results", "sent", "refused")
 _INSTANCES, _REASON = "instances.json", "reason.json"
+_LOCK = "lock"  # the first file of every spool
 
 
 class SeriesSpool:
@@ -36,14 +37,17 @@ class SeriesSpool:
             folder: Its folder; nobody else may look into it, since it holds images of patients.
 
         Raises:
+            InputError: When the folder holds other files: a spool deletes what is in some of its folders.
             ConflictError: When another listener has it.
         """
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / _LOCK).is_file():
+            raise InputError(f"{folder} is not empty, and no spool of a listener. Name a new folder: --spool FOLDER.")
         folder.chmod(0o700)  # what is inside may be read by the user that a container runs as
         self._lock = threading.Lock()
         self._open: dict[Hashable, set[str]] = {}
-        self._process_lock = ProcessLock(folder / "lock")
+        self._process_lock = ProcessLock(folder / _LOCK)
         if not self._process_lock.take(exclusive=True):
             holder = self._process_lock.holder()
             raise ConflictError(f"Another listener has the spool {folder}: {holder}. Choose another --spool.")

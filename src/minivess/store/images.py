@@ -332,7 +332,7 @@ class _FilesOf:
 
 
 def _holds_labels(folder: str) -> bool:
-    """Return whether a folder is a store or a copy of one, or holds MONAI Label's labels: its volumes are no images to annotate."""
+    """Return whether a folder is a store or a copy of one, or holds MONAI Label's labels: its volumes are no images."""
     of_monai_label = os.path.basename(folder) == "labels" and os.path.exists(os.path.join(folder, "..", "datastore_v2.json"))
     return of_monai_label or any(os.path.exists(os.path.join(folder, name)) for name in ("audit/chain.jsonl", "cases/.format"))
 

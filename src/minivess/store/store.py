@@ -299,7 +299,7 @@ class LabelStore:
         self.journal.enter(image_id, "info", actor, {"revision": head.number, "info": dict(info)})
 
     def conflicting(self) -> list[Revision]:
-        """List the revisions that conflict with a current one and wait for a reviewer, the oldest first; without removed cases."""
+        """List the revisions that conflict with a current one and wait for a reviewer, the oldest first; no removed cases."""
         rows = self.journal.connection.execute(
             "SELECT revisions.* FROM revisions JOIN cases ON cases.id = case_id "
             "WHERE state = 'rival' AND removed = 0 ORDER BY revisions.time_utc, case_id"

@@ -70,8 +70,8 @@ def make_sample(
 
     Args:
         kind: ``"capillary"`` (two-photon, 3 to 4 % vessel), ``"large"`` (two-photon, 10 to 40 % vessel), ``"tof"``
-            (time-of-flight MR angiogram, 0.6 to 2 % vessel; more in volumes that are smaller than by default) or ``"randomised"`` (microscopy of any calibre, voxel size,
-            noise, staining and detector).
+            (time-of-flight MR angiogram, 0.6 to 2 % vessel; more in smaller volumes than by default) or ``"randomised"``
+            (microscopy of any calibre, voxel size, noise, staining and detector).
         seed: Any non-negative integer.
         shape: Number of voxels along x, y, z, each at least 8; the default depends on the kind.
         spacing: Voxel size along x, y, z, in um (tof: mm); the default depends on the kind.
