@@ -299,8 +299,8 @@ class Images:
         """
         excluded = {str(self._journal.root), str(self.studies / "labels")}
         for folder, folders, files in os.walk(self.studies):
-            paths = {name: os.path.join(folder, name) for name in sorted(folders) if not name.startswith(".")}
-            folders[:] = [name for name, path in paths.items() if path not in excluded and not _holds_labels(path)]
+            inside = {name: os.path.join(folder, name) for name in sorted(folders) if not name.startswith(".")}
+            folders[:] = [name for name, path in inside.items() if path not in excluded and not _holds_labels(path)]
             by_stem: dict[str, list[Path]] = {}
             for path in (Path(folder, file) for file in sorted(files) if not file.startswith(".")):
                 if suffix_of(path) in IMAGE_SUFFIXES:
