@@ -133,6 +133,8 @@ def test_a_missing_or_misused_character_set_is_no_fault(series: Path, tmp_path: 
         ("AccessionNumber", "A" * 40, ""),  # a part of it may be another order's
         ("PatientID", "12\\34", ""),
         ("StudyDescription", "HEAD\\NECK", "HEAD NECK"),
+        ("StudyDescription", "HEAD\x12\x1bNECK", "HEAD  NECK"),
+        ("PatientID", "12\x0534", ""),
         ("PatientBirthDate", "19500230", ""),
         ("StudyDate", "20240101-20240102", ""),
     ],

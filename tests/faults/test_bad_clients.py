@@ -82,7 +82,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Lab]
 def test_files_that_cannot_be_read_are_marked_and_the_others_go_on(lab: Lab) -> None:
     wait_until(lambda: lab.ask("GET", "/scoring/", params={"check_if_running": True}).status_code != 200)
     info = lab.ask("GET", "/info/").json()
-    assert list(info["minivess"]["skipped"].values()) == ["the file's name is not valid UTF-8: rename it"]
+    assert list(info["minivess"]["skipped"].values()) == ["the name of the file or of a folder is not valid UTF-8: rename it"]
     scores = json.loads((lab.folder / "server" / "model" / "scores.json").read_text())["uncertainty"]
     assert {name for name, row in scores.items() if "error" in row} == {"huge_values", "long_double"}
     assert {name for name, row in scores.items() if "score" in row} == {"a", "b", "c"}
@@ -166,6 +166,22 @@ def test_connections_that_are_kept_open_make_room_for_others(lab: Lab) -> None:
         assert lab.ask("GET", "/info/").status_code == 200
     for kept in idle:
         kept.close()
+
+
+@pytest.mark.row(109)
+def test_unread_responses_make_room_for_others(lab: Lab) -> None:
+    unread = []
+    for _ in range(MAX_CONNECTIONS + 1):
+        reader = socket.socket()
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.settimeout(120)
+        reader.connect(lab.address)
+        reader.sendall(b"GET /app/vendor/niivue.js HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        unread.append(reader)
+    for _ in range(5):  # nobody has read anything yet, and no time is over
+        assert lab.ask("GET", "/info/").status_code == 200
+    for reader in unread:
+        reader.close()
 
 
 @pytest.mark.row(110, 119)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from minivess.cli.main import app
 from minivess.errors import InputError, NotFoundError, StoreError
 from minivess.server import Accounts
 
@@ -53,3 +56,30 @@ def test_a_damaged_file_is_named_without_its_folder(tmp_path: Path, content: str
     with pytest.raises(StoreError, match=r"accounts\.json") as raised:
         Accounts(tmp_path / "accounts.json").all()
     assert str(tmp_path) not in str(raised.value)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_what_root_writes_belongs_to_whom_the_server_runs_as(tmp_path: Path) -> None:
+    os.chown(tmp_path, 1234, 1234)
+    accounts = Accounts(tmp_path / "accounts.json")
+    accounts.add("ann", "reader")
+    accounts.rotate("ann")
+    for name in ("accounts.json", "accounts.json.lock"):
+        assert (tmp_path / name).stat().st_uid == 1234
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts = Accounts(tmp_path / "accounts.json")
+    accounts.add("ann", "reader")
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(StoreError, match=r"cannot be read: Permission denied\. It must belong to the user"):
+        accounts.all()
+
+
+def test_days_beyond_the_calendar_are_wrong_usage(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["user", "add", "ann", "--days", "5000000", "--studies", str(tmp_path)])
+    assert done.exit_code == 2

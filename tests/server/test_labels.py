@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from server.lab import Lab
 from store.conftest import image_volume, label_volume
 
 from minivess.server import Accounts, LabelServer, accounts_path, prepare_server
+from minivess.server.dependencies import LONG_REQUESTS
 from minivess.server.serve import free_port
 from minivess.volume import read_volume, write_volume
 
@@ -128,3 +131,39 @@ def test_what_is_not_there_or_not_a_number(lab: Lab) -> None:
     assert lab.ask("POST", "/labels/a/1/review", "rita", json={"state": "great"}).status_code == 422
     number = lab.ask("GET", "/labels/a", "ann").json()["revisions"][0]["number"]
     assert lab.ask("GET", f"/labels/a/{number}", "ann").json()["number"] == number
+
+
+def test_a_checksum_is_compared_whatever_its_digits(lab: Lab) -> None:
+    content = (lab.folder / "studies" / "a.nii.gz").read_bytes()
+    for name in ("sha256", "sha512", "md5"):
+        digest = hashlib.new(name, content).hexdigest()
+        for stated in (f"{name.upper()}:{digest}", digest) if name == "sha256" else (f"{name.upper()}:{digest}",):
+            for wanted, changed in ((200, stated), (404, stated[:-1] + ("0" if stated[-1] != "0" else "1"))):
+                answer = lab.ask("HEAD", "/datastore/image", "ann", params={"image": "a", "check_sum": changed})
+                assert answer.status_code == wanted, stated
+    assert lab.ask("HEAD", "/datastore/image", "ann", params={"image": "a"}).status_code == 200
+    assert lab.ask("HEAD", "/datastore/image", "ann", params={"image": "ghost"}).status_code == 404
+    assert lab.ask("HEAD", "/datastore/image", "ann", params={"image": "a", "check_sum": "x"}).status_code == 400
+
+
+@pytest.mark.parametrize("params", [{"dice": 5}, {"dice": ["x"]}])
+def test_parameters_of_a_task_that_are_no_object_are_refused(lab: Lab, params: dict[str, object]) -> None:
+    answer = lab.ask("POST", "/scoring/", "ann", json=params)
+    assert answer.status_code == 400
+    assert "must be an object" in answer.json()["detail"]
+
+
+def test_a_session_that_is_over_is_said_before_anything_is_segmented(lab: Lab) -> None:
+    for params in ({"session_id": "gone"}, {"session_id": "gone", "image": "a"}):
+        answer = lab.ask("POST", "/infer/segresnet", "ann", params=params)
+        assert answer.status_code == 404
+        assert "no session with this id" in answer.json()["detail"]
+
+
+def test_long_requests_of_one_user_leave_threads_for_the_others(lab: Lab) -> None:
+    number = lab.ask("GET", "/labels/a", "ann").json()["revisions"][0]["number"]
+    with ThreadPoolExecutor(40) as pool:
+        codes = list(pool.map(lambda _: lab.ask("GET", f"/labels/a/{number}/measurements", "ann").status_code, range(60)))
+    assert set(codes) <= {200, 503}
+    assert codes.count(200) >= LONG_REQUESTS
+    assert lab.ask("GET", f"/labels/a/{number}/measurements", "ann").status_code == 200

@@ -41,7 +41,7 @@ def serve(
     from minivess.cli.bundle_source import bundle_folder
     from minivess.errors import UsageError
     from minivess.server import prepare_server
-    from minivess.server.serve import is_address
+    from minivess.server.serve import how_to_add_user, is_address
 
     pairs = [text.partition("=") for text in conf or []]
     if not all(name and sign for name, sign, _ in pairs):
@@ -59,7 +59,7 @@ def serve(
     typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C).")
     typer.echo(f"Review in a browser: {launch.url}/app/   In 3D Slicer: module MinIVess Review (or MONAILabel), {launch.url}")
     typer.echo(f"User name: admin   Password (token, valid until the server stops): {launch.token}")
-    typer.echo(f"Add a user: minivess user add NAME --role annotator --studies {studies}")
+    typer.echo(f"Add a user: {how_to_add_user(studies, folder)}")
     sys.stdout.flush()
     os.environ.update(launch.environment)
     os.execv(launch.command[0], launch.command)  # noqa: S606 (it replaces this process, so that Ctrl-C reaches it directly)

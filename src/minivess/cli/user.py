@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Manage the accounts of the label server of a studies folder.")
 
 Studies = Annotated[Path, typer.Option("--studies", help="Folder of the studies that are served.")]
-Days = Annotated[int | None, typer.Option(min=1, help="Days until the token expires.", show_default="never")]
+Days = Annotated[int | None, typer.Option(min=1, max=36500, help="Days until the token expires.", show_default="never")]
 Workspace = Annotated[Path | None, typer.Option(help="Workspace of the server.", show_default="STUDIES/.minivess")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -158,14 +159,18 @@ def _repaired(keyword: str, vr: str, text: str) -> str:
         return text[:1].upper()
     if keyword in _IDENTIFIERS:
         return ""
-    text = text.replace("\\", " ")
+    text = "".join(" " if character == "\\" or _is_control(character) else character for character in text).strip()
     if vr == "CS":
         return text.upper()[: _LENGTHS["CS"]]
     return text[: _LENGTHS[vr]] if vr in _LENGTHS else ""
 
 
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) == "Cc"
+
+
 def _is_valid(keyword: str, vr: str, text: str) -> bool:
-    if "\\" in text or (keyword == "PatientSex" and text not in ("F", "M", "O")):
+    if "\\" in text or any(map(_is_control, text)) or (keyword == "PatientSex" and text not in ("F", "M", "O")):
         return False
     try:
         validate_value(vr, text, config.RAISE)

@@ -34,6 +34,7 @@ from minivess.label_app.strategies import BY_SCORE, RandomStrategy, ScoreStrateg
 from minivess.label_app.studies import read_study_image
 from minivess.label_app.train_task import VesselTrainTask
 from minivess.label_app.training_cases import open_regions
+from minivess.label_app.upload_sessions import UploadSessions
 from minivess.models import Prediction, accepted_prompts, weights_path
 from minivess.models.bundle_check import read_config
 from minivess.process_lock import ProcessLock
@@ -106,6 +107,10 @@ class VesselApp(MONAILabelApp):
             folders = (self.datastore().store.root, self.settings.model_dir)
             self._server_locks = [lock_for_server(folder) for folder in folders]
         super().server_mode(mode)
+
+    def _load_sessions(self, load: bool = False) -> UploadSessions | None:
+        settings = monai_settings
+        return UploadSessions(settings.MONAI_LABEL_SESSION_PATH, settings.MONAI_LABEL_SESSION_EXPIRY) if load else None
 
     def init_infers(self) -> dict[str, InferTask]:
         """Return the segmenter, and the prompts that change its prediction."""

@@ -6,7 +6,9 @@ import hashlib
 import hmac
 import json
 import logging
+import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,7 +82,7 @@ class Accounts:
             accounts = self._read()
             if name in accounts:
                 raise InputError(f"{name} has an account already. Remove it first, or choose another name.")
-            write_json(self.path, {**accounts, name: _row(role, token, days)}, mode=0o600)
+            self._write({**accounts, name: _row(role, token, days)})
         return token
 
     def rotate(self, name: str, *, days: int | None = None) -> str:
@@ -101,7 +103,7 @@ class Accounts:
             accounts = self._read()
             if name not in accounts:
                 raise NotFoundError(f"{name} has no account. Existing accounts: {', '.join(accounts) or 'none'}.")
-            write_json(self.path, {**accounts, name: _row(accounts[name]["role"], token, days)}, mode=0o600)
+            self._write({**accounts, name: _row(accounts[name]["role"], token, days)})
         return token
 
     def remove(self, name: str) -> None:
@@ -114,7 +116,7 @@ class Accounts:
             accounts = self._read()
             if name not in accounts:
                 raise NotFoundError(f"{name} has no account. Existing accounts: {', '.join(accounts) or 'none'}.")
-            write_json(self.path, {n: a for n, a in accounts.items() if n != name}, mode=0o600)
+            self._write({n: a for n, a in accounts.items() if n != name})
 
     def all(self) -> list[Account]:
         """List the accounts by name."""
@@ -140,6 +142,14 @@ class Accounts:
                 account = candidate
         return account
 
+    def _write(self, rows: Mapping[str, Mapping[str, str]]) -> None:
+        """Write the file; where root does, it belongs to whom it did, or the folder does, so that the server can read it."""
+        owner = (self.path if self.path.exists() else self.path.parent).stat()
+        write_json(self.path, rows, mode=0o600)
+        if os.getuid() == 0:
+            for file in (self.path, Path(f"{self.path}.lock")):
+                os.chown(file, owner.st_uid, owner.st_gid)
+
     def _read(self) -> dict[str, dict[str, str]]:
         try:
             rows = dict(json.loads(self.path.read_text())) if self.path.exists() else {}
@@ -147,7 +157,13 @@ class Accounts:
                 name: {"role": str(row["role"]), "token_sha256": str(row["token_sha256"]), "expires": str(row.get("expires", ""))}
                 for name, row in rows.items()
             }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except OSError as error:
+            _logger.exception("%s cannot be read", self.path)
+            raise StoreError(
+                f"The file {self.path.name} with the accounts cannot be read: {error.strerror}. It must belong to the user that "
+                "the server runs as."
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             _logger.exception("%s cannot be read", self.path)
             raise StoreError(
                 f"The file {self.path.name} with the accounts is damaged. Restore it from a backup, or delete it and add the "

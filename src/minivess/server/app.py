@@ -32,6 +32,7 @@ from minivess.server.roles import RoleTable
 from minivess.server.routes import (
     auth,
     health,
+    image_checksum,
     jobs,
     labels,
     models,
@@ -52,6 +53,7 @@ _OUR_ROUTERS = (
     sessions.router,
     monai_tasks.router,
     jobs.router,
+    image_checksum.router,
     labels.router,
     models.router,
     review_capabilities.router,

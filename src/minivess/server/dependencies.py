@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
+from minivess.errors import BusyError
 from minivess.jobs import Jobs
 from minivess.review.drafts import Drafts
 from minivess.review.service import ReviewService
@@ -22,6 +26,8 @@ from minivess.volume import Volume, write_volume
 ACCOUNT_KEY = "minivess.account"
 #: Key of the request's scope under which the guard stores the id of the request.
 REQUEST_ID_KEY = "minivess.request_id"
+#: Long requests of one user at once, of the 40 threads of the server; a browser has at most 6 connections.
+LONG_REQUESTS = 8
 
 
 def current_account(request: Request) -> Account:
@@ -42,6 +48,43 @@ def _drafts() -> Drafts:
     return label_app().drafts
 
 
+class _Running:
+    """How many of the requests that keep a thread busy each user has running."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._by_user: Counter[str] = Counter()
+
+    def begin(self, user: str) -> None:
+        with self._lock:
+            if self._by_user[user] >= LONG_REQUESTS:
+                raise BusyError(f"You have {LONG_REQUESTS} such requests running. Wait for one of them, then send this again.")
+            self._by_user[user] += 1
+
+    def end(self, user: str) -> None:
+        with self._lock:
+            self._by_user[user] -= 1
+
+
+_running = _Running()
+
+
+def limit_per_user(request: Request) -> Iterator[None]:
+    """Refuse more than a few long requests of one user at once: the threads are there for all.
+
+    Raises:
+        BusyError: When the user has as many running as are allowed.
+    """
+    user = current_account(request).name
+    _running.begin(user)
+    try:
+        yield
+    finally:
+        _running.end(user)
+
+
+#: For endpoints that compute for seconds.
+LONG = Depends(limit_per_user)
 CurrentAccount = Annotated[Account, Depends(current_account)]
 App = Annotated[LabelApp, Depends(label_app)]
 RunningJobs = Annotated[Jobs, Depends(running_jobs)]

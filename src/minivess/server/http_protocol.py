@@ -1,19 +1,24 @@
-"""Limits of connections: how many, and how long a client may take to send the header of a request.
+"""Limits of connections: how many, and how long a client may take to send a header or to read a response.
 
-uvicorn has neither limit, so that half-sent requests of one client, who needs no token, would use up the sockets of all.
+uvicorn has no such limit, so that half-sent requests and unread responses of one client, who needs no token, would use up the
+sockets of all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import resource
+from collections import Counter
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 #: Seconds for the header of a request, from the first byte or from the start of the connection.
 HEADER_TIMEOUT_S = 15.0
-#: Open connections; beyond it, the oldest one that is idle after a response is closed, else that whose request has not come yet.
+#: Seconds without reading for which a client may leave a part of a response that does not fit into the buffers.
+READ_TIMEOUT_S = 60.0
+#: Open connections; beyond it, the oldest one that is idle after a response is closed, else that whose request has not come yet,
+#: else the oldest of the address that has most.
 MAX_CONNECTIONS = 400
 #: Open files that the process asks for: connections, images, labels and the index.
 _OPEN_FILES = 4096
@@ -28,20 +33,30 @@ def raise_open_file_limit() -> None:
 
 
 class LimitedProtocol(H11Protocol):
-    """HTTP/1.1 with a time limit for headers and a limited number of connections."""
+    """HTTP/1.1 with time limits for headers and for reading, and a limited number of connections."""
 
     _waiting: dict[LimitedProtocol, asyncio.TimerHandle] = {}  # noqa: RUF012 (of all connections; the oldest first)
     _idle: dict[LimitedProtocol, None] = {}  # noqa: RUF012 (likewise: those that have had a response)
+    _open: dict[LimitedProtocol, str] = {}  # noqa: RUF012 (likewise: all, with the address of the client)
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection, and make room for it."""
         super().connection_made(transport)
+        LimitedProtocol._open[self] = self.client[0] if self.client else ""
         self._watch()
-        if len(self.connections) > MAX_CONNECTIONS:
-            oldest = next(iter((*LimitedProtocol._idle, *LimitedProtocol._waiting)))
-            LimitedProtocol._idle.pop(oldest, None)  # its end is told later: the next caller closes another one
-            oldest._unwatch()
-            oldest.transport.abort()
+        if len(LimitedProtocol._open) > MAX_CONNECTIONS:
+            self._make_room()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read; it is closed when it does not."""
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        super().resume_writing()
+        self._stop_reading_limit()
 
     def data_received(self, data: bytes) -> None:
         """Pass data on; the time limit ends when the header is complete, and begins again with the next request."""
@@ -60,9 +75,39 @@ class LimitedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""
-        LimitedProtocol._idle.pop(self, None)
-        self._unwatch()
+        self._forget()
         super().connection_lost(exc)
+
+    def _make_room(self) -> None:
+        """Close the connection that is needed least, but not this one, whose request may be somebody's first."""
+        before = (*LimitedProtocol._idle, *(other for other in LimitedProtocol._waiting if other is not self))
+        if before:
+            chosen = before[0]
+        else:
+            (busiest, _), *_ = Counter(LimitedProtocol._open.values()).most_common(1)
+            chosen = next(other for other, address in LimitedProtocol._open.items() if address == busiest)
+        chosen._forget()  # its end is told later: the next caller closes another one
+        chosen.transport.abort()
+
+    def _forget(self) -> None:
+        LimitedProtocol._idle.pop(self, None)
+        LimitedProtocol._open.pop(self, None)
+        self._unwatch()
+        self._stop_reading_limit()
+
+    def _wait_for_reader(self) -> None:
+        self._unread = self.loop.call_later(READ_TIMEOUT_S, self._close_unread, self.transport.get_write_buffer_size())
+
+    def _close_unread(self, size: int) -> None:
+        if self.transport.get_write_buffer_size() < size:  # slowly, but it is read
+            self._wait_for_reader()
+        else:
+            self.transport.abort()
+
+    def _stop_reading_limit(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _watch(self) -> None:
         if self not in LimitedProtocol._waiting:

@@ -6,7 +6,6 @@ MONAI Label's handlers are coroutines that never wait: while one infers, no othe
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
 
-from minivess.errors import UnsafeFileError, UsageError
+from minivess.errors import NotFoundError, UnsafeFileError, UsageError
 from minivess.server import monai_label
 from minivess.server.accounts import Role
 from minivess.server.inference import as_job
@@ -125,9 +124,9 @@ def _after(name: str, arguments: dict[str, Any], response: Any) -> None:
 
 
 def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
-    stated = arguments.get("check_sum")
-    if isinstance(stated, str) and not re.fullmatch(r"((MD5|SHA256|SHA512):)?[0-9A-Fa-f]{32,128}", stated):
-        raise UsageError(f"check_sum is ALGORITHM:HEX. Allowed algorithms: MD5, SHA256, SHA512. Got {stated[:40]!r}.")
+    session_id, sessions = arguments.get("session_id"), label_app().sessions()
+    if session_id and sessions is not None and sessions.get_session(session_id) is None:
+        raise NotFoundError("There is no session with this id, or its time is over. Upload the image again.")
     for name in ("params", "info"):
         value = arguments.get(name)
         if isinstance(value, str):

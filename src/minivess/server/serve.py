@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -81,8 +82,9 @@ def prepare_server(
     """
     require_extra("label", "The label server")
     accounts = accounts_path(workspace)
-    _check_start(studies, accounts, host, port, tls)
+    _check_start(studies, workspace, host, port, tls)
     app = workspace / "app"
+    _refuse_foreign_app(app)
     shutil.copytree(
         resource_path("monailabel_app"), app, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model", "logs", "__pycache__")
     )
@@ -105,7 +107,26 @@ def prepare_server(
     return Launch(command, environment, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", token)
 
 
-def _check_start(studies: Path | str, accounts: Path, host: str, port: int, tls: tuple[Path, Path] | None) -> None:
+def _refuse_foreign_app(app: Path) -> None:
+    """Refuse a workspace in which our app would replace another program's files."""
+    main = app / "main.py"
+    if main.is_file() and "minivess" not in main.read_text(errors="replace"):
+        raise InputError(f"{main} belongs to another program; it would be replaced. Choose a folder of its own: --workspace DIR.")
+
+
+def how_to_add_user(studies: Path | str, workspace: Path) -> str:
+    """Return the command that adds an account.
+
+    Args:
+        studies: Folder with the images, or the address of a DICOMweb server.
+        workspace: Workspace of the server.
+    """
+    inside = not is_address(studies) and workspace.resolve() == Path(studies).resolve() / ".minivess"
+    words = ["--studies", str(studies)] if inside else ["--workspace", str(workspace)]
+    return shlex.join(["minivess", "user", "add", "NAME", "--role", "annotator", *words])
+
+
+def _check_start(studies: Path | str, workspace: Path, host: str, port: int, tls: tuple[Path, Path] | None) -> None:
     """Refuse what the server could not be started with."""
     if is_address(studies):
         from minivess.dicom.web import DicomWeb  # of the same extra
@@ -115,10 +136,10 @@ def _check_start(studies: Path | str, accounts: Path, host: str, port: int, tls:
         raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes in a folder and give its path.")
     else:
         _refuse_plain_tiff(Path(studies))
-    if not is_loopback(host) and not Accounts(accounts).all():
+    if not is_loopback(host) and not Accounts(accounts_path(workspace)).all():
         raise UsageError(
             f"--host {host} opens the studies to the network, and there is no account. Without accounts: 127.0.0.1, ::1. "
-            f"Add an account first: minivess user add NAME --role annotator --studies {studies}"
+            f"Add an account first: {how_to_add_user(studies, workspace)}"
         )
     if _is_taken(host, port):
         raise InputError(f"Port {port} on {host} is in use. Stop the other server, or choose another port: --port {port + 1}.")
@@ -246,6 +267,11 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def _is_taken(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(("127.0.0.1" if host == "localhost" else host, port)) == 0
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            return True
+    except socket.gaierror as error:
+        allowed = "127.0.0.1, ::1, or a name or address of this machine"
+        raise InputError(f"--host {host}: {error.strerror}. Allowed: {allowed}.") from error
+    except OSError:
+        return False

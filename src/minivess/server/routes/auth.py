@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
 from starlette.exceptions import HTTPException
 
 from minivess.server.accounts import Accounts
+from minivess.server.guard import WRONG_TOKEN_S
 from minivess.server.monai_label import monai_user
 from minivess.server.roles import requires
 
@@ -26,6 +28,7 @@ async def token(request: Request, username: Annotated[str, Form()], password: An
     accounts: Accounts = request.app.state.accounts
     account = accounts.find_by_token(password)
     if account is None or account.name != username:
+        await asyncio.sleep(WRONG_TOKEN_S)
         raise HTTPException(401, "Name and token do not match. The password is the token of your account.")
     return {"access_token": password, "token_type": "bearer"}
 

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse
 from minivess.errors import UsageError
 from minivess.evaluate.compare_revisions import compare_revisions
 from minivess.metrics.morphology import measure_vessels
-from minivess.server.dependencies import App, CurrentAccount, Review, Store
+from minivess.server.dependencies import LONG, App, CurrentAccount, Review, Store
 from minivess.server.params import read_params
 from minivess.server.roles import requires
 from minivess.store import Revision
@@ -54,7 +54,7 @@ def file(image: str, number: _Number, app: App) -> FileResponse:
     return FileResponse(path, media_type="application/gzip", filename=f"{image}-{number}.nii.gz")
 
 
-@router.get("/{image}/{number}/measurements", summary="Vessels of a revision", dependencies=[requires("reader")])
+@router.get("/{image}/{number}/measurements", summary="Vessels of a revision", dependencies=[requires("reader"), LONG])
 def measurements(image: str, number: _Number, store: Store, review: Review) -> dict[str, Any]:
     """Measure the vessels of a label: volume, length of the centre lines, mean diameter, branch points, pieces."""
     served = store.revision(image, number)
@@ -63,7 +63,9 @@ def measurements(image: str, number: _Number, store: Store, review: Review) -> d
     return {"case": image, "number": number, **measured.to_json()}
 
 
-@router.get("/{image}/{number}/diff/{other}", summary="Differences between two revisions", dependencies=[requires("reader")])
+@router.get(
+    "/{image}/{number}/diff/{other}", summary="Differences between two revisions", dependencies=[requires("reader"), LONG]
+)
 def diff(image: str, number: _Number, other: _Number, store: Store) -> dict[str, Any]:
     """Count the voxels that were added and removed since the other revision."""
     return compare_revisions(store, store.revision(image, number), store.revision(image, other))

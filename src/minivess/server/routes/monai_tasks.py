@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, HTTPException
 
-from minivess.errors import NotFoundError
+from minivess.errors import NotFoundError, UsageError
 from minivess.jobs import Job, Jobs, Urgency
 from minivess.server.accounts import Account, Role
 from minivess.server.dependencies import App, CurrentAccount, RunningJobs
@@ -62,7 +62,7 @@ def train_all(
     if isinstance(wanted, str):
         return train(wanted, app, jobs, account, own, run_sync, enqueue=True)
     return {
-        name: {"result": train(name, app, jobs, account, own.get(name, own), run_sync, enqueue=True), "detail": None}
+        name: {"result": train(name, app, jobs, account, _params_of(name, own), run_sync, enqueue=True), "detail": None}
         for name in app.info()["trainers"]
     }
 
@@ -84,7 +84,8 @@ def score_all(app: App, jobs: RunningJobs, params: _Params = None, run_sync: boo
     """Start every scoring."""
     own = params or {}
     return {
-        name: {"result": score(name, app, jobs, own.get(name, own), run_sync), "detail": None} for name in app.info()["scoring"]
+        name: {"result": score(name, app, jobs, _params_of(name, own), run_sync), "detail": None}
+        for name in app.info()["scoring"]
     }
 
 
@@ -160,6 +161,14 @@ _add_status_routes("/batch/infer", "batch_infer", "Infer", "admin")
 def _check_known(what: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         raise NotFoundError(f"There is no {what} {name!r}. Allowed: {', '.join(known) or 'there is none'}.")
+
+
+def _params_of(name: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of one task: those under its name, or all of them."""
+    own = params.get(name, params)
+    if not isinstance(own, dict):
+        raise UsageError(f"The parameters of {name} must be an object. Got {type(own).__name__}.")
+    return own
 
 
 def _refuse_second(jobs: Jobs, kind: str, subject: str | None = None) -> None:

@@ -20,7 +20,7 @@ from minivess.review.mask_codec import hash_of
 from minivess.review.region_picture import region_picture
 from minivess.review.service import ReviewService
 from minivess.review.suspected_errors import suspected_errors
-from minivess.server.dependencies import CurrentAccount, Review, RunningJobs, UserDrafts
+from minivess.server.dependencies import LONG, CurrentAccount, Review, RunningJobs, UserDrafts
 from minivess.server.roles import requires
 from minivess.store import QueueItem
 from minivess.store.label_check import check_label
@@ -74,7 +74,7 @@ def get_item(place: _ItemId, review: Review) -> dict[str, Any]:
 
 
 @router.get(
-    "/places/{place}/picture.png", summary="Picture of a region", response_class=Response, dependencies=[requires("reader")]
+    "/places/{place}/picture.png", summary="Picture of a region", response_class=Response, dependencies=[requires("reader"), LONG]
 )
 def picture(place: _ItemId, review: Review) -> Response:
     """Send a picture: the image projected along z, without and with the outline of the current mask."""
@@ -83,7 +83,7 @@ def picture(place: _ItemId, review: Review) -> Response:
     return Response(png_bytes(drawn), media_type="image/png")
 
 
-@router.get("/places/{place}/errors", summary="Errors suspected in a region", dependencies=[requires("reader")])
+@router.get("/places/{place}/errors", summary="Errors suspected in a region", dependencies=[requires("reader"), LONG])
 def errors(place: _ItemId, review: Review) -> dict[str, Any]:
     """Return what may be wrong inside the region, the worst first, with centre lines in voxels (IJK), and the probabilities.
 

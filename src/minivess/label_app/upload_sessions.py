@@ -1,0 +1,46 @@
+"""MONAI Label's sessions, images that a client uploads for a limited time; here they do expire, also after a restart."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from pathlib import Path
+
+from monailabel.utils.sessions import SessionInfo, Sessions
+
+_logger = logging.getLogger(__name__)
+
+
+class UploadSessions(Sessions):
+    """Sessions that are removed when their time is over, whatever else is in their folder.
+
+    MONAI Label looks at none after a restart, until the next upload, and stops at the first folder without a description.
+    """
+
+    def __bool__(self) -> bool:
+        """Return True: MONAI Label leaves out the cleaning where this is false, and a dictionary without entries is."""
+        return True
+
+    def remove_expired(self) -> int:
+        """Remove sessions whose time is over, and what interrupted uploads have left; return their number."""
+        folder = Path(self.store_path)
+        expired = [path for path in folder.iterdir() if path.is_dir() and self._is_over(path)] if folder.is_dir() else []
+        for path in expired:
+            self.pop(path.name, None)
+            shutil.rmtree(path, ignore_errors=True)
+        if expired:
+            _logger.info("%d uploaded sessions were removed: their time is over", len(expired))
+        return len(expired)
+
+    def _is_over(self, path: Path) -> bool:
+        try:
+            session: SessionInfo | None = self.get_session(path.name, update_ts=False, fetch_cache=False)
+            if session is not None:
+                return bool(0 < session.expiry < time.time() - session.last_access_ts)
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            _logger.warning("the description of session %s cannot be read: %r", path.name, error)
+        try:
+            return path.is_dir() and time.time() - path.stat().st_mtime > self.expiry  # an upload may still be copied
+        except OSError:
+            return False

@@ -1,0 +1,58 @@
+"""What is refused before the server starts, and the commands that are named."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from minivess.cli.main import app
+from minivess.errors import InputError, UsageError
+from minivess.server import prepare_server
+from minivess.server.serve import free_port
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Path:
+    folder = tmp_path / "my studies"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_command_that_adds_an_account_adds_it_for_this_server(studies: Path, tmp_path: Path, inside: bool) -> None:
+    workspace = studies / ".minivess" if inside else tmp_path / "work"
+    with pytest.raises(UsageError, match="there is no account") as refused:
+        prepare_server(studies, workspace=workspace, host="0.0.0.0", port=free_port())
+    words = shlex.split(str(refused.value).partition("Add an account first: ")[2])
+    assert words[:2] == ["minivess", "user"]
+    done = CliRunner().invoke(app, ["ann" if word == "NAME" else word for word in words[1:]])
+    assert done.exit_code == 0, done.output
+    prepare_server(studies, workspace=workspace, host="0.0.0.0", port=free_port())
+
+
+def test_a_workspace_with_an_app_of_others_is_refused(studies: Path, tmp_path: Path) -> None:
+    (tmp_path / "project" / "app").mkdir(parents=True)
+    (tmp_path / "project" / "app" / "main.py").write_text("print('mine')")
+    with pytest.raises(InputError, match="belongs to another program"):
+        prepare_server(studies, workspace=tmp_path / "project", port=free_port())
+    assert (tmp_path / "project" / "app" / "main.py").read_text() == "print('mine')"
+    for _ in range(2):  # ours may be there
+        prepare_server(studies, workspace=tmp_path / "work", port=free_port())
+
+
+def test_ipv6_is_an_address_and_an_unknown_name_is_named(studies: Path, tmp_path: Path) -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    assert prepare_server(studies, workspace=tmp_path / "w", host="::1", port=free_port()).url.startswith("http://[::1]:")
+    with socket.socket(socket.AF_INET6) as other:
+        other.bind(("::1", 0))
+        other.listen()
+        with pytest.raises(InputError, match="is in use"):
+            prepare_server(studies, workspace=tmp_path / "w", host="::1", port=other.getsockname()[1])
+    CliRunner().invoke(app, ["user", "add", "ann", "--workspace", str(tmp_path / "w")])
+    with pytest.raises(InputError, match="--host no-such-host.invalid"):
+        prepare_server(studies, workspace=tmp_path / "w", host="no-such-host.invalid", port=free_port())
