@@ -71,7 +71,12 @@ def refused() -> list[tuple[Account, str]]:
 
 
 @pytest.fixture
-def ask(accounts: Accounts, roles: RoleTable, refused: list[tuple[Account, str]]) -> Request:
+def public_name() -> str:
+    return ""
+
+
+@pytest.fixture
+def ask(accounts: Accounts, roles: RoleTable, refused: list[tuple[Account, str]], public_name: str) -> Request:
     from starlette.exceptions import HTTPException
     from starlette.responses import JSONResponse
 
@@ -89,7 +94,8 @@ def ask(accounts: Accounts, roles: RoleTable, refused: list[tuple[Account, str]]
     async def record(account: Account, what: str) -> None:
         refused.append((account, what))
 
-    return Request(Guard(inside, accounts, roles, limits=Limits(body_bytes=1000, idle_s=0.2), on_refusal=record))
+    limits = Limits(body_bytes=1000, idle_s=0.2)
+    return Request(Guard(inside, accounts, roles, limits=limits, public_name=public_name, on_refusal=record))
 
 
 @pytest.mark.requirement("R13")
@@ -160,6 +166,23 @@ def test_pages_of_other_origins_and_other_names_are_kept_out(ask: Request, accou
         got, headers, _ = ask("/train/x", method="POST", authorization=header, origin=origin)
         assert got == status
         assert not [h for h in headers if h.startswith("access-control")]
+    assert ask("/info/", authorization=header, host="evil.example")[0] == 421
+
+
+@pytest.mark.parametrize("public_name", ["Labels.Example.org"])
+def test_a_reverse_proxy_is_reached_by_its_name_alone(ask: Request, accounts: Accounts) -> None:
+    header = f"Bearer {accounts.add('ann', 'admin')}"
+    page = "https://labels.example.org"
+    for host in ("labels.example.org", "127.0.0.1:8000"):  # some proxies keep the name, others do not
+        assert ask("/info/", authorization=header, host=host)[0] == 200
+        assert ask("/train/x", method="POST", authorization=header, host=host, origin=page)[0] == 200
+        assert ask("/train/x", method="POST", authorization=header, host=host, origin=f"{page}:8443")[0] == 200
+        for other in (
+            "https://evil.example",
+            "https://labels.example.org.evil.example",
+            "https://evil.example/labels.example.org",
+        ):
+            assert ask("/train/x", method="POST", authorization=header, host=host, origin=other)[0] == 403
     assert ask("/info/", authorization=header, host="evil.example")[0] == 421
 
 

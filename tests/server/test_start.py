@@ -54,5 +54,5 @@ def test_ipv6_is_an_address_and_an_unknown_name_is_named(studies: Path, tmp_path
         with pytest.raises(InputError, match="is in use"):
             prepare_server(studies, workspace=tmp_path / "w", host="::1", port=other.getsockname()[1])
     CliRunner().invoke(app, ["user", "add", "ann", "--workspace", str(tmp_path / "w")])
-    with pytest.raises(InputError, match="--host no-such-host.invalid"):
+    with pytest.raises(InputError, match=r"--host no-such-host\.invalid"):
         prepare_server(studies, workspace=tmp_path / "w", host="no-such-host.invalid", port=free_port())

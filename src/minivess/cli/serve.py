@@ -25,6 +25,9 @@ def serve(
     ] = None,
     certificate: Annotated[Path | None, typer.Option(help="PEM file of the certificate, for HTTPS.")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
+    public_name: Annotated[
+        str, typer.Option(help="Host name of a reverse proxy on this machine, as labels.example.org.", show_default="none")
+    ] = "",
     conf: Annotated[list[str] | None, typer.Option(help="Setting of the app, KEY=VALUE; repeatable.")] = None,
 ) -> None:
     """Serve a folder of studies or a DICOMweb server to MONAI Label clients such as 3D Slicer; Ctrl-C stops the server.
@@ -55,7 +58,7 @@ def serve(
     if prompt_bundle is not None:
         settings["prompt_bundle"] = str(bundle_folder(prompt_bundle, folder / "registry").resolve())
     tls = (certificate, key) if certificate is not None and key is not None else None
-    launch = prepare_server(studies, tls=tls, workspace=folder, host=host, port=port, conf=settings)
+    launch = prepare_server(studies, tls=tls, workspace=folder, host=host, port=port, conf=settings, public_name=public_name)
     typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C).")
     typer.echo(f"Review in a browser: {launch.url}/app/   In 3D Slicer: module MinIVess Review (or MONAILabel), {launch.url}")
     typer.echo(f"User name: admin   Password (token, valid until the server stops): {launch.token}")

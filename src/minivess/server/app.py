@@ -18,7 +18,7 @@ import minivess
 from minivess.errors import MinivessError
 from minivess.loopback import is_loopback
 from minivess.server.accounts import Account, Accounts
-from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST
+from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST, PUBLIC_NAME
 from minivess.server.error_responses import install_error_handlers
 from minivess.server.guard import Guard
 from minivess.server.json_response import ValidJSONResponse
@@ -95,6 +95,7 @@ def make_app() -> ASGIApp:
         accounts,
         RoleTable(api_routes(api)),
         loopback_only=is_loopback(os.environ.get(HOST, "127.0.0.1")),
+        public_name=os.environ.get(PUBLIC_NAME, ""),
         on_refusal=_record_refusal,
     )
     return RequestMetrics(guard, telemetry)

@@ -62,6 +62,7 @@ class Guard:
         *,
         limits: Limits | None = None,
         loopback_only: bool = True,
+        public_name: str = "",
         on_refusal: Callable[[Account, str], Awaitable[None]] | None = None,
     ) -> None:
         """Protect an application.
@@ -72,6 +73,7 @@ class Guard:
             roles: Roles that the routes of the application declare.
             limits: Limits of a request.
             loopback_only: Whether the server listens on a loopback address; other host names are refused then.
+            public_name: Name by which a reverse proxy in front of the server is reached; empty for none.
             on_refusal: Called when the role of a known user does not allow a request.
         """
         self.app = app
@@ -79,6 +81,7 @@ class Guard:
         self.roles = roles
         self.limits = limits or Limits()
         self.loopback_only = loopback_only
+        self.public_name = public_name.lower()
         self.on_refusal = on_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,7 +123,7 @@ class Guard:
     async def _admit(self, scope: Scope) -> Account | None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
         self._check_host(headers)
-        _check_origin(headers, method)
+        self._check_origin(headers, method)
         _check_names(scope)
         self._check_length(headers)
         if path in OPEN or (path.startswith(PAGE) and method in ("GET", "HEAD")):
@@ -159,8 +162,20 @@ class Guard:
             name = (urlsplit(f"//{headers.get('host', '')}").hostname or "").lower()
         except ValueError as error:  # for example an unclosed bracket
             raise HTTPException(400, "The Host header is not an address.") from error
-        if self.loopback_only and not is_loopback(name):
-            raise HTTPException(421, f"{name[:80]!r} is not the name of this server. Use its address, for example 127.0.0.1.")
+        if self.loopback_only and not is_loopback(name) and name != (self.public_name or None):
+            raise HTTPException(
+                421,
+                f"{name[:80]!r} is not the name of this server. Use its address, for example 127.0.0.1; behind a reverse proxy, "
+                "start it with --public-name.",
+            )
+
+    def _check_origin(self, headers: Headers, method: str) -> None:
+        """Refuse changes that a web page of another origin asks for; without CORS headers, it cannot read answers either."""
+        origin = headers.get("origin")
+        if not origin or method not in _CHANGING or origin.split("://")[-1] == headers.get("host"):
+            return
+        if not self.public_name or origin.lower().split("://")[-1].partition(":")[0] != self.public_name:
+            raise HTTPException(403, "Requests from web pages of another origin are not allowed.")
 
     def _check_length(self, headers: Headers) -> None:
         stated = headers.get("content-length", "0")
@@ -182,13 +197,6 @@ def _request_id(scope: Scope) -> str:
     """Return the client's id for its request if it is valid, or a new one."""
     stated = Headers(scope=scope).get("x-request-id", "")
     return stated if re.fullmatch(r"[0-9A-Za-z-]{8,64}", stated) else uuid.uuid4().hex
-
-
-def _check_origin(headers: Headers, method: str) -> None:
-    """Refuse changes that a web page of another origin asks for; without CORS headers, it cannot read answers either."""
-    origin = headers.get("origin")
-    if origin and method in _CHANGING and origin.split("://")[-1] != headers.get("host"):
-        raise HTTPException(403, "Requests from web pages of another origin are not allowed.")
 
 
 def _check_names(scope: Scope) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -26,7 +27,7 @@ from minivess.loopback import is_loopback
 from minivess.paths import resource_path
 from minivess.process_setup import SPIN_COUNT
 from minivess.server.accounts import Accounts
-from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST
+from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST, PUBLIC_NAME
 from minivess.store.images import IMAGE_SUFFIXES
 from minivess.store.store import STORE_FOLDER
 from minivess.volume.io import stem_of, suffix_of
@@ -62,6 +63,7 @@ def prepare_server(
     port: int = 8000,
     conf: Mapping[str, str] | None = None,
     tls: tuple[Path, Path] | None = None,
+    public_name: str = "",
 ) -> Launch:
     """Prepare the app in a workspace.
 
@@ -74,6 +76,7 @@ def prepare_server(
         port: TCP port.
         conf: Settings of the app, see ``--conf``.
         tls: Certificate and private key, PEM files, for HTTPS.
+        public_name: Name by which a reverse proxy in front of the server is reached; empty for none. It needs accounts, too.
 
     Raises:
         UsageError: When the address is not loopback and there is no account.
@@ -82,7 +85,10 @@ def prepare_server(
     """
     require_extra("label", "The label server")
     accounts = accounts_path(workspace)
-    _check_start(studies, workspace, host, port, tls)
+    if public_name and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", public_name):
+        raise UsageError(f"--public-name {public_name}: a host name is wanted, without https:// and port, as labels.example.org.")
+    opened = "--public-name" if public_name else f"--host {host}" if not is_loopback(host) else ""
+    _check_start(studies, workspace, host, port, tls, opened)
     app = workspace / "app"
     _refuse_foreign_app(app)
     shutil.copytree(
@@ -102,6 +108,7 @@ def prepare_server(
         ACCOUNTS: str(accounts.resolve()),
         ADMIN_TOKEN: token,
         HOST: host,
+        PUBLIC_NAME: public_name,
     }
     scheme = "https" if tls is not None else "http"
     return Launch(command, environment, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", token)
@@ -126,8 +133,8 @@ def how_to_add_user(studies: Path | str, workspace: Path) -> str:
     return shlex.join(["minivess", "user", "add", "NAME", "--role", "annotator", *words])
 
 
-def _check_start(studies: Path | str, workspace: Path, host: str, port: int, tls: tuple[Path, Path] | None) -> None:
-    """Refuse what the server could not be started with."""
+def _check_start(studies: Path | str, workspace: Path, host: str, port: int, tls: tuple[Path, Path] | None, opened: str) -> None:
+    """Refuse what the server could not be started with; ``opened`` is the option that opens it to the network."""
     if is_address(studies):
         from minivess.dicom.web import DicomWeb  # of the same extra
 
@@ -136,9 +143,9 @@ def _check_start(studies: Path | str, workspace: Path, host: str, port: int, tls
         raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes in a folder and give its path.")
     else:
         _refuse_plain_tiff(Path(studies))
-    if not is_loopback(host) and not Accounts(accounts_path(workspace)).all():
+    if opened and not Accounts(accounts_path(workspace)).all():
         raise UsageError(
-            f"--host {host} opens the studies to the network, and there is no account. Without accounts: 127.0.0.1, ::1. "
+            f"{opened} opens the studies to the network, and there is no account. Without accounts: 127.0.0.1, ::1. "
             f"Add an account first: {how_to_add_user(studies, workspace)}"
         )
     if _is_taken(host, port):
