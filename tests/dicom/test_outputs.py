@@ -141,6 +141,13 @@ def test_what_one_image_states_wrongly_does_not_stop_the_result(
     assert write_all(read_series(folder), tmp_path) == []
 
 
+@pytest.mark.parametrize("thickness", ["1e400", "inf", "nan", "-1", "thick"])
+def test_a_slice_thickness_that_is_none_is_the_distance_of_the_slices(tmp_path: Path, thickness: str) -> None:
+    folder = write_series(volume_of(ORIENTATIONS["oblique"]), tmp_path / "series", name="oblique")
+    edit(folder, lambda _, d: d.__setitem__("SliceThickness", pydicom.DataElement("SliceThickness", "LO", thickness)))
+    assert write_all(read_series(folder), tmp_path) == []
+
+
 @pytest.mark.parametrize("kind", ["1", "2", "6.1", "128"])
 def test_images_of_another_kind_than_the_usual_ones(tmp_path: Path, kind: str) -> None:
     folder = write_series(volume_of(ORIENTATIONS["oblique"]), tmp_path / "series", name="oblique")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 import warnings
@@ -186,4 +187,4 @@ def _thickness(dataset: pydicom.Dataset, spacing_mm: float) -> float:
         stated = float(dataset.get("SliceThickness") or 0)
     except (TypeError, ValueError):
         stated = 0.0
-    return stated if stated > 0 else round(spacing_mm, 6)
+    return stated if 0 < stated < math.inf else round(spacing_mm, 6)
