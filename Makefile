@@ -39,6 +39,7 @@ lint: setup page-check  ## style, the floors of the house, stale locks
 	$(BIN)/python tools/docstrings.py
 	$(BIN)/python tools/locks.py check
 	$(BIN)/python tools/vendor_page.py check
+	$(BIN)/python tools/page_texts.py --check
 
 page-check: setup tests/page/node_modules/.installed  ## the page in the browser: type check and unit tests, by Node from .venv
 	$(NODE) tests/page/node_modules/typescript/bin/tsc -p tests/page

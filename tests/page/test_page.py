@@ -484,7 +484,7 @@ def test_the_study__who_is_how_far_and_a_click_opens_an_image(seat: Seat) -> Non
     seat.picture("page-study")
     seat.page.keyboard.press("s")  # no answer of the region behind it
     seat.page.fill("#studySearch", "OBLI")
-    seat.page.wait_for_function("() => document.getElementById('studySummary').textContent.startsWith('1 image')")
+    seat.page.wait_for_function("() => document.getElementById('studySummary').textContent.startsWith('Images: 1.')")
     seat.page.get_by_role("button", name="oblique", exact=True).click()
     seat.page.wait_for_function("() => window.minivess.review.image?.name === 'oblique'", timeout=300_000)
     seat.idle()

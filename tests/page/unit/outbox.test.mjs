@@ -119,7 +119,7 @@ for (const text of ['{"method": "POST", "pa', 'null', '[]', '{"method": "POST"}'
     const [aside] = Object.keys(kept)
     assert.equal(kept.getItem(aside), text)
     assert.match(aside, /^minivess\.aside\.ann\./)
-    assert.match(box.takeNotices(), /^Set aside .* 1 damaged unsent entry.*Refused: The stroke is damaged/)
+    assert.match(box.takeNotices(), /^Damaged, set aside .* not sent: 1.*Refused: The stroke is damaged/)
     await box.send()
     assert.equal(box.takeNotices(), '')
   })

@@ -1,5 +1,6 @@
 // Two models compared: the mask of the model before left of a line that follows the pointer, the mask as it is now right of it.
 import { drawOutline } from './outline.js'
+import { t } from './texts.js'
 import { partOf } from './tile.js'
 
 const BEFORE = '#58b4ff', LINE = '#ffffff'
@@ -23,7 +24,7 @@ export class Comparison {
   /** What is seen, in words. */
   get inWords() {
     const [gained, lost] = [this.gained, this.lost].map((count) => count.toLocaleString('en'))
-    return `Left of the line, in blue: the model before. Right of it: the mask as it is now, ${gained} voxels more and ${lost} fewer. Y ends the comparison.`
+    return t`Left of the line, in blue: the model before. Right of it: the mask as it is now, ${gained} voxels more and ${lost} fewer. Y ends the comparison.`
   }
 
   /**

@@ -1,8 +1,9 @@
 // Corrections inside the current region: pen strokes, tools that the server runs, undo and redo; and catching up with the server.
 import { intersection, volumeOf } from './grid.js'
 import { isTemporary } from './server.js'
+import { t } from './texts.js'
 
-const UNDO = 'Press U to undo.'
+const undoHint = () => t`Press U to undo.`
 
 export class Editing {
   /**
@@ -65,20 +66,20 @@ export class Editing {
     const { id, box } = regions.required
     const { changed, drawn } = image.masks.takeStroke(box, regions.locked)
     if (!drawn) return true // the step before has taken this stroke with its own
-    if (!changed) throw new Error('Nothing was changed. Draw inside the yellow frame, and not over accepted regions.')
+    if (!changed) throw new Error(t`Nothing was changed. Draw inside the yellow frame, and not over accepted regions.`)
     const voxels = await image.masks.grid.pack(image.masks.draft, box)
     const { key, reply } = await this.post({ method: 'POST', path: `${image.path}/draft/draw`, body: { box, voxels } })
     if (reply && reply.step?.voxels !== changed) { // others have accepted a part of it since the list was read
       await this.reload()
       this.regions.list().catch(() => {})
-      this.panel.message(reply.step ? `Drawn, except where regions were accepted meanwhile. ${UNDO}` : 'Nothing was changed: it lies in regions that were accepted meanwhile.', !reply.step)
+      this.panel.message(reply.step ? t`Drawn, except where regions were accepted meanwhile. ${undoHint()}` : t`Nothing was changed: it lies in regions that were accepted meanwhile.`, !reply.step)
     } else if (reply) {
       await image.masks.apply(reply)
-      this.panel.message(`Drawn. ${UNDO}`)
+      this.panel.message(t`Drawn. ${undoHint()}`)
     } else {
       this.unsentStrokes.set(id, key)
       image.stale = true
-      this.panel.message(`Drawn, and unsent. ${outbox.stopped?.message}`, true)
+      this.panel.message(t`Drawn, and unsent. ${outbox.stopped?.message}`, true)
     }
     return Boolean(reply)
   }
@@ -93,22 +94,22 @@ export class Editing {
     await this.catchUp()
     if (this.clicks.item !== id) this.clicks = { item: id, points: [] }
     this.clicks.points.push(ijk)
-    if (this.clicks.points.length < (this.clicksOf.get(tool) ?? 1)) return this.panel.message(tool === 'box' ? 'Click on the opposite corner, in this slice or in another one.' : 'Click on the other end.')
+    if (this.clicks.points.length < (this.clicksOf.get(tool) ?? 1)) return this.panel.message(tool === 'box' ? t`Click on the opposite corner, in this slice or in another one.` : t`Click on the other end.`)
     const { points } = this.clicks
     this.forgetClicks()
     const { step } = await this.image.changeDraft('prompt', { tool, points, place: id })
     if (!step) {
-      return this.panel.message('Nothing was changed: it is so already, maybe in the slice above or below, or it lies outside the frame.')
+      return this.panel.message(t`Nothing was changed: it is so already, maybe in the slice above or below, or it lies outside the frame.`)
     }
     const slice = ijk[2]
     if (slice < step.box[4] || slice >= step.box[5]) this.regions.viewer.look([ijk[0], ijk[1], slice < step.box[4] ? step.box[4] : step.box[5] - 1])
-    this.panel.message(`${step.name}: ${step.voxels} voxels, ${slicesOf(step.box)}. ${UNDO}`)
+    this.panel.message(t`${step.name}: ${step.voxels} voxels, ${slicesOf(step.box)}. ${undoHint()}`)
   }
 
   /** Undo the last step of the draft. Return whether there was one. */
   async undo() {
     const { step } = await this.image.changeDraft('undo')
-    if (step) this.showStep('Undone', step)
+    if (step) this.showStep(t`Undone`, step)
     return Boolean(step)
   }
 
@@ -116,8 +117,8 @@ export class Editing {
   async redo() {
     await this.catchUp()
     const { step } = await this.image.changeDraft('redo')
-    if (step) this.showStep('Redone', step)
-    else this.panel.message('There is nothing to redo.')
+    if (step) this.showStep(t`Redone`, step)
+    else this.panel.message(t`There is nothing to redo.`)
   }
 
   /**
@@ -130,7 +131,7 @@ export class Editing {
     if (current && volumeOf(intersection(box, current.box))) return this.panel.message(`${done}: ${name}.`)
     this.regions.show(null)
     viewer.jump(box)
-    this.panel.message(`${done}: ${name}, in another region, which is shown now. Press N to go on.`)
+    this.panel.message(t`${done}: ${name}, in another region, which is shown now. Press N to go on.`)
   }
 
   /**
@@ -150,5 +151,5 @@ export class Editing {
 
 /** @param {import('./grid.js').Box} box */
 function slicesOf(box) {
-  return box[5] - box[4] === 1 ? `slice ${box[5]}` : `slices ${box[4] + 1} to ${box[5]}`
+  return box[5] - box[4] === 1 ? t`slice ${box[5]}` : t`slices ${box[4] + 1} to ${box[5]}`
 }

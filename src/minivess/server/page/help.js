@@ -1,5 +1,6 @@
 // Help: the five steps of a review and all keys. Opened by ?; a first visitor is told of it.
 import { element } from './panel.js'
+import { t } from './texts.js'
 
 const SEEN = 'minivess.helped'
 
@@ -11,5 +12,5 @@ export function showHelp() {
 
 /** What a first visitor is told; '' for everybody else. */
 export function firstHint() {
-  return localStorage.getItem(SEEN) ? '' : 'First time here? Press ? for how it works, in five steps.'
+  return localStorage.getItem(SEEN) ? '' : t`First time here? Press ? for how it works, in five steps.`
 }

@@ -12,6 +12,7 @@ import { Server } from './server.js'
 import { Steps } from './steps.js'
 import { Study } from './study.js'
 import { offerTools, penSize, penValue, selectByKey, selectedTool, takesClicks, widenByKey } from './toolbox.js'
+import { t, translatePage } from './texts.js'
 import { Training } from './training.js'
 import { bindViewControls, showSlice, viewKey } from './view_controls.js'
 import { Viewer } from './viewer.js'
@@ -80,7 +81,7 @@ async function connect(token, remember) {
   choose(sessionStorage.getItem('minivess.image') ?? '')
   if (location.hash === '#study') study.show()
   if (images.value) await open()
-  else panel.message('This server has no image yet. Put stacks (NIfTI, NRRD) into its studies folder, then load this page again.', true)
+  else panel.message(t`This server has no image yet. Put stacks (NIfTI, NRRD) into its studies folder, then load this page again.`, true)
   if (firstHint() && images.value) panel.message(`${firstHint()} ${element('message', HTMLElement).textContent}`)
 }
 
@@ -103,8 +104,8 @@ async function newViewer() {
  * @param {boolean} stored
  */
 function showUnsent(unsent, stored) {
-  document.title = unsent ? `(${unsent} unsent) MinIVess review` : 'MinIVess review'
-  if (!stored) panel.message('This browser has no room left. Do not close the page until your work is sent.', true)
+  document.title = unsent ? t`(${unsent} unsent) MinIVess review` : t`MinIVess review`
+  if (!stored) panel.message(t`This browser has no room left. Do not close the page until your work is sent.`, true)
 }
 
 function disconnect() {
@@ -148,8 +149,8 @@ function open() {
 function openNextImage() {
   return enqueue(async (review) => {
     const image = await nextImage(review.server, review.capabilities.next_image_strategy)
-    if (!image) throw new Error('No image is left to review.')
-    if (image === review.image?.name) throw new Error(`${image} is still the image with the most expected errors.`)
+    if (!image) throw new Error(t`No image is left to review.`)
+    if (image === review.image?.name) throw new Error(t`${image} is still the image with the most expected errors.`)
     addImage(image)
     images.value = image
     open()
@@ -278,6 +279,7 @@ element('connect', HTMLFormElement).addEventListener('submit', (event) => {
 })
 
 restoreLook()
+await translatePage().catch(() => {}) // it stays in English
 const known = sessionStorage.getItem('minivess.token') ?? localStorage.getItem('minivess.token')
 if (known) connect(known, null).catch((error) => panel.connectMessage(error.message))
 // For the tests, and for use in the browser's console.

@@ -1,5 +1,6 @@
 // Strokes and answers on their way to the server: stored in this browser before they are sent, and sent in order.
 import { ServerError, formOf } from './server.js'
+import { t } from './texts.js'
 import { Unsent } from './unsent.js'
 
 /** @typedef {import('./unsent.js').Entry} Entry */
@@ -98,9 +99,9 @@ export class Outbox {
   setAside(damaged, entries) {
     for (const key of damaged) {
       this.unsent.setAside(key)
-      this.refuse(key, new ServerError(422, 'The stroke is damaged in this browser.'), entries)
+      this.refuse(key, new ServerError(422, t`The stroke is damaged in this browser.`), entries)
     }
-    if (damaged.length) this.notices.push(`Set aside in this browser and not sent: ${damaged.length} damaged unsent ${damaged.length === 1 ? 'entry' : 'entries'}. Look at the last regions again.`)
+    if (damaged.length) this.notices.push(t`Damaged, set aside in this browser and not sent: ${damaged.length}. Look at the last regions again.`)
   }
 
   /**
@@ -110,7 +111,7 @@ export class Outbox {
   noteRefusals(keys, mine) {
     const reasons = new Set(keys.map((key) => this.refused.get(key)?.message))
     reasons.delete(this.refused.get(mine)?.message)
-    for (const reason of reasons) this.notices.push(`Refused: ${reason} It was sent late. Look at the region again.`)
+    for (const reason of reasons) this.notices.push(t`Refused: ${reason} It was sent late. Look at the region again.`)
   }
 
   /** Return what the user is to be told, once; '' for nothing. */

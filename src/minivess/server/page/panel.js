@@ -1,5 +1,6 @@
 // What the page shows beside the views: messages, progress, the current region, the queue, and the form that asks for a token.
 import { stateInWords } from './regions.js'
+import { inLanguage, t } from './texts.js'
 
 /**
  * Return an element of the page.
@@ -74,8 +75,10 @@ export class Panel {
 
   /** @param {import('./image.js').Progress} progress as the server states it */
   progress({ places, answered, errors_handled: handled, errors_in_queue: inQueue, seconds_left_range: [low, high], checks, checks_right: right }) {
-    const errors = `${percent(handled)} of the image's expected errors handled (the queue holds ${percent(inQueue)})`
-    text('progress').textContent = `${answered} of ${places} regions, about ${errors}${answered < places ? `, ${duration(low, high)} left` : ''}${checks ? `; right at ${right} of ${checks} places drawn at random` : ''}`
+    const errors = t`${percent(handled)} of the image's expected errors handled (the queue holds ${percent(inQueue)})`
+    const left = answered < places ? t`, ${duration(low, high)} left` : ''
+    const checked = checks ? t`; right at ${right} of ${checks} places drawn at random` : ''
+    text('progress').textContent = t`${answered} of ${places} regions, about ${errors}${left}${checked}`
   }
 
   /**
@@ -85,8 +88,8 @@ export class Panel {
   confirmSubmission({ places, answered, errors_handled: handled }) {
     const open = places - answered
     return open === 0 || confirm(
-      `${open} of ${places} regions are open, and only ${percent(handled)} of the errors that the model expects are handled.\n\n` +
-      'Submit the mask all the same? The next training learns only what was answered or drawn.')
+      `${t`${open} of ${places} regions are open, and only ${percent(handled)} of the errors that the model expects are handled.`}\n\n` +
+      t`Submit the mask all the same? The next training learns only what was answered or drawn.`)
   }
 
   /** @param {string} words what the model says at the pointer */
@@ -108,7 +111,7 @@ export class Panel {
     this.notes.set(this.noted, this.note)
     this.noted = item?.id ?? ''
     this.note = this.notes.get(this.noted) ?? ''
-    text('region').textContent = item ? `${item.kind}: ${item.reason}` : ''
+    text('region').textContent = item ? `${inLanguage(item.kind)}: ${item.reason}` : ''
     this.mark(item)
   }
 
@@ -173,9 +176,9 @@ export class Panel {
    * @param {number} rank from 0
    */
   fill(row, item, rank) {
-    row.title = item.answer?.note ? `${item.reason}. Note: ${item.answer.note}` : item.reason
+    row.title = item.answer?.note ? t`${item.reason}. Note: ${item.answer.note}` : item.reason
     row.onclick = () => this.onChoose(item)
-    const texts = [String(rank + 1), item.kind, item.expected_errors.toFixed(1), stateInWords(item.state)]
+    const texts = [String(rank + 1), inLanguage(item.kind), item.expected_errors.toFixed(1), stateInWords(item.state)]
     texts.forEach((text, n) => { (row.cells[n]?.querySelector('button') ?? row.cells[n] ?? row).textContent = text })
     return row
   }
@@ -203,6 +206,6 @@ function percent(share) {
  * @param {number} high seconds
  */
 function duration(low, high) {
-  if (high < 90) return `${Math.round(low)} to ${Math.round(high)} s`
-  return `${Math.max(1, Math.round(low / 60))} to ${Math.round(high / 60)} min`
+  if (high < 90) return t`${Math.round(low)} to ${Math.round(high)} s`
+  return t`${Math.max(1, Math.round(low / 60))} to ${Math.round(high / 60)} min`
 }

@@ -1,4 +1,5 @@
 // Where the views are: crosshair, slice, magnification.
+import { t } from './texts.js'
 
 const LEAST_ZOOM = 1, MOST_ZOOM = 32
 
@@ -93,7 +94,7 @@ export class Position {
   /** Return the voxel of the file under the crosshair. */
   crosshair() {
     const { nv, grid } = this
-    if (!grid) throw new Error('No image is open.')
+    if (!grid) throw new Error(t`No image is open.`)
     return grid.toFile(grid.ras.map((n, r) => Math.min(n - 1, Math.max(0, Math.floor(nv.scene.crosshairPos[r] * n)))))
   }
 }

@@ -1,4 +1,5 @@
 // Ask a model to segment an image that has no prediction yet.
+import { t } from './texts.js'
 
 /**
  * Return a promise, and a function that stops the job on the server.
@@ -37,13 +38,13 @@ async function stop(server, id, state) {
 async function run(server, image, panel, id, state) {
   const { models } = await server.json('GET', '/info/')
   const model = Object.keys(models).find((name) => models[name].type === 'segmentation')
-  if (!model) throw new Error('This server has no model that segments an image by itself.')
-  if (state.stopped) throw new Error(`The segmentation of ${image} was stopped before it began.`)
+  if (!model) throw new Error(t`This server has no model that segments an image by itself.`)
+  if (state.stopped) throw new Error(t`The segmentation of ${image} was stopped before it began.`)
   const follow = setInterval(async () => {
     const job = await server.json('GET', `/jobs/${id}`).catch(() => null)
     if (job && !state.over) panel.waiting(job.progress)
   }, 1000)
-  panel.message(`The model segments ${image} ...`)
+  panel.message(t`The model segments ${image} ...`)
   panel.waiting(0)
   try {
     const path = `/infer/${encodeURIComponent(model)}?image=${encodeURIComponent(image)}&output=json`

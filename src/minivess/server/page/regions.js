@@ -1,5 +1,6 @@
 // The queue of one image: its items (regions to review), the current one, and the user's own answers; requests and display.
 import { voxelAt } from './grid.js'
+import { inLanguage, t } from './texts.js'
 
 /**
  * A region of the queue, as the server sends it.
@@ -24,7 +25,7 @@ const WORDS = new Map([['fixed', 'corrected'], ['leased', 'reserved']])
  * @param {string} state
  */
 export function stateInWords(state) {
-  return WORDS.get(state) ?? state
+  return inLanguage(WORDS.get(state) ?? state)
 }
 
 export class Regions {
@@ -58,7 +59,7 @@ export class Regions {
 
   /** The current item, for actions that need one. */
   get required() {
-    if (!this.current) throw new Error('Press N for the next region first.')
+    if (!this.current) throw new Error(t`Press N for the next region first.`)
     return this.current
   }
 
@@ -103,7 +104,7 @@ export class Regions {
     const advice = this.advised ? '' : told // once an image
     this.advised = true
     this.show(place)
-    this.panel.message(place ? advice : 'No region is left. Submit the mask as the label.')
+    this.panel.message(place ? advice : t`No region is left. Submit the mask as the label.`)
     return advice
   }
 
@@ -120,7 +121,7 @@ export class Regions {
     this.viewed = item
     this.panel.region(item)
     this.goTo(item)
-    this.panel.message(`This region is answered: ${stateInWords(item.state)}, by ${item.by}.${item.answer?.note ? ` Note: ${item.answer.note}.` : ''} Press U to withdraw that answer, N to go on.`)
+    this.panel.message(t`This region is answered: ${stateInWords(item.state)}, by ${item.by}.${item.answer?.note ? t` Note: ${item.answer.note}.` : ''} Press U to withdraw that answer, N to go on.`)
   }
 
   /** Go to the best item that nobody has reserved in the list fetched last: the server does not answer. */

@@ -7,6 +7,7 @@ import { Regions, stateInWords } from './regions.js'
 import { ServerError, isTemporary } from './server.js'
 import { Suspects } from './suspects.js'
 import { submit } from './submission.js'
+import { t } from './texts.js'
 
 export class Review {
   /**
@@ -63,20 +64,20 @@ export class Review {
    */
   regionShown(shown) {
     const item = this.regions.required
-    if (item.id !== shown) throw new Error('Another region is shown now than when you pressed. Look at it, then answer.')
+    if (item.id !== shown) throw new Error(t`Another region is shown now than when you pressed. Look at it, then answer.`)
     return item
   }
 
   /** @param {Error} error */
   failed(error) {
     const refused = error instanceof ServerError && !error.temporary
-    this.panel.message(refused ? `Refused: ${error.message}` : error.message, true)
+    this.panel.message(refused ? t`Refused: ${error.message}` : error.message, true)
     if (error instanceof ServerError && error.status === 401) this.panel.askForToken(error.message)
   }
 
   /** The parts that exist while an image is open. */
   get opened() {
-    if (!this.image || !this.editing) throw new Error('Choose an image first.')
+    if (!this.image || !this.editing) throw new Error(t`Choose an image first.`)
     return { image: this.image, editing: this.editing }
   }
 
@@ -98,12 +99,12 @@ export class Review {
     await this.editing?.catchUp()
     let status = await statusOf(this.server, name)
     if (again || !status.predicted) {
-      if (this.wanted !== name) throw new Error(`${name} was not segmented, because ${this.wanted} was chosen meanwhile.`)
+      if (this.wanted !== name) throw new Error(t`${name} was not segmented, because ${this.wanted} was chosen meanwhile.`)
       this.prediction = predict(this.server, name, this.panel)
       await this.prediction.done.finally(() => { this.prediction = null })
       status = await statusOf(this.server, name)
     }
-    this.panel.message('Loading ...')
+    this.panel.message(t`Loading ...`)
     const answered = name === this.image?.name ? this.regions.answered : []
     this.image = await OpenImage.open(this.server, this.viewer, name, status)
     this.regions = new Regions(this.server, name, this.capabilities.limits.list, this.panel, this.viewer, status.affine_ras)
@@ -112,8 +113,8 @@ export class Review {
     this.map.open(this.viewer.bytes, this.image.masks.grid)
     this.editing = new Editing(this.image, this.regions, this.outbox, this.capabilities.tools)
     this.regions.show(null)
-    const quality = status.quality && `Expected quality of the prediction: ${status.quality}. `
-    const newer = status.newer_model ? 'A newer model is published: Segment again shows what it makes of this image. ' : ''
+    const quality = status.quality && t`Expected quality of the prediction: ${status.quality}. `
+    const newer = status.newer_model ? t`A newer model is published: Segment again shows what it makes of this image. ` : ''
     this.panel.message(newer + (status.retrain_first || `${quality}${status.zones}`))
     this.panel.progress(status.progress)
     await this.regions.list()
@@ -136,7 +137,7 @@ export class Review {
   async catchUp() {
     const { image, editing } = this.opened
     await editing.catchUp()
-    if (image.stale) throw this.outbox.stopped ?? new ServerError(0, 'The server does not answer.')
+    if (image.stale) throw this.outbox.stopped ?? new ServerError(0, t`The server does not answer.`)
   }
 
   /** Send what is unsent, and go to the next region, unless one waits for its answer. */
@@ -144,7 +145,7 @@ export class Review {
     const unsent = this.outbox.size
     await this.catchUp()
     if (this.regions.current && !this.regions.current.unreserved) {
-      this.panel.message(unsent ? 'All your work is sent.' : 'Answer this region first: accept it (A) or skip it (S).')
+      this.panel.message(unsent ? t`All your work is sent.` : t`Answer this region first: accept it (A) or skip it (S).`)
     } else await this.regions.next()
     this.refresh()
   }
@@ -176,7 +177,7 @@ export class Review {
    */
   async accept(shown) {
     const { box } = this.regionShown(shown)
-    if (this.viewer.comparison) throw new Error('You see the model before left of the line. Press Y to see the mask as it is now, then answer.')
+    if (this.viewer.comparison) throw new Error(t`You see the model before left of the line. Press Y to see the mask as it is now, then answer.`)
     await this.opened.editing.catchUp()
     await this.answer(this.opened.image.masks.corrected(box) ? 'fixed' : 'accepted')
   }
@@ -199,14 +200,14 @@ export class Review {
     try {
       if (!reply && outbox.stopped) throw outbox.stopped
       const advice = await regions.next()
-      if (regions.current && !advice) this.panel.message(`Region ${stateInWords(verdict)}.`)
+      if (regions.current && !advice) this.panel.message(t`Region ${stateInWords(verdict)}.`)
       this.refresh()
     } catch (error) {
       regions.show(null)
       if (!(error instanceof ServerError && error.temporary)) throw error
       image.stale = true
       regions.showUnreserved()
-      throw new ServerError(error.status, `${error.message} Go on: unsent answers stay in this browser, and are sent when the server answers again (N).`)
+      throw new ServerError(error.status, t`${error.message} Go on: unsent answers stay in this browser, and are sent when the server answers again (N).`)
     }
   }
 
@@ -234,7 +235,7 @@ export class Review {
     await this.catchUp()
     if (!viewed && await editing.undo()) return
     const item = viewed ?? regions.answered.pop()
-    if (!item) return this.panel.message('There is nothing to undo.')
+    if (!item) return this.panel.message(t`There is nothing to undo.`)
     try {
       await image.orStale(regions.reopen(item))
     } catch (error) {
@@ -244,7 +245,7 @@ export class Review {
     await editing.reload()
     await regions.release()
     await regions.choose({ ...item, state: 'pending' })
-    this.panel.message(viewed ? 'The answer is withdrawn.' : 'Your last answer is withdrawn.')
+    this.panel.message(viewed ? t`The answer is withdrawn.` : t`Your last answer is withdrawn.`)
     this.refresh()
   }
 
@@ -288,7 +289,7 @@ export class Review {
       this.panel.message('')
       return this.viewer.compare(null)
     }
-    if (!image.status.model_before) throw new Error('No other model has segmented this image before. Where a newer model is published, press Segment again first.')
+    if (!image.status.model_before) throw new Error(t`No other model has segmented this image before. Where a newer model is published, press Segment again first.`)
     await this.opened.editing.catchUp()
     const comparison = new Comparison(await maskBefore(this.server, image), this.viewer.mask)
     this.viewer.compare(comparison)
@@ -300,7 +301,7 @@ export class Review {
     this.opened.image.stale = true // others may have answered regions since it was opened
     await this.catchUp()
     const { progress } = await statusOf(this.server, this.opened.image.name)
-    if (!this.panel.confirmSubmission(progress)) return this.panel.message('Nothing was submitted. Go on with the regions (N).')
+    if (!this.panel.confirmSubmission(progress)) return this.panel.message(t`Nothing was submitted. Go on with the regions (N).`)
     this.panel.message(await submit(this.server, this.opened.image, await this.viewer.file()))
   }
 }

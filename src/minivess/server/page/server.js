@@ -1,4 +1,5 @@
 // Requests to the server that this page came from, and to no other host.
+import { t } from './texts.js'
 
 /**
  * @typedef {{ body?: object, form?: FormData, headers?: Record<string, string>, timeout_s?: number }} RequestOptions
@@ -83,7 +84,7 @@ export class Server {
     } catch (error) {
       if (error instanceof ServerError) throw error
       const late = error instanceof Error && error.name === 'TimeoutError'
-      throw new ServerError(0, late ? `The server did not answer within ${timeout_s} s.` : 'The server does not answer.')
+      throw new ServerError(0, late ? t`The server did not answer within ${timeout_s} s.` : t`The server does not answer.`)
     }
   }
 }
@@ -93,13 +94,13 @@ export class Server {
  * @param {Response} reply
  */
 async function reasonOf(reply) {
-  if (reply.status === 401) return 'The token is not valid. Ask the administrator of this server for a new token, and connect again.'
+  if (reply.status === 401) return t`The token is not valid. Ask the administrator of this server for a new token, and connect again.`
   const text = await reply.text()
   try {
     const { detail } = JSON.parse(text)
     return typeof detail === 'string' ? detail : JSON.stringify(detail)
   } catch {
-    return text.slice(0, 300) || `The server answered with status ${reply.status}.`
+    return text.slice(0, 300) || t`The server answered with status ${reply.status}.`
   }
 }
 

@@ -1,5 +1,6 @@
 // The steps of the user's draft as a list, the newest first: a click undoes all back to there.
 import { element } from './panel.js'
+import { t } from './texts.js'
 
 /** @typedef {{ name: string, voxels: number, box: import('./grid.js').Box }} Step */
 
@@ -30,12 +31,12 @@ export class Steps {
 
   /** @param {Step[]} steps the newest first */
   list(steps) {
-    element('noSteps', HTMLElement).textContent = steps.length ? '' : 'No step that can be undone.'
+    element('noSteps', HTMLElement).textContent = steps.length ? '' : t`No step that can be undone.`
     element('stepRows', HTMLOListElement).replaceChildren(...steps.map(({ name, voxels, box }, index) => {
       const button = document.createElement('button')
       button.type = 'button'
-      button.textContent = `${name}, ${voxels} voxels, slice ${box[4] + 1}`
-      button.title = index ? `Undo this step and the ${index} after it` : 'Undo this step'
+      button.textContent = t`${name}, ${voxels} voxels, slice ${box[4] + 1}`
+      button.title = index ? t`Undo this step and the ${index} after it` : t`Undo this step`
       button.addEventListener('click', () => this.onUndo(index + 1))
       const row = document.createElement('li')
       row.append(button)

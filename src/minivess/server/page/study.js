@@ -1,6 +1,7 @@
 // All images of the study: how far each is, and who works on it. A click opens one.
 import { element } from './panel.js'
 import { saveAs } from './save.js'
+import { t } from './texts.js'
 
 const MOST = 200 // rows; the search finds the others
 const WAIT_MS = 200 // after a letter
@@ -25,10 +26,10 @@ const REFRESH_MS = 5000 // while it is open
  * @param {StudyImage} image
  */
 export function stateOf({ predicted, newer_model: newer, places, answered, revision }) {
-  if (revision !== null) return answered < places ? `label ${revision}, ${places - answered} regions open` : `label ${revision}`
-  if (!predicted) return 'not segmented yet'
-  if (!answered) return newer ? 'segmented by an older model' : 'segmented'
-  return answered < places ? 'in review' : 'reviewed, no label yet'
+  if (revision !== null) return answered < places ? t`label ${revision}, ${places - answered} regions open` : t`label ${revision}`
+  if (!predicted) return t`not segmented yet`
+  if (!answered) return newer ? t`segmented by an older model` : t`segmented`
+  return answered < places ? t`in review` : t`reviewed, no label yet`
 }
 
 /**
@@ -91,8 +92,8 @@ export class Study {
     const summary = element('studySummary', HTMLElement)
     try {
       const { total, images } = await server.json('GET', `/review/study?limit=${MOST}&search=${encodeURIComponent(this.search.value)}`)
-      const more = total > images.length ? `; the first ${images.length} are listed, search for the others` : ''
-      summary.textContent = total ? `${total} ${total === 1 ? 'image' : 'images'}${more}.` : 'No image has this in its name.'
+      const more = total > images.length ? t`; the first ${images.length} are listed, search for the others` : ''
+      summary.textContent = total ? t`Images: ${total}${more}.` : t`No image has this in its name.`
       if (JSON.stringify(images) === this.listed) return // no focus is lost
       this.listed = JSON.stringify(images)
       this.list(images)
@@ -119,10 +120,10 @@ export class Study {
   async saveMeasurements(image, revision) {
     const summary = element('studySummary', HTMLElement)
     try {
-      summary.textContent = `Measuring the vessels of ${image} ...`
+      summary.textContent = t`Measuring the vessels of ${image} ...`
       const measured = await /** @type {import('./server.js').Server} */ (this.server()).json('GET', `/labels/${encodeURIComponent(image)}/${revision}/measurements`)
       saveAs(new Blob([`${Object.keys(measured).join(',')}\n${Object.values(measured).join(',')}\n`], { type: 'text/csv' }), `${image}-measurements.csv`)
-      summary.textContent = `${image}: ${measured.length_mm.toFixed(2)} mm of vessels, ${measured.branch_points} branch points.`
+      summary.textContent = t`${image}: ${measured.length_mm.toFixed(2)} mm of vessels, ${measured.branch_points} branch points.`
     } catch (error) {
       summary.textContent = error instanceof Error ? error.message : String(error)
     }
@@ -144,9 +145,9 @@ export class Study {
     button.addEventListener('click', () => { this.view.close(); this.onOpen(image.image) })
     const row = document.createElement('tr')
     const { revision } = image
-    const save = revision === null ? '' : action('Save label', `Save the label of ${image.image} as a file`, () => this.saveLabel(image.image))
-    const measure = revision === null ? '' : action('Measure', `Measure the vessels of ${image.image}, and save a table`, () => this.saveMeasurements(image.image, revision))
-    const regions = image.places ? `${image.answered} of ${image.places}` : ''
+    const save = revision === null ? '' : action(t`Save label`, t`Save the label of ${image.image} as a file`, () => this.saveLabel(image.image))
+    const measure = revision === null ? '' : action(t`Measure`, t`Measure the vessels of ${image.image}, and save a table`, () => this.saveMeasurements(image.image, revision))
+    const regions = image.places ? t`${image.answered} of ${image.places}` : ''
     const errors = image.places ? image.expected_errors_left.toFixed(1) : ''
     for (const content of [button, stateOf(image), image.quality, regions, errors, image.who.join(', '), save, measure]) {
       const cell = document.createElement('td')

@@ -1,5 +1,6 @@
 // Submission of the mask as the label of an image.
 import { ServerError, formOf } from './server.js'
+import { t } from './texts.js'
 
 /**
  * Send the mask as the label; it is made from the revision that counted when the image was opened. Return what to tell the user.
@@ -15,7 +16,7 @@ export async function submit(server, image, mask) {
   try {
     const { minivess = {} } = await server.json('PUT', path, { form, headers, timeout_s: 600 })
     image.revision = minivess.revision ?? null
-    return [`Submitted as revision ${image.revision}.`, ...(minivess.changes ?? [])].join(' ')
+    return [t`Submitted as revision ${image.revision}.`, ...(minivess.changes ?? [])].join(' ')
   } catch (error) {
     throw error instanceof ServerError ? explained(error) : error
   }
@@ -24,7 +25,7 @@ export async function submit(server, image, mask) {
 /** @param {ServerError} error */
 function explained({ status, message }) {
   if (status === 409) {
-    return new Error(`Another annotator has submitted a label since this image was opened. Both labels are stored, and a reviewer decides. (${message})`)
+    return new Error(t`Another annotator has submitted a label since this image was opened. Both labels are stored, and a reviewer decides. (${message})`)
   }
-  return new ServerError(status, `${message} Your work is not lost. Submit again, or save a copy on this computer.`)
+  return new ServerError(status, t`${message} Your work is not lost. Submit again, or save a copy on this computer.`)
 }

@@ -1,4 +1,5 @@
 // The errors that are suspected in the current region: drawn in the views, walked through by a key; the model's probabilities in it.
+import { t } from './texts.js'
 
 /**
  * @typedef {{ kind: string, reason: string, expected_voxels: number, centre: number[], points: number[][] }} SuspectedError
@@ -83,22 +84,22 @@ export class Suspects {
    */
   probabilityInWords(ijk) {
     const share = ijk && this.probabilities ? this.probabilities.at(ijk) : null
-    return share === null ? '' : `vessel with ${Math.round(100 * share)} %`
+    return share === null ? '' : t`vessel with ${Math.round(100 * share)} %`
   }
 
   /** Go to the next error, after the last one to the first. */
   next() {
-    if (this.state === 'loading') return this.panel.message('What is suspected here is still being computed. Press G again in a moment.')
+    if (this.state === 'loading') return this.panel.message(t`What is suspected here is still being computed. Press G again in a moment.`)
     if (this.state === 'failed') {
       this.show(this.item)
-      return this.panel.message('What is suspected here could not be read; it is read again. Press G again in a moment.')
+      return this.panel.message(t`What is suspected here could not be read; it is read again. Press G again in a moment.`)
     }
-    if (!this.errors.length) return this.panel.message('No single error is suspected in this region.')
+    if (!this.errors.length) return this.panel.message(t`No single error is suspected in this region.`)
     this.shown = (this.shown + 1) % this.errors.length
     const error = this.errors[this.shown]
     this.viewer.suspect(this.errors, this.shown)
     this.viewer.look(error.centre)
-    this.panel.message(`Error ${this.shown + 1} of ${this.errors.length}: ${error.kind}, ${error.reason}.`)
+    this.panel.message(t`Error ${this.shown + 1} of ${this.errors.length}: ${error.kind}, ${error.reason}.`)
   }
 }
 

@@ -1,5 +1,6 @@
 // The model of the server: what its last training has brought, start and stop one, go back to the model before.
 import { element } from './panel.js'
+import { inLanguage, t } from './texts.js'
 
 const POLL_MS = 1500
 const text = (/** @type {string} */ id) => element(id, HTMLElement)
@@ -17,12 +18,12 @@ const text = (/** @type {string} */ id) => element(id, HTMLElement)
  * @param {TrainingStats} stats
  */
 export function trainingInWords({ state, epoch, epochs, scores, scores_before: before }) {
-  if (!state) return 'No training yet.'
-  if (state === 'running') return epochs ? `Training: epoch ${epoch ?? 0} of ${epochs}.` : 'The training starts.'
+  if (!state) return t`No training yet.`
+  if (state === 'running') return epochs ? t`Training: epoch ${epoch ?? 0} of ${epochs}.` : t`The training starts.`
   const change = scores && before
-    ? ` Dice ${before.dice.toFixed(3)} before, ${scores.dice.toFixed(3)} now; clDice ${before.cldice.toFixed(3)} before, ${scores.cldice.toFixed(3)} now.`
+    ? t` Dice ${before.dice.toFixed(3)} before, ${scores.dice.toFixed(3)} now; clDice ${before.cldice.toFixed(3)} before, ${scores.cldice.toFixed(3)} now.`
     : ''
-  return `Last training: ${state}.${change}`
+  return t`Last training: ${inLanguage(state)}.${change}`
 }
 
 /** @param {Scores} scores */
@@ -53,8 +54,8 @@ export class Training {
     const found = stats[this.model] ?? {}
     const running = await this.running()
     this.compare(running ? {} : found)
-    text('train').textContent = running ? 'Stop training' : 'Train'
-    this.say(running && found.state !== 'running' ? 'The training starts.' : trainingInWords(found))
+    text('train').textContent = running ? t`Stop training` : t`Train`
+    this.say(running && found.state !== 'running' ? t`The training starts.` : trainingInWords(found))
     if (running) setTimeout(() => this.show().catch(() => {}), POLL_MS)
   }
 
@@ -65,7 +66,7 @@ export class Training {
   compare({ scores, scores_before: before, anchors = [] }) {
     text('anchors').hidden = !scores || !before
     if (!scores || !before) return
-    const reviewed = { name: 'reviewed regions, held out', before, after: scores, losses: [] }
+    const reviewed = { name: t`reviewed regions, held out`, before, after: scores, losses: [] }
     element('anchorRows', HTMLTableSectionElement).replaceChildren(...[reviewed, ...anchors].map((anchor) => {
       const row = document.createElement('tr')
       for (const words of [anchor.name, inWords(anchor.before), inWords(anchor.after), anchor.losses.join('; ')]) {
@@ -88,8 +89,8 @@ export class Training {
 
   /** Publish the model before the present one again. */
   async rollBack() {
-    if (!confirm('Go back to the model before the present one? Each image then offers to be segmented again by it.')) return
-    await this.act(() => this.server.json('POST', `/model/${this.model}/roll_back`), 'The model before is in use again.')
+    if (!confirm(t`Go back to the model before the present one? Each image then offers to be segmented again by it.`)) return
+    await this.act(() => this.server.json('POST', `/model/${this.model}/roll_back`), t`The model before is in use again.`)
   }
 
   /**

@@ -1,5 +1,6 @@
 // The bar under the views, and the keys that move, magnify and clear them.
 import { element } from './panel.js'
+import { t } from './texts.js'
 
 /** @type {Record<string, (viewer: import('./viewer.js').Viewer, step: number) => void>} */
 const KEYS = {
@@ -46,9 +47,9 @@ export function showSlice(slice, count, { stretch, slab }) {
   const slider = element('sliceNumber', HTMLInputElement)
   slider.max = String(count)
   slider.value = String(slice + 1)
-  const thicker = stretch > 1 ? `; side views ${stretch} times as deep as they are` : ''
-  const neighbours = slab ? ', brightest of five' : ''
-  element('slice', HTMLElement).textContent = `slice ${slice + 1} of ${count}${neighbours}${thicker}`
+  const thicker = stretch > 1 ? t`; side views ${stretch} times as deep as they are` : ''
+  const neighbours = slab ? t`, brightest of five` : ''
+  element('slice', HTMLElement).textContent = t`slice ${slice + 1} of ${count}${neighbours}${thicker}`
 }
 
 /**
