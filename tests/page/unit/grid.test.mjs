@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Grid, intersection, volumeOf, voxelAt } from '../../../src/minivess/server/page/grid.js'
+import { Grid, intersection, slicesOf, volumeOf, voxelAt } from '../../../src/minivess/server/page/grid.js'
 
 // permRAS of a plain, a mirrored and a permuted image
 const GRIDS = [[1, 2, 3], [-1, 2, -3], [3, -1, 2], [-2, -3, -1]].map((perm) => new Grid(perm, [5, 4, 3]))
@@ -77,4 +77,12 @@ test('voxelAt: there and back for an oblique, mirrored affine', () => {
     const ras = affine.slice(0, 3).map((row) => row[3] + row[0] * ijk[0] + row[1] * ijk[1] + row[2] * ijk[2])
     assert.deepEqual(voxelAt(affine, ras), ijk)
   }
+})
+
+test('slicesOf: the slices of the main view, whatever axis of the file they lie along', () => {
+  const box = [0, 2, 1, 4, 2, 3]
+  assert.deepEqual(slicesOf(box, null), { first: 2, last: 2, axis: 2 })
+  assert.deepEqual(slicesOf(box, GRIDS[0]), { first: 2, last: 2, axis: 2 })
+  assert.deepEqual(slicesOf(box, GRIDS[2]), { first: 1, last: 3, axis: 1 }) // S runs along J
+  assert.deepEqual(slicesOf(box, GRIDS[3]), { first: 0, last: 1, axis: 0 }) // and along I
 })

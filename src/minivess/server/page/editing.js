@@ -1,5 +1,5 @@
 // Corrections inside the current region: pen strokes, tools that the server runs, undo and redo; and catching up with the server.
-import { intersection, volumeOf } from './grid.js'
+import { intersection, slicesOf, volumeOf } from './grid.js'
 import { isTemporary } from './server.js'
 import { t } from './texts.js'
 
@@ -101,9 +101,13 @@ export class Editing {
     if (!step) {
       return this.panel.message(t`Nothing was changed: it is so already, maybe in the slice above or below, or it lies outside the frame.`)
     }
-    const slice = ijk[2]
-    if (slice < step.box[4] || slice >= step.box[5]) this.regions.viewer.look([ijk[0], ijk[1], slice < step.box[4] ? step.box[4] : step.box[5] - 1])
-    this.panel.message(t`${step.name}: ${step.voxels} voxels, ${slicesOf(step.box)}. ${undoHint()}`)
+    const { viewer } = this.regions
+    const { first, last, axis } = slicesOf(step.box, viewer.grid)
+    const there = [...ijk]
+    there[axis] = Math.min(Math.max(ijk[axis] ?? 0, first), last)
+    if (there[axis] !== ijk[axis]) viewer.look(there)
+    const slices = first === last ? t`slice ${first + 1}` : t`slices ${first + 1} to ${last + 1}`
+    this.panel.message(t`${step.name}: ${step.voxels} voxels, ${slices}. ${undoHint()}`)
   }
 
   /** Undo the last step of the draft. Return whether there was one. */
@@ -147,9 +151,4 @@ export class Editing {
       throw error
     }
   }
-}
-
-/** @param {import('./grid.js').Box} box */
-function slicesOf(box) {
-  return box[5] - box[4] === 1 ? t`slice ${box[5]}` : t`slices ${box[4] + 1} to ${box[5]}`
 }

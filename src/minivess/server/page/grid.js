@@ -5,6 +5,16 @@
  * @typedef {number[]} Box
  */
 
+/**
+ * Return the slices of the main view that a box of the file's voxels has, from 0, and the axis of the file that they lie along.
+ * @param {Box} box
+ * @param {Grid | null} grid null where no image is shown: as most files are
+ */
+export function slicesOf(box, grid) {
+  const axis = grid?.axis[2] ?? 2
+  return { first: box[2 * axis] ?? 0, last: (box[2 * axis + 1] ?? 1) - 1, axis }
+}
+
 export class Grid {
   /**
    * @param {number[]} permRAS for R, A, S the axis of the file, from 1; negative where it runs the other way

@@ -34,7 +34,7 @@ export class Regions {
    * @param {string} image
    * @param {number} limit most items of one list
    * @param {import('./panel.js').Panel} panel
-   * @param {Pick<import('./viewer.js').Viewer, 'jump' | 'look'>} viewer
+   * @param {Pick<import('./viewer.js').Viewer, 'jump' | 'look' | 'grid'>} viewer
    * @param {number[][]} affine from voxels to RAS
    */
   constructor(server, image, limit, panel, viewer, affine) {

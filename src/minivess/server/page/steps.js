@@ -1,4 +1,5 @@
 // The steps of the user's draft as a list, the newest first: a click undoes all back to there.
+import { slicesOf } from './grid.js'
 import { element } from './panel.js'
 import { t } from './texts.js'
 
@@ -23,19 +24,22 @@ export class Steps {
     try {
       /** @type {{ steps: Step[] }} */
       const { steps } = await review.server.json('GET', `${review.image.path}/draft`)
-      this.list(steps.reverse())
+      this.list(steps.reverse(), review.viewer.grid)
     } catch (error) {
       element('noSteps', HTMLElement).textContent = error instanceof Error ? error.message : String(error)
     }
   }
 
-  /** @param {Step[]} steps the newest first */
-  list(steps) {
+  /**
+   * @param {Step[]} steps the newest first
+   * @param {import('./grid.js').Grid | null} grid of the image
+   */
+  list(steps, grid) {
     element('noSteps', HTMLElement).textContent = steps.length ? '' : t`No step that can be undone.`
     element('stepRows', HTMLOListElement).replaceChildren(...steps.map(({ name, voxels, box }, index) => {
       const button = document.createElement('button')
       button.type = 'button'
-      button.textContent = t`${name}, ${voxels} voxels, slice ${box[4] + 1}`
+      button.textContent = t`${name}, ${voxels} voxels, slice ${slicesOf(box, grid).first + 1}`
       button.title = index ? t`Undo this step and the ${index} after it` : t`Undo this step`
       button.addEventListener('click', () => this.onUndo(index + 1))
       const row = document.createElement('li')
