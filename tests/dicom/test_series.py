@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +34,21 @@ def volume_of(directions: np.ndarray, shape: tuple[int, int, int] = (14, 12, 7),
 @pytest.fixture
 def series(tmp_path: Path) -> Path:
     return write_series(volume_of(ORIENTATIONS["axial"]), tmp_path / "series", name="axial")
+
+
+def test_a_ct_series_has_the_hounsfield_units_of_its_volume(tmp_path: Path) -> None:
+    volume = volume_of(ORIENTATIONS["axial"])
+    volume = volume.with_array(volume.array.astype(np.int16) - 1024)
+    folder = write_series(volume, tmp_path / "ct", name="ct", modality="CT")
+    read = read_series(folder).volume
+    assert np.array_equal(resample_like(read, volume, order=0).array, volume.array)
+    image = min(folder.iterdir())
+    assert pydicom.dcmread(image).Modality == "CT"
+    verified = subprocess.run([Path(sys.executable).with_name("dciodvfy"), image], capture_output=True, text=True, check=False)
+    assert [line for line in verified.stderr.splitlines() if line.startswith("Error")] == []
+    with pytest.raises(InputError, match=r"\[-1024, 64511\]"):
+        write_series(volume.with_array(volume.array - 5), tmp_path / "lower", name="ct", modality="CT")
+    assert not (tmp_path / "lower").exists()
 
 
 def edit(folder: Path, change: Callable[[int, pydicom.Dataset], object]) -> None:

@@ -10,7 +10,13 @@ from minivess.synth.graph import VesselGraph
 from minivess.synth.raster import rasterise
 from minivess.synth.tree import TreeStyle, grow_tree, murray_children
 
-SMALL = {"capillary": (160, 160, 16), "large": (160, 160, 16), "tof": (96, 96, 64), "randomised": (96, 96, 12)}
+SMALL = {
+    "capillary": (160, 160, 16),
+    "large": (160, 160, 16),
+    "tof": (96, 96, 64),
+    "randomised": (96, 96, 12),
+    "cta": (96, 96, 64),
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,6 +43,18 @@ def test_the_truth_agrees_with_itself(kind: str) -> None:
     box = np.array(sample.image.shape) * sample.image.spacing
     assert (sample.graph.points >= 0).all()
     assert (sample.graph.points <= box).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_ct_angiogram_is_in_hounsfield_units_and_bone_is_as_bright_as_vessels(seed: int) -> None:
+    sample = make_sample("cta", seed, shape=(96, 96, 64))
+    image, vessel = sample.image.array, sample.mask.array > 0
+    assert image.dtype == np.int16
+    assert -1024 <= image.min() < -20
+    assert image.max() > 500
+    assert 120 < np.median(image[vessel]) < 500
+    assert 0 < np.median(image[~vessel & (np.abs(image) < 150)]) < 80, "soft tissue"
+    assert ((image > np.median(image[vessel])) & ~vessel).any(), "no threshold finds the vessels alone"
 
 
 def test_a_capillary_bed_has_loops_and_few_components() -> None:

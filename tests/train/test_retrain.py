@@ -31,6 +31,7 @@ from minivess.train import (
 )
 from minivess.train.publishing import KEPT
 from minivess.train.rehearsal import MIN_CASES, balanced, known_cases
+from minivess.volume import read_volume
 
 SHORT = {"epochs": 1, "iterations_per_epoch": 2, "val_interval": 1, "patch_size": [32, 32, 8], "items_per_batch": 1}
 
@@ -131,7 +132,9 @@ def test_rehearsal__earlier_cases_that_are_unchanged_then_synthetic_stacks(model
     shutil.rmtree(own / "images")  # not there any more: synthetic stacks, the same ones each time
     assert rehearsed() == rehearsed()
     assert all(name.startswith("rehearsal_") for name in rehearsed())
-    assert rehearsal_cases(model, new, modality="ct_angiography", folder=tmp_path / "none") == []
+    in_ct = rehearsal_cases(model, new, modality="ct_angiography", folder=tmp_path / "ct")
+    assert len(in_ct) == MIN_CASES
+    assert read_volume(in_ct[0].image).array.min() < 0, "Hounsfield units"
 
 
 @pytest.mark.parametrize(("new", "rehearsed", "times"), [(1, 8, 8), (3, 8, 3), (8, 8, 1), (5, 0, 1)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,7 +20,9 @@ def _noun() -> None:
 @app.command("make")
 def make(
     out: Annotated[Path, typer.Argument(help="Folder of the data set: images/, labels/, truth/, dataset.json.")],
-    kind: Annotated[list[str] | None, typer.Option(help="capillary, large or tof; repeatable.", show_default="capillary")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="capillary, large, tof, randomised or cta; repeatable.", show_default="capillary")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of volumes.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first volume.")] = 0,
     shape: Annotated[
@@ -64,7 +66,8 @@ def make(
         with atomic_file(out / "truth" / "graphs" / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(sample.graph.to_json()))
         if dicom:
-            write_series(sample.image, out / "dicom" / name, name=name, patient_id=name)
+            modality: Literal["MR", "CT"] = "CT" if chosen == "cta" else "MR"
+            write_series(sample.image, out / "dicom" / name, name=name, patient_id=name, modality=modality)
         picture = projection(sample.image)
         save_png(side_by_side(picture, overlay(picture, sample.mask.array)), out / "pictures" / f"{name}.png")
         b0, b1 = sample.graph.betti

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pydicom
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 import minivess
 from minivess.dicom.frames import to_dicom
@@ -15,39 +16,50 @@ from minivess.errors import InputError
 from minivess.paths import atomic_folder
 from minivess.volume import Volume
 
+#: Added to Hounsfield units, so that what is stored is positive.
+_CT_OFFSET = 1024
+_COMMON = (
+    "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
+    "ReferringPhysicianName", "PositionReferenceIndicator", "Laterality", "PatientPosition",
+)  # fmt: skip
 
-def write_series(volume: Volume, folder: Path, *, name: str, patient_id: str = "ANON") -> Path:
-    """Write a volume as single-frame MR images, one file per slice; all files are written or none.
+
+def write_series(
+    volume: Volume, folder: Path, *, name: str, patient_id: str = "ANON", modality: Literal["MR", "CT"] = "MR"
+) -> Path:
+    """Write a volume as single-frame images, one file per slice; all files are written or none.
 
     The UIDs are derived from ``name`` and ``patient_id``: writing the same volume again gives the same series.
 
     Args:
-        volume: Volume of integers or booleans in [0, 65535], in mm or um; DICOM geometry is in mm.
+        volume: Volume of integers or booleans in [0, 65535], in mm or um; DICOM geometry is in mm. For CT Hounsfield units, from
+            -1024.
         folder: New or empty folder for the files.
         name: SeriesDescription; the first 64 characters are written.
         patient_id: PatientID; no other patient data are written.
+        modality: MR Image Storage, or CT Image Storage.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: When a voxel is not an integer in [0, 65535].
+        InputError: When a voxel is not an integer in the allowed range.
         OutputError: When the folder is not empty or cannot be written.
     """
-    array = volume.array
-    if array.dtype.kind not in "bui" or int(array.min()) < 0 or int(array.max()) > 65535:
+    array, offset = volume.array, _CT_OFFSET if modality == "CT" else 0
+    if array.dtype.kind not in "bui" or int(array.min()) < -offset or int(array.max()) > 65535 - offset:
         raise InputError(
-            f"The voxels of a DICOM series must be integers in [0, 65535]. Got {array.dtype} in [{array.min()}, {array.max()}]. "
-            "Scale and round them first."
+            f"The voxels of a DICOM series ({modality}) must be integers in [{-offset}, {65535 - offset}]. Got {array.dtype} in "
+            f"[{array.min()}, {array.max()}]. Scale and round them first."
         )
-    spatial = to_dicom(volume.with_array(array.astype(np.uint16)))
+    spatial = to_dicom(volume.with_array((array.astype(np.int32) + offset).astype(np.uint16)))
     positions = spatial.get_plane_positions()
     orientation = spatial.get_plane_orientation()
     measures = spatial.get_pixel_measures()
     study, series, frame = (generate_uid(entropy_srcs=[patient_id, name, what]) for what in ("study", "series", "frame"))
     with atomic_folder(folder) as temporary:
         for index, (plane, position) in enumerate(zip(spatial.array, positions, strict=True), start=1):
-            dataset = _header(patient_id, name)
+            dataset = _header(patient_id, name, modality)
             dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = study, series, frame
             dataset.SOPInstanceUID = generate_uid(entropy_srcs=[patient_id, name, str(index)])
             dataset.InstanceNumber = index
@@ -60,28 +72,28 @@ def write_series(volume: Volume, folder: Path, *, name: str, patient_id: str = "
     return folder
 
 
-def _header(patient_id: str, name: str) -> pydicom.Dataset:
+def _header(patient_id: str, name: str, modality: str) -> pydicom.Dataset:
     dataset = pydicom.Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = MRImageStorage
+    dataset.SOPClassUID = CTImageStorage if modality == "CT" else MRImageStorage
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
-    dataset.Modality = "MR"
+    dataset.Modality = modality
     dataset.Manufacturer = "MinIVess"
     dataset.ManufacturerModelName = "volume export"
     dataset.SoftwareVersions = minivess.__version__
     dataset.PatientID = patient_id
     dataset.SeriesDescription = name[:64]
     dataset.SeriesNumber = 1
-    dataset.ScanningSequence = "RM"
-    dataset.SequenceVariant = "NONE"
     dataset.BurnedInAnnotation = "NO"
-    for keyword in (
-        "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
-        "ReferringPhysicianName", "PositionReferenceIndicator", "Laterality", "PatientPosition", "ScanOptions",
-        "MRAcquisitionType", "EchoTime", "RepetitionTime", "EchoTrainLength",
-    ):  # fmt: skip
+    if modality == "CT":
+        dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = -_CT_OFFSET, 1, "HU"
+        empty: tuple[str, ...] = ("KVP", "AcquisitionNumber")
+    else:
+        dataset.ScanningSequence, dataset.SequenceVariant = "RM", "NONE"
+        empty = ("ScanOptions", "MRAcquisitionType", "EchoTime", "RepetitionTime", "EchoTrainLength")
+    for keyword in (*_COMMON, *empty):
         setattr(dataset, keyword, None)
     return dataset
 

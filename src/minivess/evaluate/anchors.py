@@ -157,8 +157,9 @@ def synthetic_anchors(modality: str) -> list[Anchor]:
     Args:
         modality: Key of :data:`minivess.models.MODALITIES`.
     """
-    if modality == "mr_angiography":
-        return [Anchor("synthetic arteries", lambda: _stacks("tof", _TOF_SEEDS, _TOF_SHAPE, None))]
+    if modality in ("mr_angiography", "ct_angiography"):
+        kind: Kind = "tof" if modality == "mr_angiography" else "cta"
+        return [Anchor("synthetic arteries", lambda: _stacks(kind, _TOF_SEEDS, _TOF_SHAPE, None))]
     if modality not in ("two_photon", "light_sheet"):
         return []
     cases = {name: partial(_stacks, "randomised", seeds, _SHAPE, _SPACING_UM) for name, seeds in _PANEL.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.errors import InputError
-from minivess.synth.angiography import expose_tof
+from minivess.synth.angiography import expose_cta, expose_tof
 from minivess.synth.graph import VesselGraph
 from minivess.synth.mesh import capillary_mesh
 from minivess.synth.microscope import draw_brightness, draw_optics, expose
@@ -20,7 +20,7 @@ from minivess.synth.tree import TreeStyle, grow_tree
 from minivess.volume.units import Unit
 from minivess.volume.volume import Volume, affine_from_spacing
 
-Kind = Literal["capillary", "large", "tof", "randomised"]
+Kind = Literal["capillary", "large", "tof", "randomised", "cta"]  # a new kind comes last: the position is part of the seed
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _SHAPE: dict[Kind, tuple[int, int, int]] = {
@@ -28,16 +28,23 @@ _SHAPE: dict[Kind, tuple[int, int, int]] = {
     "large": (512, 512, 25),
     "tof": (160, 160, 96),
     "randomised": (192, 192, 20),
+    "cta": (160, 160, 96),
 }
 #: The voxel size of a randomised volume is drawn by its seed.
 _SPACING: dict[Kind, tuple[float, float, float]] = {
     "capillary": (0.994, 0.994, 5.0),
     "large": (0.994, 0.994, 5.0),
     "tof": (0.6, 0.6, 0.6),
+    "cta": (0.55, 0.55, 0.8),
 }
-_UNIT: dict[Kind, Unit] = {"capillary": "um", "large": "um", "tof": "mm", "randomised": "um"}
+_UNIT: dict[Kind, Unit] = {"capillary": "um", "large": "um", "tof": "mm", "randomised": "um", "cta": "mm"}
 #: Range of the fraction of voxels inside vessels.
-_FOREGROUND: dict[Kind, tuple[float, float]] = {"capillary": (0.03, 0.04), "large": (0.10, 0.40), "tof": (0.006, 0.02)}
+_FOREGROUND: dict[Kind, tuple[float, float]] = {
+    "capillary": (0.03, 0.04),
+    "large": (0.10, 0.40),
+    "tof": (0.006, 0.02),
+    "cta": (0.006, 0.02),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +52,7 @@ class SyntheticSample:
     """A synthetic volume and its ground truth.
 
     Attributes:
-        image: uint16 volume, the simulated image.
+        image: uint16 volume, the simulated image; of kind ``cta`` int16, in Hounsfield units.
         mask: uint8 volume, 1 inside vessels; of a randomised volume, in the extent that is visible.
         centreline: uint8 volume, 1 in voxels that a centre-line passes through.
         radius: float32 volume, vessel radius at centre-line voxels in the volume's unit, 0 elsewhere.
@@ -70,11 +77,12 @@ def make_sample(
 
     Args:
         kind: ``"capillary"`` (two-photon, 3 to 4 % vessel), ``"large"`` (two-photon, 10 to 40 % vessel), ``"tof"``
-            (time-of-flight MR angiogram, 0.6 to 2 % vessel; more in smaller volumes than by default) or ``"randomised"``
-            (microscopy of any calibre, voxel size, noise, staining and detector).
+            (time-of-flight MR angiogram, 0.6 to 2 % vessel; more in smaller volumes than by default), ``"randomised"``
+            (microscopy of any calibre, voxel size, noise, staining and detector) or ``"cta"`` (CT angiogram with bone and air,
+            vessels as in ``"tof"``).
         seed: Any non-negative integer.
         shape: Number of voxels along x, y, z, each at least 8; the default depends on the kind.
-        spacing: Voxel size along x, y, z, in um (tof: mm); the default depends on the kind.
+        spacing: Voxel size along x, y, z, in um (tof, cta: mm); the default depends on the kind.
 
     Raises:
         InputError: When the kind is unknown, the seed is negative, or the shape is not three numbers of at least 8.
@@ -97,11 +105,13 @@ def make_sample(
     anatomy, imaging = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, KINDS.index(kind)]).spawn(2))
     spacing = spacing or (draw_spacing(anatomy) if kind == "randomised" else _SPACING[kind])
     graph = _ANATOMY[kind](anatomy, shape, spacing)
-    spread = imaging.uniform(0.2, 0.9) if kind == "randomised" else 0.15 if kind == "tof" else 0.6
+    spread = imaging.uniform(0.2, 0.9) if kind == "randomised" else 0.15 if kind in ("tof", "cta") else 0.6
     raster = rasterise(graph, shape, spacing, brightness=draw_brightness(imaging, graph, spread))
     array: NDArray[Any]
     if kind == "tof":
         array = expose_tof(imaging, raster.brightness, spacing)
+    elif kind == "cta":
+        array = expose_cta(imaging, raster.brightness, spacing)
     elif kind == "randomised":
         array, visible = expose_randomised(imaging, raster.brightness, spacing)
         raster = replace(raster, mask=visible)
@@ -172,4 +182,4 @@ def _fit_width(
     return graph
 
 
-_ANATOMY = {"capillary": _capillaries, "large": _large_vessels, "tof": _arteries, "randomised": random_vessels}
+_ANATOMY = {"capillary": _capillaries, "large": _large_vessels, "tof": _arteries, "randomised": random_vessels, "cta": _arteries}

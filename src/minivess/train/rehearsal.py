@@ -26,6 +26,7 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
     "two_photon": ("randomised",),
     "light_sheet": ("randomised",),
     "mr_angiography": ("tof",),
+    "ct_angiography": ("cta",),
 }
 
 
