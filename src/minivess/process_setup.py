@@ -20,8 +20,19 @@ _STACK_BYTES = 32 * 2**20
 #: How long a thread of OpenMP spins at a barrier before it sleeps. By default it spins for milliseconds, so that a training
 #: beside one busy process takes many times as long: its threads wait for the one that is not running. Without any, all is slower.
 SPIN_COUNT = "2000"
-#: What MONAI imports for a network, a handler and pictures that nothing of ours takes from it.
-_UNUSED_BY_MONAI = ("transformers", "mlflow", "pandas", "matplotlib", "sklearn")
+#: What MONAI imports for networks, handlers, pictures and readers that nothing of ours takes from it.
+_UNUSED_BY_MONAI = (
+    "transformers",
+    "mlflow",
+    "pandas",
+    "matplotlib",
+    "sklearn",
+    "torchvision",
+    "cupy",
+    "cupyx",
+    "itk",
+    "scipy.signal",
+)
 
 
 def prepare_process(*, only_predicts: bool = False) -> None:

@@ -65,12 +65,12 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
         device: ``cpu``, ``cuda``, ``cuda:N``; default: the GPU if there is one.
 
     Raises:
-        BundleError: When :func:`minivess.models.check_bundle` refuses the bundle, or its network cannot be built.
+        BundleError: When :func:`minivess.models.check_bundle` refuses what prediction needs, or the network cannot be built.
         WeightsError: When the weights are missing, damaged or made for another network. Random weights are never used.
         InputError: When this machine does not have the device.
     """
     root = Path(root)
-    check_bundle(root)
+    check_bundle(root, only_prediction=True)
     parser = ConfigParser()
     parser.read_config(str(root / "configs" / "inference.yaml"))
     parser["bundle_root"] = str(root)

@@ -21,6 +21,10 @@ from minivess.models.target_check import problem_of_target, unstated_downloads
 
 #: Parameters that would read pickles or download.
 REFUSED_PARAMETERS = ("allow_pickle", "pickle_module", "pretrained", "pretrained_path", "pretrained_url")
+#: Keys of ``inference.yaml`` for stock ``monai.bundle``; prediction takes the same steps by itself.
+_OF_A_WORKFLOW = frozenset(
+    {"preprocessing", "postprocessing", "dataset", "dataloader", "handlers", "evaluator", "initialize", "run", "finalize"}
+)
 #: MONAI's own keys, and what they may be.
 OWN_KEYS = frozenset({"_target_", "_requires_", "_disabled_", "_desc_", "_mode_"})
 ALLOWED_METHODS = frozenset({"to", "parameters", "state_dict", "eval", "train", "items", "keys", "values", "get"})
@@ -41,11 +45,13 @@ _ALLOWED_NODES = (
 )  # fmt: skip
 
 
-def check_bundle(root: Path) -> list[str]:
+def check_bundle(root: Path, *, only_prediction: bool = False) -> list[str]:
     """Check a bundle's files and every configuration in it.
 
     Args:
         root: The bundle's folder.
+        only_prediction: Import, to look at them, the classes alone that prediction builds: those of a training, and of stock
+            ``monai.bundle``, take a second.
 
     Returns:
         Names of the files that were checked.
@@ -78,7 +84,8 @@ def check_bundle(root: Path) -> list[str]:
             findings += [f"configs/{n}: {f}" for n, c in overlays.items() for f in check_overlay(c, train, inference)]
     for name, content in contents.items():
         if name != "metadata.json":
-            findings += [f"configs/{name}: {finding}" for finding in check_config(content)]
+            unbuilt = _unbuilt(name, content) if only_prediction else frozenset()
+            findings += [f"configs/{name}: {finding}" for finding in check_config(content, unbuilt=unbuilt)]
     if own:
         findings += [finding for member in members_of(root) for finding in _member_findings(member)]
     if findings:
@@ -113,10 +120,35 @@ def read_config(path: Path) -> Any:
         raise BundleError(f"{path.name} cannot be read: {error}") from error
 
 
-def check_config(content: Any) -> list[str]:
-    """List what a configuration contains beyond the allowed grammar, each finding with its path; empty when nothing."""
-    findings = [f"{path}: {finding}" for path, key, value in _leaves(content, "", "") for finding in _check_leaf(key, value)]
-    return findings + [finding for component in _components(content) for finding in _check_defaults(component)]
+def check_config(content: Any, *, unbuilt: frozenset[str] = frozenset()) -> list[str]:
+    """List what a configuration contains beyond the allowed grammar, each finding with its path; empty when nothing.
+
+    Args:
+        content: The configuration.
+        unbuilt: Keys whose components are not built here: their classes are not imported to be looked at.
+    """
+    findings = [
+        f"{path}: {finding}"
+        for path, key, value in _leaves(content, "", "")
+        if not (key == "_target_" and path.partition("#")[0] in unbuilt)
+        for finding in _check_leaf(key, value)
+    ]
+    built = content
+    if isinstance(content, dict):
+        built = {key: value for key, value in content.items() if str(key).partition("#")[0] not in unbuilt}
+    return findings + [finding for component in _components(built) for finding in _check_defaults(component)]
+
+
+def _unbuilt(name: str, content: Any) -> frozenset[str]:
+    """Return the keys that prediction does not build: those of other files, and of a stock workflow that nothing refers to."""
+    if not isinstance(content, dict):
+        return frozenset()
+    if name != "inference.yaml":
+        return frozenset(str(key).partition("#")[0] for key in content)
+    rest = {key: value for key, value in content.items() if key not in _OF_A_WORKFLOW}
+    texts = [value for _, _, value in _leaves(rest, "", "") if isinstance(value, str)]
+    refers = any(re.search(rf"@{key}\b", text) for text in texts for key in _OF_A_WORKFLOW)
+    return frozenset() if refers else _OF_A_WORKFLOW
 
 
 def _components(content: Any) -> Iterator[dict[str, Any]]:
