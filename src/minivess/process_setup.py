@@ -58,6 +58,7 @@ def prepare_process(*, only_predicts: bool = False) -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module="highdicom|pydicom")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     logging.getLogger("monai").setLevel(logging.ERROR)
+    logging.getLogger("ignite.engine").setLevel(logging.CRITICAL)  # it logs, without words, what it raises
 
 
 class _HiddenFromMonai(MetaPathFinder):

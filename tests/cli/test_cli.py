@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -223,6 +224,8 @@ def test_ctrl_c_ends_with_130_and_a_closed_pipe_quietly(dataset: Path, bundle: P
         _, error = process.communicate(timeout=120)
     assert process.returncode in (130, -signal.SIGINT), error  # the signal itself is what a shell shows as 130
     assert "Traceback" not in error
+    assert "The same command with --resume goes on" in error
+    assert "terminating due to exception" not in error
     done = subprocess.run(
         f"{sys.executable} -m minivess bundle list | true", shell=True, capture_output=True, text=True, check=False
     )
@@ -350,3 +353,70 @@ def test_convert_refuses_what_it_would_ignore_and_what_does_not_fit(capsys: pyte
     np.testing.assert_array_equal(read_volume(tmp_path / "wide.ome.tif").array, sample.array)
     too_wide = write_volume(sample.with_array(sample.array.astype(np.int64) + 2**40), tmp_path / "too_wide.nrrd")
     refused(capsys, 1, "has no 64-bit integers", "data", "convert", too_wide, tmp_path / "too_wide.ome.tif")
+
+
+def test_predict_goes_on_after_a_volume_that_it_cannot_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path
+) -> None:
+    sample = make_sample("capillary", 0, shape=(32, 32, 8)).image
+    images = [write_volume(sample, tmp_path / f"{name}.nii.gz") for name in ("first", "last")]
+    (tmp_path / "bad.nii.gz").write_bytes(b"no volume")
+    words = ("predict", images[0], tmp_path / "bad.nii.gz", images[1], "--bundle", bundle, "--out", tmp_path / "p")
+    refused(capsys, 1, "not segmented: bad.nii.gz", *words)
+    assert sorted(file.name for file in (tmp_path / "p").glob("*_mask.nii.gz")) == ["first_mask.nii.gz", "last_mask.nii.gz"]
+    refused(capsys, 1, "bad.nii.gz", "predict", tmp_path / "bad.nii.gz", "--bundle", bundle, "--out", tmp_path / "q")
+
+
+def test_predict_says_that_a_voxel_size_is_odd(capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path) -> None:
+    tifffile.imwrite(tmp_path / "s.tif", np.random.default_rng(0).integers(0, 255, (8, 32, 32)).astype(np.uint8))
+    words = ("predict", tmp_path / "s.tif", "--bundle", bundle, "--spacing", 0.994, 0.994, 5, "--unit")
+    assert run([*map(str, words), "mm", "--out", str(tmp_path / "mm")]) == 0
+    assert "voxels of 994 x 994 x 5000 um are unusual for two_photon" in capsys.readouterr().err
+    assert run([*map(str, words), "um", "--out", str(tmp_path / "um")]) == 0
+    assert "unusual" not in capsys.readouterr().err
+
+
+def test_a_channel_that_a_file_does_not_have_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path) -> None:
+    image = write_volume(make_sample("capillary", 0, shape=(32, 32, 8)).image, tmp_path / "a.nii.gz")
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((8, 32, 32), np.uint8))
+    for file, spacing in ((image, ()), (tmp_path / "b.tif", ("--spacing", 1, 1, 5))):
+        for option, what in (("--channel", "1 channels"), ("--time", "1 time points")):
+            refused(capsys, 1, what, "predict", file, "--bundle", bundle, "--out", tmp_path / "p", *spacing, option, 2)
+
+
+def test_a_folder_says_what_to_name_in_its_place(capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path) -> None:
+    stacks, series = tmp_path / "stacks", tmp_path / "series"
+    stacks.mkdir()
+    for name in ("a", "b"):
+        tifffile.imwrite(stacks / f"{name}.tif", np.zeros((8, 32, 32), np.uint8))
+    write_series(make_sample("tof", 0, shape=(16, 16, 8)).image, series, name="x")
+    end = ("--bundle", bundle, "--out", tmp_path / "p")
+    refused(capsys, 1, "stacks/*.tif", "predict", stacks, "--spacing", 1, 1, 5, *end)
+    refused(capsys, 1, "minivess data convert series image.nii.gz", "predict", series, *end)
+
+
+def test_measure_writes_a_table_of_the_masks_that_it_can_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    sample = make_sample("capillary", 0, shape=(96, 96, 12))
+    mask = write_volume(sample.mask, tmp_path / "a_mask.nii.gz")
+    table = tmp_path / "vessels.csv"
+    found = json.loads(ok(capsys, "measure", mask, "--out", table, "--json"))["masks"][0]
+    with table.open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["name"] == "a_mask.nii.gz"
+    assert float(row["length_mm"]) == found["length_mm"] == pytest.approx(sample.graph.length / 1000, rel=0.25)
+    assert 2 < found["mean_diameter_um"] < 15
+    classes = ("length_capillary_mm", "length_small_mm", "length_large_mm")
+    assert sum(found[name] for name in classes) == pytest.approx(found["length_mm"])
+    refused(capsys, 1, "--replace", "measure", mask, "--out", table)
+    write_volume(sample.image, tmp_path / "image.nii.gz")
+    refused(capsys, 1, "not measured: image.nii.gz", "measure", mask, tmp_path / "image.nii.gz", "--out", table, "--replace")
+
+
+def test_a_data_set_may_be_for_tests_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path) -> None:
+    ok(capsys, "synth", "make", tmp_path / "data", "--count", 2, "--shape", 32, 32, 8)
+    (tmp_path / "data" / "dataset.json").unlink()
+    names = ["capillary_0000", "capillary_0001"]
+    ok(capsys, "data", "make", tmp_path / "data", "--test", names[0], "--test", names[1])
+    words = ("evaluate", tmp_path / "data", "--bundle", bundle, "--section", "test", "--json")
+    assert json.loads(ok(capsys, *words))["scores"]
+    refused(capsys, 1, "training", "train", tmp_path / "data", "--bundle", bundle, "--out", tmp_path / "m")

@@ -13,6 +13,10 @@ from skimage.measure import euler_number
 
 from minivess.errors import InputError
 from minivess.metrics import betti_numbers, centreline_from_mask, cldice, compare_masks, dsc, surface_distances
+from minivess.metrics.calibre import length_by_calibre
+from minivess.metrics.masks import fill_cavities
+from minivess.metrics.morphology import measure_vessels
+from minivess.review.skeleton_graph import skeleton_graph
 
 SPACING = (0.6, 0.6, 5.0)
 
@@ -174,3 +178,44 @@ def test_label_maps_and_unequal_shapes_are_refused() -> None:
         surface_distances(tube(), tube(), (1, 1, 0), tolerance=1)
     with pytest.raises(InputError, match="tolerance"):
         surface_distances(tube(), tube(), (1, 1, 1), tolerance=-1)
+
+
+def hollowed() -> dict[str, np.ndarray]:
+    """A straight vessel of 100 voxels, solid and with cavities of several sizes."""
+    _, y, z = np.ogrid[:110, :25, :25]
+    solid = np.broadcast_to((y - 12) ** 2 + (z - 12) ** 2 <= 64, (110, 25, 25)).copy()
+    solid[:5] = solid[-5:] = False
+    masks = {name: solid.copy() for name in ("one voxel", "canal", "lumen")}
+    masks["one voxel"][50, 12, 12] = False
+    masks["canal"][10:100, 12, 12] = False
+    masks["lumen"][10:100] &= ~np.broadcast_to((y[0] - 12) ** 2 + (z[0] - 12) ** 2 <= 36, (90, 25, 25))
+    return {"solid": solid, **masks}
+
+
+@pytest.mark.requirement("R19")
+def test_a_cavity_makes_a_vessel_neither_longer_nor_thinner() -> None:
+    masks = hollowed()
+    solid = measure_vessels(masks["solid"], (1.0, 1.0, 1.0))
+    assert 80 < solid.length_mm < 110
+    for name, mask in masks.items():
+        found = measure_vessels(mask, (1.0, 1.0, 1.0))
+        assert found.length_mm == solid.length_mm, name
+        assert found.mean_diameter_mm == solid.mean_diameter_mm
+        assert found.volume_mm3 == mask.sum()
+        assert cldice(mask, mask) == cldice(masks["solid"], mask) == 1.0
+        capillaries, *larger = length_by_calibre(mask, masks["solid"], (1.0, 1.0, 1.0))
+        assert capillaries.reference_um == 0
+        assert sum(scores.reference_um for scores in larger) == pytest.approx(solid.length_mm)
+        branches = skeleton_graph(mask, (1.0, 1.0, 1.0), longest_um=1000.0).branches
+        assert sum(branch.length_um for branch in branches) == pytest.approx(solid.length_mm, rel=0.05)
+
+
+def test_fill_cavities__fills_what_is_enclosed_and_no_loop() -> None:
+    ring = torus()
+    assert fill_cavities(ring) is ring
+    shell = np.ones((5, 5, 5), bool)
+    shell[2, 2, 2] = False
+    assert fill_cavities(shell).all()
+    open_ = shell.copy()
+    open_[2, 2, :3] = False  # a way out
+    assert np.array_equal(fill_cavities(open_), open_)

@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from minivess.cli.main import app
-from minivess.errors import InputError, UsageError
+from minivess.errors import ConflictError, InputError, UsageError
 from minivess.server import prepare_server
 from minivess.server.serve import free_port
+from minivess.server_lock import lock_for_server
 
 
 @pytest.fixture
@@ -56,3 +57,15 @@ def test_ipv6_is_an_address_and_an_unknown_name_is_named(studies: Path, tmp_path
     CliRunner().invoke(app, ["user", "add", "ann", "--workspace", str(tmp_path / "w")])
     with pytest.raises(InputError, match=r"--host no-such-host\.invalid"):
         prepare_server(studies, workspace=tmp_path / "w", host="no-such-host.invalid", port=free_port())
+
+
+def test_a_second_server_is_refused_before_it_says_where_it_is(studies: Path, tmp_path: Path) -> None:
+    prepare_server(studies, workspace=tmp_path / "w", port=free_port())
+    (tmp_path / "w" / "model").mkdir()
+    first = lock_for_server(tmp_path / "w" / "model")
+    done = CliRunner().invoke(app, ["serve", str(studies), "--workspace", str(tmp_path / "w"), "--port", str(free_port())])
+    assert isinstance(done.exception, ConflictError)
+    assert "Another label server uses" in str(done.exception)
+    assert "Serving" not in done.output
+    first.release()
+    prepare_server(studies, workspace=tmp_path / "w", port=free_port())

@@ -17,7 +17,7 @@ import pytest
 from store.conftest import image_volume, label_volume, regions_of
 
 from minivess.errors import ConflictError, DamagedLabelError, StoreError
-from minivess.label_app.server_lock import lock_for_server
+from minivess.server_lock import lock_for_server
 from minivess.store import LabelStore
 from minivess.store.repair import repair_store
 from minivess.store.upgrade import upgrade_store
@@ -247,7 +247,7 @@ def test_sixteen_processes_with_kills_repairs_and_older_versions_lose_nothing(tm
     start_line = "import sys; from pathlib import Path; from minivess.store import LabelStore; studies = Path(sys.argv[1])\n"
     old = start_line + "import minivess.store.format as f; f.FORMAT = 2; LabelStore(studies)"
     second = start_line + (
-        "from minivess.label_app.server_lock import lock_for_server; store = LabelStore(studies); lock_for_server(store.root)"
+        "from minivess.server_lock import lock_for_server; store = LabelStore(studies); lock_for_server(store.root)"
     )
     server = lock_for_server(store.root)  # this process is the server of the store
     intruders: list[tuple[str, subprocess.Popen[str]]] = []

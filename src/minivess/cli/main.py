@@ -19,6 +19,7 @@ from minivess.cli import (
     evaluate,
     lineage,
     map_,
+    measure,
     predict,
     release,
     serve,
@@ -62,6 +63,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(user.app, name="user")
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
+app.command("measure")(measure.measure)
 app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("lineage")(lineage.lineage)

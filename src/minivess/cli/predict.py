@@ -38,6 +38,9 @@ def predict(
 ) -> None:
     """Segment volumes; write a mask, a probability map, an uncertainty map (nats) and a PNG image for each.
 
+    A volume that cannot be read does not stop the others; it is named in the end, and the exit code is 1. The column
+    expected_errors_per_predicted_voxel says how far to trust a mask: up to 0.5 a review pays, above it train the model first.
+
     Where `minivess calibrate` has fitted it, each volume gets a quality class: usable, needs review, retrain, or those of them
     that cannot be excluded.
 
@@ -47,8 +50,9 @@ def predict(
 
     from tqdm import tqdm
 
-    from minivess.errors import InputError
+    from minivess.errors import InputError, MinivessError
     from minivess.models import load_bundle
+    from minivess.models.usual_spacing import spacing_remark
     from minivess.uncertainty import expected_errors_per_predicted_voxel
     from minivess.uncertainty.case_features import case_features
     from minivess.uncertainty.quality import read_quality
@@ -66,10 +70,20 @@ def predict(
     _check_results(out, names, replace=replace)
     segmenter = load_bundle(bundle, device=device)
     quality = read_quality(bundle, segmenter.model.weights_sha256)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
     for path, name in zip(volumes, names, strict=True):
         start = monotonic()
-        volume = read_volume(path, spacing=spacing, unit=as_unit(unit), planes=planes)
+        try:
+            volume = read_volume(path, spacing=spacing, unit=as_unit(unit), planes=planes)
+        except MinivessError as error:
+            if len(volumes) == 1:
+                raise
+            failed[path.name] = str(error)  # the others are segmented
+            typer.echo(f"not segmented: {path.name}: {error}", err=True)
+            continue
+        if remark := spacing_remark(volume.spacing_um, segmenter.capabilities.modality):
+            typer.echo(f"{path.name}: {remark}", err=True)
         with tqdm(total=100, desc=name, unit="%", disable=as_json, leave=False) as bar:
             prediction = segmenter.predict(volume, progress=partial(_show_progress, bar))
         _write_result(out, name, volume, prediction)
@@ -86,8 +100,11 @@ def predict(
                 "seconds": round(monotonic() - start, 1),
             }
         )
-    content = {"model": segmenter.model.to_json(), "out": str(out), "volumes": rows}
-    emit(content, as_json=as_json, text=f"{table(rows)}\nWritten to {out}")
+    content = {"model": segmenter.model.to_json(), "out": str(out), "volumes": rows, "failed": failed}
+    text = f"{table(rows)}\nWritten to {out}: {len(rows)} of {len(volumes)} volumes."
+    emit(content, as_json=as_json, text=text)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _check_results(out: Path, names: list[str], *, replace: bool) -> None:

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from minivess.cli.train_plan import Sections
     from minivess.ensemble.train_members import Fold, TrainedMember
 
-_FINDS_NOTHING = "This model finds no vessel of the masks: train it for longer (--epochs) before anybody uses it.\n"
+#: Below this Dice a mask is more work to correct than to draw.
+_USABLE_DICE = 0.5
+
+
+def _advice(dice: float) -> str:
+    """Return what to do about a poor model, as a line; nothing for another one."""
+    if dice >= _USABLE_DICE:
+        return ""
+    finds = "finds no vessel of the masks" if dice == 0 else f"is poor (Dice {dice:.2f})"
+    return f"This model {finds}: train it for longer (--epochs), or on more stacks, before anybody uses it.\n"
 
 
 def train(
@@ -99,7 +108,11 @@ def train(
         if several:
             _train_several(copy, out, splits, range(seed, seed + seeds), overrides, common, as_json=as_json)
         else:
-            _train_one(out, sections, model, overrides, common, as_json=as_json)
+            try:
+                _train_one(out, sections, model, overrides, common, as_json=as_json)
+            except KeyboardInterrupt:
+                typer.echo("Stopped. The same command with --resume goes on.", err=True)
+                raise
 
 
 def _tuned(
@@ -209,7 +222,7 @@ def _train_one(
     text = (
         f"Trained in {result.seconds:.0f} s: {scores}.\n"
         f"Gate: {promotion.state}.\n"
-        f"{_FINDS_NOTHING if promotion.scores.dice == 0 else ''}"
+        f"{_advice(promotion.scores.dice)}"
         f"Bundle: {out} (weights {weights_path(out).name})\nNext: minivess predict VOLUME --bundle {out} --out runs/predictions"
     )
     emit({"bundle": str(out), **result.to_json(), "gate": promotion.to_json()}, as_json=as_json, text=text)

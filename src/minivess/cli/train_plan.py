@@ -53,7 +53,10 @@ def check_start(init: Path | None, model: Path | None, splits: Sequence[Fold], t
 def make_splits(sections: Sections, folds: int | None) -> list[Fold]:
     """Return training and held-out cases: of the data set, or of each fold of both."""
     from minivess.ensemble.train_members import folds_by_subject
+    from minivess.errors import InputError
 
+    if not sections["training"]:
+        raise InputError("The data set has no case in training: it is for tests alone. Make it again with fewer --test.")
     if folds is None:
         return [(sections["training"], sections["validation"])]
     return folds_by_subject([*sections["training"], *sections["validation"]], folds)

@@ -188,7 +188,7 @@ def _split(folder: Path, cases: Sequence[TrainingCase], validation: Sequence[str
     if unknown or twice:
         wrong = f"Unknown: {', '.join(unknown)}." if unknown else f"In validation and in test: {', '.join(twice)}."
         raise InputError(f"Subjects to split by: {', '.join(sorted(known))}. {wrong}")
-    if known <= set(validation) | set(test):
+    if known <= set(validation) | set(test) and not known <= set(test):  # all in test: a set to evaluate on
         raise InputError("No subject is left for training: all are in validation or in test. Leave at least one out.")
     content: dict[str, Any] = {"name": folder.name, "labels": {"0": "background", "1": "vessel"}, "tensorImageSize": "3D"}
     for section in SECTIONS:

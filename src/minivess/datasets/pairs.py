@@ -33,7 +33,12 @@ def load_item(item: Mapping[Any, Any], key: Hashable) -> Volume:
     planes = Planes(item.get("channel"), item.get("time"), item.get("depth_axis") or "Z") if key == "image" else ALL_PLANES
     try:
         return read_volume(path, planes=planes)
-    except UnstatedSpacingError:
+    except UnstatedSpacingError as error:
+        if not item.get("spacing"):
+            raise UnstatedSpacingError(
+                f"{path.name}: neither the file nor the data set states the voxel size. Make the data set again with it: "
+                "minivess data make FOLDER --replace --spacing 0.994 0.994 5 --unit um."
+            ) from error
         return read_volume(path, spacing=item.get("spacing"), unit=item.get("unit"), planes=planes)
 
 
@@ -103,7 +108,8 @@ def _load_mask(item: Mapping[Any, Any], key: str, image: Volume) -> NDArray[np.b
         return as_mask(label.array if threshold is None else label.array > threshold, "label")
     except InputError as error:
         raise InputError(
-            f"{name}: {error} Export the segment of the vessels alone, or state where vessel begins: --label-threshold 127."
+            f"{name}: {error} Export the segment of the vessels alone, or state to minivess data make above which value vessel "
+            "begins: --label-threshold 0 where all of them are vessel, 127 for greys from 0 to 255."
         ) from error
 
 

@@ -28,7 +28,6 @@ from minivess.label_app.infer_task import STORE_IMAGE_KEY, VesselInferTask
 from minivess.label_app.prompt_model import PromptModel
 from minivess.label_app.prompt_task import VesselPromptTask
 from minivess.label_app.scores import DiceScoring, ScoreFile, SumScoring, UncertaintyScoring
-from minivess.label_app.server_lock import lock_for_server
 from minivess.label_app.settings import AppSettings
 from minivess.label_app.strategies import BY_SCORE, RandomStrategy, ScoreStrategy
 from minivess.label_app.studies import read_study_image
@@ -40,6 +39,7 @@ from minivess.models.bundle_check import read_config
 from minivess.process_lock import ProcessLock
 from minivess.review.drafts import Drafts
 from minivess.review.service import ReviewService
+from minivess.server_lock import lock_for_server
 from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
 from minivess.train import can_train

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.metrics.centreline import centreline_lengths
-from minivess.metrics.masks import Mask, as_pair
+from minivess.metrics.masks import Mask, as_pair, fill_cavities
 
 #: Upper limits of the diameter of the classes, in um: capillaries, arterioles and venules, larger vessels.
 CLASSES_UM = {"capillary": 8.0, "small": 20.0, "large": float("inf")}
@@ -46,6 +46,7 @@ def length_by_calibre(
     """Compute how much of the vessels' length was found, and how much of what was found is true, by calibre class.
 
     The class of a piece of centre-line is that of its own mask: of the reference for recall, of the prediction for precision.
+    Cavities are filled.
 
     Args:
         reference: (x, y, z) mask.
@@ -63,7 +64,7 @@ def length_by_calibre(
         >>> [(s.calibre, s.recall, s.precision) for s in length_by_calibre(tube, half, (1.0, 1.0, 1.0))][0]
         ('capillary', 0.5, 1.0)
     """
-    a, b = as_pair(reference, prediction)
+    a, b = map(fill_cavities, as_pair(reference, prediction))
     wanted, found = _lengths(a, b, spacing_um), _lengths(b, a, spacing_um)
     return [
         CalibreScores(name, total, predicted, _share(inside, total), _share(true, predicted))

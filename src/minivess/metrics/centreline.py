@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from skimage.morphology import skeletonize
 
 from minivess.metrics.centreline_extent import restore_extent
-from minivess.metrics.masks import Mask, as_mask, as_pair, crop_to_union
+from minivess.metrics.masks import Mask, as_mask, as_pair, crop_to_union, fill_cavities
 
 #: ``lee``: as scikit-image thins (Lee, Kashyap and Chu 1994), for comparison with published values of clDice.
 #: ``lee-endpoint-safe``: the same, but no component vanishes or becomes shorter.
@@ -68,7 +68,7 @@ def centreline_lengths(
     of its shortest edge. Where branches meet in a corner, the distances of both are counted.
 
     Args:
-        mask: (x, y, z) mask.
+        mask: (x, y, z) mask; cavities in it are filled.
         spacing_um: Voxel size along x, y, z in um.
 
     Returns:
@@ -77,7 +77,7 @@ def centreline_lengths(
     Raises:
         InputError: When the array is not a mask.
     """
-    voxels = np.argwhere(centreline_from_mask(mask))
+    voxels = np.argwhere(centreline_from_mask(fill_cavities(as_mask(mask, "mask"))))
     if not len(voxels):
         return voxels, np.zeros(0)
     first, second = cKDTree(voxels).query_pairs(1.8, output_type="ndarray").T  # 1.8 > sqrt(3): all 26 neighbours
@@ -90,7 +90,7 @@ def cldice(reference: NDArray[Any], prediction: NDArray[Any], thinning: Thinning
     """Compute clDice, the harmonic mean of topology precision and topology sensitivity.
 
     Topology precision is the fraction of the prediction's centre-line inside the reference. Topology sensitivity is the
-    fraction of the reference's centre-line inside the prediction.
+    fraction of the reference's centre-line inside the prediction. Cavities are filled first, but for the thinning ``lee``.
 
     Args:
         reference: (x, y, z) mask.
@@ -109,6 +109,8 @@ def cldice(reference: NDArray[Any], prediction: NDArray[Any], thinning: Thinning
         return 1.0
     if not a.any() or not b.any():
         return 0.0
+    if thinning == "lee-endpoint-safe":
+        a, b = fill_cavities(a), fill_cavities(b)
     with ThreadPoolExecutor(2) as pool:  # thinning releases the interpreter
         thin_a, thin_b = pool.map(partial(centreline_from_mask, thinning=thinning), (a, b))
     if not thin_a.any() or not thin_b.any():

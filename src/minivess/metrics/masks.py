@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,6 +57,26 @@ def as_pair(reference: NDArray[Any], prediction: NDArray[Any]) -> tuple[Mask, Ma
             f"The masks differ in shape: reference {reference.shape}, prediction {prediction.shape}. Resample one to the other."
         )
     return as_mask(reference, "reference"), as_mask(prediction, "prediction")
+
+
+def fill_cavities(mask: Mask) -> Mask:
+    """Fill what a mask encloses on all sides.
+
+    Thinning keeps a closed sheet around each cavity, be it of one voxel: its many voxels are no centre-line of anything.
+
+    Args:
+        mask: (x, y, z) bool.
+
+    Returns:
+        (x, y, z) bool; the mask itself when it has no cavity.
+    """
+    background, count = cc3d.connected_components(~mask, connectivity=6, return_N=True)
+    open_ = np.zeros(count + 1, bool)
+    open_[0] = True  # the mask
+    for axis in range(3):
+        for end in (0, -1):
+            open_[np.unique(np.take(background, end, axis=axis))] = True
+    return mask if open_.all() else np.asarray(mask | ~open_[background])
 
 
 def crop_to_union(reference: Mask, prediction: Mask) -> tuple[Mask, Mask]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from minivess.metrics.centreline import centreline_lengths
-from minivess.metrics.masks import as_mask
+from minivess.metrics.masks import as_mask, fill_cavities
 
 _NEIGHBOURS = np.ones((3, 3, 3), np.uint8)
 #: A voxel of a centre-line with more neighbours than this is a branch point.
@@ -46,6 +46,7 @@ def measure_vessels(mask: NDArray[Any], spacing_mm: tuple[float, float, float]) 
     """Measure the vessels of a mask.
 
     The diameter is twice the distance of the centre-line from the background, so that it cannot be smaller than about a voxel.
+    Cavities inside vessels, such as an unstained lumen, are filled for all but the volume.
 
     Args:
         mask: (x, y, z), vessel above 0.
@@ -61,11 +62,12 @@ def measure_vessels(mask: NDArray[Any], spacing_mm: tuple[float, float, float]) 
     voxel_mm3 = float(np.prod(spacing_mm))
     if not inside.any():
         return Morphology(0.0, 0.0, 0.0, 0, 0)
-    points, lengths_mm = centreline_lengths(inside, spacing_mm)
+    solid = fill_cavities(inside)
+    points, lengths_mm = centreline_lengths(solid, spacing_mm)
     line = np.zeros(inside.shape, bool)
     line[tuple(points.T)] = True
-    full = bool(inside.all())  # without any background only the border can bound a diameter
-    distance_mm = edt.edt(inside, anisotropy=spacing_mm, parallel=1, black_border=full)[tuple(points.T)]
+    full = bool(solid.all())  # without any background only the border can bound a diameter
+    distance_mm = edt.edt(solid, anisotropy=spacing_mm, parallel=1, black_border=full)[tuple(points.T)]
     neighbours = ndimage.convolve(line.astype(np.uint8), _NEIGHBOURS, mode="constant") - line
     meeting = line & (neighbours > _ALONG_A_LINE)
     return Morphology(

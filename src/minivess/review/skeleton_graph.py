@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.spatial import cKDTree
 
 from minivess.metrics.centreline import centreline_from_mask
+from minivess.metrics.masks import fill_cavities
 
 _SMALLEST_RING = 8  # points; smaller ones are thick spots of the line
 _NEIGHBOUR = 1.8  # index distance that holds the 26 neighbours
@@ -64,11 +65,12 @@ def skeleton_graph(mask: NDArray[Any], spacing_um: tuple[float, float, float], *
         spacing_um: Voxel size along x, y, z.
         longest_um: Longest branch; one region should fit on a screen.
     """
-    points = np.argwhere(centreline_from_mask(mask))
+    solid = fill_cavities(mask > 0)
+    points = np.argwhere(centreline_from_mask(solid))
     owner = np.zeros(mask.shape, np.int32)
     if not len(points):
         return SkeletonGraph((), owner)
-    radius_um = edt.edt(np.ascontiguousarray(mask > 0), anisotropy=spacing_um, black_border=False)[tuple(points.T)]
+    radius_um = edt.edt(np.ascontiguousarray(solid), anisotropy=spacing_um, black_border=False)[tuple(points.T)]
     edges = cKDTree(points).query_pairs(_NEIGHBOUR, output_type="ndarray")
     component = connected_components(_graph(edges, len(points)), directed=False)[1]
     stretches, loose = _stretches(points, edges, spacing_um, longest_um)

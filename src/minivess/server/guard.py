@@ -131,9 +131,8 @@ class Guard:
         account = self._account(headers.get("authorization", ""))
         if account is None:
             await asyncio.sleep(WRONG_TOKEN_S)
-            raise HTTPException(
-                401, "A token is needed: Authorization: Bearer TOKEN. The administrator of the server has one for you."
-            )
+            fault = "The token is not valid" if headers.get("authorization") else "A token is needed: Authorization: Bearer TOKEN"
+            raise HTTPException(401, f"{fault}. The administrator of the server has one for you.")
         required = self.roles.required(scope)
         if required is None or not account.has_role(required):
             if self.on_refusal is not None:

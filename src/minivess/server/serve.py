@@ -28,6 +28,7 @@ from minivess.paths import resource_path
 from minivess.process_setup import SPIN_COUNT
 from minivess.server.accounts import Accounts
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST, PUBLIC_NAME
+from minivess.server_lock import SERVER_LOCK, lock_for_server
 from minivess.store.images import IMAGE_SUFFIXES
 from minivess.store.store import STORE_FOLDER
 from minivess.volume.io import stem_of, suffix_of
@@ -91,10 +92,12 @@ def prepare_server(
     _check_start(studies, workspace, host, port, tls, opened)
     app = workspace / "app"
     _refuse_foreign_app(app)
+    settings = {"model_dir": str(workspace.resolve() / "model"), **(conf or {})}
+    store = settings.get("store_dir") or (workspace if is_address(studies) else Path(studies) / STORE_FOLDER)
+    _refuse_second_server(Path(store), Path(settings["model_dir"]))
     shutil.copytree(
         resource_path("monailabel_app"), app, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model", "logs", "__pycache__")
     )
-    settings = {"model_dir": str(workspace.resolve() / "model"), **(conf or {})}
     flags = [word for key, value in settings.items() for word in ("--conf", key, value)]
     command = [
         sys.executable, "-m", "minivess.server", "start_server", "--app", str(app), "--studies", str(studies),
@@ -112,6 +115,13 @@ def prepare_server(
     }
     scheme = "https" if tls is not None else "http"
     return Launch(command, environment, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", token)
+
+
+def _refuse_second_server(*folders: Path) -> None:
+    """Refuse folders that another server uses, before anybody is told where this one is."""
+    for folder in folders:
+        if (folder / SERVER_LOCK).is_file():
+            lock_for_server(folder).release()
 
 
 def _refuse_foreign_app(app: Path) -> None:

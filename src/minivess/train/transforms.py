@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from minivess.datasets import UNREVIEWED, load_pair, load_reviewed
 from minivess.metrics import centreline_from_mask
+from minivess.metrics.masks import fill_cavities
 from minivess.models.normalise import LocalContrast
 from minivess.models.transforms import as_tensor
 from minivess.volume.canonical import CanonicalView
@@ -53,7 +54,7 @@ class VesselCentresd(MapTransform):
         """
         d = dict(data)
         for key in self.key_iterator(d):
-            mask = np.asarray(d[key][0]) > 0
+            mask = fill_cavities(np.asarray(d[key][0]) > 0)
             centres = np.argwhere(centreline_from_mask(mask))
             centres = centres[:: max(1, len(centres) // _MAX_CENTRES)]
             # The large spacing along z makes it the distance within the slice.

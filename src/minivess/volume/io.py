@@ -31,6 +31,7 @@ _WRITERS: dict[str, Callable[[Volume, Path], None]] = {
 }
 #: Suffixes of the supported file formats.
 VOLUME_SUFFIXES = tuple(_WRITERS)
+_ONE_CHANNEL = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 
 
 def suffix_of(path: Path) -> str:
@@ -88,6 +89,8 @@ def read_volume(
 
 def _read(path: Path, spacing: tuple[float, ...] | None, unit: Unit | None, planes: Planes, limit_bytes: int) -> Volume:
     suffix = suffix_of(path)
+    if path.is_dir() or suffix in _ONE_CHANNEL:
+        planes.refuse_others(path.name)
     if path.is_dir():
         volume = read_slices(path, spacing=spacing, unit=unit, limit_bytes=limit_bytes)
     elif suffix in (".nii", ".nii.gz"):
@@ -103,8 +106,8 @@ def _read(path: Path, spacing: tuple[float, ...] | None, unit: Unit | None, plan
         volume = read_tiff(path, spacing=spacing, unit=unit, planes=planes, limit_bytes=limit_bytes)
     else:
         raise InputError(
-            f"{path.name}: unknown format. Allowed: {', '.join(VOLUME_SUFFIXES)}, a folder of slices, or a folder of one DICOM "
-            "series. Export other formats of microscopes as OME-TIFF, for example with Fiji (Bio-Formats)."
+            f"{path.name}: unknown format. Allowed: {', '.join(VOLUME_SUFFIXES)}, or a folder of slices. A DICOM series is "
+            "converted first: minivess data convert. Export other formats as OME-TIFF, for example with Fiji (Bio-Formats)."
         )
     return volume
 

@@ -55,7 +55,22 @@ class Planes:
                 raise InputError(f"{source}: {_several(axis, length, dict(zip(axes, shape, strict=True)))}")
         if len(depth) > 1:
             raise InputError(f"{source}: a stack has one depth axis. Got axes {dict(zip(axes, shape, strict=True))}.")
+        self.refuse_others(source, having=axes)
         return tuple(index)
+
+    def refuse_others(self, source: str, *, having: str = "") -> None:
+        """Refuse a channel or a time point that a file does not have.
+
+        Args:
+            source: Name of the file, for the message.
+            having: The axes that it has, and that were looked at.
+
+        Raises:
+            InputError: When another one than the first is chosen.
+        """
+        for axis, number in (("C", self.channel), ("T", self.time)):
+            if number is not None and axis not in having:
+                _checked(number, 1, axis, source)
 
 
 #: All planes of a file with one channel and one time point.

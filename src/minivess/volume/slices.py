@@ -39,10 +39,15 @@ def read_slices(folder: Path, *, spacing: tuple[float, ...] | None = None, unit:
     """
     files = sorted((f for f in folder.iterdir() if not f.name.startswith(".")), key=_natural)
     suffixes = {f.suffix.lower() for f in files}
+    if any(f.suffix.lower() == ".dcm" for f in files):
+        raise InputError(
+            f"{folder.name} holds DICOM files. Convert them: minivess data convert {folder.name} image.nii.gz; or segment the "
+            "series as it is: minivess map run."
+        )
     if len(suffixes) != 1 or not suffixes <= SLICE_SUFFIXES:
         raise InputError(
             f"{folder.name}: a folder of slices must contain one kind of image ({', '.join(sorted(SLICE_SUFFIXES))}). "
-            f"Got {sorted(suffixes) or 'an empty folder'}."
+            f"Got {sorted(suffixes) or 'an empty folder'}. Name volumes one by one: {folder.name}/*.tif."
         )
     _refuse_gap(files, folder.name)
     first = _read_slice(files[0])
@@ -94,6 +99,11 @@ def _read_slice(path: Path) -> NDArray[Any]:
                 image = np.asarray(opened)
     except (UnidentifiedImageError, tifffile.TiffFileError, OSError, ValueError) as error:
         raise InputError(f"{path.name}: the image cannot be read ({error}). It is damaged or has another format.") from error
+    if image.ndim == 3 and min(image.shape) > 4:
+        raise InputError(
+            f"{path.name} is a stack, not a slice: a folder is one volume, with a file for each slice. Name stacks one by one: "
+            f"{path.parent.name}/*{path.suffix}."
+        )
     if image.ndim != 2:
         raise InputError(f"{path.name}: a slice must be one grey image. Got shape {image.shape}. Convert it to grey first.")
     return image

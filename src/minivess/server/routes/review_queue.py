@@ -61,6 +61,8 @@ def next_item(account: CurrentAccount, review: Review, image: _Image = "") -> di
     ``retrain_first`` says why the queue does not help, when the model is too wrong for it; ``zones`` and ``quality``
     what was calibrated.
     """
+    if image:
+        review.store.images.get(image)
     item = review.next(account.name, seconds=LEASE_S, image_id=image)
     if item is None:
         return {"place": None}

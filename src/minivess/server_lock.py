@@ -7,6 +7,9 @@ from pathlib import Path
 from minivess.errors import ConflictError
 from minivess.process_lock import ProcessLock
 
+#: In the folder of a store and of a workspace.
+SERVER_LOCK = ".server.lock"
+
 
 def lock_for_server(folder: Path) -> ProcessLock:
     """Lock the folder of a store or of a workspace until the process ends.
@@ -16,7 +19,7 @@ def lock_for_server(folder: Path) -> ProcessLock:
         OSError: When the lock file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = ProcessLock(folder / ".server.lock")
+    lock = ProcessLock(folder / SERVER_LOCK)
     if not lock.take(exclusive=True):
         holder = lock.holder()
         lock.release()

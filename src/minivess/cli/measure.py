@@ -1,0 +1,75 @@
+"""``minivess measure``: the vessels of masks in numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from minivess.cli.output import Json, Spacing, UnitOption, as_unit, emit, table
+
+
+def measure(
+    masks: Annotated[list[Path], typer.Argument(help="Masks: 0 is background, any one other value is vessel.")],
+    out: Annotated[Path | None, typer.Option(help="CSV file to write, for a spreadsheet.", show_default="none")] = None,
+    spacing: Spacing = None,
+    unit: UnitOption = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the file --out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the vessels of masks: volume, share, length, density, mean diameter, branch points, pieces, length by calibre.
+
+    Example: minivess measure runs/predictions/*_mask.nii.gz --out vessels.csv
+    """
+    import csv
+
+    from minivess.errors import MinivessError, OutputError
+    from minivess.paths import atomic_file
+
+    if out is not None and out.exists() and not replace:
+        raise OutputError(f"{out} exists. Nothing was measured. Choose another --out, or replace it: --replace.")
+    rows: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    for path in masks:
+        try:
+            rows.append(_measured(path, spacing, unit))
+        except MinivessError as error:
+            if len(masks) == 1:
+                raise
+            failed[path.name] = str(error)
+            typer.echo(f"not measured: {path.name}: {error}", err=True)
+    if out is not None and rows:
+        with atomic_file(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    lines = [table(rows), f"{len(rows)} of {len(masks)} masks were measured.", *([f"Written: {out}"] if out and rows else [])]
+    emit({"masks": rows, "failed": failed}, as_json=as_json, text="\n".join(lines))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _measured(path: Path, spacing: tuple[float, float, float] | None, unit: str | None) -> dict[str, Any]:
+    from minivess.metrics.calibre import CLASSES_UM, length_by_calibre
+    from minivess.metrics.masks import as_mask
+    from minivess.metrics.morphology import measure_vessels
+    from minivess.volume import read_volume
+
+    volume = read_volume(path, spacing=spacing, unit=as_unit(unit))
+    mask = as_mask(volume.array, path.name)
+    x_um, y_um, z_um = volume.spacing_um
+    found = measure_vessels(mask, (x_um / 1000, y_um / 1000, z_um / 1000))
+    classes = {scores.calibre: scores.reference_um / 1000 for scores in length_by_calibre(mask, mask, volume.spacing_um)}
+    imaged_mm3 = mask.size * x_um * y_um * z_um / 1e9
+    return {
+        "name": path.name,
+        "volume_mm3": found.volume_mm3,
+        "vessel_share": float(mask.mean()),
+        "length_mm": found.length_mm,
+        "length_density_mm_per_mm3": found.length_mm / imaged_mm3,
+        "mean_diameter_um": 1000 * found.mean_diameter_mm,
+        "branch_points": found.branch_points,
+        "components": found.components,
+        **{f"length_{name}_mm": classes[name] for name in CLASSES_UM},
+    }
