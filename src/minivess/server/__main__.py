@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from types import SimpleNamespace
 
@@ -17,8 +18,14 @@ def main() -> None:
     prepare_process(only_predicts=True)
     from monailabel import main as monai_label  # imports MONAI
 
+    monai_label.logger.addFilter(_is_news)
     monai_label.uvicorn = SimpleNamespace(run=partial(uvicorn.run, **UVICORN_OPTIONS))
     monai_label.Main().run()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out the thirty lines of options that would push the token off the screen."""
+    return not record.getMessage().startswith("USING::") and bool(record.getMessage())
 
 
 if __name__ == "__main__":
