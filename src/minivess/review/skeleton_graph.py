@@ -58,7 +58,7 @@ class SkeletonGraph:
 
 
 def skeleton_graph(mask: NDArray[Any], spacing_um: tuple[float, float, float], *, longest_um: float = 40.0) -> SkeletonGraph:
-    """Thin a mask, and divide its centre-line at junctions and where a branch is longer than ``longest_um``.
+    """Thin a mask without its cavities, and divide the centre-line at junctions and where a branch is longer than ``longest_um``.
 
     Args:
         mask: (x, y, z) mask.
