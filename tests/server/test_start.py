@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from minivess.cli.main import app
 from minivess.errors import ConflictError, InputError, UsageError
 from minivess.server import prepare_server
-from minivess.server.serve import free_port
+from minivess.server.serve import free_port, remark_on_stacks
 from minivess.server_lock import lock_for_server
 
 
@@ -57,6 +57,14 @@ def test_ipv6_is_an_address_and_an_unknown_name_is_named(studies: Path, tmp_path
     CliRunner().invoke(app, ["user", "add", "ann", "--workspace", str(tmp_path / "w")])
     with pytest.raises(InputError, match=r"--host no-such-host\.invalid"):
         prepare_server(studies, workspace=tmp_path / "w", host="no-such-host.invalid", port=free_port())
+
+
+def test_tiff_stacks_beside_other_images_are_named(studies: Path) -> None:
+    assert remark_on_stacks(studies) == ""
+    for name in ("a.nii.gz", "b.TIF", "c.tiff"):
+        (studies / name).write_bytes(b"x")
+    assert "2 TIFF stacks" in remark_on_stacks(studies)
+    assert f"minivess data convert '{studies / 'b.TIF'}' studies/b.nii.gz" in remark_on_stacks(studies)
 
 
 def test_a_second_server_is_refused_before_it_says_where_it_is(studies: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def serve(
     from minivess.cli.bundle_source import bundle_folder
     from minivess.errors import UsageError
     from minivess.server import prepare_server
-    from minivess.server.serve import how_to_add_user, is_address
+    from minivess.server.serve import how_to_add_user, is_address, remark_on_stacks
 
     pairs = [text.partition("=") for text in conf or []]
     if not all(name and sign for name, sign, _ in pairs):
@@ -62,6 +62,8 @@ def serve(
     typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C).")
     typer.echo(f"Review in a browser: {launch.url}/app/   In 3D Slicer: module MinIVess Review (or MONAILabel), {launch.url}")
     typer.echo(f"User name: admin   Password (token, valid until the server stops): {launch.token}")
+    if not is_address(studies) and (remark := remark_on_stacks(Path(studies))):
+        typer.echo(remark)
     typer.echo(f"Add a user: {how_to_add_user(studies, folder)}")
     sys.stdout.flush()
     os.environ.update(launch.environment)

@@ -167,20 +167,37 @@ def _check_start(studies: Path | str, workspace: Path, host: str, port: int, tls
 
 def _refuse_plain_tiff(studies: Path) -> None:
     """Refuse a folder whose only volumes are TIFF stacks, which do not state their voxel size: no image would be there."""
-    stacks = []
-    for folder, folders, files in os.walk(studies):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != STORE_FOLDER]
-        for file in (Path(folder) / name for name in sorted(files) if not name.startswith(".")):
-            if suffix_of(file) in IMAGE_SUFFIXES or file.suffix.lower() in ("", ".dcm"):
-                return
-            stacks += [file] if suffix_of(file) in (".tif", ".tiff") else []
-    if stacks:
-        first = stacks[0]
+    stacks, others = _tiff_stacks(studies)
+    if stacks and not others:
         raise InputError(
             f"{studies} holds {len(stacks)} TIFF stacks and no other volume. A TIFF stack does not state its voxel size. Convert "
-            f"each into a folder of its own, for example: minivess data convert '{first}' studies/{stem_of(first)}.nii.gz "
-            "--spacing X Y Z --unit um"
+            f"each into a folder of its own, for example: {_how_to_convert(stacks[0])}"
         )
+
+
+def remark_on_stacks(studies: Path) -> str:
+    """Return which TIFF stacks beside the images are not served, as a sentence; empty when there are none."""
+    stacks, _ = _tiff_stacks(studies)
+    if not stacks:
+        return ""
+    return (
+        f"Not served, since they do not state their voxel size: {len(stacks)} TIFF stacks. Convert: {_how_to_convert(stacks[0])}"
+    )
+
+
+def _how_to_convert(stack: Path) -> str:
+    return f"minivess data convert '{stack}' studies/{stem_of(stack)}.nii.gz --spacing X Y Z --unit um"
+
+
+def _tiff_stacks(studies: Path) -> tuple[list[Path], bool]:
+    """List the TIFF stacks of a folder; return also whether it holds other volumes."""
+    stacks, others = [], False
+    for folder, folders, files in os.walk(studies):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in (STORE_FOLDER, "labels")]
+        for file in (Path(folder) / name for name in sorted(files) if not name.startswith(".")):
+            others |= suffix_of(file) in IMAGE_SUFFIXES or file.suffix.lower() in ("", ".dcm")
+            stacks += [file] if suffix_of(file) in (".tif", ".tiff") else []
+    return stacks, others
 
 
 def is_address(studies: Path | str) -> bool:
