@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from minivess.cli.main import app
 from minivess.errors import ConflictError, InputError, UsageError
 from minivess.server import prepare_server
-from minivess.server.serve import free_port, remark_on_stacks
+from minivess.server.serve import free_port
+from minivess.server.start_checks import remark_on_stacks
 from minivess.server_lock import lock_for_server
 
 

@@ -44,7 +44,7 @@ def serve(
     from minivess.cli.bundle_source import bundle_folder
     from minivess.errors import UsageError
     from minivess.server import prepare_server
-    from minivess.server.serve import how_to_add_user, is_address, remark_on_stacks
+    from minivess.server.start_checks import how_to_add_user, is_address, remark_on_stacks
 
     pairs = [text.partition("=") for text in conf or []]
     if not all(name and sign for name, sign, _ in pairs):

@@ -171,6 +171,11 @@ class Accounts:
             ) from error
 
 
+def accounts_path(workspace: Path) -> Path:
+    """Return the file of the accounts in a workspace."""
+    return workspace / "accounts.json"
+
+
 def _row(role: str, token: str, days: int | None) -> dict[str, str]:
     expires = "" if days is None else (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")
     return {"role": role, "token_sha256": _hash(token), "expires": expires}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shlex
 import shutil
 import signal
 import socket
@@ -21,17 +20,15 @@ from typing import IO
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from minivess.errors import InputError, MinivessError, UsageError
+from minivess.errors import MinivessError, UsageError
 from minivess.extras import require_extra
 from minivess.loopback import is_loopback
 from minivess.paths import resource_path
 from minivess.process_setup import SPIN_COUNT
-from minivess.server.accounts import Accounts
+from minivess.server.accounts import accounts_path
 from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST, PUBLIC_NAME
-from minivess.server_lock import SERVER_LOCK, lock_for_server
-from minivess.store.images import IMAGE_SUFFIXES
+from minivess.server.start_checks import check_start, is_address, refuse_foreign_app, refuse_second_server
 from minivess.store.store import STORE_FOLDER
-from minivess.volume.io import stem_of, suffix_of
 
 
 @dataclass(frozen=True)
@@ -49,11 +46,6 @@ class Launch:
     environment: dict[str, str] = field(repr=False)
     url: str
     token: str = field(repr=False)
-
-
-def accounts_path(workspace: Path) -> Path:
-    """Return the file of the accounts in a workspace."""
-    return workspace / "accounts.json"
 
 
 def prepare_server(
@@ -89,12 +81,12 @@ def prepare_server(
     if public_name and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", public_name):
         raise UsageError(f"--public-name {public_name}: a host name is wanted, without https:// and port, as labels.example.org.")
     opened = "--public-name" if public_name else f"--host {host}" if not is_loopback(host) else ""
-    _check_start(studies, workspace, host, port, tls, opened)
+    check_start(studies, workspace, host, port, tls, opened)
     app = workspace / "app"
-    _refuse_foreign_app(app)
+    refuse_foreign_app(app)
     settings = {"model_dir": str(workspace.resolve() / "model"), **(conf or {})}
     store = settings.get("store_dir") or (workspace if is_address(studies) else Path(studies) / STORE_FOLDER)
-    _refuse_second_server(Path(store), Path(settings["model_dir"]))
+    refuse_second_server(Path(store), Path(settings["model_dir"]))
     shutil.copytree(
         resource_path("monailabel_app"), app, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model", "logs", "__pycache__")
     )
@@ -115,94 +107,6 @@ def prepare_server(
     }
     scheme = "https" if tls is not None else "http"
     return Launch(command, environment, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", token)
-
-
-def _refuse_second_server(*folders: Path) -> None:
-    """Refuse folders that another server uses, before anybody is told where this one is."""
-    for folder in folders:
-        if (folder / SERVER_LOCK).is_file():
-            lock_for_server(folder).release()
-
-
-def _refuse_foreign_app(app: Path) -> None:
-    """Refuse a workspace in which our app would replace another program's files."""
-    main = app / "main.py"
-    if main.is_file() and "minivess" not in main.read_text(errors="replace"):
-        raise InputError(f"{main} belongs to another program; it would be replaced. Choose a folder of its own: --workspace DIR.")
-
-
-def how_to_add_user(studies: Path | str, workspace: Path) -> str:
-    """Return the command that adds an account.
-
-    Args:
-        studies: Folder with the images, or the address of a DICOMweb server.
-        workspace: Workspace of the server.
-    """
-    inside = not is_address(studies) and workspace.resolve() == Path(studies).resolve() / ".minivess"
-    words = ["--studies", str(studies)] if inside else ["--workspace", str(workspace)]
-    return shlex.join(["minivess", "user", "add", "NAME", "--role", "annotator", *words])
-
-
-def _check_start(studies: Path | str, workspace: Path, host: str, port: int, tls: tuple[Path, Path] | None, opened: str) -> None:
-    """Refuse what the server could not be started with; ``opened`` is the option that opens it to the network."""
-    if is_address(studies):
-        from minivess.dicom.web import DicomWeb  # of the same extra
-
-        DicomWeb(str(studies))  # refuse a wrong address now, before a password in it is logged
-    elif not Path(studies).is_dir():
-        raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes in a folder and give its path.")
-    else:
-        _refuse_plain_tiff(Path(studies))
-    if opened and not Accounts(accounts_path(workspace)).all():
-        raise UsageError(
-            f"{opened} opens the studies to the network, and there is no account. Without accounts: 127.0.0.1, ::1. "
-            f"Add an account first: {how_to_add_user(studies, workspace)}"
-        )
-    if _is_taken(host, port):
-        raise InputError(f"Port {port} on {host} is in use. Stop the other server, or choose another port: --port {port + 1}.")
-    for file in tls or ():
-        if not file.is_file():
-            raise InputError(f"No such file: {file}. HTTPS needs a certificate and its private key, both as PEM files.")
-
-
-def _refuse_plain_tiff(studies: Path) -> None:
-    """Refuse a folder whose only volumes are TIFF stacks, which do not state their voxel size: no image would be there."""
-    stacks, others = _tiff_stacks(studies)
-    if stacks and not others:
-        raise InputError(
-            f"{studies} holds {len(stacks)} TIFF stacks and no other volume. A TIFF stack does not state its voxel size. Convert "
-            f"each into a folder of its own, for example: {_how_to_convert(stacks[0])}"
-        )
-
-
-def remark_on_stacks(studies: Path) -> str:
-    """Return which TIFF stacks beside the images are not served, as a sentence; empty when there are none."""
-    stacks, _ = _tiff_stacks(studies)
-    if not stacks:
-        return ""
-    return (
-        f"Not served, since they do not state their voxel size: {len(stacks)} TIFF stacks. Convert: {_how_to_convert(stacks[0])}"
-    )
-
-
-def _how_to_convert(stack: Path) -> str:
-    return f"minivess data convert '{stack}' studies/{stem_of(stack)}.nii.gz --spacing X Y Z --unit um"
-
-
-def _tiff_stacks(studies: Path) -> tuple[list[Path], bool]:
-    """List the TIFF stacks of a folder; return also whether it holds other volumes."""
-    stacks, others = [], False
-    for folder, folders, files in os.walk(studies):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in (STORE_FOLDER, "labels")]
-        for file in (Path(folder) / name for name in sorted(files) if not name.startswith(".")):
-            others |= suffix_of(file) in IMAGE_SUFFIXES or file.suffix.lower() in ("", ".dcm")
-            stacks += [file] if suffix_of(file) in (".tif", ".tiff") else []
-    return stacks, others
-
-
-def is_address(studies: Path | str) -> bool:
-    """Return whether the studies are on a DICOMweb server."""
-    return str(studies).startswith(("http://", "https://"))
 
 
 class LabelServer:
@@ -298,14 +202,3 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
-
-
-def _is_taken(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=1.0):
-            return True
-    except socket.gaierror as error:
-        allowed = "127.0.0.1, ::1, or a name or address of this machine"
-        raise InputError(f"--host {host}: {error.strerror}. Allowed: {allowed}.") from error
-    except OSError:
-        return False
