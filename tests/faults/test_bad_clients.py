@@ -83,6 +83,8 @@ def test_files_that_cannot_be_read_are_marked_and_the_others_go_on(lab: Lab) -> 
     wait_until(lambda: lab.ask("GET", "/scoring/", params={"check_if_running": True}).status_code != 200)
     info = lab.ask("GET", "/info/").json()
     assert list(info["minivess"]["skipped"].values()) == ["the name of the file or of a folder is not valid UTF-8: rename it"]
+    rows = {row["image"]: row for row in lab.ask("GET", "/review/study").json()["images"]}
+    assert {name for name, row in rows.items() if row["unreadable"]} == {"huge_values", "long_double"}
     scores = json.loads((lab.folder / "server" / "model" / "scores.json").read_text())["uncertainty"]
     assert {name for name, row in scores.items() if "error" in row} == {"huge_values", "long_double"}
     assert {name for name, row in scores.items() if "score" in row} == {"a", "b", "c"}

@@ -212,6 +212,10 @@ class VesselApp(MONAILabelApp):
         kinds = accepted_prompts(beside or self.bundle)
         return PromptModel(kinds, lambda: task.segmenter(None)) if kinds else None
 
+    def unreadable(self) -> dict[str, str]:
+        """Return image id -> why it could not be read, of the images that were tried in the background."""
+        return {image: str(row["error"]) for image, row in self.scores.read("uncertainty").items() if "error" in row}
+
     def info(self) -> dict[str, Any]:
         """Return MONAI Label's description of the app, and the images with the highest scores under ``minivess``."""
         images = self.datastore().list_images()

@@ -85,6 +85,10 @@ class LabelApp(Protocol):
         """Whether images are scored again after each training."""
         ...
 
+    def unreadable(self) -> Mapping[str, str]:
+        """Image id -> why it could not be read."""
+        ...
+
     def datastore(self) -> LabelDatastore:
         """Return images and labels."""
         ...

@@ -7,6 +7,7 @@ const { stateOf } = await import('../../../src/minivess/server/page/study.js')
 test('stateOf: from not segmented to a label', () => {
   const image = { predicted: false, places: 0, answered: 0, revision: null }
   assert.equal(stateOf(image), 'not segmented yet')
+  assert.equal(stateOf({ ...image, unreadable: 'two channels' }), 'cannot be read: two channels')
   assert.equal(stateOf({ ...image, predicted: true, places: 9 }), 'segmented')
   assert.equal(stateOf({ ...image, predicted: true, places: 9, answered: 2 }), 'in review')
   assert.equal(stateOf({ ...image, predicted: true, places: 9, answered: 9 }), 'reviewed, no label yet')

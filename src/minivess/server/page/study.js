@@ -19,15 +19,16 @@ const REFRESH_MS = 5000 // while it is open
  * @property {string[]} who
  * @property {number | null} revision
  * @property {string} quality
+ * @property {string} unreadable why the image could not be read
  */
 
 /**
  * Return the state of an image in words.
  * @param {StudyImage} image
  */
-export function stateOf({ predicted, newer_model: newer, places, answered, revision }) {
+export function stateOf({ predicted, newer_model: newer, places, answered, revision, unreadable }) {
   if (revision !== null) return answered < places ? t`label ${revision}, ${places - answered} regions open` : t`label ${revision}`
-  if (!predicted) return t`not segmented yet`
+  if (!predicted) return unreadable ? t`cannot be read: ${unreadable}` : t`not segmented yet`
   if (!answered) return newer ? t`segmented by an older model` : t`segmented`
   return answered < places ? t`in review` : t`reviewed, no label yet`
 }

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from minivess.review.service import ReviewService
-from minivess.server.dependencies import Review
+from minivess.server.dependencies import App, Review
 from minivess.server.roles import requires
 from minivess.store.summary import summarise_images
 
@@ -19,6 +19,7 @@ STUDY_LIMIT = 1000
 @router.get("", summary="All images and how far they are", dependencies=[requires("reader")])
 def study(
     review: Review,
+    app: App,
     search: Annotated[str, Query(max_length=255, description="Only images whose id contains this, in any case.")] = "",
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     limit: Annotated[int, Query(ge=1, le=STUDY_LIMIT)] = 200,
@@ -26,11 +27,14 @@ def study(
     """List images by id with places, answers, expected errors left, users and label; ``total`` is the number that match.
 
     ``predicted`` says whether there is a prediction, ``newer_model`` whether another model is published since, ``quality`` how
-    good the prediction is expected to be, where that was calibrated.
+    good the prediction is expected to be, where that was calibrated. ``unreadable``: why the image could not be read.
     """
     ids = [image_id for image_id in review.store.images.ids() if search.lower() in image_id.lower()]
     rows = summarise_images(review.store.journal, ids[offset : offset + limit])
-    images = [{**row.to_json(), **_about_prediction(review, row.image)} for row in rows]
+    unreadable = app.unreadable()
+    images = [
+        {**row.to_json(), **_about_prediction(review, row.image), "unreadable": unreadable.get(row.image, "")} for row in rows
+    ]
     return {"total": len(ids), "offset": offset, "images": images}
 
 
