@@ -10,7 +10,7 @@ from map_package.test_run_folder import fake_package
 
 from minivess.errors import EngineError
 from minivess.map_package import check_package, run_package
-from minivess.map_package.engines import Engine, find_engine
+from minivess.map_package.engines import Engine, find_engine, find_image
 
 
 @pytest.fixture
@@ -57,4 +57,23 @@ def test_a_file_that_the_image_does_not_have_is_no_fault_of_the_engine(broken: P
 def test_an_engine_that_does_not_answer_is_named(broken: Path) -> None:
     broken.write_text("#!/bin/sh\necho 'no socket' >&2\nexit 125\n")
     with pytest.raises(EngineError, match=r"podman does not answer \(no socket\)"):
+        find_engine("podman")
+
+
+def test_the_engine_that_has_the_image_is_taken(broken: Path) -> None:
+    docker = broken.with_name("docker")
+    docker.write_text("#!/bin/sh\n[ $1 = info ]\n")  # it answers, and has no image
+    docker.chmod(0o755)
+    assert find_image("vessels:1").name == "podman"
+    with pytest.raises(EngineError, match="docker has no image vessels:1"):
+        find_image("vessels:1", "docker")
+    broken.write_text("#!/bin/sh\n[ $1 = info ]\n")
+    with pytest.raises(EngineError, match=r"docker has no image vessels:1.*podman has no image vessels:1"):
+        find_image("vessels:1")
+
+
+def test_an_engine_that_hangs_is_given_up(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minivess.map_package.engines._INFO_S", 0.3)
+    broken.write_text("#!/bin/sh\nexec sleep 60\n")
+    with pytest.raises(EngineError, match=r"podman info did not answer within 0.3 s"):
         find_engine("podman")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minivess.errors import BundleError, EngineError, UsageError
 from minivess.map_package import sandbox
-from minivess.map_package.engines import RUNNERS, find_engine
+from minivess.map_package.engines import find_image
 from minivess.map_package.folder import ROOT
 from minivess.paths import file_sha256, find_bundle
 
@@ -58,7 +58,7 @@ def identify_application(model: Path | None, image: str | None, engine: str | No
         sandbox.read_manifests(folder)
         check_folder_runner(folder, engine)
         return _hash_of(folder, [folder / ROOT])
-    return str(find_engine(engine, among=RUNNERS).inspect(str(image)).get("Id"))
+    return str(find_image(str(image), engine).inspect(str(image)).get("Id"))
 
 
 def _hash_of(root: Path, folders: Sequence[Path]) -> str:

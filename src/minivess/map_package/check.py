@@ -16,7 +16,7 @@ from typing import Literal
 from minivess.errors import InputError
 from minivess.map_package import layout, sandbox
 from minivess.map_package.application import check_folder_runner
-from minivess.map_package.engines import Engine, find_engine
+from minivess.map_package.engines import Engine, find_image
 from minivess.map_package.folder import ROOT
 from minivess.map_package.manifests import Manifests
 
@@ -53,8 +53,7 @@ def check_package(image: str, *, engine: str | None = None) -> list[Finding]:
     """
     if Path(image).is_dir():
         return list(_check_folder(Path(image), engine))
-    chosen = find_engine(engine)
-    return list(_check_image(chosen, image))
+    return list(_check_image(find_image(image, engine), image))
 
 
 def _check_folder(folder: Path, engine: str | None) -> Iterator[Finding]:

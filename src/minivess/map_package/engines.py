@@ -216,6 +216,31 @@ def find_engine(name: str | None = None, *, among: Sequence[str] = RUNNERS) -> E
     raise EngineError(f"There is no container engine: {'; '.join(reasons)}. Without one, run the folder: --image FOLDER.")
 
 
+def find_image(image: str, name: str | None = None) -> Engine:
+    """Return an engine that runs images and has this one.
+
+    Args:
+        image: Name of the image.
+        name: Name of the engine; the first that has the image by default.
+
+    Raises:
+        UsageError: When the name is unknown.
+        EngineError: When none has it.
+    """
+    reasons = []
+    for candidate in [name] if name else RUNNERS:
+        try:
+            engine = find_engine(candidate)
+            engine.inspect(image)
+        except EngineError as error:
+            if name:
+                raise
+            reasons.append(str(error))
+        else:
+            return engine
+    raise EngineError(" ".join(dict.fromkeys(reasons)))
+
+
 def _only_file(archive: bytes) -> bytes:
     """Return the content of the file in a tar archive of `cp`; empty when it is a folder or a link."""
     try:

@@ -15,7 +15,7 @@ import psutil
 from minivess.errors import BundleError, EngineError, InputError, MinivessError
 from minivess.map_package import layout, sandbox
 from minivess.map_package.application import check_folder_runner
-from minivess.map_package.engines import CANNOT_RUN, RUNNERS, find_engine
+from minivess.map_package.engines import CANNOT_RUN, find_image
 from minivess.map_package.manifests import Manifests
 from minivess.map_package.outputs import check_outputs
 from minivess.map_package.stop_signals import StopSignals, noted_stop_signals
@@ -106,8 +106,7 @@ def _start_image(
     arguments: Sequence[str],
     signals: StopSignals,
 ) -> int:
-    chosen = find_engine(engine, among=RUNNERS)
-    chosen.inspect(image)
+    chosen = find_image(image, engine)
     files = chosen.read_files(image, [layout.APP_MANIFEST, layout.PACKAGE_MANIFEST])
     if len(files) < 2:
         raise BundleError(f"{image} is no MAP: it has no {layout.APP_MANIFEST} and {layout.PACKAGE_MANIFEST}.")
