@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from minivess.errors import BundleError
+from minivess.errors import BundleError, MinivessError
 from minivess.models import check_bundle, check_overrides, load_bundle
 from minivess.models.bundle_check import check_config, read_config
 
@@ -255,3 +255,35 @@ def test_code_and_logging_files_are_refused(bundle: Path, tmp_path: Path) -> Non
 def test_a_folder_that_is_no_bundle_says_so(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is no bundle"):
         check_bundle(tmp_path)
+
+
+@pytest.mark.requirement("R07")
+@pytest.mark.parametrize("reference", ["@handlers", "@##handlers", "@::::handlers", "@#handlers", "@::handlers", "@##handlers#0"])
+@pytest.mark.parametrize(("key", "name"), [("network_def", "init_filters"), ("inferer", "cval"), ("network_def", "act")])
+def test_what_is_not_looked_at_before_a_prediction_is_not_built(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, key: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy = broken(bundle, tmp_path)
+    (copy / "configs" / "train.yaml").unlink(missing_ok=True)
+    file = copy / "configs" / "inference.yaml"
+    config = yaml.safe_load(file.read_text())
+    config["handlers"] = {"_target_": "os.system", "command": "touch SENTINEL"}
+    config[key][name] = reference
+    file.write_text(yaml.safe_dump(config))
+    with pytest.raises(Exception) as refused:  # noqa: PT011 (whichever of our errors: nothing is built)
+        load_bundle(copy)
+    assert not (tmp_path / "SENTINEL").exists()
+    assert isinstance(refused.value, MinivessError), refused.value
+    with pytest.raises(BundleError, match="not allowed"):
+        check_bundle(copy)
+
+
+def test_what_prediction_builds_may_refer_to_what_stock_monai_builds(bundle: Path, tmp_path: Path) -> None:
+    copy = broken(bundle, tmp_path)
+    file = copy / "configs" / "inference.yaml"
+    config = yaml.safe_load(file.read_text())
+    config["handlers"] = {"overlap": config["inferer"]["overlap"]}
+    config["inferer"]["overlap"] = "@handlers#overlap"
+    file.write_text(yaml.safe_dump(config))
+    load_bundle(copy)

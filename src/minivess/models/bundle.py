@@ -11,7 +11,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from minivess.errors import BundleError, InputError, MinivessError, WeightsError
-from minivess.models.bundle_check import check_bundle, read_config
+from minivess.models.bundle_check import check_bundle, prediction_config, read_config
 from minivess.models.bundle_segmenter import BundleSegmenter
 from minivess.models.pipeline_check import resolve
 from minivess.models.resample import check_spacing
@@ -71,8 +71,7 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
     """
     root = Path(root)
     check_bundle(root, only_prediction=True)
-    parser = ConfigParser()
-    parser.read_config(str(root / "configs" / "inference.yaml"))
+    parser = ConfigParser(prediction_config(read_config(root / "configs" / "inference.yaml")))
     parser["bundle_root"] = str(root)
     if "segmenter" in parser:
         parser["weights"], parser["device"] = str(weights or weights_path(root)), device or ""

@@ -139,16 +139,28 @@ def check_config(content: Any, *, unbuilt: frozenset[str] = frozenset()) -> list
     return findings + [finding for component in _components(built) for finding in _check_defaults(component)]
 
 
+def prediction_config(content: dict[str, Any]) -> dict[str, Any]:
+    """Return ``inference.yaml`` without what stock ``monai.bundle`` alone builds, unless something else refers to it.
+
+    Its classes are not looked at before a prediction, so that it must not be there: whatever MONAI takes for a reference to it,
+    relative ones among them, leads nowhere.
+
+    Args:
+        content: The configuration.
+    """
+    rest = {key: value for key, value in content.items() if key not in _OF_A_WORKFLOW}
+    texts = [value for _, _, value in _leaves(rest, "", "") if isinstance(value, str)]
+    refers = any(re.search(rf"@{key}\b", text) for text in texts for key in _OF_A_WORKFLOW)
+    return content if refers else rest
+
+
 def _unbuilt(name: str, content: Any) -> frozenset[str]:
-    """Return the keys that prediction does not build: those of other files, and of a stock workflow that nothing refers to."""
+    """Return the keys that prediction does not build: those of other files, and of a stock workflow."""
     if not isinstance(content, dict):
         return frozenset()
     if name != "inference.yaml":
         return frozenset(str(key).partition("#")[0] for key in content)
-    rest = {key: value for key, value in content.items() if key not in _OF_A_WORKFLOW}
-    texts = [value for _, _, value in _leaves(rest, "", "") if isinstance(value, str)]
-    refers = any(re.search(rf"@{key}\b", text) for text in texts for key in _OF_A_WORKFLOW)
-    return frozenset() if refers else _OF_A_WORKFLOW
+    return frozenset(content) - frozenset(prediction_config(content))
 
 
 def _components(content: Any) -> Iterator[dict[str, Any]]:
