@@ -140,6 +140,13 @@ def test_write_json__sorts_keys_so_that_equal_content_has_equal_hashes(tmp_path:
     assert json.loads((tmp_path / "a").read_text()) == {"x": 1, "y": 2}
 
 
+def test_atomic_folder__takes_names_as_long_as_a_file_system_does(tmp_path: Path) -> None:
+    name = "x" * 250
+    with atomic_folder(tmp_path / name) as temporary:
+        (temporary / "file").write_text("1")
+    assert (tmp_path / name / "file").is_file()
+
+
 def test_atomic_folder__removes_what_a_killed_run_left_and_nothing_else(tmp_path: Path) -> None:
     kept = (tmp_path / ".out.20240131", tmp_path / ".out.unfinished")
     for folder in kept:

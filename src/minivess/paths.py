@@ -17,7 +17,7 @@ from typing import Any
 from minivess.errors import InputError, OutputError
 
 #: In the name of a folder that is being written; nobody else names one so.
-_UNFINISHED = ".minivess-unfinished-"
+_UNFINISHED, _LONGEST = ".minivess-unfinished-", 50
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _SHARE = Path(__file__).resolve().parent / "share"
 
@@ -114,7 +114,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         parent.mkdir(parents=True, exist_ok=True)
         if not exists:
             _remove_abandoned(parent, path.name)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}{_UNFINISHED}", dir=parent))
+        temporary = Path(tempfile.mkdtemp(prefix=_unfinished(path.name), dir=parent))
         lock = os.open(temporary, os.O_RDONLY)  # held as long as this process lives, so that others can tell what is abandoned
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -130,9 +130,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+def _unfinished(name: str) -> str:
+    """Return how the name of a folder begins that becomes another one; a name has at most 255 bytes."""
+    return f".{name[:_LONGEST]}{_UNFINISHED}"
+
+
 def _remove_abandoned(parent: Path, name: str) -> None:
     """Remove temporary folders of :func:`atomic_folder` whose process was killed; those of living ones are locked."""
-    for folder in parent.glob(f".{glob.escape(name)}{_UNFINISHED}????????"):
+    for folder in parent.glob(f"{glob.escape(_unfinished(name))}????????"):
         if not folder.is_dir() or folder.is_symlink():
             continue
         try:

@@ -61,6 +61,10 @@ def test_without_bubblewrap_it_is_not_run_by_itself(tmp_path: Path, monkeypatch:
         ("app", "environment", ["A"], "environment must be an object"),
         ("app", "input", "in", "input must be an object"),
         ("app", "timeout", "10m", "timeout must be a number"),
+        ("app", "timeout", -1, "timeout must be 0, for none, or seconds"),
+        ("app", "command", "[" * 5000, "no command line"),
+        ("app", "command", "a\0b", "the character NUL"),
+        ("app", "environment", {"A=B": "c"}, "with = in it"),
         ("pkg", "resources", [1], "resources must be an object"),
         ("pkg", "models", ["m"], "models[0] must be an object with a name"),
     ],
@@ -72,6 +76,15 @@ def test_a_field_of_another_type_is_a_finding(tmp_path: Path, manifest: str, fie
     (finding,) = check_package(str(package), engine="process")
     assert (finding.check, finding.result) == ("manifests", "error")
     assert message in finding.detail
+
+
+def test_a_program_that_is_not_there_is_a_finding(tmp_path: Path) -> None:
+    package = fake_package(tmp_path / "map", "")
+    file = package / "root/etc/holoscan/app.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "command": "no-such-program", "version": 1.0}))
+    findings = {f.check: f for f in check_package(str(package), engine="process")}
+    assert "did not start: No such file" in findings["command: exit code of a failure"].detail
+    assert findings["app.json: version"].result == "warning"
 
 
 def test_a_package_without_a_command_is_not_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -279,7 +280,9 @@ def test_drafts__of_an_image_that_was_replaced_by_a_smaller_one_say_so(service: 
 
 def test_a_damaged_prediction_is_as_good_as_none_and_is_replaced(service: ReviewService, tmp_path: Path) -> None:
     file = tmp_path / "work" / "predictions" / "a.npz"
-    for damaged in (file.read_bytes()[:500], b"", b"no archive"):
+    stream = io.BytesIO()
+    np.save(stream, np.zeros(3))
+    for damaged in (file.read_bytes()[:500], b"", b"no archive", stream.getvalue()):
         file.write_bytes(damaged)
         cache = PredictionCache(file.parent)
         assert (cache.weights_sha256("a"), cache.quality("a"), cache.has_mask_before("a")) == ("", "", False)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import requests
+from fastapi import Request
 from server.lab import Lab
 from store.conftest import image_volume, label_volume
 
+from minivess.errors import BusyError
 from minivess.server import Accounts, LabelServer, accounts_path, prepare_server
-from minivess.server.dependencies import LONG_REQUESTS
+from minivess.server.accounts import Account
+from minivess.server.app import api_routes, make_api
+from minivess.server.dependencies import ACCOUNT_KEY, LONG_REQUESTS, limit_per_user
 from minivess.server.serve import free_port
 from minivess.volume import read_volume, write_volume
 
@@ -160,10 +163,25 @@ def test_a_session_that_is_over_is_said_before_anything_is_segmented(lab: Lab) -
         assert "no session with this id" in answer.json()["detail"]
 
 
-def test_long_requests_of_one_user_leave_threads_for_the_others(lab: Lab) -> None:
+def test_long_requests_of_one_user_leave_threads_for_the_others() -> None:
+    def begin(user: str) -> Iterator[None]:
+        request = limit_per_user(Request({"type": "http", ACCOUNT_KEY: Account(user, "reader")}))
+        next(request)
+        return request
+
+    running = [begin("ann") for _ in range(LONG_REQUESTS)]
+    with pytest.raises(BusyError, match="8 such requests running"):
+        begin("ann")
+    assert list(begin("bob")) == [], "another user's begin, and end"
+    assert list(running.pop()) == []
+    running.append(begin("ann"))
+    for request in running:
+        assert list(request) == []
+
+
+def test_measurements_are_long_requests(lab: Lab) -> None:
     number = lab.ask("GET", "/labels/a", "ann").json()["revisions"][0]["number"]
-    with ThreadPoolExecutor(40) as pool:
-        codes = list(pool.map(lambda _: lab.ask("GET", f"/labels/a/{number}/measurements", "ann").status_code, range(60)))
-    assert set(codes) <= {200, 503}
-    assert codes.count(200) >= LONG_REQUESTS
-    assert lab.ask("GET", f"/labels/a/{number}/measurements", "ann").status_code == 200
+    assert lab.ask("GET", f"/labels/a/{number}/measurements", "ann").json()["length_mm"] >= 0
+    routes = {route.path: route for route in api_routes(make_api())}
+    for path in ("/labels/{image}/{number}/measurements", "/review/places/{place}/errors", "/review/places/{place}/picture.png"):
+        assert limit_per_user in [dependency.dependency for dependency in routes[path].dependencies]

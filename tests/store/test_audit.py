@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minivess.errors import StoreError
+from minivess.errors import InputError, StoreError
 from minivess.store import AuditChain
 
 
@@ -129,6 +129,26 @@ def test_an_unfinished_checkpoint_of_a_power_loss_is_no_manipulation(chain: Audi
     with chain.checkpoints.open("a") as stream:
         stream.write('{"hash":"abc')
     assert chain.verify().ok
+    chain.checkpoint()
+    verdict = chain.verify()
+    assert (verdict.ok, verdict.checkpoints) == (True, 2)
+
+
+def test_a_copy_of_the_checkpoints_without_its_last_line_break_counts(chain: AuditChain, tmp_path: Path) -> None:
+    chain.checkpoint()
+    copy = tmp_path / "copy.jsonl"
+    copy.write_text(chain.checkpoints.read_text().rstrip("\n"))
+    chain.path.write_text("".join(chain.path.read_text().splitlines(keepends=True)[:5]))
+    assert "its end was cut off" in chain.verify(checkpoints=copy).reason
+    copy.write_text("")
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        chain.verify(checkpoints=copy)
+
+
+def test_a_whole_checkpoint_without_its_line_break_stays(chain: AuditChain) -> None:
+    chain.checkpoint()
+    chain.checkpoints.write_text(chain.checkpoints.read_text().rstrip("\n"))
+    chain.append("label.entered", actor="ann", image_id="x", details={})
     chain.checkpoint()
     verdict = chain.verify()
     assert (verdict.ok, verdict.checkpoints) == (True, 2)

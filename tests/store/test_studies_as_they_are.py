@@ -43,6 +43,13 @@ def test_an_export_beside_the_images_is_not_imported_at_the_next_start(store: La
     assert again.head("a").actor == "ann"
 
 
+def test_labels_that_came_after_the_first_start_are_imported_before_an_export(store: LabelStore, studies: Path) -> None:
+    assert import_once(store) is None
+    write_volume(label_volume(1), studies / "labels" / "final" / "a.nii.gz")
+    export(store, studies)
+    assert store.head("a").actor == "import"
+
+
 def test_an_export_goes_on_without_what_cannot_be_read_and_names_it(
     store: LabelStore, studies: Path, upload: Path, tmp_path: Path
 ) -> None:

@@ -78,7 +78,7 @@ def _header(patient_id: str, name: str, modality: str) -> pydicom.Dataset:
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SOPClassUID = CTImageStorage if modality == "CT" else MRImageStorage
     dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
+    dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if modality == "CT" else "OTHER"]
     dataset.Modality = modality
     dataset.Manufacturer = "MinIVess"
     dataset.ManufacturerModelName = "volume export"

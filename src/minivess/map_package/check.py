@@ -162,7 +162,7 @@ def _check_failures(engine: Engine, image: str, manifests: Manifests) -> Iterato
                 name=container,
                 source=source,
                 target=target,
-                memory_bytes=manifests.memory_bytes,
+                memory_bytes=_memory_bytes(manifests),
                 arguments=words,
                 entrypoint=program,
             )
@@ -182,12 +182,22 @@ def _forced_failure(
     except subprocess.TimeoutExpired:
         stop()
         return Finding(check, "error", f"it did not end within {_LIMIT_S:g} s on an empty folder")
+    except OSError as error:
+        return Finding(check, "error", f"the application did not start: {error.strerror}: {error.filename}")
     if result.returncode == 0:
         return Finding(check, "error", "0: a host takes every failure for a success")
     if result.returncode in (125, 126, 127):
         lines = result.stderr.decode(errors="replace").strip().splitlines() or [""]
         return Finding(check, "error", f"the application did not start ({result.returncode}): {lines[-1][:200]}")
     return Finding(check, "ok", str(result.returncode))
+
+
+def _memory_bytes(manifests: Manifests) -> int | None:
+    """Return the limit of memory; None where what is stated is no size, which is a finding of its own."""
+    try:
+        return manifests.memory_bytes
+    except InputError:
+        return None
 
 
 def _truth(check: str, ok: bool, otherwise: str, level: Literal["warning", "error"] = "error") -> Finding:

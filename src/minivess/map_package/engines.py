@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -114,7 +115,8 @@ class Engine:
             if len(found) < len(paths):
                 self.call("container", "inspect", container)  # the file is missing, not the engine
         finally:
-            self.call("rm", "--force", "--volumes", container, check=False)
+            with contextlib.suppress(EngineError):  # what was found counts
+                self.call("rm", "--force", "--volumes", container, check=False, timeout_s=_INFO_S)
         return found
 
     def try_program(self, image: str, words: Sequence[str], *, program: str | None = None) -> subprocess.CompletedProcess[bytes]:
@@ -183,8 +185,9 @@ class Engine:
         return [*words, image, *arguments]
 
     def stop(self, name: str) -> None:
-        """End a container at once; nothing happens when there is none."""
-        self.call("kill", name, check=False)
+        """End a container at once; nothing happens when there is none, or when the engine does not answer."""
+        with contextlib.suppress(EngineError):
+            self.call("kill", name, check=False, timeout_s=_INFO_S)
 
 
 def find_engine(name: str | None = None, *, among: Sequence[str] = RUNNERS) -> Engine:

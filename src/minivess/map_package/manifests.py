@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ _KINDS: dict[type, str] = {str: "a text", list: "a list", dict: "an object", int
 _TYPES: dict[str, dict[str, tuple[type, ...]]] = {
     layout.APP_MANIFEST: {
         "command": (str, list), "environment": (dict,), "input": (dict,), "output": (dict,), "timeout": (int, float),
-        "workingDirectory": (str,), "version": (str,),
+        "workingDirectory": (str,),
     },
     layout.PACKAGE_MANIFEST: {"models": (list, dict), "resources": (dict,), "applicationRoot": (str,)},
 }  # fmt: skip
@@ -52,8 +53,10 @@ class Manifests:
         for name, text in ((layout.APP_MANIFEST, app), (layout.PACKAGE_MANIFEST, package)):
             try:
                 content = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{name} is not JSON: {error}") from error
+            if b"\\u0000" in text:
+                raise InputError(f"{name} contains the character NUL, which no command and no path may contain.")
             if not isinstance(content, dict):
                 raise InputError(f"{name} must be a JSON object. Got {type(content).__name__}.")
             _check_types(name, content)
@@ -101,8 +104,13 @@ def _check_types(name: str, content: Mapping[str, Any]) -> None:
             raise InputError(f"{name}: models[{number}] must be an object with a name. Got {json.dumps(model)[:80]}.")
     try:
         _words(content.get("command") or "")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{name}: command is no command line: {error}. Close the quotes.") from error
+    if any(not variable or "=" in variable for variable in content.get("environment") or ()):
+        raise InputError(f"{name}: environment has a variable without a name, or with = in it.")
+    timeout = content.get("timeout") or 0
+    if not 0 <= timeout < math.inf:
+        raise InputError(f"{name}: timeout must be 0, for none, or seconds. Got {timeout}.")
 
 
 def _words(command: str | list[Any]) -> list[str]:

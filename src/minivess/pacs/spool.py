@@ -42,7 +42,8 @@ class SeriesSpool:
         """
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()) and not (folder / _LOCK).is_file():
+        others = [path for path in folder.iterdir() if path.name != "lost+found" and not path.name.startswith(".")]
+        if others and not (folder / _LOCK).is_file():
             raise InputError(f"{folder} is not empty, and no spool of a listener. Name a new folder: --spool FOLDER.")
         folder.chmod(0o700)  # what is inside may be read by the user that a container runs as
         self._lock = threading.Lock()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,16 +170,23 @@ class PredictionCache:
         """Open the arrays of an image; a damaged file is as good as none, and the next prediction replaces it."""
         missing = NotFoundError(f"There is no prediction for {image_id} yet. Run the model first: POST /infer/.")
         try:
-            with self._path(image_id).open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+            with self._path(image_id).open("rb") as stream, _loaded(stream) as content:
                 yield content
         except FileNotFoundError:
             raise missing from None
-        except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             _logger.warning("the cached prediction of %s is damaged, and made again: %r", image_id, error)
             raise missing from error
 
     def _path(self, image_id: str) -> Path:
         return self.folder / f"{image_id}.npz"
+
+
+def _loaded(stream: BinaryIO) -> np.lib.npyio.NpzFile:
+    content = np.load(stream, allow_pickle=False)
+    if not isinstance(content, np.lib.npyio.NpzFile):
+        raise zipfile.BadZipFile("it is no archive of arrays")
+    return content
 
 
 def _sha256(image: Volume) -> str:

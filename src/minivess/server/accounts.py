@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -148,7 +149,8 @@ class Accounts:
         write_json(self.path, rows, mode=0o600)
         if os.getuid() == 0:
             for file in (self.path, Path(f"{self.path}.lock")):
-                os.chown(file, owner.st_uid, owner.st_gid)
+                with contextlib.suppress(OSError):  # a file system without owners
+                    os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)  # the folder may be somebody's
 
     def _read(self) -> dict[str, dict[str, str]]:
         try:

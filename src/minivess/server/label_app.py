@@ -26,6 +26,10 @@ class LabelDatastore(Protocol):
         """Count images and labels: ``total`` and ``completed``."""
         ...
 
+    def get_image_uri(self, image_id: str) -> str:
+        """Return the file of an image, which is downloaded first where it is on another server."""
+        ...
+
     def record_served(self, label_id: str, label_tag: str) -> None:
         """Record that the current label was served to the current user.
 

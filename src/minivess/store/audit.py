@@ -328,11 +328,16 @@ def _signed_bytes(signed: Mapping[str, Any]) -> bytes:
 
 
 def _read_checkpoints(path: Path, *, required: bool) -> list[dict[str, Any]]:
-    """Read the checkpoints; an unfinished last line, of a power loss, is none."""
+    """Read the checkpoints; an unfinished last line, of a power loss, is none. A copy from another place must hold some."""
     if required and not path.exists():
         raise InputError(f"There is no checkpoint file {path}.")
     text = path.read_text(errors="replace") if path.exists() else ""
-    return [_parse_checkpoint(line) for line in text.rpartition("\n")[0].splitlines()]
+    rows = [_parse_checkpoint(line) for line in text.splitlines()]
+    if rows and not rows[-1] and not required and not text.endswith("\n"):
+        rows.pop()
+    if required and not rows:
+        raise InputError(f"{path.name} holds no checkpoint. Name a copy of audit/checkpoints.jsonl.")
+    return rows
 
 
 def _parse_checkpoint(line: str) -> dict[str, Any]:
@@ -344,5 +349,11 @@ def _parse_checkpoint(line: str) -> dict[str, Any]:
 
 def _remove_unfinished_line(path: Path) -> None:
     """Cut off the part of a line that a power loss left at the end of a file: what is appended would be joined to it."""
-    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
-        os.truncate(path, len(content.rpartition(b"\n")[0]) + (b"\n" in content))
+    content = path.read_bytes() if path.exists() else b"\n"
+    if content.endswith(b"\n") or not content:
+        return
+    _, _, last = content.rpartition(b"\n")
+    if _parse_checkpoint(last.decode(errors="replace")):
+        append_durably(path, b"\n")  # it is whole
+    else:
+        os.truncate(path, len(content) - len(last))

@@ -87,8 +87,8 @@ def export(store: LabelStore, folder: Path) -> dict[str, Any]:
     in_place = folder.resolve() == store.studies
     if not in_place and folder.resolve().is_relative_to(store.studies):
         raise InputError(f"{folder} is inside the studies: its images would be listed twice. Name a folder outside.")
-    if in_place and not (store.root / REPORT).exists():
-        write_json(store.root / REPORT, {"imported": 0, "refused": {}, "index": False})
+    if in_place:
+        import_once(store)  # labels that are there and were not looked at yet
     for case in store.images.all():
         suffix = suffix_of(case.image)
         if in_place and case.image != store.studies / f"{case.id}{suffix}":
@@ -115,6 +115,8 @@ def export(store: LabelStore, folder: Path) -> dict[str, Any]:
     content = {"name": "minivess", "description": "", "images_dir": ".", "labels_dir": LABELS, "objects": objects}
     counts["put_aside"] += _rename_existing(index)
     write_json(index, content)
+    if in_place and not (store.root / REPORT).exists():
+        write_json(store.root / REPORT, {"imported": 0, "refused": {}, "index": False})
     return counts
 
 

@@ -99,7 +99,7 @@ def _read_slice(path: Path) -> NDArray[Any]:
                 image = np.asarray(opened)
     except (UnidentifiedImageError, tifffile.TiffFileError, OSError, ValueError) as error:
         raise InputError(f"{path.name}: the image cannot be read ({error}). It is damaged or has another format.") from error
-    if image.ndim == 3 and min(image.shape) > 4:
+    if image.ndim == 3 and image.shape[-1] > 4:  # else colours
         raise InputError(
             f"{path.name} is a stack, not a slice: a folder is one volume, with a file for each slice. Name stacks one by one: "
             f"{path.parent.name}/*{path.suffix}."

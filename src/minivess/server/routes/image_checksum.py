@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 
 from minivess.errors import UsageError
-from minivess.server.dependencies import App
+from minivess.server.dependencies import LONG, App
 from minivess.server.roles import requires
 
 router = APIRouter(tags=["Datastore"])
 _STATED = re.compile(r"(?:(MD5|SHA256|SHA512):)?([0-9A-Fa-f]{32,128})")
 
 
-@router.head("/datastore/image", include_in_schema=False, dependencies=[requires("reader")])
+@router.head("/datastore/image", include_in_schema=False, dependencies=[requires("reader"), LONG])
 def check_image(app: App, image: str, check_sum: Annotated[str | None, Query()] = None) -> None:
     """Answer 200 when the image is there, and has the checksum where one is stated; else 404."""
-    path = app.datastore().store.images.get(image).image
+    path = Path(app.datastore().get_image_uri(image))
+    if not path.is_file():
+        raise HTTPException(404, "The image is not there.")
     if check_sum is None:
         return
     stated = _STATED.fullmatch(check_sum)
