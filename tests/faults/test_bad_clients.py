@@ -23,6 +23,7 @@ from safetensors.torch import load, save
 from store.conftest import image_volume, label_volume
 from waiting import wait_until
 
+from minivess.errors import ConflictError
 from minivess.models import weights_path
 from minivess.server import Accounts, LabelServer, accounts_path, prepare_server
 from minivess.server.http_protocol import HEADER_TIMEOUT_S, MAX_CONNECTIONS
@@ -275,8 +276,12 @@ def test_a_multipart_form_with_the_boundary_of_another_request_is_read(lab: Lab)
 
 
 @pytest.mark.row(103)
-def test_a_second_server_of_the_same_studies_is_refused(lab: Lab, tmp_path: Path) -> None:
-    launch = prepare_server(lab.studies, workspace=tmp_path / "other", port=free_port(), conf={"preset": "tiny"})
+def test_a_second_server_of_the_same_studies_is_refused(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"workspace": tmp_path / "other", "port": free_port(), "conf": {"preset": "tiny"}}
+    with pytest.raises(ConflictError, match="Another label server uses"):
+        prepare_server(lab.studies, **options)
+    monkeypatch.setattr("minivess.server.serve.refuse_second_server", lambda *_: None)  # as MONAI Label's own command starts it
+    launch = prepare_server(lab.studies, **options)
     with pytest.raises(Exception, match="Another label server uses"), LabelServer(launch, log=tmp_path / "log"):
         pass
     assert lab.ask("GET", "/info/").status_code == 200

@@ -23,8 +23,8 @@ def spacing_remark(spacing_um: Sequence[float], modality: str) -> str:
     Example:
         >>> spacing_remark((1.0, 1.0, 5.0), "two_photon")
         ''
-        >>> spacing_remark((994.0, 994.0, 5000.0), "two_photon")[:31]
-        'voxels of 994 x 994 x 5000 um ar'
+        >>> spacing_remark((994.0, 994.0, 5000.0), "two_photon")[:43]
+        'voxels of 994 x 994 x 5000 um are unusual f'
     """
     smallest, largest = _USUAL_UM.get(modality, (0.0, float("inf")))
     if smallest <= min(spacing_um) and max(spacing_um) <= largest:
