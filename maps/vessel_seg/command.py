@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -105,8 +106,11 @@ def segment(source: Path, target: Path, model: Path, *, outputs: Outputs, any_mo
         series = read_series(source)
         if not any_modality:
             check_modality(series, bundle)
+        gc.disable()  # as in __main__.py
         from app import VesselSegApp
 
+        gc.freeze()
+        gc.enable()
         VesselSegApp(series=series, output_path=partial, bundle=bundle, outputs=outputs).run()
         (partial / "result.json").stat()  # a graph can end early without an error
 
