@@ -11,7 +11,8 @@ import typer
 from minivess.cli.output import Channel, DepthAxis, Json, Spacing, TimePoint, UnitOption, as_unit, emit, table
 
 if TYPE_CHECKING:
-    from minivess.models import Prediction
+    from minivess.models import Prediction, Segmenter
+    from minivess.uncertainty.quality import QualityModel
     from minivess.volume import Volume
 
 
@@ -48,13 +49,8 @@ def predict(
     """
     from time import monotonic
 
-    from tqdm import tqdm
-
     from minivess.errors import InputError, MinivessError
     from minivess.models import load_bundle
-    from minivess.models.usual_spacing import spacing_remark
-    from minivess.uncertainty import expected_errors_per_predicted_voxel
-    from minivess.uncertainty.case_features import case_features
     from minivess.uncertainty.quality import read_quality
     from minivess.volume import read_volume
     from minivess.volume.io import stem_of
@@ -82,29 +78,41 @@ def predict(
             failed[path.name] = str(error)  # the others are segmented
             typer.echo(f"not segmented: {path.name}: {error}", err=True)
             continue
-        if remark := spacing_remark(volume.spacing_um, segmenter.capabilities.modality):
-            typer.echo(f"{path.name}: {remark}", err=True)
-        with tqdm(total=100, desc=name, unit="%", disable=as_json, leave=False) as bar:
-            prediction = segmenter.predict(volume, progress=partial(_show_progress, bar))
+        prediction = _segment(segmenter, volume, name, show_progress=not as_json)
         _write_result(out, name, volume, prediction)
-        found = quality.estimate(case_features(prediction)) if quality else None
-        rows.append(
-            {
-                "name": name,
-                "vessel_share": float(prediction.mask.array.mean()),
-                "expected_errors_per_predicted_voxel": expected_errors_per_predicted_voxel(
-                    prediction.probability.array, prediction.threshold
-                ),
-                "quality": str(found) if found else None,
-                "expected_cldice": round(found.cldice, 3) if found else None,
-                "seconds": round(monotonic() - start, 1),
-            }
-        )
+        rows.append({"name": name, **_summary(prediction, quality), "seconds": round(monotonic() - start, 1)})
     content = {"model": segmenter.model.to_json(), "out": str(out), "volumes": rows, "failed": failed}
     text = f"{table(rows)}\nWritten to {out}: {len(rows)} of {len(volumes)} volumes."
     emit(content, as_json=as_json, text=text)
     if failed:
         raise typer.Exit(1)
+
+
+def _segment(segmenter: Segmenter, volume: Volume, name: str, *, show_progress: bool) -> Prediction:
+    """Segment a volume with a progress bar; remark on a voxel size that is unusual for the model."""
+    from tqdm import tqdm
+
+    from minivess.models.usual_spacing import spacing_remark
+
+    if remark := spacing_remark(volume.spacing_um, segmenter.capabilities.modality):
+        typer.echo(f"{name}: {remark}", err=True)
+    with tqdm(total=100, desc=name, unit="%", disable=not show_progress, leave=False) as bar:
+        return segmenter.predict(volume, progress=partial(_show_progress, bar))
+
+
+def _summary(prediction: Prediction, quality: QualityModel | None) -> dict[str, Any]:
+    """Return how far to trust a mask, as columns of the table."""
+    from minivess.uncertainty import expected_errors_per_predicted_voxel
+    from minivess.uncertainty.case_features import case_features
+
+    found = quality.estimate(case_features(prediction)) if quality else None
+    errors = expected_errors_per_predicted_voxel(prediction.probability.array, prediction.threshold)
+    return {
+        "vessel_share": float(prediction.mask.array.mean()),
+        "expected_errors_per_predicted_voxel": errors,
+        "quality": str(found) if found else None,
+        "expected_cldice": round(found.cldice, 3) if found else None,
+    }
 
 
 def _check_results(out: Path, names: list[str], *, replace: bool) -> None:
