@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -122,7 +123,8 @@ def test_serve__a_folder_of_tiff_stacks_is_told_how_to_convert_them(capsys: pyte
         tifffile.imwrite(tmp_path / f"{name}.tif", np.ones((4, 16, 16), np.uint8), photometric="minisblack")
     (tmp_path / "minivess_store").mkdir()
     (tmp_path / "minivess_store" / "old.nrrd").touch()
-    command = f"minivess data convert '{tmp_path / 'one.tif'}' studies/one.nii.gz --spacing X Y Z --unit um"
+    stack = shlex.quote(str(tmp_path / "one.tif"))
+    command = f"minivess data convert {stack} studies/one.nii.gz --spacing X Y Z --unit um"
     refused(capsys, 1, command, "serve", tmp_path)
     assert not (tmp_path / ".minivess").exists()
 
@@ -208,17 +210,21 @@ def test_a_published_bundle_keeps_its_weights(bundle: Path) -> None:
     assert weights_path(bundle).is_file()
 
 
-def test_ctrl_c_ends_with_130_and_a_closed_pipe_quietly(dataset: Path, bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("models", [(), ("--seeds", "2")], ids=["one model", "several"])
+def test_ctrl_c_ends_with_130_and_a_closed_pipe_quietly(
+    dataset: Path, bundle: Path, tmp_path: Path, models: tuple[str, ...]
+) -> None:
     import signal
     import time
 
-    command = [sys.executable, "-m", "minivess", "train", dataset, "--bundle", bundle, "--out", tmp_path, "--epochs", "500"]
+    options = ["--bundle", bundle, "--out", tmp_path, "--epochs", "500", *models]
+    command = [sys.executable, "-m", "minivess", "train", dataset, *options]
 
     def listen() -> None:  # a shell that runs these tests in the background lets them ignore Ctrl-C, and children inherit that
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
-        while not (tmp_path / "runs" / "train" / "log.csv").exists() and process.poll() is None:
+        while not any(tmp_path.rglob("log.csv")) and process.poll() is None:
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=120)

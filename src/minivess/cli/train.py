@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,7 +99,7 @@ def train(
     plan = {"seeds": [seed, seeds], "tune": tune, "preset": preset, "init": str(init or ""), "from": str(model or "")}
     if several or tune:  # one training may go on for longer than it was begun
         plan["epochs"] = epochs
-    with hold_runs(runs, {**plan, **what_is_trained(splits, source, modality)}, resume=resume):
+    with hold_runs(runs, {**plan, **what_is_trained(splits, source, modality)}, resume=resume), _resumable():
         copy = prepare_bundle(runs / "bundle" if several else out, source, model, modality or "two_photon", resume=resume)
         notes = {"dataset": dataset.name, "preset": preset, **({"dataset_dvc": pinned} if pinned else {})}
         overrides: dict[str, Any] = {"seed": seed, "notes": notes, **({} if epochs is None else {"epochs": epochs})}
@@ -108,11 +109,17 @@ def train(
         if several:
             _train_several(copy, out, splits, range(seed, seed + seeds), overrides, common, as_json=as_json)
         else:
-            try:
-                _train_one(out, sections, model, overrides, common, as_json=as_json)
-            except KeyboardInterrupt:
-                typer.echo("Stopped. The same command with --resume goes on.", err=True)
-                raise
+            _train_one(out, sections, model, overrides, common, as_json=as_json)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Name the command that goes on when the user stops what runs inside."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command with --resume goes on.", err=True)
+        raise
 
 
 def _tuned(
