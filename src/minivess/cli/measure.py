@@ -23,6 +23,9 @@ def measure(
     Example: minivess measure runs/predictions/*_mask.nii.gz --out vessels.csv
     """
     import csv
+    import sys
+
+    from tqdm import tqdm
 
     from minivess.errors import MinivessError, OutputError
     from minivess.paths import atomic_file
@@ -31,14 +34,14 @@ def measure(
         raise OutputError(f"{out} exists. Nothing was measured. Choose another --out, or replace it: --replace.")
     rows: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
-    for path in masks:
+    for path in tqdm(masks, desc="masks", unit="mask", disable=as_json, leave=False):
         try:
             rows.append(_measured(path, spacing, unit))
         except MinivessError as error:
             if len(masks) == 1:
                 raise
             failed[path.name] = str(error)
-            typer.echo(f"not measured: {path.name}: {error}", err=True)
+            tqdm.write(f"not measured: {path.name}: {error}", file=sys.stderr)
     if out is not None and rows:
         with atomic_file(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, list(rows[0]))
