@@ -65,7 +65,7 @@ def test_tiff_stacks_beside_other_images_are_named(studies: Path) -> None:
     for name in ("a.nii.gz", "b.TIF", "c.tiff"):
         (studies / name).write_bytes(b"x")
     assert "2 TIFF stacks" in remark_on_stacks(studies)
-    assert f"minivess data convert '{studies / 'b.TIF'}' studies/b.nii.gz" in remark_on_stacks(studies)
+    assert f"minivess data convert {shlex.quote(str(studies / 'b.TIF'))} studies/b.nii.gz" in remark_on_stacks(studies)
 
 
 def test_a_second_server_is_refused_before_it_says_where_it_is(studies: Path, tmp_path: Path) -> None:

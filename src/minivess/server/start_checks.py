@@ -110,7 +110,8 @@ def is_address(studies: Path | str) -> bool:
 
 
 def _how_to_convert(stack: Path) -> str:
-    return f"minivess data convert '{stack}' studies/{stem_of(stack)}.nii.gz --spacing X Y Z --unit um"
+    words = ["minivess", "data", "convert", str(stack), f"studies/{stem_of(stack)}.nii.gz"]
+    return f"{shlex.join(words)} --spacing X Y Z --unit um"
 
 
 def _tiff_stacks(studies: Path) -> tuple[list[Path], bool]:
