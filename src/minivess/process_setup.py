@@ -22,17 +22,8 @@ _STACK_BYTES = 32 * 2**20
 SPIN_COUNT = "2000"
 #: What MONAI imports for networks, handlers, pictures and readers that nothing of ours takes from it.
 _UNUSED_BY_MONAI = (
-    "transformers",
-    "mlflow",
-    "pandas",
-    "matplotlib",
-    "sklearn",
-    "torchvision",
-    "cupy",
-    "cupyx",
-    "itk",
-    "scipy.signal",
-)
+    "transformers", "mlflow", "pandas", "matplotlib", "sklearn", "torchvision", "cupy", "cupyx", "itk", "scipy.signal",
+)  # fmt: skip
 
 
 def prepare_process(*, only_predicts: bool = False) -> None:

@@ -29,22 +29,16 @@ _METHOD_CODES = "DeidentificationMethodCodeSequence"
 OF_THE_PATIENT = (*TYPE_2, *OPTIONAL, _METHOD_CODES)
 _OF_THE_FRAME_OF_REFERENCE = "PositionReferenceIndicator"  # type 2
 _OF_THE_IMAGE = (
-    "Rows",
-    "Columns",
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "StudyInstanceUID",
-    "ImagePositionPatient",
-)
+    "Rows", "Columns", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "ImagePositionPatient",
+)  # fmt: skip
 #: They say who and what: a part of one may be another one's, so that they are never cut.
 _IDENTIFIERS = frozenset(
     {"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID", "ClinicalTrialProtocolID", "ClinicalTrialSubjectID"}
 )
-#: Longest value of a value representation, in characters (PS3.5, table 6.2-1).
 _PARSED = {"DA": DA, "TM": TM}
 #: A code string that begins with a letter, or a UID.
 _PLAIN = re.compile(r"[A-Z][A-Z0-9_ ]{0,15}|[0-2](\.[0-9]+)+|")
+#: Longest value of a value representation, in characters (PS3.5, table 6.2-1).
 _LENGTHS = {"LO": 64, "SH": 16, "PN": 64, "CS": 16}
 
 

@@ -292,7 +292,7 @@ class Images:
                 staged.unlink()
 
     def _image_files(self, known: Collection[str]) -> Iterator[tuple[Path, str]]:
-        """Walk the studies without hidden files, stores, their exports and MONAI Label's labels; a folder may vanish meanwhile.
+        """Walk the studies without hidden files, stores and folders of labels; a folder may vanish meanwhile.
 
         Yields:
             Each file that has no case yet, and why it cannot have one; empty when it can.
