@@ -157,7 +157,7 @@ def _run_one(
         key = _key(files, command, identity)
     except OSError as error:
         return SeriesResult(uid, len(files), "failed", reason=f"{error.strerror}: an image is gone.")
-    if out.exists() and not (key_file.exists() and key_file.read_text() == key and any(out.iterdir())):
+    if out.exists() and not (key_file.exists() and key_file.read_text() == key and out.is_dir() and any(out.iterdir())):
         reason = (
             "Its folder holds a result of other images, another model or other options. Move it away, or name another output."
         )
