@@ -33,6 +33,19 @@ class Percentiles:
 
 
 @dataclass(frozen=True)
+class HounsfieldWindow:
+    """Fixed window of a CT, whose numbers mean the same in every scanner: percentiles would go from air to bone.
+
+    Attributes:
+        low_hu: Maps to 0: below soft tissue.
+        high_hu: Maps to 1: most vessels with contrast agent; denser voxels are clipped at 1.5, so that bone is the brightest.
+    """
+
+    low_hu: float
+    high_hu: float
+
+
+@dataclass(frozen=True)
 class LocalContrast:
     """Logarithm of the intensity over the local background, for microscopy, where brightness differs by decades.
 
@@ -61,11 +74,11 @@ class LocalContrast:
     most_smoothing: float = 1.5
 
 
-MODALITIES: dict[str, Percentiles | LocalContrast] = {
+MODALITIES: dict[str, Percentiles | HounsfieldWindow | LocalContrast] = {
     "two_photon": LocalContrast(),
     "light_sheet": LocalContrast(),
     "mr_angiography": Percentiles(1.0, 99.9, ignore_zero=True),
-    "ct_angiography": Percentiles(5.0, 99.9, ignore_zero=True),
+    "ct_angiography": HounsfieldWindow(-100.0, 400.0),
 }
 
 
@@ -124,7 +137,7 @@ class Scaling:
 
         Returns:
             (x, y, z) float32. Local contrast: background about 0, most vessels between 1 and 4, without fixed bounds.
-            Percentiles: [0, 1.5].
+            Percentiles and Hounsfield units: [0, 1.5].
         """
         scaled = array.astype(np.float32)
         if self.smoothing is not None:
@@ -155,7 +168,7 @@ def fit_scaling(array: NDArray[Any], modality: str, *, check: Callable[[], objec
         The scaling of this volume. A constant volume is scaled to a constant.
 
     Raises:
-        InputError: When the modality is unknown.
+        InputError: When the modality is unknown, or a CT is not in Hounsfield units.
     """
     if modality not in MODALITIES:
         raise InputError(f"Unknown modality {modality!r}. Allowed: {', '.join(MODALITIES)}.")
@@ -163,12 +176,30 @@ def fit_scaling(array: NDArray[Any], modality: str, *, check: Callable[[], objec
     if isinstance(rule, LocalContrast):
         return _fit_local_contrast(array, rule, check)
     values = _sampled(array)
+    if isinstance(rule, HounsfieldWindow):
+        _check_hounsfield_units(values, rule)
+        return Scaling(rule.low_hu, 1.0 / (rule.high_hu - rule.low_hu))
     if rule.ignore_zero and values.any():
         values = values[values != 0]
     low, high = (float(v) for v in np.percentile(values, (rule.low, rule.high)))
     if high <= low:  # nearly all voxels are equal
         low, high = float(array.min()), float(array.max())
     return Scaling(low, 1.0 / (high - low) if high > low else 1.0)
+
+
+def _check_hounsfield_units(values: NDArray[Any], rule: HounsfieldWindow) -> None:
+    """Refuse a CT without its rescale intercept, where water is 1024 and not 0, and one that was scaled to [0, 1]."""
+    tissue = values[values != 0]
+    if tissue.size == 0 or tissue.min() == tissue.max():
+        return
+    middle, bright = float(np.median(tissue)), float(np.percentile(tissue, 99.9))
+    clipped = rule.low_hu + 1.5 * (rule.high_hu - rule.low_hu)
+    if middle > clipped or abs(bright) <= 10.0:
+        raise InputError(
+            f"The CT is not in Hounsfield units: half of its voxels lie above {middle:.4g}, the brightest at {bright:.4g}."
+            " Expected: water at 0, vessels with contrast agent at 150 to 600. Convert it again with its rescale slope and"
+            " intercept (dcm2niix and 3D Slicer do)."
+        )
 
 
 def _fit_local_contrast(array: NDArray[Any], rule: LocalContrast, check: Callable[[], object]) -> Scaling:
