@@ -112,7 +112,7 @@ def main() -> None:
                 }
             )
         means = {key: float(np.mean([one[key] for one in found])) for key in found[0]}
-        spread = " ".join('{:.2f}'.format(one["oracle's threshold"]) for one in found)
+        spread = " ".join("{:.2f}".format(one["oracle's threshold"]) for one in found)
         rows.append({"stacks": name, **means, "oracle's thresholds": spread})
     print(table(rows))
 
