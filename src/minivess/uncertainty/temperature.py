@@ -1,6 +1,7 @@
 """Temperature scaling: calibrate probabilities with one number (Guo et al., ICML 2017).
 
-A library function: prediction does not apply a temperature yet.
+A library function. Prediction applies no temperature: fitted on shifted synthetic stacks it moves the threshold to no better place
+(`docs/evidence/two_photon.md`).
 """
 
 from __future__ import annotations
