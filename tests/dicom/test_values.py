@@ -14,7 +14,16 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID, HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless, generate_uid
+from pydicom.uid import (
+    UID,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 
 from minivess.dicom import read_seg, read_series, write_series
 from minivess.dicom.codestream import codestream_size
@@ -68,6 +77,28 @@ def test_read_series__decodes_lossless_images(tmp_path: Path, syntax: UID, encod
         dataset.file_meta.TransferSyntaxUID = syntax
         dataset.save_as(file, enforce_file_format=True)
     assert (read_series(tmp_path / "s").volume.array == plain.array).all()
+
+
+@pytest.mark.row(85)
+@pytest.mark.parametrize("bits", [8, 12])
+def test_read_series__decodes_jpeg_extended(tmp_path: Path, bits: int) -> None:
+    x, y, z = np.mgrid[:40, :32, :4]
+    array = ((1 + np.sin(x / 6 + z) * np.cos(y / 5)) * 2 ** (bits - 2)).astype(np.uint16)
+    write_series(Volume(array, AFFINE, "mm"), tmp_path / "s", name="jpeg")
+    plain = read_series(tmp_path / "s").volume
+    for file in (tmp_path / "s").glob("*.dcm"):
+        dataset = pydicom.dcmread(file)
+        kind = np.uint8 if bits == 8 else np.uint16
+        frame = imagecodecs.jpeg_encode(dataset.pixel_array.astype(kind), level=98, bitspersample=bits)
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = np.dtype(kind).itemsize * 8, bits, bits - 1
+        dataset.PixelData = encapsulate([frame])
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+        dataset.save_as(file, enforce_file_format=True)
+    read = read_series(tmp_path / "s").volume
+    assert np.abs(read.array - plain.array).max() <= 0.02 * plain.array.max(), "lossy, but the same picture"
+    assert np.corrcoef(read.array.ravel(), plain.array.ravel())[0, 1] > 0.999
+    assert np.allclose(read.affine, plain.affine)
 
 
 @ENCODERS

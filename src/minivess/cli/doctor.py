@@ -104,6 +104,9 @@ def _check_transfer_syntaxes() -> Iterator[dict[str, Any]]:
     from pydicom import uid
     from pydicom.pixels import get_decoder
 
+    from minivess.dicom import jpeg_12_bit
+
+    jpeg_12_bit.register()
     for syntaxes in (uid.JPEGTransferSyntaxes, uid.JPEGLSTransferSyntaxes, uid.JPEG2000TransferSyntaxes, uid.RLETransferSyntaxes):
         for syntax in syntaxes:
             try:

@@ -10,7 +10,9 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pydicom
+from pydicom.uid import JPEGExtended12Bit
 
+from minivess.dicom import jpeg_12_bit
 from minivess.dicom.codestream import check_codestreams
 from minivess.dicom.damaged import damaged_dicom
 from minivess.dicom.frames import from_dicom
@@ -122,6 +124,8 @@ def _decode(dataset: pydicom.Dataset, file: Path) -> None:
     """
     with damaged_dicom(f"{file.name}: the pixels"):
         check_codestreams(dataset, file.name)
+        if dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit:
+            jpeg_12_bit.register()
         shape = dataset.pixel_array.shape
     frames = whole_number(dataset.get("NumberOfFrames", 1))
     stated = (frames, dataset.Rows, dataset.Columns) if frames > 1 else (dataset.Rows, dataset.Columns)
