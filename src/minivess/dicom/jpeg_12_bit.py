@@ -1,4 +1,4 @@
-"""Decode JPEG Extended with 12 bits (1.2.840.10008.1.2.4.51), which no decoder of pydicom under a free licence can: by libjpeg-turbo."""
+"""Decode JPEG Extended with 12 bits (1.2.840.10008.1.2.4.51) by libjpeg-turbo: pydicom's own decoder for it is under the GPL."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Temperature scaling: calibrate probabilities with one number (Guo et al., ICML 2017).
 
-A library function. Prediction applies no temperature: fitted on shifted synthetic stacks it moves the threshold to no better place
+A library function. Prediction applies no temperature: fitted on shifted synthetic stacks it leads to no better mask
 (`docs/evidence/two_photon.md`).
 """
 
