@@ -8,7 +8,7 @@ from .table import QueueTable
 from .translations import kind_text
 
 # Buttons that need an open image on a server with a queue, and those that need an open image only.
-WITH_QUEUE = ("next", "accept", "skip", "undo", "redo", "uncertainty", "next_error", "note")
+WITH_QUEUE = ("next", "accept", "skip", "undo", "redo", "uncertainty", "next_error", "overview", "note")
 WITH_IMAGE = ("mask", "correct", "erase", "submit", "compare")
 
 

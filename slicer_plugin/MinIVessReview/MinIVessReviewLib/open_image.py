@@ -110,6 +110,14 @@ class OpenImage:
         if self._uncertainty:
             self.views.show_uncertainty(self._uncertainty, self.status["affine_ras"], opacity, threshold)
 
+    def toggle_overview(self):
+        """Show the whole image with all its regions, or what was shown before."""
+        overview = self.views.overview
+        if overview.shown:
+            overview.hide()
+        else:
+            overview.show(self.items, self.item)
+
     def save_label(self, folder):
         """Write the mask to a new file in a folder. Return the file."""
         safe = re.sub(r"[^\w-]+", "_", self.name)

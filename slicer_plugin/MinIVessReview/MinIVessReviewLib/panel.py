@@ -28,11 +28,11 @@ from .worker import Worker
 KEYS = {
     "A": "accept", "S": "skip", "N": "next", "U": "undo", "R": "redo", "O": "uncertainty", "M": "mask", "F": "correct",
     "E": "erase", "P": "tool_path", "C": "tool_connect", "D": "tool_remove", "K": "tool_specks",
-    "B": "tool_grow", "T": "tool_smooth", "G": "next_error",
+    "B": "tool_grow", "T": "tool_smooth", "G": "next_error", "V": "overview",
 }  # fmt: skip
 BUTTONS = (
     "connect", "add_image", "open", "open_next", "next", "accept", "correct", "erase", "skip", "undo", "redo", "uncertainty",
-    "next_error", "mask", "submit", "compare", "train", "cancel",
+    "next_error", "mask", "overview", "submit", "compare", "train", "cancel",
 )  # fmt: skip
 EDITOR_TAG = "MinIVessReviewEditor"
 
@@ -246,6 +246,10 @@ class MinIVessReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show or hide the mask."""
         scene = self.session.image.scene
         scene.mask_visible = not scene.mask_visible
+
+    def on_overview(self):
+        """Show the whole image with all its regions, or the region again."""
+        self.session.image.toggle_overview()
 
     # ---- label and model --------------------------------------------------------------------------------------------------
 

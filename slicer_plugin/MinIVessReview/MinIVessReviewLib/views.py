@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk
 
 from .mask_scene import read_volume, remove
+from .overview import Overview
 from .voxels import grown, inside
 
 UNCERTAINTY_NATS = 0.2, float(np.log(2))
@@ -26,16 +27,18 @@ class Views:
     """Everything that is shown besides the image and the mask of a scene."""
 
     def __init__(self, scene):
-        self.scene = scene
+        self.scene, self.overview = scene, Overview(scene)
         self.forget()
 
     def forget(self):
         """Forget all nodes, for example after the scene was closed."""
         self.frame = self.surface = self.around = self.uncertainty = self.colors = self.legend = self._box = None
         self._greys = None
+        self.overview.forget()
 
     def clear(self):
         """Remove all own nodes from the scene."""
+        self.overview.hide()
         remove(self.frame, self.surface, self.around, self.legend, self.uncertainty, self.colors)
         self.forget()
 
@@ -43,6 +46,7 @@ class Views:
 
     def go(self, item):
         """Frame a region, and centre all views on it; it fills a third of their width. The 3-D camera points at it."""
+        self.overview.hide()
         first, self._box = self._box is None, item["box"]
         centre, axes, size = self._in_scene(self._box)
         self._show_frame(centre, axes, size)

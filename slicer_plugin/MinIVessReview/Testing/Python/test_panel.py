@@ -209,6 +209,26 @@ def test_suspected_errors_are_walked_through(widget: Any, lab: Lab, pump: Callab
     pump(lambda: not widget.worker.busy)
 
 
+def test_the_map_has_a_point_for_each_row_of_the_table(widget: Any, lab: Lab, pump: Callable[..., int], qtbot: Any) -> None:
+    connect(widget, lab, pump)
+    assert not widget.ui.overview.enabled
+    open_image(widget, "listed", pump)
+    widget.parent.activateWindow()
+    matrix = np.array(widget.session.image.status["affine_ras"])
+    press(widget, qtbot, "V")
+    found = {
+        node.GetNthControlPointLabel(n): node.GetNthControlPointPositionWorld(n)
+        for node in widget.session.image.views.overview.points.values()
+        for n in range(node.GetNumberOfControlPoints())
+    }
+    assert len(found) == len(widget.display.table.items)
+    for row, item in enumerate(widget.display.table.items, 1):
+        centre = (np.array(item["box"][::2]) + item["box"][1::2]) / 2 - 0.5
+        np.testing.assert_allclose(found[str(row)], (matrix @ [*centre, 1])[:3], atol=1e-3)
+    press(widget, qtbot, "V")
+    assert not widget.session.image.views.overview.shown
+
+
 def test_the_next_image_has_the_most_expected_errors(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:
     connect(widget, lab, pump)
     widget.ui.open_next.click()

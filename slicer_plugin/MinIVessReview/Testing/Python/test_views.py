@@ -123,3 +123,35 @@ def test_uncertainty_is_shown_where_it_is_with_a_legend_and_can_be_hidden(views:
     assert 0.02 < changed.mean() < 0.6, "a spot, not everything"
     legend = changed[:, -60:]
     assert 0.05 < legend.mean() < 0.9, "a bar and its numbers at the right edge"
+
+
+def test_the_map_shows_the_whole_image_and_every_region_by_its_state(views: Views) -> None:
+    views.hide_uncertainty()
+    before = {n: (n.GetFieldOfView(), n.GetSliceOffset()) for n in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
+    array = slicer.util.arrayFromVolume(views.scene.image)
+    array[22:, 70:76, 4:10] = 255  # far from the region, in the last slices only
+    views.scene.image.Modified()
+    boxes = {"pending": [0, 10, 0, 10, 0, 4], "accepted": [80, 96, 60, 80, 20, 24], "skipped": [0, 10, 60, 80, 0, 8], "leased": BOX}
+    items = [{"id": state, "state": state, "box": box} for state, box in boxes.items()]
+    views.overview.show(items, items[-1])
+    shown = picture("map")["Red"].astype(int)
+    red, green, blue = shown[..., 0], shown[..., 1], shown[..., 2]
+    colored = {
+        "pending": (red > 180) & (green > 140) & (blue < 140),
+        "accepted": (green > red + 40) & (green > blue + 40),
+        "current": (red > green + 80) & (blue > green + 80),
+    }
+    for state, pixels in colored.items():
+        assert pixels.sum() > 10, state
+    labels = [n.GetNthControlPointLabel(0) for n in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")]
+    assert sorted(labels) == ["1", "2", "3", "4"]
+    assert (shown.min(-1) > 230).sum() > 20, "the bright corner of another slice is projected"
+    views.overview.hide()
+    assert not slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
+    for node, (field_of_view, offset) in before.items():
+        assert not node.GetSlabReconstructionEnabled()
+        np.testing.assert_allclose(node.GetFieldOfView(), field_of_view)
+        assert node.GetSliceOffset() == pytest.approx(offset)
+    views.overview.show(items, None)
+    views.go({"box": BOX})
+    assert not views.overview.shown, "the next region is shown in slices"
