@@ -176,3 +176,17 @@ def test_a_result_of_an_application_that_writes_no_index_is_done_the_next_time_t
     for _ in range(2):
         (result,) = run_batch(find_batch(tmp_path / "studies", tmp_path / "results"), tmp_path / "results", command)
         assert result.result == "done", result.reason
+
+
+def test_a_file_in_the_place_of_a_series_folder_is_named_and_kept(tmp_path: Path) -> None:
+    uid = read_series(make(tmp_path / "studies", "p1")).uid
+    program = "import pathlib, sys; out = pathlib.Path(sys.argv[1]); out.mkdir(); (out / 'finding.txt').write_text('x')"
+    studies, results, command = tmp_path / "studies", tmp_path / "results", [sys.executable, "-c", program, "{out}"]
+    (done,) = run_batch(find_batch(studies, results), results, command)
+    assert done.result == "done"
+    shutil.rmtree(results / uid)
+    (results / uid).write_text("notes of somebody")
+    (again,) = run_batch(find_batch(studies, results), results, command)
+    assert again.result == "failed"
+    assert "Move it away" in again.reason
+    assert (results / uid).read_text() == "notes of somebody"

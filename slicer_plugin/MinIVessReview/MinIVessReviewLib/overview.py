@@ -1,4 +1,4 @@
-"""The whole image at once: its projection in the slice views, and all regions on it, coloured by state. MRML only; no HTTP, no Qt."""
+"""The whole image at once: its projection in the slice views, all regions on it, coloured by state. MRML only; no HTTP, no Qt."""
 
 import numpy as np
 import slicer

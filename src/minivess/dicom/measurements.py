@@ -38,45 +38,11 @@ def write_measurements(morphology: Morphology, seg: Path, derivation: Derivation
         OutputError: When the file cannot be written.
     """
     segmentation = pydicom.dcmread(seg)
-    segment = hd.sr.ReferencedSegment(
-        sop_class_uid=segmentation.SOPClassUID,
-        sop_instance_uid=segmentation.SOPInstanceUID,
-        segment_number=1,
-        source_series=hd.sr.SourceSeriesForSegmentation(derivation.series.uid),
-    )
-    device = hd.sr.DeviceObserverIdentifyingAttributes(uid=derivation.uid("device"), manufacturer_name=MANUFACTURER)
-    context = hd.sr.ObservationContext(
-        observer_device_context=hd.sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
-    )
-    group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=derivation.uid("tracking"), identifier="vessel"),
-        referenced_segment=segment,
-        finding_type=BLOOD_VESSEL,
-        algorithm_id=_algorithm(derivation),
-        measurements=[
-            hd.sr.Measurement(name=name, value=float(value), unit=unit)
-            for name, value, unit in (
-                (codes.SCT.Volume, morphology.volume_mm3, _MM3),
-                (codes.SCT.Length, morphology.length_mm, _MM),
-                (codes.SCT.Diameter, morphology.mean_diameter_mm, _MM),
-                (_BRANCH_POINTS, morphology.branch_points, _COUNT),
-                (_PIECES, morphology.components, _COUNT),
-            )
-        ],
-        qualitative_evaluations=[hd.sr.QualitativeEvaluation(name=_LIMITATION, value=_RESEARCH)],
-    )
-    report = hd.sr.MeasurementReport(
-        observation_context=context,
-        procedure_reported=codes.SCT.ImagingProcedure,
-        imaging_measurements=[group],
-        # highdicom describes images of one frame only
-        referenced_images=derivation.sources if derivation.series.multiframe is None else None,
-    )
     instance = derivation.instance("measurements", 1002, about=str(segmentation.SOPInstanceUID))
     equipment = {key: instance.pop(key) for key in ("manufacturer_model_name", "software_versions", "device_serial_number")}
     result = hd.sr.Comprehensive3DSR(
         evidence=[*derivation.sources, segmentation],
-        content=report[0],
+        content=_report(morphology, segmentation, derivation)[0],
         series_description=f"Measurements of vessels ({NOTICE})",
         is_complete=True,
         **instance,
@@ -88,6 +54,46 @@ def write_measurements(morphology: Morphology, seg: Path, derivation: Derivation
     with atomic_file(path) as temporary:
         result.save_as(temporary, enforce_file_format=True)
     return path
+
+
+def _report(morphology: Morphology, segmentation: pydicom.Dataset, derivation: Derivation) -> hd.sr.MeasurementReport:
+    """Return the content of the report: who measured what, where, and the numbers (PS3.16, TID 1500)."""
+    device = hd.sr.DeviceObserverIdentifyingAttributes(uid=derivation.uid("device"), manufacturer_name=MANUFACTURER)
+    context = hd.sr.ObservationContext(
+        observer_device_context=hd.sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+    )
+    segment = hd.sr.ReferencedSegment(
+        sop_class_uid=segmentation.SOPClassUID,
+        sop_instance_uid=segmentation.SOPInstanceUID,
+        segment_number=1,
+        source_series=hd.sr.SourceSeriesForSegmentation(derivation.series.uid),
+    )
+    group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=derivation.uid("tracking"), identifier="vessel"),
+        referenced_segment=segment,
+        finding_type=BLOOD_VESSEL,
+        algorithm_id=_algorithm(derivation),
+        measurements=_measurements(morphology),
+        qualitative_evaluations=[hd.sr.QualitativeEvaluation(name=_LIMITATION, value=_RESEARCH)],
+    )
+    return hd.sr.MeasurementReport(
+        observation_context=context,
+        procedure_reported=codes.SCT.ImagingProcedure,
+        imaging_measurements=[group],
+        # highdicom describes images of one frame only
+        referenced_images=derivation.sources if derivation.series.multiframe is None else None,
+    )
+
+
+def _measurements(morphology: Morphology) -> list[hd.sr.Measurement]:
+    rows = (
+        (codes.SCT.Volume, morphology.volume_mm3, _MM3),
+        (codes.SCT.Length, morphology.length_mm, _MM),
+        (codes.SCT.Diameter, morphology.mean_diameter_mm, _MM),
+        (_BRANCH_POINTS, morphology.branch_points, _COUNT),
+        (_PIECES, morphology.components, _COUNT),
+    )
+    return [hd.sr.Measurement(name=name, value=float(value), unit=unit) for name, value, unit in rows]
 
 
 def _algorithm(derivation: Derivation) -> hd.sr.AlgorithmIdentification | None:
