@@ -131,7 +131,12 @@ def test_the_map_shows_the_whole_image_and_every_region_by_its_state(views: View
     array = slicer.util.arrayFromVolume(views.scene.image)
     array[22:, 70:76, 4:10] = 255  # far from the region, in the last slices only
     views.scene.image.Modified()
-    boxes = {"pending": [0, 10, 0, 10, 0, 4], "accepted": [80, 96, 60, 80, 20, 24], "skipped": [0, 10, 60, 80, 0, 8], "leased": BOX}
+    boxes = {
+        "pending": [0, 10, 0, 10, 0, 4],
+        "accepted": [80, 96, 60, 80, 20, 24],
+        "skipped": [0, 10, 60, 80, 0, 8],
+        "leased": BOX,
+    }
     items = [{"id": state, "state": state, "box": box} for state, box in boxes.items()]
     views.overview.show(items, items[-1])
     shown = picture("map")["Red"].astype(int)
