@@ -18,6 +18,7 @@ from minivess.dicom import write_series
 from minivess.models import weights_path
 from minivess.models.weights import read_weights, write_weights
 from minivess.synth import make_sample
+from minivess.train import set_modality
 from minivess.volume import read_volume, write_volume
 
 
@@ -371,6 +372,19 @@ def test_predict_goes_on_after_a_volume_that_it_cannot_read(
     refused(capsys, 1, "not segmented: bad.nii.gz", *words)
     assert sorted(file.name for file in (tmp_path / "p").glob("*_mask.nii.gz")) == ["first_mask.nii.gz", "last_mask.nii.gz"]
     refused(capsys, 1, "bad.nii.gz", "predict", tmp_path / "bad.nii.gz", "--bundle", bundle, "--out", tmp_path / "q")
+
+
+def test_predict_goes_on_after_a_volume_that_the_model_refuses(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path
+) -> None:
+    scan = make_sample("cta", 0, shape=(32, 32, 16)).image
+    ct = Path(shutil.copytree(bundle, tmp_path / "ct"))
+    set_modality(ct, "ct_angiography")
+    raw = write_volume(scan.with_array(scan.array + 3000), tmp_path / "raw.nii.gz")
+    good = write_volume(scan, tmp_path / "good.nii.gz")
+    words = ("predict", raw, good, "--bundle", ct, "--out", tmp_path / "p")
+    refused(capsys, 1, "not segmented: raw.nii.gz: The CT is not in Hounsfield units", *words)
+    assert (tmp_path / "p" / "good_mask.nii.gz").is_file()
 
 
 def test_predict_says_that_a_voxel_size_is_odd(capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import logging
 import struct
 import sys
+import threading
 from pathlib import Path
 
 import nibabel as nib
@@ -97,6 +99,103 @@ def test_read_metaimage__refuses_other_files(tmp_path: Path, named: str) -> None
     file.write_bytes(head + f"ElementDataFile = {named}\n".encode() + voxels)
     with pytest.raises(UnsafeFileError, match="another file"):
         read_volume(file)
+
+
+MHA = "ObjectType = Image\nNDims = 3\nElementSpacing = 1 1 1\nDimSize = 4 4 4\nElementType = MET_UCHAR\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ElementDataFile : ../secret.txt%.0d 0 0 1=",
+        "ElementDataFile : ../secret=x.txt",
+        "ElementDataFile: LIST =",
+        "NDims = 3",
+        "Comment = a\rElementDataFile : ../secret.txt = b",
+    ],
+)
+def test_read_metaimage__a_line_that_itk_reads_in_another_way_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "secret.txt").write_bytes(b"SECRET " * 20)
+    (tmp_path / "secret=x.txt").write_bytes(b"SECRET " * 20)
+    (tmp_path / "sub").mkdir()
+    file = tmp_path / "sub" / "image.mha"
+    file.write_bytes((MHA + "ElementDataFile = LOCAL\n").encode() + bytes(64))
+    assert read_volume(file).shape == (4, 4, 4)
+    file.write_bytes((MHA + line + "\nElementDataFile = LOCAL\n").encode() + bytes(64))
+    with pytest.raises(UnsafeFileError, match="two ways"):
+        read_volume(file)
+
+
+OME = """<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{own}">
+<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="8" SizeY="8" SizeZ="{count}" SizeC="1" SizeT="1">
+<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>"""
+
+
+def ome_slice(path: Path, value: int, named: list[str], own: int) -> None:
+    """Write one plane, whose metadata name a file for each plane of a set."""
+    uuids = [f"{n:08d}-1111-1111-1111-111111111111" for n in range(len(named))]
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{n}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{uuid}</UUID></TiffData>'
+        for n, (name, uuid) in enumerate(zip(named, uuids, strict=True))
+    )
+    text = OME.format(own=uuids[own] if own < len(uuids) else "9" * 8 + "-1111-1111-1111-111111111111", count=len(named), planes=planes)
+    tifffile.imwrite(path, np.full((8, 8), value, np.uint8), description=text.encode(), metadata=None, compression="zlib")
+
+
+def test_read_slices__opens_no_file_that_the_metadata_of_a_slice_name(tmp_path: Path) -> None:
+    ome_slice(tmp_path / "secret.tif", 99, ["secret.tif"], 0)
+    (tmp_path / "stack").mkdir()
+    for n in range(3):
+        ome_slice(tmp_path / "stack" / f"s{n}.tif", n, ["../secret.tif"], 1)
+    assert read_volume(tmp_path / "stack", spacing=(1, 1, 5), unit="um").array[0, 0].tolist() == [0, 1, 2]
+
+
+def test_read_slices__a_set_of_ome_files_with_one_plane_each_is_read_as_a_folder(tmp_path: Path) -> None:
+    names = [f"s{n}.ome.tif" for n in range(3)]
+    for n, name in enumerate(names):
+        ome_slice(tmp_path / name, n, names, n)
+    assert read_volume(tmp_path, spacing=(1, 1, 5), unit="um").array[0, 0].tolist() == [0, 1, 2]
+    with pytest.raises(UnsafeFileError, match="name the folder"):
+        read_volume(tmp_path / names[0], spacing=(1, 1, 5), unit="um")
+
+
+def test_read_tiff__a_damaged_file_says_nothing_of_one_that_another_thread_reads(tmp_path: Path) -> None:
+    good, bad = image_file(tmp_path, "good.tif"), tmp_path / "bad.ome.tif"
+    ome_slice(bad, 1, ["a.tif", "b.tif", "bad.ome.tif"], 2)
+    ended = threading.Event()
+
+    def read_bad() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(MinivessError):
+                read_volume(bad, spacing=(1, 1, 5), unit="um")
+
+    thread = threading.Thread(target=read_bad)
+    thread.start()
+    try:
+        for _ in range(60):
+            assert read_volume(good).shape == STACK.T.shape
+    finally:
+        ended.set()
+        thread.join()
+    assert logging.getLogger("tifffile").propagate
+    assert not logging.getLogger("tifffile").filters
+
+
+def test_read_tiff__a_spacing_that_contradicts_what_the_file_states_in_plane_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "fiji.tif"
+    tifffile.imwrite(file, STACK, imagej=True, resolution=(2, 2), metadata={"unit": "um", "axes": "ZYX"})
+    assert read_volume(file, spacing=(0.5, 0.5, 5), unit="um").spacing == (0.5, 0.5, 5.0)
+    with pytest.raises(InputError, match=r"states a voxel size of 0.5 x 0.5 x \? um; got \(0.994, 0.994, 5\)"):
+        read_volume(file, spacing=(0.994, 0.994, 5), unit="um")
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".MHA"])
+def test_metaimage__64_bit_integers_are_read_back(tmp_path: Path, suffix: str) -> None:
+    for dtype in (np.int64, np.uint64):
+        volume = Volume(STACK.T.astype(dtype) * 2**33, AFFINE, "mm")
+        read = read_volume(write_volume(volume, tmp_path / f"wide{suffix}"))
+        assert read.array.dtype == dtype
+        assert (read.array == volume.array).all()
 
 
 @pytest.mark.row(61)

@@ -185,6 +185,8 @@ def convert(
         volume = read_volume(source, spacing=spacing, unit=as_unit(unit), planes=Planes(channel, time, depth_axis))
     write_volume(volume, target)
     about = {"file": str(target), "shape": list(volume.shape), "spacing_um": list(volume.spacing_um), "axes": volume.axis_codes}
+    lost = target.suffix.lower() in (".tif", ".tiff") and any(volume.affine[:3, 3])
+    about |= {"remark": "TIFF keeps no position: the origin is 0 now. Write .nii.gz or .nrrd to keep it."} if lost else {}
     emit(about, as_json=as_json, text=f"Written: {target}\n{table([about])}")
 
 

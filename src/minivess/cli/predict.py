@@ -39,7 +39,7 @@ def predict(
 ) -> None:
     """Segment volumes; write a mask, a probability map, an uncertainty map (nats) and a PNG image for each.
 
-    A volume that cannot be read does not stop the others; it is named in the end, and the exit code is 1. The column
+    A volume that cannot be read or segmented does not stop the others; it is named in the end, and the exit code is 1. The column
     expected_errors_per_predicted_voxel says how far to trust a mask: up to 0.5 a review pays, above it train the model first.
 
     Where `minivess calibrate` has fitted it, each volume gets a quality class: usable, needs review, retrain, or those of them
@@ -49,7 +49,7 @@ def predict(
     """
     from time import monotonic
 
-    from minivess.errors import InputError, MinivessError
+    from minivess.errors import BundleError, InputError, MinivessError, WeightsError
     from minivess.models import load_bundle
     from minivess.uncertainty.quality import read_quality
     from minivess.volume import read_volume
@@ -72,13 +72,13 @@ def predict(
         start = monotonic()
         try:
             volume = read_volume(path, spacing=spacing, unit=as_unit(unit), planes=planes)
+            prediction = _segment(segmenter, volume, name, show_progress=not as_json)
         except MinivessError as error:
-            if len(volumes) == 1:
+            if len(volumes) == 1 or isinstance(error, WeightsError | BundleError):
                 raise
             failed[path.name] = str(error)  # the others are segmented
             typer.echo(f"not segmented: {path.name}: {error}", err=True)
             continue
-        prediction = _segment(segmenter, volume, name, show_progress=not as_json)
         _write_result(out, name, volume, prediction)
         rows.append({"name": name, **_summary(prediction, quality), "seconds": round(monotonic() - start, 1)})
     content = {"model": segmenter.model.to_json(), "out": str(out), "volumes": rows, "failed": failed}

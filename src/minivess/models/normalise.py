@@ -194,7 +194,7 @@ def _check_hounsfield_units(values: NDArray[Any], rule: HounsfieldWindow) -> Non
         return
     middle, bright = float(np.median(tissue)), float(np.percentile(tissue, 99.9))
     clipped = rule.low_hu + 1.5 * (rule.high_hu - rule.low_hu)
-    if middle > clipped or abs(bright) <= 10.0:
+    if (middle > clipped and tissue.min() >= 0) or abs(bright) <= 10.0:  # bone has marrow and edges below 0
         raise InputError(
             f"The CT is not in Hounsfield units: half of its voxels lie above {middle:.4g}, the brightest at {bright:.4g}."
             " Expected: water at 0, vessels with contrast agent at 150 to 600. Convert it again with its rescale slope and"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 
@@ -27,7 +28,10 @@ _ITEM_BYTES = {
     "DOUBLE": 8,
     "LONG": 8,
     "ULONG": 8,
+    "LONG_LONG": 8,
+    "ULONG_LONG": 8,
 }
+_KEY = re.compile(r"[A-Za-z]\w*")
 _UNIT_FROM_TEXT: dict[str, Unit] = {"mm": "mm", "um": "um"}
 
 
@@ -114,15 +118,22 @@ def _check_stream(voxels: Path, header: dict[str, str], claimed: int, *, source:
 
 
 def _header(path: Path) -> dict[str, str]:
-    """Read the header: ``key = value`` lines, of which ElementDataFile is the last."""
+    """Read the header: ``key = value`` lines, of which ElementDataFile is the last.
+
+    ITK reads the file again by its own rules: it takes ``:`` for ``=``, and the last of several lines with one key. What it could
+    read in another way is refused, or it would open files that were not checked.
+    """
     fields: dict[str, str] = {}
     with path.open("rb") as stream:
         for line in stream.read(_HEADER_BYTES).split(b"\n"):
             key, separator, value = line.decode("latin-1").partition("=")
+            key, value = key.strip(), value.strip()
             if not separator:
                 break
-            fields[key.strip()] = value.strip()
-            if key.strip() == "ElementDataFile":
+            if key in fields or not _KEY.fullmatch(key) or not value.isprintable():
+                raise UnsafeFileError(f"{path.name}: its header has a line that can be read in two ways. Save the file again.")
+            fields[key] = value
+            if key == "ElementDataFile":
                 return fields
     raise InputError(f"{path.name}: the file has no MetaImage header. It is damaged or has another format.")
 
@@ -164,4 +175,5 @@ def write_metaimage(volume: Volume, path: Path) -> None:
     image.SetOrigin(lps[:3, 3].tolist())
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
     with atomic_file(path) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)
+        sitk.WriteImage(image, str(temporary.with_suffix(".mha")), useCompression=True)  # it knows no .MHA
+        temporary.with_suffix(".mha").rename(temporary)

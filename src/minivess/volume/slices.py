@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from minivess.errors import GeometryError, InputError
 from minivess.volume.checks import check_budget, check_spacing
+from minivess.volume.tiff_directories import check_directories
 from minivess.volume.units import Unit
 from minivess.volume.volume import Volume, affine_from_spacing
 
@@ -91,7 +92,9 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 def _read_slice(path: Path) -> NDArray[Any]:
     try:
         if path.suffix.lower() in (".tif", ".tiff"):
-            image = tifffile.imread(path)
+            check_directories(path)
+            with tifffile.TiffFile(path, _multifile=False) as file:  # no other file, whatever its metadata name
+                image = file.asarray()
         else:
             with Image.open(path) as opened:
                 if opened.mode == "P":

@@ -65,14 +65,16 @@ def _affine(
     stated_um: tuple[float | None, float | None, float | None], spacing: tuple[float, ...] | None, unit: Unit | None, source: str
 ) -> tuple[NDArray[np.float64], Unit]:
     x, y, z = stated_um
-    if x is not None and y is not None and z is not None:
-        if spacing is not None and not np.allclose(
-            to_um(check_spacing(spacing, source=source), unit or "um"), (x, y, z), rtol=0.01
-        ):
+    if spacing is not None:
+        passed_um = to_um(check_spacing(spacing, source=source), unit or "um")
+        pairs = zip(stated_um, passed_um, strict=True)
+        if any(one is not None and not np.isclose(other, one, rtol=0.01) for one, other in pairs):
+            stated = " x ".join("?" if one is None else f"{one:g}" for one in stated_um)
             raise InputError(
-                f"{source}: the file states a voxel size of {x:g} x {y:g} x {z:g} um; got {tuple(spacing)} {unit or 'um'}. "
-                "Remove the spacing, or correct the file's metadata."
+                f"{source}: the file states a voxel size of {stated} um; got {tuple(spacing)} {unit or 'um'}. "
+                "Pass what it states, or correct the file's metadata."
             )
+    if x is not None and y is not None and z is not None:
         if spacing is None and unit not in (None, "um"):
             raise InputError(f"{source}: its metadata state the spacing in um. Remove --unit {unit}, or pass --spacing too.")
         return affine_from_spacing((x, y, z)), "um"

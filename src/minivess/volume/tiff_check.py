@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,7 @@ def open_complete_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
         if series and (series[0].kind in _OTHER_FILES or any(page is None for page in series[0].pages)):
             raise UnsafeFileError(
                 f"{path.name}: its metadata place planes in other files. Only files that contain all their planes are read. Save "
-                "it as one OME-TIFF, for example with Fiji."
+                "it as one OME-TIFF, for example with Fiji; or name the folder, where each file is one slice."
             )
         size = path.stat().st_size
         pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage | tifffile.TiffFrame)]
@@ -46,7 +47,8 @@ def open_complete_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
         if lost and not beyond and not damage:
             raise UnsafeFileError(
                 f"{path.name}: its metadata state planes that are not in it: they are in other files, or were lost. Only files "
-                "that contain all their planes are read. Save it as one OME-TIFF, for example with Fiji."
+                "that contain all their planes are read. Save it as one OME-TIFF, for example with Fiji; or name the folder, "
+                "where each file is one slice."
             )
         if beyond or damage:
             found = f"{len(pages)} planes were found" + (f", {beyond} of them beyond the end of the file" if beyond else "")
@@ -56,18 +58,20 @@ def open_complete_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 
 @contextmanager
 def _log_of_tifffile() -> Iterator[list[str]]:
-    """Collect what tifffile logs in the block, instead of printing it."""
+    """Collect what tifffile logs in the block and this thread, instead of printing it."""
     messages: list[str] = []
+    thread = threading.get_ident()
 
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
+    def collect(record: logging.LogRecord) -> bool:
+        if record.thread != thread:
+            return True
+        if record.levelno >= logging.WARNING:
             messages.append(record.getMessage())
+        return False  # it goes no further
 
-    logger, collector = logging.getLogger("tifffile"), Collector(logging.WARNING)
-    logger.addHandler(collector)
-    before, logger.propagate = logger.propagate, False
+    logger = logging.getLogger("tifffile")
+    logger.addFilter(collect)
     try:
         yield messages
     finally:
-        logger.removeHandler(collector)
-        logger.propagate = before
+        logger.removeFilter(collect)
