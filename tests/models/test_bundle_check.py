@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,55 @@ def test_a_bundle_that_asks_for_code_is_not_opened(bundle: Path, tmp_path: Path,
     with pytest.raises(BundleError, match="network_def#init_filters"):
         load_bundle(copy)
     assert not (tmp_path / "SENTINEL").exists()
+
+
+@pytest.mark.requirement("R07")
+def test_code_in_the_metadata_is_refused(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    file = copy / "configs" / "metadata.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "x": {"_target_": "os.system", "command": "touch SENTINEL"}}))
+    with pytest.raises(BundleError, match=r"metadata.json: x#_target_: target 'os.system' is not allowed"):
+        check_bundle(copy)
+
+
+@pytest.mark.requirement("R07")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('path: "@weights"', "path: /home/user/thesis.txt"),
+        ('path: "@weights"', "path: ../../thesis.txt"),
+        ('path: "@weights"', "path: \"$@output_dir + '/../../../thesis.txt'\""),
+        ('path: "@weights"', "path: \"$'/home' + '/thesis.txt'\""),
+        ('path: "@weights"', 'path: "@seed"'),
+        ("weights: \"$@output_dir + '/model.safetensors'\"", "weights: /home/user/thesis.txt"),
+        ("log_dir: \"$@output_dir + '/tensorboard'\"", "log_dir: /home/user"),
+        ("output_dir: \"$@bundle_root + '/runs/train'\"", "output_dir: /home/user"),
+        ("bundle_root: .", "bundle_root: /home/user"),
+    ],
+)
+def test_a_bundle_that_would_write_elsewhere_is_refused(segresnet: Path, tmp_path: Path, old: str, new: str) -> None:
+    copy = Path(shutil.copytree(segresnet, tmp_path / "bundle", ignore=shutil.ignore_patterns("models", "runs")))
+    file = copy / "configs" / "train.yaml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(BundleError, match="written below the bundle or the run's folder only"):
+        check_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("extra.yaml", "a: &a [*a]\n", "line 1 has an alias"),
+        ("extra.yaml", "a: &a [1]\n" + "".join(f"b{n}: [*a, *a]\n" for n in range(3)), "line 2 has an alias"),
+        ("extra.json", "[" * 100_000, "nested too deep"),
+        ("extra.yaml", "[" * 100_000, "nested too deep"),
+    ],
+)
+def test_a_configuration_without_end_is_refused_at_once(bundle: Path, tmp_path: Path, name: str, text: str, words: str) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    (copy / "configs" / name).write_text(text)
+    with pytest.raises(BundleError, match=words):
+        check_bundle(copy)
 
 
 @pytest.mark.parametrize("name", ["LICENSE", "docs/README.md", "configs/metadata.json", "configs/inference.yaml"])

@@ -22,7 +22,7 @@ def test_vessels_are_far_from_tissue_whatever_else_is_in_the_scan(scan: tuple[np
         scaled = fit_scaling(array, "ct_angiography").apply(hounsfield)
         tissue = scaled[(hounsfield > 0) & (hounsfield < 80)]
         assert np.median(scaled[vessel]) > np.median(tissue) + 0.2
-        assert scaled.min() == 0.0
+        assert scaled.min() >= 0.0
         assert scaled.max() <= 1.5
 
 

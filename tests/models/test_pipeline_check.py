@@ -178,7 +178,7 @@ def literal_values(inference: Config, metadata: Config) -> None:
     steps(inference, "preprocessing")[1]["modality"] = "two_photon"
     steps(inference, "postprocessing")[3]["threshold"] = 0.4
     steps(inference, "postprocessing")[0]["keys"] = "pred"
-    steps(inference, "postprocessing")[4]["output_dir"] = "results"
+    steps(inference, "postprocessing")[4]["output_dir"] = "$@bundle_root + '/results'"
 
 
 def all_pieces(inference: Config, metadata: Config) -> None:

@@ -138,7 +138,9 @@ def ome_slice(path: Path, value: int, named: list[str], own: int) -> None:
         f'<TiffData IFD="0" FirstZ="{n}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{uuid}</UUID></TiffData>'
         for n, (name, uuid) in enumerate(zip(named, uuids, strict=True))
     )
-    text = OME.format(own=uuids[own] if own < len(uuids) else "9" * 8 + "-1111-1111-1111-111111111111", count=len(named), planes=planes)
+    text = OME.format(
+        own=uuids[own] if own < len(uuids) else "9" * 8 + "-1111-1111-1111-111111111111", count=len(named), planes=planes
+    )
     tifffile.imwrite(path, np.full((8, 8), value, np.uint8), description=text.encode(), metadata=None, compression="zlib")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from minivess.errors import BundleError
+from minivess.models.output_paths import check_output_paths
 from minivess.models.pipeline_check import check_channels, check_overlay, check_pipeline, check_training
 from minivess.models.target_check import problem_of_target, unstated_downloads
 
@@ -43,6 +44,16 @@ _ALLOWED_NODES = (
     ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.UnaryOp, ast.USub, ast.Not, ast.Compare,
     ast.Eq, ast.NotEq, ast.Lt, ast.Gt, ast.LtE, ast.GtE, ast.BoolOp, ast.And, ast.Or, ast.IfExp, ast.Subscript, ast.Slice,
 )  # fmt: skip
+
+
+class _WithoutAliases(yaml.SafeLoader):
+    """Reads YAML without aliases: a few lines of them are a content without end."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.YAMLError(f"line {mark.line + 1} has an alias (*): write the value, or refer to it with @.")
+        return super().compose_node(parent, index)
 
 
 def check_bundle(root: Path, *, only_prediction: bool = False) -> list[str]:
@@ -82,10 +93,12 @@ def check_bundle(root: Path, *, only_prediction: bool = False) -> list[str]:
             findings += [f"configs/train.yaml: {finding}" for finding in check_training(train, inference)]
             overlays = {n: c for n, c in contents.items() if n not in _WORKFLOWS and isinstance(c, dict)}
             findings += [f"configs/{n}: {f}" for n, c in overlays.items() for f in check_overlay(c, train, inference)]
-    for name, content in contents.items():
+    for name, content in contents.items():  # of metadata.json, too: MONAI builds what a reference to `_meta_` finds there
+        unbuilt = _unbuilt(name, content) if only_prediction else frozenset()
+        findings += [f"configs/{name}: {finding}" for finding in check_config(content, unbuilt=unbuilt)]
         if name != "metadata.json":
-            unbuilt = _unbuilt(name, content) if only_prediction else frozenset()
-            findings += [f"configs/{name}: {finding}" for finding in check_config(content, unbuilt=unbuilt)]
+            written = check_output_paths(_leaves(content, "", ""), [c for c in contents.values() if isinstance(c, dict)])
+            findings += [f"configs/{name}: {finding}" for finding in written]
     if own:
         findings += [finding for member in members_of(root) for finding in _member_findings(member)]
     if findings:
@@ -115,7 +128,9 @@ def read_config(path: Path) -> Any:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        return json.loads(text) if path.suffix == ".json" else yaml.load(text, _WithoutAliases)
+    except RecursionError as error:
+        raise BundleError(f"{path.name} cannot be read: it is nested too deep.") from error
     except (ValueError, yaml.YAMLError, OSError) as error:
         raise BundleError(f"{path.name} cannot be read: {error}") from error
 
