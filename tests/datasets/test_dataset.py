@@ -110,3 +110,29 @@ def test_the_unit_of_an_items_spacing_is_not_that_of_a_file_that_states_its_own(
     wrong = write_volume(Volume(image.mask.array, np.diag([*spacing, 1.0]), "mm"), tmp_path / "as_minivess.nii.gz")
     item = {"image": wrong, "label": wrong, "spacing": list(spacing), "unit": "um"}  # um, with the code for mm
     assert load_pair(item)[0].spacing_um == pytest.approx(spacing)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("spacing", [1, 1], "three positive numbers"),
+        ("spacing", 5, "rows are"),
+        ("label_threshold", "much", "rows are"),
+        ("unit", "inch", "Allowed: mm, um"),
+    ],
+)
+def test_a_row_that_was_edited_by_hand_is_named(dataset: Path, tmp_path: Path, field: str, value: object, words: str) -> None:
+    content = json.loads((dataset / "dataset.json").read_text())
+    content["training"][0][field] = value
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=words) as raised:
+        read_dataset(tmp_path)
+    assert "dataset.json" in str(raised.value)
+
+
+def test_micrometres_in_any_spelling_and_a_threshold_as_a_text(dataset: Path, tmp_path: Path) -> None:
+    content = json.loads((dataset / "dataset.json").read_text())
+    content["training"][0] |= {"unit": "µm", "label_threshold": "0"}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    case = read_dataset(tmp_path)["training"][0]
+    assert (case.unit, case.label_threshold) == ("um", 0.0)

@@ -17,8 +17,9 @@ from minivess.ensemble import METHODS, merge_weights, write_ensemble
 from minivess.ensemble.greedy_soup import choose_ingredients
 from minivess.errors import BundleError, InputError, WeightsError
 from minivess.models import binary_entropy, check_bundle, load_bundle, read_metadata, save_weights, weights_path
-from minivess.models.weights import write_weights
-from minivess.train import copy_bundle, train_bundle
+from minivess.models.foreign_weights import import_weights
+from minivess.models.weights import read_weights, write_weights
+from minivess.train import copy_bundle, read_dataset, train_bundle
 from minivess.volume import Volume, read_volume, write_volume
 
 
@@ -205,6 +206,40 @@ def test_a_greedy_soup_passes_the_gate_like_any_merge(
     content = json.loads(capsys.readouterr().out)
     assert content["candidate"] == "mean of 1 of 2, chosen one by one"
     assert published.read_bytes() == good.read_bytes()
+
+
+def test_a_merge_is_not_judged_on_what_an_ingredient_has_learned(
+    bundle: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    subject = read_dataset(dataset)["validation"][0].subject
+    tensors, metadata = read_weights(weights_path(bundle))
+    learned = tmp_path / "learned.safetensors"
+    write_weights(tensors, learned, {**metadata, "training_subjects": json.dumps([subject]), "held_out_subjects": "[]"})
+    words = ["bundle", "merge", str(learned), str(weights_path(bundle)), "--bundle", str(copy), "--data", str(dataset)]
+    assert run(words) == 1
+    assert f"learned.safetensors has learned {subject}" in capsys.readouterr().err
+    assert run([*words[:4], "--bundle", str(tmp_path / "nowhere"), "--data", str(dataset)]) == 1
+    assert "is no bundle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("weight", ["inf", "nan", "0"])
+def test_an_ensemble_has_finite_weights(members: list[Path], tmp_path: Path, weight: str) -> None:
+    with pytest.raises(InputError, match="positive weights"):
+        write_ensemble(members[:2], tmp_path / "ensemble", weights=[float(weight), 1])
+    assert not (tmp_path / "ensemble").exists()
+
+
+def test_published_weights_with_values_that_are_no_numbers_are_not_imported(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    tensors = load_file(weights_path(copy))
+    name = next(name for name, value in tensors.items() if value.is_floating_point())
+    tensors[name].view(-1)[0] = torch.nan
+    save_file(tensors, tmp_path / "broken.safetensors")
+    before = weights_path(copy).read_bytes()
+    with pytest.raises(WeightsError, match="no finite numbers"):
+        import_weights(tmp_path / "broken.safetensors", copy)
+    assert weights_path(copy).read_bytes() == before
 
 
 @pytest.mark.parametrize("turned", [".weight", ""], ids=["the signs of the weights", "all signs, so that it returns NaN"])

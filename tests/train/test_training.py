@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from small_bundles import BUNDLES, shipped, small_bundle
 from waiting import wait_until
 
 from minivess.datasets.dataset import UNREVIEWED
+from minivess.ensemble import write_ensemble
 from minivess.errors import BundleError, InputError
 from minivess.metrics import dsc
 from minivess.models import load_bundle, read_metadata, weights_path
@@ -53,6 +55,25 @@ def test_a_training_gives_weights_that_predict(segresnet: Path, dataset: Path, t
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(float(row["loss"]) > 0 for row in rows)
     assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_names_with_a_number_sign_stay_as_they_are(segresnet: Path, tmp_path: Path) -> None:
+    sample = make_sample("capillary", 0, shape=(48, 48, 8))
+    folder = tmp_path / "lab #2"
+    files = [
+        write_volume(volume, folder / f"{name}#1.nii.gz") for name, volume in (("image", sample.image), ("mask", sample.mask))
+    ]
+    bundle = copy_bundle(segresnet, folder / "model")
+    case = TrainingCase(files[0], files[1], "mouse#1")
+    result = train_bundle(
+        bundle, training=[case], validation=[], output=folder / "run", preset="tiny", overrides={**SHORT, "notes": {"by": "a#b"}}
+    )
+    notes = read_metadata(result.weights)
+    assert json.loads(notes["training_subjects"]) == ["mouse#1"]
+    assert notes["by"] == "a#b"
+    publish(result.weights, bundle)
+    ensemble = write_ensemble([bundle, bundle], folder / "ensemble")
+    assert load_bundle(ensemble, device="cpu").predict(sample.image).mask.shape == sample.image.shape
 
 
 def test_without_validation_the_result_says_so(segresnet: Path, dataset: Path, tmp_path: Path) -> None:

@@ -114,12 +114,18 @@ def sam3_base(
 
     Example: minivess bundle sam3-base MY_MODELS/sam3_lora --checkpoint facebook_sam3
     """
-    from minivess.errors import InputError
-    from minivess.models import base_path
+    from minivess.errors import ConflictError, InputError
+    from minivess.models import base_path, check_bundle
     from minivess.models.sam3_base import LICENCE, import_base, random_base
 
     if (checkpoint is None) != random:
         raise InputError("Name either --checkpoint FOLDER or --random.")
+    check_bundle(bundle)
+    if base_path(bundle).exists():
+        raise ConflictError(
+            f"{base_path(bundle)} has a base. Adapters belong to it, and a copied bundle shares it. Nothing was changed. Move it "
+            "away first, or make the base of another copy of the bundle."
+        )
     folder = random_base(base_path(bundle)) if checkpoint is None else import_base(checkpoint, base_path(bundle))
     text = f"{folder} has the base." + ("" if checkpoint is None else f" It is a derivative of SAM Materials: {LICENCE}")
     emit({"base": str(folder), "licence": "" if random else LICENCE}, as_json=as_json, text=text)

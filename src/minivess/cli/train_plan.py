@@ -109,6 +109,13 @@ def prepare_bundle(out: Path, source: Path, model: Path | None, modality: str, *
     from minivess.paths import file_sha256
     from minivess.train import copy_bundle, publish, set_modality
 
+    trained, published = out / "runs" / "train" / "model.safetensors", weights_path(out)
+    of_this_run = not published.is_file() or (trained.is_file() and file_sha256(trained) == file_sha256(published))
+    if model is None and resume and not of_this_run:
+        raise InputError(
+            f"{out} has another model than this training's: one was published there since. Resuming would replace it without a "
+            f"comparison. Train it further: --from {out} --out FOLDER."
+        )
     copy_bundle(source, out)
     if model is None:
         set_modality(out, modality)

@@ -11,7 +11,9 @@ from typing import Any
 
 from minivess.errors import InputError
 from minivess.volume import Unit
+from minivess.volume.checks import check_spacing
 from minivess.volume.io import stem_of
+from minivess.volume.units import parse_unit
 
 FILE_NAME = "dataset.json"
 SECTIONS = ("training", "validation", "test")
@@ -89,7 +91,9 @@ def read_dataset(path: Path) -> dict[str, list[TrainingCase]]:
     try:
         content = json.loads(path.read_text())
         sections = {s: [case_from_item(row, path.parent) for row in _rows(content.get(s, []), s)] for s in SECTIONS}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: rows are {{'image': ..., 'label': ..., 'subject': ...}}. Got {error!r}.") from error
     _refuse_leaks(sections, path)
     _refuse_twins(sections, path)
@@ -126,20 +130,21 @@ def case_from_item(row: Mapping[str, Any], base: Path) -> TrainingCase:
 
     Raises:
         KeyError: When the row names no image or no label.
+        InputError: When spacing or unit are none.
     """
-    spacing = row.get("spacing")
+    spacing, unit, threshold = row.get("spacing"), row.get("unit"), row.get("label_threshold")
     image = base / row["image"]
     return TrainingCase(
         image=image,
         label=base / row["label"],
         subject=str(row.get("subject", stem_of(image))),
-        spacing=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
-        unit=row.get("unit"),
+        spacing=None if spacing is None else check_spacing(tuple(spacing), source=image.name),
+        unit=None if unit is None else parse_unit(unit),
         reviewed=base / row["reviewed"] if row.get("reviewed") else None,
         channel=row.get("channel"),
         time=row.get("time"),
         depth_axis=str(row.get("depth_axis", "Z")),
-        label_threshold=row.get("label_threshold"),
+        label_threshold=None if threshold is None else float(threshold),
     )
 
 

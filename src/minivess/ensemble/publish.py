@@ -13,12 +13,14 @@ from minivess.ensemble.merge import merge_weights
 from minivess.errors import InputError
 from minivess.evaluate.anchors import synthetic_anchors
 from minivess.evaluate.gate_scores import score_model
+from minivess.evaluate.learned import refuse_learned
 from minivess.evaluate.promotion import Promotion, choose_model
 from minivess.evaluate.sealed import refuse_sealed
-from minivess.models import load_bundle, weights_path
+from minivess.evaluate.splits import SubjectHistory
+from minivess.models import check_bundle, load_bundle, read_metadata
 from minivess.store import system_user
 from minivess.store.actor import current_actor
-from minivess.train import publish
+from minivess.train.publishing import publish, published_digest
 from minivess.train.retrain import read_cases
 
 #: Method: the mean of those weights that make it better on the cases that judge.
@@ -38,15 +40,22 @@ def merge_and_judge(files: Sequence[Path], bundle: Path, data: Path, **settings:
         The decision of the gate.
 
     Raises:
-        InputError: When the data set has no validation case, or a setting is not allowed.
+        BundleError: When the folder is no bundle.
+        InputError: When the data set has no validation case, one of the files has learned it, or a setting is not allowed.
+        ConflictError: When another model was published meanwhile; nothing is published then.
         LockoutError: When a case belongs to the sealed test set beside the data set.
         WeightsError: When the files do not fit each other or the bundle.
     """
+    check_bundle(bundle)
     cases = read_dataset(data)["validation"]
     if not cases:
         raise InputError(f"{data} has no validation cases to judge on. Make it with `minivess data make --validation`.")
     refuse_sealed(data, [case.to_item() for case in cases], purpose="merging", actor=current_actor.get() or system_user())
-    published = load_bundle(bundle) if weights_path(bundle).is_file() else None
+    for file in (*files, *filter(None, [settings.get("start")])):
+        history = SubjectHistory.from_metadata(read_metadata(file))
+        refuse_learned(cases, history, model=str(file), advice="Judge on subjects that none of them has learned.")
+    digest = published_digest(bundle)
+    published = load_bundle(bundle) if digest else None
     anchors = synthetic_anchors(published.capabilities.modality) if published is not None else []
     with tempfile.TemporaryDirectory(dir=bundle) as folder:
         method = settings.pop("method", "mean")
@@ -64,5 +73,5 @@ def merge_and_judge(files: Sequence[Path], bundle: Path, data: Path, **settings:
         candidate = {name: lambda: load_bundle(bundle, weights=merged)}
         promotion = choose_model(candidate, published, lambda: read_cases(cases), anchors)
         if promotion.promoted:
-            publish(merged, bundle)
+            publish(merged, bundle, instead_of=digest)
     return promotion

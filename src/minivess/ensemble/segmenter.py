@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ class EnsembleSegmenter:
         """
         if combination not in COMBINATIONS:
             raise BundleError(f"combination is {combination!r}. Allowed: {', '.join(COMBINATIONS)}.")
-        if not members or not all(value > 0 for value in members.values()):
+        if not members or not all(math.isfinite(value) and value > 0 for value in members.values()):
             raise BundleError(f"members is {dict(members)!r}. Allowed: folder names with positive weights.")
         check_threshold(threshold)
         self._root, self._members, self._combination, self._device = Path(root), dict(members), combination, device or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ def write_ensemble(
     """
     if len(members) < 2 or (weights is not None and len(weights) != len(members)):
         raise InputError(f"An ensemble has at least two members, and one weight for each. Got {len(members)} and {weights}.")
-    if combination not in COMBINATIONS or any(weight <= 0 for weight in weights or ()):
+    if combination not in COMBINATIONS or not all(math.isfinite(weight) and weight > 0 for weight in weights or ()):
         raise InputError(f"Allowed: {' or '.join(COMBINATIONS)}, and positive weights. Got {combination!r} and {weights}.")
     if target.exists():
         raise InputError(f"{target} exists. Name a folder that does not.")

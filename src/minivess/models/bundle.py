@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser
 from minivess.errors import BundleError, InputError, MinivessError, WeightsError
 from minivess.models.bundle_check import check_bundle, prediction_config, read_config
 from minivess.models.bundle_segmenter import BundleSegmenter
+from minivess.models.config_values import ConfigPath
 from minivess.models.pipeline_check import resolve
 from minivess.models.resample import check_spacing
 from minivess.models.segmenter import Capabilities, ModelRef, PromptKind, Segmenter
@@ -72,9 +73,9 @@ def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | 
     root = Path(root)
     check_bundle(root, only_prediction=True)
     parser = ConfigParser(prediction_config(read_config(root / "configs" / "inference.yaml")))
-    parser["bundle_root"] = str(root)
+    parser["bundle_root"] = ConfigPath(root)
     if "segmenter" in parser:
-        parser["weights"], parser["device"] = str(weights or weights_path(root)), device or ""
+        parser["weights"], parser["device"] = ConfigPath(weights or weights_path(root)), device or ""
         segmenter: Segmenter = _build(parser, "segmenter")
         return segmenter
     file = Path(weights) if weights is not None else weights_path(root)

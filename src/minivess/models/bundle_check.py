@@ -37,6 +37,7 @@ REQUIRED_SEGMENTER = ("bundle_root", "modality", "threshold", "segmenter")
 REQUIRED_INFERENCE = ("bundle_root", "modality", "threshold", "network_def", "preprocessing", "inferer", "postprocessing")
 
 _WORKFLOWS = ("metadata.json", "inference.yaml", "train.yaml", "evaluate.yaml")
+_MOST_VALUES = 100_000
 _SEPARATOR = re.compile(r"#|::")
 _REFERENCE = re.compile(r"@[A-Za-z_][\w]*(?:(?:::|#)[\w]+)*")
 _ALLOWED_NODES = (
@@ -44,16 +45,6 @@ _ALLOWED_NODES = (
     ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.UnaryOp, ast.USub, ast.Not, ast.Compare,
     ast.Eq, ast.NotEq, ast.Lt, ast.Gt, ast.LtE, ast.GtE, ast.BoolOp, ast.And, ast.Or, ast.IfExp, ast.Subscript, ast.Slice,
 )  # fmt: skip
-
-
-class _WithoutAliases(yaml.SafeLoader):
-    """Reads YAML without aliases: a few lines of them are a content without end."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.YAMLError(f"line {mark.line + 1} has an alias (*): write the value, or refer to it with @.")
-        return super().compose_node(parent, index)
 
 
 def check_bundle(root: Path, *, only_prediction: bool = False) -> list[str]:
@@ -128,11 +119,35 @@ def read_config(path: Path) -> Any:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        return json.loads(text) if path.suffix == ".json" else yaml.load(text, _WithoutAliases)
+        return json.loads(text) if path.suffix == ".json" else _read_yaml(text)
     except RecursionError as error:
         raise BundleError(f"{path.name} cannot be read: it is nested too deep.") from error
     except (ValueError, yaml.YAMLError, OSError) as error:
         raise BundleError(f"{path.name} cannot be read: {error}") from error
+
+
+def _read_yaml(text: str) -> Any:
+    """Read YAML whose aliases do not multiply: a few lines of them can be a content without end."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _written_out(node, {}) > _MOST_VALUES:
+            raise yaml.YAMLError(f"its aliases (*) multiply to more than {_MOST_VALUES} values.")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _written_out(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """Count the values of a node, were its aliases written out; more than is allowed where it contains itself."""
+    if node not in known:
+        known[node] = _MOST_VALUES + 1  # while it is counted
+        pairs = [inner for pair in node.value for inner in pair] if isinstance(node, yaml.MappingNode) else node.value
+        inside = pairs if isinstance(node, yaml.CollectionNode) else ()
+        known[node] = 1 + sum(_written_out(inner, known) for inner in inside)
+    return known[node]
 
 
 def check_config(content: Any, *, unbuilt: frozenset[str] = frozenset()) -> list[str]:

@@ -30,6 +30,8 @@ from minivess.volume.canonical import CanonicalView
 
 #: Of the object at a prompt, whose probabilities are too few for an expected Dice.
 _OBJECT_THRESHOLD = 0.5
+#: What is seen around a box that is predicted alone, on each side: a share of the network's window, but at least so many voxels.
+_CONTEXT, _LEAST_CONTEXT = 0.25, 4
 
 
 class BundleSegmenter:
@@ -193,16 +195,24 @@ class BundleSegmenter:
         return self._prediction(view, probability, choose_threshold(inside, self._threshold))
 
     def _in_box(self, volume: Volume, scaling: Scaling, box: Box, progress: Progress | None) -> NDArray[np.float32]:
-        """Predict the probability (x, y, z) in a box, at the voxel size of the network where it wants one."""
-        array, wanted = volume.array[box.slices], self._capabilities.spacing_um
+        """Predict the probability (x, y, z) in a box, at the voxel size of the network where it wants one.
+
+        The network also sees what lies around the box: at the edge of an image it is less sure.
+        """
+        wanted = self._capabilities.spacing_um
+        factors = np.asarray(wanted or volume.spacing_um) / np.asarray(volume.spacing_um)
+        margin = np.maximum(np.asarray(self._inferer.roi_size) * _CONTEXT * factors, _LEAST_CONTEXT)
+        around = box.grown(np.ceil(margin).astype(int), volume.shape)
+        array, inside = volume.array[around.slices], box.relative_to(around.low).slices
         if wanted is None:
-            return sliding_probability(
-                self._network, array, scaling, self._inferer, device=self._device, at=box.low, progress=progress
+            found = sliding_probability(
+                self._network, array, scaling, self._inferer, device=self._device, at=around.low, progress=progress
             )
+            return np.ascontiguousarray(found[inside])
         shape = resampled_shape(array.shape, volume.spacing_um, wanted)
-        fine = resample(scaling.apply(array, at=box.low), shape)
-        probability = sliding_probability(self._network, fine, None, self._inferer, device=self._device, progress=progress)
-        return resample(probability, array.shape)
+        fine = resample(scaling.apply(array, at=around.low), shape)
+        found = sliding_probability(self._network, fine, None, self._inferer, device=self._device, progress=progress)
+        return np.ascontiguousarray(resample(found, array.shape)[inside])
 
     def _at_clicks(self, volume: Volume, scaling: Scaling, clicks: Sequence[Click]) -> NDArray[np.float32]:
         """Predict the probability (x, y, z) of the object at clicks; 0 outside the windows around them."""

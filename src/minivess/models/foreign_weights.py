@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 from minivess.errors import WeightsError
 from minivess.models.bundle import build_network, network_class, weights_path
 from minivess.models.bundle_check import check_bundle, read_config
+from minivess.models.config_values import ConfigPath
 from minivess.models.weights import read_weights, save_weights
 from minivess.paths import file_sha256
 
@@ -41,13 +42,16 @@ def import_weights(source: Path, bundle: Path, target: Path | None = None) -> Pa
     check_bundle(bundle)
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.yaml"))
-    parser["bundle_root"] = str(bundle)
+    parser["bundle_root"] = ConfigPath(bundle)
     network: Any = build_network(parser)
     tensors = read_foreign(source)
     if hasattr(network, "load_foreign"):
         network.load_foreign(tensors)
     else:
         _load(network, tensors, source)
+    broken = [name for name, value in network.state_dict().items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise WeightsError(f"{source.name} has values that are no finite numbers, in {', '.join(broken[:3])}. Take another file.")
     metadata = {"imported_from": source.name, "source_sha256": file_sha256(source), "licence": licence_of(bundle)}
     file = target or weights_path(bundle)
     save_weights(network, file, metadata)

@@ -63,7 +63,8 @@ ALLOWED_TARGET_FUNCTIONS = frozenset(
 REFUSED_TARGETS = frozenset(
     {
         "FeatureCache", "LMDBDataset", "Lambda", "Lambdad", "LoadImage", "LoadImaged", "PerceptualLoss", "RandLambda",
-        "RandLambdad", "SaveImage", "SaveImaged", "Transchex", "MedicalNetPerceptualSimilarity", "RadImageNetPerceptualSimilarity",
+        "RandLambdad", "SaveImage", "SaveImaged", "Transchex",
+        "MedicalNetPerceptualSimilarity", "RadImageNetPerceptualSimilarity",
         "TorchvisionModelPerceptualSimilarity", "TorchVisionFCModel", "TRTEngine", "TrtCompiler", "LearningRateFinder",
         "TextEncoder", "WSISlidingWindowSplitter", "WriteFileMapping", "WriteFileMappingd", "ZarrAvgMerger",
     }

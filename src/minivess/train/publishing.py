@@ -28,7 +28,7 @@ def published_digest(bundle: Path) -> str:
     return file_sha256(weights) if weights.is_file() else ""
 
 
-def publish(weights: Path, bundle: Path) -> Path:
+def publish(weights: Path, bundle: Path, *, instead_of: str | None = None) -> Path:
     """Copy weights into a bundle, atomically: a reader sees the old or the new file. The replaced model is kept.
 
     Zones and the list of training data beside the weights are copied with them.
@@ -36,19 +36,27 @@ def publish(weights: Path, bundle: Path) -> Path:
     Args:
         weights: A safetensors file.
         bundle: The bundle's folder.
+        instead_of: Digest of the published weights that these were compared with; by default it does not matter.
 
     Returns:
         Path of the weights in the bundle.
 
     Raises:
         WeightsError: When there are no such weights; the bundle is unchanged.
+        ConflictError: When others are published than these were compared with.
     """
-    target = weights_path(bundle)
+    target, published = weights_path(bundle), published_digest(bundle)
     if not weights.is_file():
         raise WeightsError(f"There are no weights at {weights} to publish. Train the bundle first.")
-    keep_previous(bundle)
-    with atomic_file(target) as temporary:
-        shutil.copyfile(weights, temporary)
+    if instead_of not in (None, published):
+        raise ConflictError(
+            "The published weights were replaced meanwhile, so that the new ones were compared with others. Nothing was "
+            f"published. The new weights are {weights}; compare or train again, from the weights that are published now."
+        )
+    if file_sha256(weights) != published:
+        keep_previous(bundle)
+        with atomic_file(target) as temporary:
+            shutil.copyfile(weights, temporary)
     for companion in (weights.with_name(name) for name in _COMPANIONS):
         if companion.is_file():
             with atomic_file(target.with_name(companion.name)) as temporary:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from minivess.datasets import TrainingCase, load_pair, load_reviewed
-from minivess.errors import ConflictError
 from minivess.evaluate import Anchor, Promotion, ReviewedCase, choose_model, synthetic_anchors
 from minivess.models import Segmenter, load_bundle, weights_path
 from minivess.models.bundle_check import read_config
@@ -93,14 +92,9 @@ def train_and_judge(
 
 def _publish(weights: Path, bundle: Path, new: Sequence[TrainingCase], *, instead_of: str) -> None:
     """Publish weights with all that they have learned, unless others were published since they were compared."""
-    if published_digest(bundle) != instead_of:
-        raise ConflictError(
-            "The published weights were replaced while this training ran, so that its result was compared with others. "
-            f"Nothing was published. Its weights are {weights}; train again, from the weights that are published now."
-        )
     images = {case.image.resolve() for case in new}
     learned = [*new, *(case for case in known_cases(bundle) if case.image.resolve() not in images)]
-    publish(weights, bundle)
+    publish(weights, bundle, instead_of=instead_of)
     write_training_data(bundle, learned)
 
 

@@ -22,6 +22,7 @@ from minivess.errors import BundleError, InputError
 from minivess.evaluate import SealedTestSet, SubjectHistory, subjects_metadata
 from minivess.models import MODALITIES, base_path, check_bundle, check_overrides, read_metadata, weights_path
 from minivess.models.bundle_check import members_of, read_config
+from minivess.models.config_values import ConfigPath, ConfigTexts
 from minivess.paths import atomic_file, file_sha256
 from minivess.store import current_actor, system_user
 
@@ -124,12 +125,12 @@ def train_bundle(
     values: dict[str, Any] = {
         **_cache_rate(bundle, [*training, *validation]),
         **(overrides or {}),
-        "notes": {**(overrides or {}).get("notes", {}), **subjects, **_origin(init_weights)},
-        "bundle_root": str(bundle),
-        "output_dir": str(output),
-        "init_weights": str(init_weights or ""),
-        "train#dataset#data": [case.to_item() for case in training],
-        "validate#dataset#data": [case.to_item() for case in (validation or training)],
+        "notes": ConfigTexts({**(overrides or {}).get("notes", {}), **subjects, **_origin(init_weights)}),
+        "bundle_root": ConfigPath(bundle),
+        "output_dir": ConfigPath(output),
+        "init_weights": ConfigPath(init_weights) if init_weights else "",
+        "train#dataset#data": tuple(case.to_item() for case in training),
+        "validate#dataset#data": tuple(case.to_item() for case in (validation or training)),
     }
     check_overrides(values)
     start = time.monotonic()

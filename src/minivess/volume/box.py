@@ -81,6 +81,15 @@ class Box(NamedTuple):
         """Return the box in the coordinates of an array that starts at ``origin`` (x, y, z)."""
         return self.shifted(np.negative(origin))
 
+    def grown(self, margin: Sequence[int] | NDArray[Any], shape: Sequence[int]) -> Box:
+        """Return the box with more voxels on all sides, as far as an array goes.
+
+        Args:
+            margin: Number of voxels (x, y, z) on each side.
+            shape: Shape of the array (x, y, z).
+        """
+        return Box.from_corners(np.maximum(np.subtract(self.low, margin), 0), np.minimum(np.add(self.high, margin), shape))
+
     def intersect(self, other: Box) -> Box | None:
         """Return the voxels that both boxes hold; None when they share none."""
         low, high = np.maximum(self.low, other.low), np.minimum(self.high, other.high)
