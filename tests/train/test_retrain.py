@@ -189,7 +189,7 @@ def test_train_and_judge__weights_that_were_published_meanwhile_are_not_replaced
         return Promotion(next(iter(models)), GateScores(1.0, 1.0, 1))
 
     monkeypatch.setattr(retrain, "choose_model", choose)
-    with pytest.raises(ConflictError, match="were replaced while this training ran"):
+    with pytest.raises(ConflictError, match="were replaced meanwhile"):
         train_and_judge(model, new=sections["training"], judged=[], output=tmp_path / "run", preset="tiny", overrides=SHORT)
     assert file_sha256(weights_path(model)) == file_sha256(other)
 
