@@ -62,3 +62,7 @@ def test_audit(capsys: pytest.CaptureFixture[str], studies: Path, tmp_path: Path
     chain.write_text("".join(chain.read_text().splitlines(keepends=True)[:2]))
     assert "cut off" in said(capsys, "audit", "verify", studies, *kept, code=1)
     assert "cut off" in said(capsys, "audit", "verify", studies, code=1)
+    (chain.parent / "checkpoints.jsonl").write_text("")  # nothing here tells of the cut any more: the copies elsewhere do
+    before = (tmp_path / "safe" / "checkpoints.jsonl").read_bytes()
+    assert "cut off" in said(capsys, "audit", "checkpoint", studies, "--out", tmp_path / "safe", code=1)
+    assert (tmp_path / "safe" / "checkpoints.jsonl").read_bytes() == before

@@ -15,11 +15,11 @@ from scipy import ndimage
 from skimage.transform import resize
 
 from minivess.cli.main import run
+from minivess.datasets.dataset import SEAL_FOLDER
 from minivess.errors import InputError, LockoutError
 from minivess.evaluate import SealedTestSet, answer_look, approve_look, count_looks, open_look
 from minivess.evaluate.likeness import SAME, likeness, thumbnail
 from minivess.evaluate.looks import ladder_step
-from minivess.evaluate.sealed import FOLDER
 from minivess.synth import make_sample
 from minivess.volume import Volume, read_volume, write_volume
 
@@ -33,7 +33,7 @@ def data(dataset: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sealed(data: Path) -> SealedTestSet:
-    return SealedTestSet(data / FOLDER)
+    return SealedTestSet(data / SEAL_FOLDER)
 
 
 def look(sealed: SealedTestSet, approver: str = "boss", reader: str = "me") -> None:
@@ -107,7 +107,7 @@ def test_the_command_tells_rounded_means_and_nothing_else(
     assert run(command) == 1
     assert "minivess testset approve" in capsys.readouterr().err
     log_in(monkeypatch, "boss")
-    assert run(["testset", "approve", str(data / FOLDER), "--reason", "final table"]) == 0
+    assert run(["testset", "approve", str(data / SEAL_FOLDER), "--reason", "final table"]) == 0
     log_in(monkeypatch, "reader")
     monkeypatch.setenv("LOGNAME", "somebody")  # does not count
     capsys.readouterr()
@@ -118,7 +118,7 @@ def test_the_command_tells_rounded_means_and_nothing_else(
     written = (tmp_path / "report" / "report.json").read_text() + (tmp_path / "report" / "report.html").read_text()
     assert "stack3" not in written.replace('"stack3"\n', "")  # the subject is named, the case and its scores are not
     assert "<img" not in written
-    assert run(["testset", "verify", str(data / FOLDER), "--json"]) == 0
+    assert run(["testset", "verify", str(data / SEAL_FOLDER), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["looks"] == 1
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from minivess.cli.main import run
+from minivess.datasets.dataset import items
 from minivess.errors import InputError, LockoutError
 from minivess.evaluate import SealedTestSet, find_sealed, fingerprint
 from minivess.store import AuditChain
@@ -44,6 +45,11 @@ def as_tiff(source: Path, folder: Path) -> Path:
     return write_volume(read_volume(source), folder / "x.ome.tif")
 
 
+def inverted(source: Path, folder: Path) -> Path:
+    volume = read_volume(source)
+    return write_volume(volume.with_array(volume.array.max() - volume.array), folder / "x.nii.gz")
+
+
 def as_float_and_turned(source: Path, folder: Path) -> Path:
     volume = reorient(read_volume(source), "PIR")
     return write_volume(volume.with_array(volume.array.astype(np.float32)), folder / "x.nii.gz")
@@ -61,6 +67,64 @@ def test_a_test_case_is_known_in_every_disguise(sealed: tuple[SealedTestSet, Pat
         test_set.refuse([{"image": str(file), "subject": "somebody"}], purpose="training", actor="x")
     other = {"image": str(data / "images" / "stack0.nii.gz"), "subject": "stack0"}
     test_set.refuse([other], purpose="training", actor="x")
+
+
+@pytest.mark.requirement("R15")
+@pytest.mark.row(51)
+def test_inverted_grey_values_are_known(sealed: tuple[SealedTestSet, Path], tmp_path: Path) -> None:
+    test_set, data = sealed
+    file = inverted(data / "images" / "stack3.nii.gz", tmp_path)
+    with pytest.raises(LockoutError, match="shows what a test case shows"):
+        test_set.refuse([{"image": str(file), "subject": "somebody"}], purpose="training", actor="x")
+
+
+@pytest.mark.requirement("R15")
+@pytest.mark.row(51)
+def test_stock_monai_gets_no_case_of_a_data_set_with_a_seal(sealed: tuple[SealedTestSet, Path]) -> None:
+    _, data = sealed
+    for section in ("training", "test"):
+        with pytest.raises(LockoutError, match="minivess train"):
+            items(str(data), section)
+
+
+@pytest.mark.requirement("R15")
+@pytest.mark.row(51)
+def test_a_second_seal_does_not_replace_the_first(
+    sealed: tuple[SealedTestSet, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test_set, data = sealed
+    assert run(["testset", "seal", str(data), "--out", str(tmp_path / "other"), "--looks", "50"]) == 1
+    assert "are sealed in" in capsys.readouterr().err
+    assert find_sealed(data) == test_set.folder
+    assert run(["testset", "seal", str(data)]) == 0
+    assert SealedTestSet(test_set.folder).budget == test_set.budget
+
+
+@pytest.mark.requirement("R15")
+@pytest.mark.row(51)
+def test_another_seal_does_not_lift_that_of_the_data_set(
+    sealed: tuple[SealedTestSet, Path], dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, data = sealed
+    other = SealedTestSet.seal(
+        tmp_path / "other", [{"image": str(data / "images" / "stack0.nii.gz"), "subject": "nobody"}], actor="x"
+    )
+    content = json.loads((data / "dataset.json").read_text())
+    content["training"], content["test"] = content["test"], content["training"]
+    (data / "dataset.json").write_text(json.dumps(content))
+    assert run(["train", str(data), "--out", str(tmp_path / "m"), "--sealed", str(other.folder)]) == 1
+    assert "belong to the sealed test set" in capsys.readouterr().err
+
+
+@pytest.mark.requirement("R15")
+def test_a_look_is_at_the_whole_test_set(sealed: tuple[SealedTestSet, Path]) -> None:
+    test_set, data = sealed
+    rows = [{"image": str(data / "images" / f"stack{n}.nii.gz"), "subject": f"stack{n}"} for n in range(4)]
+    whole = [row for row in rows if test_set.contains([row])]
+    test_set.check_whole(whole)
+    for part in ([], rows):
+        with pytest.raises(LockoutError, match="Nothing was opened"):
+            test_set.check_whole(part)
 
 
 @pytest.mark.row(51)

@@ -476,10 +476,11 @@ def test_a_result_that_cannot_be_filed_is_sent_once_and_holds_no_other_up(
     assert tries.count("1.2.1_1") == 3
 
 
-def test_a_result_of_an_application_that_writes_no_index_is_sent(tmp_path: Path, pacs: Pacs) -> None:
+@pytest.mark.parametrize("name", ["a.dcm", "seg/a.dcm", "seg/object"])
+def test_a_result_of_an_application_that_writes_no_index_is_sent(tmp_path: Path, pacs: Pacs, name: str) -> None:
     spool = spool_with(tmp_path, "1.2.3")
     image = next(make(tmp_path / "s").iterdir())
-    program = "import os, shutil, sys; os.mkdir(sys.argv[2]); shutil.copy(sys.argv[1], sys.argv[2] + '/a.dcm')"
+    program = f"import os, shutil, sys; os.makedirs(sys.argv[2] + '/seg'); shutil.copy(sys.argv[1], sys.argv[2] + '/{name}')"
     command = [sys.executable, "-c", program, str(image), "{out}"]
     listener = Listener(spool, Settings(command, Peer("127.0.0.1", pacs.port, "PACS"), port=0, quiet_s=0))
     thread = threading.Thread(target=listener.run)
@@ -488,3 +489,19 @@ def test_a_result_of_an_application_that_writes_no_index_is_sent(tmp_path: Path,
     listener.request_stop()
     thread.join()
     assert len(pacs.of("MR")) == 1
+
+
+def test_a_result_without_a_dicom_object_is_no_result(tmp_path: Path, pacs: Pacs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minivess.pacs.listener._FIRST_WAIT_S", 0.01)
+    spool = spool_with(tmp_path, "1.2.3")
+    program = "import os, sys; os.mkdir(sys.argv[1]); open(sys.argv[1] + '/report.txt', 'w').write('x')"
+    command = [sys.executable, "-c", program, "{out}"]
+    listener = Listener(spool, Settings(command, Peer("127.0.0.1", pacs.port, "PACS"), port=0, quiet_s=0))
+    thread = threading.Thread(target=listener.run)
+    thread.start()
+    wait_until(lambda: spool.count()["refused"] == 1)
+    listener.request_stop()
+    thread.join()
+    assert spool.count()["sent"] == 0
+    reasons = [file.read_text() for file in (spool.folder / "refused").rglob("*") if file.is_file() and file.suffix != ".dcm"]
+    assert any("no DICOM object" in reason for reason in reasons)

@@ -53,5 +53,5 @@ def test_review_progress__the_pace_of_the_answers_replaces_the_estimate_little_b
 
 def test_review_progress__to_json_calls_items_places_as_over_http() -> None:
     values = {"places": 4, "answered": 2, "errors_handled": 0.5, "errors_in_queue": 0.7, "seconds_left": 12.0}
-    values |= {"seconds_left_range": (8.0, 18.0), "checks": 3, "checks_right": 2}
-    assert ReviewProgress(4, 2, 0.5, 0.7, 12.0, (8.0, 18.0), 3, 2).to_json() == values
+    values |= {"seconds_left_range": (8.0, 18.0), "checks": 3, "checks_right": 2, "skipped": 1}
+    assert ReviewProgress(4, 2, 0.5, 0.7, 12.0, (8.0, 18.0), 3, 2, 1).to_json() == values

@@ -223,6 +223,44 @@ def test_next__leaves_out_a_withdrawn_answer_to_an_older_model(service: ReviewSe
     assert service.store.queue.get(item.id).state == "obsolete"
 
 
+def test_answer__a_region_of_the_newest_model_is_not_accepted_for_the_mask_of_another_one(service: ReviewService) -> None:
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=20)
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=20)
+    item = service.next("ann", seconds=60)
+    assert item
+    assert item.model == "two"
+    with pytest.raises(ConflictError, match="newer model"):
+        service.answer(item.id, "accepted", actor="ann", shown_model="one")
+    voxels = np.ones(item.region.box.shape, bool)
+    with pytest.raises(ConflictError, match="newer model"):
+        service.answer(item.id, "fixed", actor="ann", corrected=voxels, shown_model="one")
+    assert service.answer(item.id, "accepted", actor="ann", shown_model="two").state == "accepted"
+
+
+def test_reopen__an_answer_to_an_older_model_can_be_given_again(service: ReviewService) -> None:
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=20)
+    item = service.next("ann", seconds=60)
+    assert item
+    service.answer(item.id, "accepted", actor="ann")
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 2, "two"), actor="server", count=20)
+    assert service.reopen(item.id, actor="ann", reserve_s=60).model == "two"
+    again = service.next("ann", seconds=60)
+    assert again
+    assert again.id == item.id
+    assert service.answer(item.id, "accepted", actor="ann", shown_model="two").state == "accepted"
+
+
+def test_what_was_skipped_with_an_older_model_is_proposed_again(service: ReviewService) -> None:
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=20)
+    skipped = []
+    while item := service.next("ann", seconds=60):
+        skipped.append(service.answer(item.id, "skipped", actor="ann").region.box)
+    assert service.next("bob", seconds=60) is not None, "others are asked"
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "two"), actor="server", count=20)
+    asked = [item.region.box for item in service.store.queue.all("a", states=("pending",), limit=-1)[0]]
+    assert any(box.intersect(other) for box in skipped for other in asked)
+
+
 def test_answer__what_a_newer_model_shows_is_not_accepted_for_what_was_seen(
     service: ReviewService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

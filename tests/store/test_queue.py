@@ -275,12 +275,44 @@ def test_queue__after_any_sequence_answered_items_stay_answered(store: LabelStor
         else:
             item = store.queue.next(user, seconds=60)
             if item is not None:
-                assert item.id not in answered
+                assert answered.pop(item.id, "skipped") == "skipped"  # what another one has skipped is offered again
                 if move == "answer":
                     verdict = choice.choice(["accepted", "fixed", "skipped"])
                     store.queue.answer(item.id, verdict, actor=user)
                     answered[item.id] = verdict
         assert {item.id: item.state for item in store.queue.answered("a")} == answered
+
+
+def test_next__offers_what_others_have_skipped_last_and_to_each_once(store: LabelStore) -> None:
+    propose(store, 3.0, 2.0)
+    skipped = store.queue.next("ann", seconds=60)
+    assert skipped
+    store.queue.answer(skipped.id, "skipped", actor="ann")
+    other = store.queue.next("bob", seconds=60)
+    assert other
+    assert other.id != skipped.id
+    store.queue.answer(other.id, "accepted", actor="bob")
+    assert store.queue.next("ann", seconds=60) is None, "not to who has skipped it"
+    again = store.queue.next("bob", seconds=60)
+    assert again
+    assert (again.id, again.state, again.holder) == (skipped.id, "leased", "bob")
+    store.queue.answer(skipped.id, "skipped", actor="bob")
+    assert store.queue.next("ann", seconds=60) is None
+    assert store.queue.next("bob", seconds=60) is None
+    assert store.queue.next("cleo", seconds=60) is not None
+
+
+def test_propose__keeps_what_is_reserved_and_leaves_out_what_was_taken_meanwhile(store: LabelStore) -> None:
+    propose(store, 3.0, 2.0)
+    early = store.queue.next("ann", seconds=60)
+    assert early
+    late = store.queue.next("bob", seconds=60)
+    assert late
+    store.queue.propose("a", regions_of(9.0), model=MODEL, actor="server", considered={early.id})
+    states = {item.region.expected_errors: item.state for item in store.queue.all("a")[0]}
+    assert states == {3.0: "leased", 2.0: "leased"}, "the new region lies where one was reserved meanwhile"
+    repair_store(store)
+    assert {item.state for item in store.queue.all("a")[0]} == {"pending"}, "reservations are not recorded, what was kept is"
 
 
 def test_queue_item__json_has_the_keys_that_clients_read() -> None:

@@ -70,7 +70,33 @@ def test_a_subgroup_may_not_pay_for_the_gain_of_the_others() -> None:
         "cldice of calibre thin is 0.080 lower than the champion's, allowed is 0.05"
     ]
     lost["thin"]["cases"] = groups["thin"]["cases"] = lost["thick"]["cases"] = groups["thick"]["cases"] = 9
-    assert judge(content, NEW, OLD, Limits(subgroup_margin=0.05)) == ["subgroups: none has 10 cases, so that none can be judged"]
+    reasons = judge(content, NEW, OLD, Limits(subgroup_margin=0.05))
+    assert reasons == ["subgroups by calibre: none has 10 cases, so that none can be judged"]
+    alike = {"all": {"mean": 0.7, "cases": 30}}
+    for name, mine in (("new", lost), ("old", groups)):
+        content["subgroups"][name] = [{"attribute": "voxel size", "groups": alike}, {"attribute": "calibre", "groups": mine}]
+    assert judge(content, NEW, OLD, Limits(subgroup_margin=0.05)) == reasons, "one group of all cases is no subgroup"
+
+
+def test_a_gain_of_few_subjects_is_certain_only_where_they_agree() -> None:
+    old = np.full(3, 0.6)
+    content = report(old + np.array([0.001, 0.002, 0.05]), old, list("abc"))
+    assert "gain: none is certain in dsc or cldice" in judge(content, NEW, OLD, Limits())
+    assert judge(report(old + np.array([0.040, 0.041, 0.042]), old, list("abc")), NEW, OLD, Limits()) == []
+
+
+def test_chance_promotes_seldom_with_three_subjects() -> None:
+    rng, promoted = np.random.default_rng(0), 0
+    for _ in range(400):
+        old = np.full(3, 0.6)
+        promoted += not judge(report(old + rng.normal(0, 0.02, 3), old, list("abc")), NEW, OLD, Limits(margin={}))
+    assert promoted / 400 < 0.05
+
+
+def test_what_is_no_report_is_refused() -> None:
+    for content in ([], {}, {"models": []}):
+        with pytest.raises(InputError, match="no evaluation report"):
+            judge(content, NEW, OLD, Limits())  # type: ignore[arg-type]
 
 
 def test_a_report_on_others_is_refused() -> None:

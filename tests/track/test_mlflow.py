@@ -26,9 +26,9 @@ from waiting import wait_until
 from minivess.cli.bundle_source import bundle_folder
 from minivess.cli.main import run
 from minivess.datasets import TrainingCase
+from minivess.datasets.dataset import SEAL_FOLDER
 from minivess.errors import InputError, LockoutError, RemoteError
 from minivess.evaluate import SealedTestSet, approve_look, count_looks
-from minivess.evaluate.sealed import FOLDER
 from minivess.models import weights_path
 from minivess.paths import file_sha256, resource_path
 from minivess.synth import make_sample
@@ -224,7 +224,7 @@ def test_promotion_on_the_sealed_test_set_takes_one_look_and_tells_no_number(
     assert run(promote) == 1
     assert "are not sealed" in capsys.readouterr().err
     assert run(["testset", "seal", str(data), "--looks", "2"]) == 0
-    sealed = SealedTestSet(data / FOLDER)
+    sealed = SealedTestSet(data / SEAL_FOLDER)
     assert run(promote) == 1, "nobody has approved it"
     assert count_looks(sealed) == 0
     approve_look(sealed, reason="first release", actor="boss")

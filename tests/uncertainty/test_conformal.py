@@ -140,3 +140,10 @@ def test_the_least_number_of_subjects_is_enough(count: int, alpha: float) -> Non
     assert control_risk(lossless, alpha, upper=0.5).subjects == count
     with pytest.raises(InputError, match="Not enough volumes"):
         check_subjects(count - 1, alpha)
+
+
+def test_a_probability_that_is_a_level_is_lost_where_it_is_counted_as_lost() -> None:
+    p = np.full((4, 4, 4), 0.07, np.float32)
+    inside = np.ones(p.shape, bool)
+    zones = control_risk([voxel_curve(p, inside, f"m{n}") for n in range(12)], 0.1, upper=0.5)
+    assert (p <= zones.lower).mean() <= 0.1

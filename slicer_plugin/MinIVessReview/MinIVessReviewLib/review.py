@@ -86,11 +86,25 @@ class Review:
             said, note = words.format(state=state_text(item["state"]), user=item["by"]), (item.get("answer") or {}).get("note")
             self.show.message(f"{said} {_('Note: {note}').format(note=note)}" if note else said)
         else:
-            take = partial(self.session.tasks.take, item["id"])
-            self.session.with_current_masks(lambda: self.session.run(take, self.show_reply))
+            self.session.with_current_masks(partial(self._take, item))
+
+    def _take(self, item):
+        left = self.image.item
+        drawn = left and (self.image.scene.drawn or self.image.verdict(left["box"]) == CORRECTED)
+        leave = "" if not left or drawn or left.get("unreserved") or left["id"] == item["id"] else left["id"]
+        self.session.run(partial(self.session.tasks.take, item["id"], leave), self.show_reply, self._take_failed)
+
+    def _take_failed(self, error):
+        self.session.report(error)
+        if isinstance(error, ServerError) and error.status == 409:  # the list is of an earlier ranking
+            self.refresh()
 
     def show_reply(self, reply):
         """Show the region that the server has reserved, then the queue."""
+        place, shown = reply["place"], self.image.status.get("model")
+        if place and shown and place.get("model", shown) != shown:
+            self.open(self.image.name)  # another model has predicted it since: the mask is another one
+            return
         self._show_item(reply)
         self.refresh()
 
@@ -141,6 +155,7 @@ class Review:
         verdict = SKIPPED if skip else image.verdict(item["box"])
         path = f"/review/places/{quote(item['id'])}/answer"
         data = {"verdict": verdict, "seconds": f"{image.seconds_shown:.1f}", "note": self.show.note}
+        data |= {"model": image.status["model"]} if image.status.get("model") else {}
         answer = session.outbox.add(session.tasks.client, "POST", path, after=stroke, data=data)
         note, self.show.note = self.show.note, ""
         image.item = None  # pressing the key twice is not a second answer

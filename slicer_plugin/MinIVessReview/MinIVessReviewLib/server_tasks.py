@@ -133,10 +133,13 @@ class ServerTasks:
         self.send_all()
         return self.client.next_item(image)
 
-    def take(self, item_id, _context):
-        """Reserve a region that was chosen from the list."""
+    def take(self, item_id, leave, _context):
+        """Reserve a region that was chosen from the list; `leave` is one that others may have now, "" for none."""
         self.send_all()
-        return {"place": self.client.take(item_id)}
+        place = self.client.take(item_id)
+        if leave:
+            self.client.release(leave)
+        return {"place": place}
 
     def suspected_errors(self, item_id, _context):
         """Return the errors that are suspected in a region."""

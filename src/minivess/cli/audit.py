@@ -64,12 +64,24 @@ def checkpoint(
     """
     import shutil
 
+    from minivess.errors import LockoutError
+    from minivess.paths import atomic_file
+
     chain = _open_chain(studies, root)
+    kept = out / chain.checkpoints.name if out is not None else None
+    if out is not None and kept is not None and kept.is_file():  # the only evidence of a chain that was cut
+        key = out / chain.public_key.name
+        verdict = chain.verify(checkpoints=kept, public_key=key if key.is_file() else None)
+        if not verdict.ok:
+            raise LockoutError(
+                f"The audit chain is not that of the checkpoints in {out}: {verdict.reason} Nothing was signed, and the copies "
+                "were kept. See minivess audit verify --help."
+            )
     signed = chain.checkpoint()
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         for file in (chain.checkpoints, chain.public_key):
-            shutil.copyfile(file, out / file.name)
+            with atomic_file(out / file.name) as temporary:
+                shutil.copyfile(file, temporary)
     emit(signed, as_json=as_json, text=f"Signed entry {signed['seq']}: {signed['hash']}")
 
 

@@ -102,7 +102,7 @@ def _open_sealed(
     """Open the sealed test set when the cases belong to it.
 
     Raises:
-        LockoutError: When nobody else has approved it, or more than one model is evaluated at once.
+        LockoutError: When nobody else has approved it, more than one model is evaluated at once, or not the whole test set.
     """
     from minivess.errors import LockoutError
     from minivess.evaluate import SealedTestSet, find_sealed, open_look
@@ -117,6 +117,7 @@ def _open_sealed(
         return None
     if len(methods) != 1:
         raise LockoutError("One look at a sealed test set is for one model. Evaluate the bundles one by one.")
+    sealed.check_whole(case.to_item() for case in cases)
     for case in cases:
         load_pair(case.to_item())  # a file that cannot be read costs no look
     (segmenter,) = methods.values()

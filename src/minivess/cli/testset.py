@@ -24,20 +24,29 @@ def seal(
 
     Example: minivess testset seal data
     """
-    from minivess.datasets.dataset import items
+    from minivess.datasets import read_dataset
+    from minivess.datasets.dataset import SEAL_FOLDER, SEAL_POINTER
     from minivess.datasets.dvc import SUFFIX, leave_out_seal
-    from minivess.evaluate import SealedTestSet
-    from minivess.evaluate.sealed import FOLDER, POINTER
+    from minivess.errors import LockoutError
+    from minivess.evaluate import SealedTestSet, find_sealed
     from minivess.paths import write_json
     from minivess.store import system_user
 
     data = (dataset if dataset.is_dir() else dataset.parent).resolve()
-    folder = out.resolve() if out else data / FOLDER
+    before = find_sealed(data)
+    folder = out.resolve() if out else before or data / SEAL_FOLDER
+    if before is not None and before.resolve() != folder.resolve():
+        raise LockoutError(
+            f"The test cases of {data} are sealed in {before}, with its looks and its refusals. Nothing was changed. Without "
+            "--out new cases are added to it."
+        )
     if data.with_name(data.name + SUFFIX).is_file():
         leave_out_seal(data)
-    sealed = SealedTestSet.seal(folder, items(str(dataset), "test"), actor=system_user(), looks=looks)
-    if folder != data / FOLDER:
-        write_json(data / POINTER, {"folder": str(folder)})
+    sealed = SealedTestSet.seal(
+        folder, [case.to_item() for case in read_dataset(dataset)["test"]], actor=system_user(), looks=looks
+    )
+    if folder != data / SEAL_FOLDER:
+        write_json(data / SEAL_POINTER, {"folder": str(folder)})
     about = {"folder": str(folder), "cases": len(sealed.fingerprints), "subjects": sorted(sealed.subjects)}
     emit(about, as_json=as_json, text=f"Sealed in {folder}: {len(sealed.fingerprints)} cases, {len(sealed.subjects)} subjects.")
 

@@ -84,8 +84,9 @@ def train(
     Example: minivess train runs/data --out runs/models --folds 5 --seeds 2 --tune 20
     """
     from minivess.datasets.dvc import check_dataset_pin
-    from minivess.evaluate import find_sealed
+    from minivess.evaluate import find_sealed, refuse_sealed
     from minivess.paths import resource_path
+    from minivess.store import system_user
     from minivess.train import read_dataset
 
     several, runs = folds is not None or seeds > 1, out / "runs"
@@ -93,7 +94,10 @@ def train(
         check_continued(alone=init is None and bundle is None and modality is None, one=not (several or tune))
     source = model or bundle or resource_path("bundles/segresnet")
     pinned, sections = check_dataset_pin(dataset), read_dataset(dataset)
-    splits = make_splits(sections, folds)
+    splits, own = make_splits(sections, folds), find_sealed(dataset)
+    if sealed is not None and own is not None:  # both count
+        cases = [case.to_item() for section in ("training", "validation") for case in sections[section]]
+        refuse_sealed(dataset, cases, purpose="training", actor=system_user())
     check_options(source, preset, modality)
     check_start(init, model, splits, sections["test"])
     plan = {"seeds": [seed, seeds], "tune": tune, "preset": preset, "init": str(init or ""), "from": str(model or "")}
@@ -103,7 +107,7 @@ def train(
         copy = prepare_bundle(runs / "bundle" if several else out, source, model, modality or "two_photon", resume=resume)
         notes = {"dataset": dataset.name, "preset": preset, **({"dataset_dvc": pinned} if pinned else {})}
         overrides: dict[str, Any] = {"seed": seed, "notes": notes, **({} if epochs is None else {"epochs": epochs})}
-        common: dict[str, Any] = {"preset": preset, "init_weights": init, "sealed": sealed or find_sealed(dataset)}
+        common: dict[str, Any] = {"preset": preset, "init_weights": init, "sealed": sealed or own}
         if tune:
             overrides |= _tuned(copy, runs / "tune", tune, splits[0], overrides, common)
         if several:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minivess.errors import InputError
+from minivess.errors import InputError, LockoutError
 from minivess.volume import Unit
 from minivess.volume.checks import check_spacing
 from minivess.volume.io import stem_of
@@ -17,6 +17,8 @@ from minivess.volume.units import parse_unit
 
 FILE_NAME = "dataset.json"
 SECTIONS = ("training", "validation", "test")
+#: Beside ``dataset.json``: the folder of its sealed test set, or the file that says where it is.
+SEAL_FOLDER, SEAL_POINTER = "sealed_test", "sealed_test.json"
 #: Value of unreviewed voxels of a label in training; they count in no loss and no score.
 UNREVIEWED = -1.0
 
@@ -109,7 +111,14 @@ def items(dataset_dir: str, section: str) -> list[dict[str, Any]]:
 
     Raises:
         InputError: When the section is empty, or the data set cannot be read.
+        LockoutError: When the data set has a sealed test set, against which stock MONAI compares nothing.
     """
+    folder = Path(dataset_dir) if Path(dataset_dir).is_dir() else Path(dataset_dir).parent
+    if any((folder / name).exists() for name in (SEAL_FOLDER, SEAL_POINTER)):
+        raise LockoutError(
+            f"{folder} has a sealed test set. Stock MONAI would not refuse its cases, nor count a look at them. Use "
+            "`minivess train` and `minivess evaluate`."
+        )
     cases = read_dataset(Path(dataset_dir))[section]
     if not cases:
         raise InputError(f"{dataset_dir}: no case for {section}. Split the data set again: minivess data make --help.")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minivess.datasets.dataset import SEAL_FOLDER, SEAL_POINTER
 from minivess.datasets.pairs import load_item
 from minivess.errors import InputError, LockoutError
 from minivess.evaluate.likeness import CELLS, SAME, likeness, thumbnail
@@ -18,9 +19,6 @@ from minivess.paths import file_sha256, write_json
 from minivess.store import AuditChain
 from minivess.volume import Volume
 
-FOLDER = "sealed_test"
-#: In a data set whose seal lies elsewhere: where.
-POINTER = "sealed_test.json"
 _FILE = "sealed.json"
 _NEW = "sealed.json.new"
 #: How often a test set is opened, unless it was sealed for another number.
@@ -122,6 +120,23 @@ class SealedTestSet:
                 "Remove them: a score on training data is not a test."
             )
 
+    def check_whole(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Check that cases are the whole test set and nothing else: a look at a part of it tells of single cases.
+
+        Args:
+            items: Rows as in :meth:`seal`.
+
+        Raises:
+            LockoutError: When they are not.
+        """
+        found = {fingerprint(load_item(item, "image")) for item in items}
+        if found != self.fingerprints:
+            raise LockoutError(
+                f"A look is at the whole sealed test set, and at nothing else: {len(found & self.fingerprints)} of its "
+                f"{len(self.fingerprints)} cases are named, and {len(found - self.fingerprints)} others. Nothing was opened. "
+                "Name all of them in the section test; seal others first: minivess testset seal DATASET"
+            )
+
     def contains(self, items: Iterable[Mapping[str, Any]]) -> bool:
         """Return whether any of the cases belongs to the test set; nothing is written.
 
@@ -167,11 +182,11 @@ def find_sealed(dataset: Path) -> Path | None:
         LockoutError: When the data set states a folder elsewhere, and nothing is there.
     """
     data = dataset if dataset.is_dir() else dataset.parent
-    if is_sealed(data / FOLDER):
-        return data / FOLDER
-    if not (data / POINTER).is_file():
+    if is_sealed(data / SEAL_FOLDER):
+        return data / SEAL_FOLDER
+    if not (data / SEAL_POINTER).is_file():
         return None
-    folder = Path(json.loads((data / POINTER).read_text(encoding="utf-8"))["folder"])
+    folder = Path(json.loads((data / SEAL_POINTER).read_text(encoding="utf-8"))["folder"])
     if not is_sealed(folder):
         raise LockoutError(f"The test cases of {data} are sealed in {folder}, which is not there. Bring it back, then try again.")
     return folder

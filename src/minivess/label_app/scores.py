@@ -101,6 +101,7 @@ class UncertaintyScoring(ScoringMethod):
         due, job, done = self._due(datastore), current_job(), dict[str, Any]()
         for image in job.parts(due, "image"):
             done[image] = {"model_sha256": file_sha256(weights_path(self.task.bundle)), "ts": int(time.time())}
+            file = _file_of(datastore, image)
             try:
                 volume = read_study_image(Path(datastore.get_image_uri(image)), self.settings.unit)
                 prediction = self.task.predict(volume, job=job)
@@ -111,10 +112,10 @@ class UncertaintyScoring(ScoringMethod):
             except (CancelledError, DeadlineError):
                 raise
             except (MinivessError, HTTPException) as error:  # the datastore raises HTTP errors
-                done[image] = {**_stamp_of(done[image]), "error": str(getattr(error, "detail", error))}
+                done[image] = {**_stamp_of(done[image]), "error": str(getattr(error, "detail", error)), "file": file}
             except Exception as error:  # one image never stops the others
                 logger.exception("the uncertainty of image %s could not be computed", image)
-                done[image] = {**_stamp_of(done[image]), "error": f"{type(error).__name__}: {error}"}
+                done[image] = {**_stamp_of(done[image]), "error": f"{type(error).__name__}: {error}", "file": file}
             self.scores.write("uncertainty", image, done[image])
         logger.info(
             "uncertainty of %d images computed, %d of them could not be read",
@@ -129,10 +130,24 @@ class UncertaintyScoring(ScoringMethod):
             return []
         model, known = file_sha256(path), self.scores.read("uncertainty")
         images = sorted(i for i in datastore.get_unlabeled_images() if datastore.is_local(i))  # nothing is downloaded for it
-        scored = {i for i, s in known.items() if s.get("model_sha256") == model and ("choice" in s or "error" in s)}
-        due = [i for i in images if i not in scored]
+        of_model = {i: s for i, s in known.items() if s.get("model_sha256") == model}
+
+        def scored(image: str) -> bool:  # one that could not be read may have been copied completely since
+            row = of_model.get(image, {})
+            return "choice" in row or ("error" in row and row.get("file") == _file_of(datastore, image))
+
+        due = [i for i in images if not scored(i)]
         limit = self.settings.epistemic_max_samples
         return due[:limit] if limit else due
+
+
+def _file_of(datastore: Datastore, image: str) -> list[int]:
+    """Return what changes with the file of an image: time and size; empty where there is none."""
+    try:
+        about = Path(datastore.get_image_uri(image)).stat()
+    except (OSError, MinivessError, HTTPException):
+        return []
+    return [about.st_mtime_ns, about.st_size]
 
 
 def _stamp_of(row: Mapping[str, Any]) -> dict[str, Any]:

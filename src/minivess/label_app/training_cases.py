@@ -195,8 +195,9 @@ def open_regions(store: LabelStore, image_id: str) -> int:
     """
     items = _before_label(store, image_id)
     until = _label_number(store, image_id)
-    answered = {item.id for item in items if item.answer and item.answer.number < until}
-    if not any(item.id in answered and item.state in ("accepted", "fixed") for item in items):
+    looked_at = [item for item in items if item.state in ("accepted", "fixed")]  # skips count as not reviewed
+    answered = {item.id for item in looked_at if item.answer and item.answer.number < until}
+    if not answered:
         return 0
     last = max(item.queue_number for item in items)
     return sum(item.queue_number == last and item.id not in answered for item in items)

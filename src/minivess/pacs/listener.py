@@ -17,7 +17,7 @@ from pathlib import Path
 from minivess.errors import ABOUT_INPUT, ABOUT_PLACE, MinivessError
 from minivess.pacs.spool import SeriesSpool
 from minivess.pacs.tls import TlsFiles, calling_context, check_certificate, listening_context
-from minivess.pacs.transfer import Peer, receive, send
+from minivess.pacs.transfer import Peer, dicom_files, receive, send
 
 #: The application says with these errors that the series is the reason; with all others, another try may succeed.
 _SERIES_ERRORS = re.compile(rf"^(?:{'|'.join(ABOUT_INPUT)}): .*", re.MULTILINE | re.DOTALL)
@@ -149,7 +149,9 @@ class Listener:
             _logger.info("Series %s: %d images, is segmented.", name, sum(1 for _ in running.glob("*.dcm")))
             result = self._spool.new_result(running)
             code, said = self._run_application(running, result)
-            if code == 0 and any(result.glob("*")):  # an application of others need not write a result.json
+            if code == 0 and not dicom_files(result):
+                code, said = 1, "InputError: the application wrote no DICOM object."
+            if code == 0:  # an application of others need not write a result.json
                 self._spool.finish(running, result)
                 waits.done(name)
                 _logger.info("Series %s: segmented.", name)
@@ -222,7 +224,7 @@ class Listener:
         left: list[str] = []
         if result not in self._arrived:
             try:
-                left = send(sorted(result.glob("*.dcm")), peer, title=self._settings.title, tls=self._calls_by)
+                left = send(dicom_files(result), peer, title=self._settings.title, tls=self._calls_by)
             except MinivessError as error:
                 waits.failed(result.name)
                 _logger.warning("Series %s: results wait. %s", name, error)

@@ -13,6 +13,7 @@ from typing import cast
 
 import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.misc import is_dicom
 from pydicom.uid import (
     UID,
     Comprehensive3DSRStorage,
@@ -226,6 +227,12 @@ def _store(association: Association, dataset: pydicom.Dataset) -> str:
         return f"{dataset.SOPClassUID.name}, no answer"
     is_stored = code == SUCCESS or code >> 12 == 0xB  # 0xBxxx are warnings
     return "" if is_stored else f"{dataset.SOPClassUID.name}, status 0x{code:04X}"
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """List the DICOM files of a result, at any depth, whatever their names."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [file for file in files if file.suffix == ".dcm" or is_dicom(file)]
 
 
 def check_title(title: str) -> str:

@@ -75,7 +75,7 @@ def make_release(
         "version": model.version,
         "weights_sha256": weights_sha256,
         "training": training,
-        "evaluation": {key: evaluation.get(key) for key in ("section", "cases", "subjects", "look")},
+        "evaluation": {key: evaluation.get(key) for key in ("section", "cases", "subjects", "look", "remarks")},
         "test_set": _test_set(sealed),
         "tests": {"commit": results.commit, "finished_utc": results.finished_utc} if results else None,
         "advisories": {"read": snapshot_date(), "affecting": [advisory.to_json() for advisory in advisories]},
@@ -115,6 +115,10 @@ def _read_report(report: Path, weights_sha256: str) -> dict[str, Any]:
         raise InputError(f"{file} is no evaluation report. Write one: minivess evaluate --help") from error
     if weights_sha256 not in {model.get("weights_sha256") for model in models}:
         raise InputError(f"The report {file} is of another model: its weights are not those of the bundle. Evaluate this one.")
+    if content.get("section") == "training":
+        raise InputError(
+            f"The report {file} is of the training cases, which the model has seen. Evaluate others: --section test."
+        )
     return content
 
 

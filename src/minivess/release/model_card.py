@@ -28,7 +28,7 @@ def model_card(metadata: Mapping[str, Any], training: Mapping[str, str], report:
     method = next((name for name, about in report["models"].items() if about.get("weights_sha256") == weights_sha256), "")
     learned, held_out = (_subjects(training.get(key)) for key in ("training_subjects", "held_out_subjects"))
     subjects, cases = count_in_words(len(report["subjects"]), "subject"), count_in_words(report["cases"], "case")
-    evaluated = f"Section {report['section']}: {subjects}, {cases}."
+    evaluated = " ".join([f"Section {report['section']}: {subjects}, {cases}.", *report.get("remarks", [])])
     sections = [
         f"# {metadata.get('name')} {metadata.get('version')}",
         f"{metadata.get('description', '')}. {metadata.get('task', '')}. Weights {weights_sha256}.",

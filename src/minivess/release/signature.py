@@ -62,7 +62,7 @@ def sign_folder(folder: Path, private_key: Path) -> Path:
     signature = folder / SIGNATURE
     try:
         config = signing.Config().use_elliptic_key_signer(private_key=private_key)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:  # AttributeError: of another kind, such as RSA
         raise InputError(f"The key {private_key} cannot be read. Create one: minivess release keys FOLDER") from error
     config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False))
     config.sign(folder, signature)

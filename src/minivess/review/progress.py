@@ -24,6 +24,7 @@ class ReviewProgress:
         answered: Number of answered items.
         errors_handled: Share of all errors that the model expects in the image, inside accepted or corrected regions, in [0, 1].
         errors_in_queue: The same share inside all regions of the queue: what its end would be.
+        skipped: Number of answered items that were skipped: they count as not reviewed.
         seconds_left: Estimated time for the other items, at the pace of the answers so far.
         seconds_left_range: From where to where it may lie; wide at first.
         checks: Number of answered places that were drawn at random.
@@ -38,6 +39,7 @@ class ReviewProgress:
     seconds_left_range: tuple[float, float]
     checks: int = 0
     checks_right: int = 0
+    skipped: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the progress as plain values; over HTTP the number of items is called ``places``."""
@@ -45,7 +47,9 @@ class ReviewProgress:
         return {"places": values.pop("items"), **values}
 
 
-def review_progress(items: Sequence[QueueItem], share_of_errors: Callable[[Iterable[Box]], float]) -> ReviewProgress:
+def review_progress(
+    items: Sequence[QueueItem], share_of_errors: Callable[[Iterable[Box]], float], *, model: str = ""
+) -> ReviewProgress:
     """Compute the progress from all items of an image; obsolete ones do not count.
 
     The pace is that of the timed answers, drawn towards the fixed estimate while there are few. The range of the time is a factor
@@ -54,6 +58,7 @@ def review_progress(items: Sequence[QueueItem], share_of_errors: Callable[[Itera
     Args:
         items: The items.
         share_of_errors: Returns which share of the errors that the model expects in the image lies inside boxes.
+        model: SHA-256 of the weights in use: random checks of other models say nothing of it; empty for all.
     """
     counted = [item for item in items if item.state != "obsolete"]
     pending = [item for item in counted if item.state in ("pending", "leased")]
@@ -67,7 +72,8 @@ def review_progress(items: Sequence[QueueItem], share_of_errors: Callable[[Itera
     mean_s = sum(cost_s for _, cost_s in timed) / len(timed) if timed else 1.0
     prior_s = PRIOR_ANSWERS * mean_s
     pace = (prior_s + sum(seconds for seconds, _ in timed)) / (prior_s + sum(cost_s for _, cost_s in timed))
-    checks = [item.state for item in counted if item.region.kind == "random check" and item.state in ("accepted", "fixed")]
+    drawn = [item for item in counted if item.region.kind == "random check" and model in ("", item.model)]
+    checks = [item.state for item in drawn if item.state in ("accepted", "fixed")]
     factor = 2 ** (1 + len(timed) / 4) ** -0.5
     left_s = estimate_s * pace
     return ReviewProgress(
@@ -77,6 +83,7 @@ def review_progress(items: Sequence[QueueItem], share_of_errors: Callable[[Itera
         errors_in_queue=share_of_errors([item.region.box for item in counted]),
         seconds_left=left_s,
         seconds_left_range=(left_s / factor, left_s * factor),
+        skipped=sum(item.state == "skipped" for item in counted),
         checks=len(checks),
         checks_right=checks.count("accepted"),
     )

@@ -113,9 +113,9 @@ class QueueBuilder:
 
     def _build(self, image_id: str, context: ReviewContext, *, actor: str, count: int, objective: Objective) -> Proposal:
         queue, model = self._store.queue, context.weights_sha256
-        reviewed = [item.region.box for item in queue.answered(image_id)]
         leased = queue.all(image_id, states=("leased",), limit=-1)[0]  # their answers are still to come, and are accepted
-        reviewed += [item.region.box for item in leased if item.model == model]
+        looked_at = [i for i in (*queue.answered(image_id), *leased) if i.state in ("accepted", "fixed") or i.model == model]
+        reviewed = [item.region.box for item in looked_at]  # not what was skipped with an older model: nobody has answered it
         samples = self._samples.read(image_id, queue.answered())
         rng = np.random.default_rng(len(reviewed))  # the same queue for the same answers
         proposal = propose_regions(
@@ -128,5 +128,6 @@ class QueueBuilder:
             "errors_per_predicted_voxel": proposal.errors_per_predicted_voxel,
             "zones": statement_for(self._zones_of, model),
         }
-        queue.propose(image_id, proposal.regions, model=model, actor=actor, about=about)
+        considered = {item.id for item in looked_at}
+        queue.propose(image_id, proposal.regions, model=model, actor=actor, about=about, considered=considered)
         return proposal

@@ -22,6 +22,9 @@ from minivess.volume import Box
 
 logger = logging.getLogger(__name__)
 
+#: So many samples of other images are enough: with each answer to any image the fit would take longer.
+MOST_OF_OTHERS = 20_000
+
 
 def samples_from_answer(
     blocks: BlockFeatures,
@@ -65,6 +68,16 @@ def _errors(shown: NDArray[np.bool_], accepted: NDArray[np.bool_], spacing_um: t
     return np.asarray(weight[components])
 
 
+def _split(items: Iterable[QueueItem], image_id: str) -> tuple[list[QueueItem], list[QueueItem]]:
+    """Return the items of an image, and those of others."""
+    found = list(items)
+    return [item for item in found if item.image_id == image_id], [item for item in found if item.image_id != image_id]
+
+
+def _number(item: QueueItem) -> tuple[int, str]:
+    return item.answer.number if item.answer else 0, item.id
+
+
 class SampleFolder:
     """A folder with the samples of each answer. It can be lost: later answers train the ranker again."""
 
@@ -86,7 +99,7 @@ class SampleFolder:
             logger.warning("the training samples of an answer could not be written: %s", error.strerror)
 
     def read(self, image_id: str, answered: Iterable[QueueItem]) -> BlockSamples | None:
-        """Read the samples of all answers.
+        """Read the samples of all answers to the image, and of the newest ones to others.
 
         Args:
             image_id: The image to rank; others count as other volumes.
@@ -96,15 +109,19 @@ class SampleFolder:
             The samples; None when there are none.
         """
         by_image: defaultdict[str, list[tuple[NDArray[np.float32], NDArray[np.float64]]]] = defaultdict(list)
-        for path in sorted(self._path(item) for item in answered):
-            if not path.is_file():
+        own, others = (sorted(items, key=_number, reverse=True) for items in _split(answered, image_id))
+        left = MOST_OF_OTHERS
+        for item in (*own, *others):
+            path = self._path(item)
+            if not path.is_file() or (item.image_id != image_id and left <= 0):
                 continue
             with np.load(path, allow_pickle=False) as content:
                 if content["features"].shape[1] == len(FEATURE_NAMES):
-                    by_image[str(content["case"])].append((content["features"], content["errors"]))
+                    by_image[item.image_id].append((content["features"], content["errors"]))
+                    left -= len(content["errors"]) if item.image_id != image_id else 0
         if not by_image:
             return None
-        volumes = {image: _join(answers) for image, answers in by_image.items()}
+        volumes = {image: _join(by_image[image][::-1]) for image in sorted(by_image)}  # the oldest first
         return BlockSamples.concatenate(volumes.pop(image_id, None), list(volumes.values()))
 
     def _path(self, item: QueueItem) -> Path:

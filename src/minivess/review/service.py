@@ -136,6 +136,7 @@ class ReviewService:
         corrected: NDArray[np.bool_] | None = None,
         seconds: float | None = None,
         note: str = "",
+        shown_model: str = "",
         run_later: Callable[[Callable[[], None]], None] = lambda work: work(),
     ) -> QueueItem:
         """Record an answer: the accepted voxels of a region are those that were shown, or the corrected ones.
@@ -147,6 +148,7 @@ class ReviewService:
             corrected: (x, y, z) bool, the voxels of the region's box, for ``fixed``.
             seconds: How long it took.
             note: What the annotator writes about it.
+            shown_model: SHA-256 of the weights whose mask the annotator has seen; empty where it is not known.
             run_later: Called with a function that extracts training samples (seconds on first use); default: run it now.
 
         Raises:
@@ -169,8 +171,8 @@ class ReviewService:
         while True:
             last_event = self.store.queue.last_event(item.image_id)
             mask, locked = self.mask(item.image_id)
-            if verdict == "accepted":
-                self.refuse_outdated(item)
+            if verdict == "accepted" or shown_model:
+                self.refuse_outdated(item, shown_model)
             shown = mask.array[box.slices] > 0
             # voxels of another region that overlaps with this one, and was answered before, stay as they were accepted
             accepted = shown if corrected is None else np.where(locked[box.slices], shown, corrected)
@@ -197,13 +199,34 @@ class ReviewService:
             self.store.queue.retire(item.id)
         return item
 
-    def refuse_outdated(self, item: QueueItem) -> None:
+    def reopen(self, item_id: str, *, actor: str, reserve_s: float = 0.0) -> QueueItem:
+        """Withdraw an answer; the region is shown with the newest prediction from then on, and can be answered again.
+
+        Args:
+            item_id: The item.
+            actor: Who withdraws it.
+            reserve_s: How long it is reserved for them.
+
+        Raises:
+            ConflictError: When it was not answered.
+            NotFoundError: When there is no such item.
+        """
+        item = self.store.queue.get(item_id)
+        newest = self.predictions.weights_sha256(item.image_id)
+        model = newest if newest != item.model else ""
+        return self.store.queue.reopen(item_id, actor=actor, reserve_s=reserve_s, model=model)
+
+    def refuse_outdated(self, item: QueueItem, shown_model: str = "") -> None:
         """Check that the region was shown with the prediction of the newest model.
+
+        Args:
+            item: The region.
+            shown_model: SHA-256 of the weights whose mask was shown; empty for that of the item.
 
         Raises:
             ConflictError: When a newer model has predicted the image.
         """
-        if item.model != self.predictions.weights_sha256(item.image_id):
+        if {item.model, shown_model or item.model} != {self.predictions.weights_sha256(item.image_id)}:
             raise ConflictError(f"A newer model has predicted {item.id}. Look at it again: ask for the next item.")
 
     def _write_samples(self, item: QueueItem, shown: NDArray[np.bool_], accepted: NDArray[np.bool_]) -> None:

@@ -239,6 +239,10 @@ def _worth_of(region: Mapping[str, Any]) -> float:
 
 def _queue(connection: sqlite3.Connection, event: Event) -> None:
     connection.execute("UPDATE places SET state = 'obsolete' WHERE case_id = ? AND state = 'pending'", (event.image_id,))
+    connection.executemany(  # reserved then: their answers are still to come
+        "UPDATE places SET state = 'pending' WHERE case_id = ? AND queue = ? AND rank = ? AND state = 'obsolete'",
+        [(event.image_id, *kept) for kept in event.body.get("kept", ())],
+    )
     connection.executemany(
         "INSERT INTO places VALUES (?, ?, ?, ?, ?, 'pending', '', 0, '{}')",
         [
@@ -256,6 +260,11 @@ def _answer(connection: sqlite3.Connection, event: Event) -> None:
         "UPDATE places SET state = ?, holder = ?, until = 0, answer = ? WHERE case_id = ? AND queue = ? AND rank = ?",
         (body["verdict"], holder, answer, event.image_id, body["queue"], body["rank"]),
     )
+    if model := body["details"].get("model"):
+        connection.execute(
+            "UPDATE places SET region = json_set(region, '$.model', ?) WHERE case_id = ? AND queue = ? AND rank = ?",
+            (model, event.image_id, body["queue"], body["rank"]),
+        )
 
 
 def _remove(connection: sqlite3.Connection, event: Event) -> None:

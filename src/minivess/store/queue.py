@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from minivess.errors import ConflictError, InputError, NotFoundError, OutdatedError
@@ -14,6 +15,7 @@ from minivess.store.journal import Journal
 from minivess.store.queue_item import VERDICTS, Answer, QueueItem, QueueState
 from minivess.store.region import Region
 from minivess.store.transaction import Transaction
+from minivess.volume import Box
 
 
 class ReviewQueue:
@@ -24,9 +26,18 @@ class ReviewQueue:
         self._journal = journal
 
     def propose(
-        self, image_id: str, regions: Sequence[Region], *, model: str, actor: str, about: Mapping[str, Any] | None = None
+        self,
+        image_id: str,
+        regions: Sequence[Region],
+        *,
+        model: str,
+        actor: str,
+        about: Mapping[str, Any] | None = None,
+        considered: Collection[str] | None = None,
     ) -> int:
-        """Add a new queue for an image; pending items of older queues become obsolete.
+        """Add a new queue for an image; pending items of older queues become obsolete, but those that somebody looks at now.
+
+        Finding regions takes seconds, in which others are reserved and answered: what lies mostly in one of them is left out.
 
         Args:
             image_id: The image.
@@ -34,6 +45,7 @@ class ReviewQueue:
             model: SHA-256 of the weights whose prediction they were proposed from.
             actor: Who requested the queue.
             about: More facts to record with it, for example how the regions were ranked.
+            considered: Ids of the reserved and answered items that the regions keep away from already; None: of all of them.
 
         Returns:
             Number of the queue.
@@ -42,15 +54,26 @@ class ReviewQueue:
             NotFoundError: When there is no such image.
             StoreError: When the queue cannot be written; nothing was changed.
         """
-        known = self._journal.connection.execute("SELECT 1 FROM cases WHERE id = ? AND removed = 0", (image_id,)).fetchone()
-        if known is None:
-            raise NotFoundError(f"There is no image {image_id!r}.")
-        rows = [{**region.to_json(), "model": model} for region in regions]
-        body = {"about": {"model": model, **(about or {})}, "regions": rows, "places": len(rows)}
-        return self._journal.enter(image_id, "queue", actor, body).number
+        with self._journal.transaction() as transaction:
+            connection = transaction.connection
+            if connection.execute("SELECT 1 FROM cases WHERE id = ? AND removed = 0", (image_id,)).fetchone() is None:
+                raise NotFoundError(f"There is no image {image_id!r}.")
+            kept = [item for item in self.all(image_id, states=("leased",), limit=-1)[0] if item.model == model]
+            late = () if considered is None else (i for i in (*kept, *self.answered(image_id)) if i.id not in considered)
+            taken = [item.region.box for item in late]
+            rows = [{**region.to_json(), "model": model} for region in regions if not _lies_in(region.box, taken)]
+            body = {
+                "about": {"model": model, **(about or {})},
+                "regions": rows,
+                "places": len(rows),
+                "kept": [_parse_id(item.id)[1:] for item in kept],
+            }
+            event = Event(image_id, transaction.next_number(image_id), "queue", actor, body)
+            transaction.write(event)
+            return event.number
 
     def next(self, holder: str, *, seconds: float, image_id: str = "") -> QueueItem | None:
-        """Reserve the pending item with most expected errors.
+        """Reserve the pending item with most expected errors; when none is left, one that only others have skipped.
 
         An item that the holder has already reserved is returned first, so that a lost reply has no effect.
 
@@ -70,11 +93,20 @@ class ReviewQueue:
                 "ORDER BY (until >= ? AND holder = ?) DESC, worth DESC, case_id, queue, rank LIMIT 1",
                 (image_id, image_id, now, holder, now, holder),
             ).fetchone()
-            if row is None:
-                return None
-            item_id = f"{row['case_id']}:{row['queue']}.{row['rank']}"
-            _reserve(transaction, item_id, holder, seconds)
-        return self.get(item_id)
+            if row is not None:
+                item_id = f"{row['case_id']}:{row['queue']}.{row['rank']}"
+                _reserve(transaction, item_id, holder, seconds)
+        return self._next_skipped(holder, seconds, image_id) if row is None else self.get(item_id)
+
+    def _next_skipped(self, holder: str, seconds: float, image_id: str) -> QueueItem | None:
+        """Open an item again that others have skipped, and reserve it."""
+        for item in self.all(image_id, states=("skipped",), limit=-1)[0]:
+            if item.answer and holder not in {item.holder, *item.answer.skipped_by}:
+                try:
+                    return self.reopen(item.id, actor=holder, reserve_s=seconds)
+                except ConflictError:  # somebody was faster
+                    continue
+        return None
 
     def retire(self, item_id: str) -> None:
         """Make a pending item obsolete: its model is not the newest one of its image, so that nobody may accept it.
@@ -185,19 +217,20 @@ class ReviewQueue:
         _check_transition(item, verdict, actor)
         return False
 
-    def reopen(self, item_id: str, *, actor: str, reserve_s: float = 0.0) -> QueueItem:
+    def reopen(self, item_id: str, *, actor: str, reserve_s: float = 0.0, model: str = "") -> QueueItem:
         """Withdraw an answer; the item becomes pending again.
 
         Args:
             item_id: The item.
             actor: Who withdraws it.
             reserve_s: How long it is reserved for them, so that a newer queue does not replace it; 0 for not at all.
+            model: SHA-256 of the weights whose prediction is shown in it from now on; empty for the one before.
 
         Raises:
             ConflictError: When it was not answered.
             NotFoundError: When there is no such item.
         """
-        return self._record(item_id, "pending", actor, {}, reserve_s=reserve_s)
+        return self._record(item_id, "pending", actor, {"model": model} if model else {}, reserve_s=reserve_s)
 
     def get(self, item_id: str) -> QueueItem:
         """Return an item.
@@ -214,7 +247,13 @@ class ReviewQueue:
         return _from_row(row)
 
     def all(
-        self, image_id: str = "", *, states: Sequence[QueueState] = (), offset: int = 0, limit: int = 100
+        self,
+        image_id: str = "",
+        *,
+        states: Sequence[QueueState] = (),
+        offset: int = 0,
+        limit: int = 100,
+        among: Sequence[str] | None = None,
     ) -> tuple[list[QueueItem], int]:
         """List items, most expected errors first.
 
@@ -223,6 +262,7 @@ class ReviewQueue:
             states: Only items in these states; empty for all states.
             offset: How many to skip.
             limit: How many to return at most; -1 for all.
+            among: Only items of these images; None for all.
 
         Returns:
             The items, and their number without ``offset`` and ``limit``.
@@ -230,9 +270,9 @@ class ReviewQueue:
         now = time.time()
         state = "CASE WHEN state = 'pending' AND until >= ? THEN 'leased' ELSE state END"
         wanted = list(states) or list(get_args(QueueState))
-        there = "case_id IN (SELECT id FROM cases WHERE removed = 0)"
+        there = "case_id IN (SELECT id FROM cases WHERE removed = 0) AND (? OR case_id IN (SELECT value FROM json_each(?)))"
         where = f"WHERE (? = '' OR case_id = ?) AND {there} AND {state} IN ({', '.join('?' * len(wanted))})"
-        values = (image_id, image_id, now, *wanted)
+        values = (image_id, image_id, among is None, json.dumps(among or []), now, *wanted)
         connection = self._journal.connection
         total = connection.execute(f"SELECT COUNT(*) FROM places {where}", values).fetchone()[0]  # noqa: S608 (only placeholders)
         rows = connection.execute(
@@ -253,6 +293,14 @@ class ReviewQueue:
         )
         return {str(row["case_id"]): int(row["answers"]) for row in rows}
 
+    def _skipped_by(self, item_id: str) -> set[str]:
+        """Return who has skipped an item so far."""
+        row = self._journal.connection.execute(
+            "SELECT state, holder, answer FROM places WHERE case_id = ? AND queue = ? AND rank = ?", _parse_id(item_id)
+        ).fetchone()
+        earlier = set(json.loads(row["answer"]).get("skipped_by", ())) if row else set()
+        return earlier | ({row["holder"]} if row and row["state"] == "skipped" else set())
+
     def _record(
         self,
         item_id: str,
@@ -271,11 +319,19 @@ class ReviewQueue:
             _check_transition(item, state, actor)
             if last_event not in (None, self.last_event(image_id)):
                 raise OutdatedError(f"{image_id} has changed since it was read.")
-            body = {"queue": queue, "rank": rank, "verdict": state, "details": dict(details)}
+            skipped_by = self._skipped_by(item_id) - {actor} | ({actor} if state == "skipped" else set())
+            known = {**details, **({"skipped_by": sorted(skipped_by)} if skipped_by else {})}
+            body = {"queue": queue, "rank": rank, "verdict": state, "details": known}
             transaction.write(Event(image_id, transaction.next_number(image_id), "answer", actor, body))
             if reserve_s:
                 _reserve(transaction, item_id, actor, reserve_s)
             return self.get(item_id)  # within the transaction: what is read after it may fail, and then nothing was acknowledged
+
+
+def _lies_in(box: Box, others: Iterable[Box]) -> bool:
+    """Return whether more than half of a box lies in one of others."""
+    shared = (found.shape for other in others if (found := box.intersect(other)))
+    return any(2 * math.prod(shape) > math.prod(box.shape) for shape in shared)
 
 
 def _reserve(transaction: Transaction, item_id: str, holder: str, seconds: float) -> None:
@@ -303,7 +359,9 @@ def _check_transition(item: QueueItem, state: str, actor: str) -> None:
     if item.state == "leased" and item.holder != actor:
         raise ConflictError(f"{item.id} is reserved for {item.holder}. Ask for the next item.")
     if item.state == "obsolete" and item.holder != actor:  # whoever had reserved it when the model changed may still answer
-        raise ConflictError(f"{item.id} is obsolete: a newer model has another queue. Ask for the next item.")
+        raise ConflictError(
+            f"{item.id} is obsolete: the regions were ranked again, or a newer model has another queue. Ask for the next item."
+        )
 
 
 def _parse_id(item_id: str) -> tuple[str, int, int]:

@@ -25,6 +25,7 @@ class Answer:
         seconds: How long the annotator needed; None when not measured.
         note: What the annotator wrote about it.
         sent: Hash of the voxels that the annotator sent for a corrected region.
+        skipped_by: Names of all users who have skipped it.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Answer:
     seconds: float | None = None
     note: str = ""
     sent: str = ""
+    skipped_by: tuple[str, ...] = ()
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Answer | None:
@@ -40,7 +42,8 @@ class Answer:
             return None
         seconds = values.get("seconds")
         mask, note, sent = (str(values.get(name, "")) for name in ("mask", "note", "sent"))
-        return Answer(int(values["number"]), mask, None if seconds is None else float(seconds), note, sent)
+        skipped_by = tuple(str(name) for name in values.get("skipped_by", ()))
+        return Answer(int(values["number"]), mask, None if seconds is None else float(seconds), note, sent, skipped_by)
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as plain values."""

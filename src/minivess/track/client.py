@@ -25,7 +25,7 @@ def connect(uri: str | None = None) -> Any:
         uri: Address of the server; that of MLFLOW_TRACKING_URI by default.
 
     Raises:
-        RemoteError: When no server is named.
+        RemoteError: When no server is named, or the address is none.
         MissingExtraError: When MLflow is not installed.
     """
     require_extra("track", "Tracking")
@@ -35,7 +35,16 @@ def connect(uri: str | None = None) -> Any:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient, set_registry_uri, set_tracking_uri
+    from mlflow.exceptions import MlflowException
 
-    set_tracking_uri(address)
-    set_registry_uri(address)
-    return MlflowClient(address, address)
+    refused = RemoteError(
+        f"{URI_VARIABLE} is {address[:100]!r}. Allowed: an address such as http://127.0.0.1:5000 or sqlite:///mlflow.db."
+    )
+    if "://" not in address:  # MLflow would take it for a folder
+        raise refused
+    try:
+        set_tracking_uri(address)
+        set_registry_uri(address)
+        return MlflowClient(address, address)
+    except MlflowException as error:
+        raise refused from error

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from minivess.errors import InputError
-from minivess.evaluate.intervals import compare_methods
+from minivess.evaluate.intervals import lower_limit
 from minivess.evaluate.subgroups import MIN_CASES
 
 #: Scores that limits may name: of these more is better.
@@ -24,8 +25,10 @@ class Limits:
 
     Attributes:
         at_least: Score -> mean over subjects that a model must reach.
-        margin: Score -> how much it may fall below the champion, by the lower limit of the 95 % interval of the difference.
-        gain: Score of which at least one must rise: the lower limit of its interval is above 0. Empty: no gain is needed.
+        margin: Score -> how much it may fall below the champion, by the lower limit of the 95 % interval of the difference
+            (Student's t over subjects).
+        gain: Score of which at least one must rise: the lower limit of its interval, corrected for the number of these scores, is
+            above 0. Empty: no gain is needed.
         subjects: Fewer subjects allow no promotion.
         subgroup_margin: How much the mean clDice of a subgroup (by calibre, brightness, voxel size; of ten cases or more) may be
             below the champion's; None: subgroups are not judged.
@@ -76,7 +79,9 @@ def judge(report: Mapping[str, Any], challenger: str, champion: str | None, limi
     Raises:
         InputError: When the report is not about both, or tells nothing of single cases.
     """
-    names = {about.get("weights_sha256"): name for name, about in report.get("models", {}).items()}
+    if not isinstance(report, Mapping) or not isinstance(report.get("models"), Mapping):
+        raise InputError("The file is no evaluation report. Write one: minivess evaluate --report FOLDER")
+    names = {about.get("weights_sha256"): name for name, about in report["models"].items()}
     for role, digest in (("challenger", challenger), ("champion", champion)):
         if digest is not None and digest not in names:
             raise InputError(
@@ -119,16 +124,19 @@ def _subgroups(new: Sequence[Any], old: Sequence[Any], margin: float) -> list[st
     """Return which subgroups lose more than the margin; where none could be compared, that is a reason, too."""
     reasons, compared = [], 0
     for mine, theirs in zip(new, old, strict=True):  # both on the same cases, and so in the same groups
-        for name, group in mine["groups"].items():
-            if group["cases"] < MIN_CASES:
-                continue
-            compared += 1
+        if len(mine["groups"]) < 2:
+            continue  # all cases are alike in it: no subgroup
+        large = {name: group for name, group in mine["groups"].items() if group["cases"] >= MIN_CASES}
+        compared += len(large)
+        if not large:
+            reasons.append(f"subgroups by {mine['attribute']}: none has {MIN_CASES} cases, so that none can be judged")
+        for name, group in large.items():
             loss = theirs["groups"][name]["mean"] - group["mean"]
             if loss > margin:
                 reasons.append(
                     f"cldice of {mine['attribute']} {name} is {loss:.3f} lower than the champion's, allowed is {margin}"
                 )
-    return reasons if compared else [f"subgroups: none has {MIN_CASES} cases, so that none can be judged"]
+    return reasons if reasons or compared else [f"subgroups: none has {MIN_CASES} cases, so that none can be judged"]
 
 
 def _numbers(rows: Sequence[Any], score: str) -> list[float]:
@@ -137,16 +145,16 @@ def _numbers(rows: Sequence[Any], score: str) -> list[float]:
 
 
 def _compared(new: Sequence[Any], old: Sequence[Any], subjects: Sequence[str], limits: Limits) -> list[str]:
-    scores = dict.fromkeys((*limits.margin, *limits.gain))
-    values = {s: {"new": _numbers(new, s), "old": _numbers(old, s)} for s in scores}
-    lows = {c.score: c.difference.low for c in compare_methods(values, subjects, [("new", "old")])}
+    difference = {s: np.subtract(_numbers(new, s), _numbers(old, s)) for s in (*limits.margin, *limits.gain)}
     reasons = []
     for score, margin in limits.margin.items():
-        low = lows[score]
+        low = lower_limit(difference[score], subjects)
         if low is None:
             reasons.append(f"{score}: nothing can be said beside the champion's")
         elif low < -margin:
             reasons.append(f"{score} may be {-low:.3f} lower than the champion's, allowed is {margin}")
-    if limits.gain and not any((low := lows[score]) is not None and low > 0 for score in limits.gain):
+    sure = 1 - 0.025 / max(1, len(limits.gain))  # of several scores the best one counts (Bonferroni)
+    lows = [lower_limit(difference[score], subjects, confidence=sure) for score in limits.gain]
+    if limits.gain and not any(low is not None and low > 0 for low in lows):
         reasons.append(f"gain: none is certain in {' or '.join(limits.gain)}")
     return reasons

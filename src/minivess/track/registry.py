@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minivess.errors import InputError, LockoutError, RemoteError
+from minivess.errors import ConflictError, InputError, LockoutError, RemoteError
 from minivess.paths import atomic_folder, file_sha256
 from minivess.track.limits import Limits, judge
 
@@ -61,6 +61,7 @@ class Registry:
 
         Raises:
             LockoutError: When it is not within the limits; the reasons are named, and nothing changes.
+            ConflictError: When another version was promoted meanwhile.
             InputError: When there is no challenger, or it is the champion.
         """
         challenger, champion = self.check_challenger()
@@ -69,6 +70,11 @@ class Registry:
             reasons = [f"outside the limits of {', '.join(dict.fromkeys(reason.split()[0].rstrip(':') for reason in reasons))}"]
         if reasons:
             raise LockoutError(f"Version {challenger[0]} of {self.name} is not promoted: {'; '.join(reasons)}.")
+        if (self.resolve(CHALLENGER), self.resolve(CHAMPION)) != (challenger, champion):
+            raise ConflictError(
+                f"The challenger or the champion of {self.name} has changed while they were compared. Nothing was promoted. "
+                "Compare them again."
+            )
         if champion is not None:
             self.client.set_model_version_tag(self.name, challenger[0], _BEFORE_TAG, champion[0])
         self.client.set_registered_model_alias(self.name, CHAMPION, challenger[0])
@@ -92,14 +98,23 @@ class Registry:
 
         Raises:
             InputError: When there is none.
+            RemoteError: When it was deleted, or the server does not answer.
         """
+        from mlflow.exceptions import MlflowException
+
         champion = self.resolve(CHAMPION)
         if champion is None:
             raise InputError(f"{self.name} has no champion to take back.")
         before = self.client.get_model_version(self.name, champion[0]).tags.get(_BEFORE_TAG)
         if not before:
             raise InputError(f"Version {champion[0]} of {self.name} was the first champion: there is none before it.")
-        self.client.set_registered_model_alias(self.name, CHAMPION, before)
+        try:
+            self.client.set_registered_model_alias(self.name, CHAMPION, before)
+        except MlflowException as error:
+            said = str(error).splitlines()[0][:200]
+            raise RemoteError(
+                f"Version {before} of {self.name} cannot be the champion again: {said}. Nothing was changed."
+            ) from error
         return str(before)
 
     def fetch(self, alias: str, folder: Path) -> str:

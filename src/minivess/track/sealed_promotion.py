@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minivess.datasets import load_pair, read_dataset
 from minivess.errors import InputError, LockoutError
-from minivess.evaluate import Look, SealedTestSet, find_sealed, open_look
+from minivess.evaluate import Look, SealedTestSet, find_sealed, history_of, open_look, refuse_learned
 from minivess.evaluate import report as reports
 from minivess.evaluate.case_results import evaluate_cases
 from minivess.models import load_bundle
@@ -34,18 +34,22 @@ def promote_on_sealed(
         Number of the new champion, and the look.
 
     Raises:
-        InputError: When there is nothing to promote, or the test section is not sealed.
-        LockoutError: When nobody else has approved the look, the looks are used up, or the challenger is outside the limits.
+        InputError: When there is nothing to promote, the test section is not sealed, or the challenger has learned its subjects.
+        LockoutError: When the cases are not the whole test set, nobody else has approved the look, the looks are used up, or the
+            challenger is outside the limits.
     """
     cases = read_dataset(dataset)["test"]
     folder = find_sealed(dataset)
     sealed = SealedTestSet(folder) if folder else None
-    if sealed is None or not cases or not sealed.contains(case.to_item() for case in cases):
+    if sealed is None or not cases:
         raise InputError(f"The test cases of {dataset} are not sealed. Seal them first: minivess testset seal {dataset}")
+    sealed.check_whole(case.to_item() for case in cases)
     registry.check_challenger()
     with tempfile.TemporaryDirectory() as text:
         aliases = [alias for alias in (CHALLENGER, CHAMPION) if registry.resolve(alias)]
-        models = {alias: load_bundle(registry.fetch_below(alias, Path(text))) for alias in aliases}
+        folders = {alias: registry.fetch_below(alias, Path(text)) for alias in aliases}
+        refuse_learned(cases, history_of(folders[CHALLENGER]), model="The challenger", advice="It cannot be judged on them.")
+        models = {alias: load_bundle(folder) for alias, folder in folders.items()}
         weights = models[CHALLENGER].model.weights_sha256
         for case in cases:
             load_pair(case.to_item())  # a file that cannot be read costs no look

@@ -54,7 +54,7 @@ def send_all(client: Any, spool: Spool) -> list[str]:
                     continue
                 _send(client, entry)
             except Exception as error:  # MLflow raises its own errors, and those of requests and of the operating system
-                if isinstance(error, InputError) or getattr(error, "error_code", "") in _REFUSED:
+                if isinstance(error, InputError) or _is_refused(error):
                     aside = file.rename(file.with_suffix(".unsendable"))  # what nobody will ever take must not hold up the others
                     gone.append(f"{_first_line(error)} The entry was put aside as {aside.name}.")
                     continue
@@ -67,6 +67,13 @@ def send_all(client: Any, spool: Spool) -> list[str]:
     if gone:
         raise InputError(f"{len(sent)} trainings were sent. {' '.join(gone)}")
     return sent
+
+
+def _is_refused(error: Exception) -> bool:
+    """Return whether MLflow itself has refused an entry: a proxy's page with status 400 is no answer of MLflow."""
+    from mlflow.exceptions import RestException
+
+    return isinstance(error, RestException) and error.error_code in _REFUSED
 
 
 def _waiting(spool: Spool) -> Iterator[Path]:

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from minivess.errors import InputError
 from minivess.metrics.centreline import centreline_lengths
 
-#: Candidate thresholds: MAPIE's grid of hundredths, and 4096 evenly spaced levels.
-LEVELS: NDArray[np.float64] = np.unique(np.concatenate([np.arange(0, 1, 0.01), np.arange(4096) / 4096]))
+#: Candidate thresholds: MAPIE's grid of hundredths, and 4096 evenly spaced levels; as they are in single precision, in which
+#: probabilities are compared with them: 0.07 is not above 0.07 then.
+LEVELS: NDArray[np.float64] = np.unique(
+    np.concatenate([np.arange(0, 1, 0.01), np.arange(4096) / 4096]).astype(np.float32)
+).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)

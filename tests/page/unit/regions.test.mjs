@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { Regions, stateInWords } from '../../../src/minivess/server/page/regions.js'
 import { ScriptedServer, panel, viewer } from './helpers.mjs'
 
-const item = (id, state, by = '') => ({ id, state, by, box: [0, 1, 0, 1, 0, 1], centre_ras: [0, 0, 0], kind: 'gap', reason: 'why', expected_errors: 1 })
+const item = (id, state, by = '') => ({ id, case: 'a b', state, by, box: [0, 1, 0, 1, 0, 1], centre_ras: [0, 0, 0], kind: 'gap', reason: 'why', expected_errors: 1 })
 
 function regions(reply) {
   const [server, said, views] = [new ScriptedServer(reply), panel(), viewer(null)]
@@ -38,6 +38,45 @@ test('choose: an open region is reserved, an answered one is only shown', async 
   await r.choose(item('a:1.1', 'fixed', 'bob'))
   assert.deepEqual([server.requests.length, r.current, views.jumps.length], [1, null, 2])
   assert.match(said.at(-1), /answered: corrected, by bob/)
+})
+
+test('choose: the region that is left is for others, unless the user has drawn in it', async () => {
+  const { server, regions: r } = regions((_, path) => (path.endsWith('take') ? item(decodeURIComponent(path.split('/')[3]), 'leased') : {}))
+  await r.choose(item('a:1.0', 'pending'))
+  await r.choose(item('a:1.1', 'pending'))
+  await r.choose(item('a:1.2', 'pending'), true)
+  const paths = server.requests.map((request) => request.replace('POST /review/places/a%3A1.', ''))
+  assert.deepEqual(paths, ['0/take', '1/take', '0/release', '2/take'])
+})
+
+test('choose: a region of another image is refused', async () => {
+  const { server, regions: r } = regions()
+  await assert.rejects(r.choose({ ...item('b:1.0', 'pending'), case: 'b' }), /That region is of b/)
+  assert.deepEqual(server.requests, [])
+})
+
+test('list: a late reply does not replace a later one, nor is it shown when the image is closed', async () => {
+  const waiting = []
+  const { regions: r } = regions(() => new Promise((resolve) => waiting.push(resolve)))
+  const [first, second] = [r.list(), r.list()]
+  waiting[1]({ places: [item('new', 'pending')] })
+  await second
+  waiting[0]({ places: [item('old', 'pending')] })
+  await first
+  assert.deepEqual(r.items.map(({ id }) => id), ['new'])
+  const third = r.list()
+  r.close()
+  waiting[2]({ places: [] })
+  await third
+  assert.equal(r.items.length, 1)
+})
+
+test('answerTo: it says whose mask was shown', () => {
+  const { regions: r } = regions()
+  r.show(item('a:1.0', 'leased'))
+  assert.ok(!('model' in r.answerTo(r.current, 'accepted', '').form))
+  r.model = 'ab12'
+  assert.equal(r.answerTo(r.current, 'accepted', '').form.model, 'ab12')
 })
 
 test('answerTo: an entry for the outbox, which names the stroke before it', () => {

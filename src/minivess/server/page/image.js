@@ -8,6 +8,7 @@ import { isTemporary } from './server.js'
  * @typedef {object} Progress
  * @property {number} places
  * @property {number} answered
+ * @property {number} skipped of these: nobody has looked at them yet
  * @property {number} errors_handled in accepted and corrected regions
  * @property {number} errors_in_queue in all regions of the queue
  * @property {number} checks answered places that were drawn at random
@@ -22,6 +23,7 @@ import { isTemporary } from './server.js'
  * @property {number[][]} affine_ras
  * @property {number | null} revision
  * @property {boolean} predicted
+ * @property {string} model SHA-256 of the weights that predicted it
  * @property {boolean} newer_model whether a newer one is published than that which predicted it
  * @property {boolean} model_before whether another model has predicted it before
  * @property {Progress} progress

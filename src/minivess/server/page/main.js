@@ -269,6 +269,9 @@ element('note', HTMLInputElement).addEventListener('keydown', ({ key, isComposin
   if (key === 'Enter' || key === 'Escape') element('gl', HTMLCanvasElement).focus() // the next letter is a key again
 })
 images.addEventListener('change', open)
+for (const name of ['image', 'filter', 'greys']) { // or the next letter would choose another entry of the list
+  element(name, HTMLSelectElement).addEventListener('change', () => element('gl', HTMLCanvasElement).focus())
+}
 document.addEventListener('keydown', onKey, true)
 window.addEventListener('beforeunload', (event) => { if (review?.busy) event.preventDefault() }) // the browser asks
 bindViewControls(() => viewer)

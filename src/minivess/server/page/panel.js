@@ -85,8 +85,8 @@ export class Panel {
    * Ask whether the mask is submitted although regions are open. Return whether it is.
    * @param {import('./image.js').Progress} progress
    */
-  confirmSubmission({ places, answered, errors_handled: handled }) {
-    const open = places - answered
+  confirmSubmission({ places, answered, skipped, errors_handled: handled }) {
+    const open = places - answered + skipped
     return open === 0 || confirm(
       `${t`${open} of ${places} regions are open, and only ${percent(handled)} of the errors that the model expects are handled.`}\n\n` +
       t`Submit the mask all the same? The next training learns only what was answered or drawn.`)

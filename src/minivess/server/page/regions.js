@@ -7,6 +7,7 @@ import { inLanguage, t } from './texts.js'
  * @typedef {object} QueueItem
  * @property {string} id
  * @property {string} case the image
+ * @property {string} model SHA-256 of the weights that predicted it
  * @property {import('./grid.js').Box} box
  * @property {number[]} centre_ras where the error is suspected
  * @property {string} kind
@@ -54,6 +55,8 @@ export class Regions {
     this.viewed = null // an answered one that the user has chosen from the list
     this.since = 0 // when the current item was shown, ms
     this.advised = false // whether the user was told what the server advises
+    this.model = '' // whose mask is shown: an answer to the mask of another one is refused
+    this.requests = 0 // of the list: a late reply to an earlier one is left out
     this.onChange = () => {} // another item is the current one, or the list was fetched
   }
 
@@ -70,7 +73,9 @@ export class Regions {
 
   /** Fetch the list, and show it. */
   async list() {
+    const request = ++this.requests
     const { places } = await this.server.json('GET', `/review/?image=${encodeURIComponent(this.image)}&limit=${this.limit}`)
+    if (request !== this.requests) return
     this.items = places
     this.panel.queue(places, this.current)
     this.onChange()
@@ -108,13 +113,22 @@ export class Regions {
     return advice
   }
 
+  /** Forget the image: replies that are still on their way show nothing. */
+  close() {
+    this.requests += 1
+  }
+
   /**
    * Go to an item of the list: an open one is reserved, one that is answered is only shown.
    * @param {QueueItem} item
+   * @param {boolean} [drawn] whether the user has drawn in the current one, which stays reserved then
    */
-  async choose(item) {
+  async choose(item, drawn = false) {
+    if (item.case !== this.image) throw new Error(t`That region is of ${item.case}. Choose one in the list of this image.`)
     if (item.state === 'pending' || item.state === 'leased') {
+      const left = this.current
       this.show(await this.server.json('POST', `${pathOf(item)}/take`))
+      if (left && left.id !== item.id && !left.unreserved && !drawn) await this.server.json('POST', `${pathOf(left)}/release`).catch(() => {})
       return
     }
     this.show(null)
@@ -141,7 +155,7 @@ export class Regions {
    */
   answerTo(item, verdict, note, after) {
     const seconds = Math.min(86400, (performance.now() - this.since) / 1000).toFixed(1)
-    return { method: 'POST', path: `${pathOf(item)}/answer`, form: { verdict, seconds, ...(note && { note }) }, ...(after && { after }) }
+    return { method: 'POST', path: `${pathOf(item)}/answer`, form: { verdict, seconds, ...(note && { note }), ...(this.model && { model: this.model }) }, ...(after && { after }) }
   }
 
   /**

@@ -107,8 +107,10 @@ export class Review {
     this.panel.message(t`Loading ...`)
     const answered = name === this.image?.name ? this.regions.answered : []
     this.image = await OpenImage.open(this.server, this.viewer, name, status)
+    this.regions.close()
     this.regions = new Regions(this.server, name, this.capabilities.limits.list, this.panel, this.viewer, status.affine_ras)
     this.regions.answered = answered
+    this.regions.model = status.model
     this.regions.onChange = () => this.showRegions()
     this.map.open(this.viewer.bytes, this.image.masks.grid)
     this.editing = new Editing(this.image, this.regions, this.outbox, this.capabilities.tools)
@@ -129,8 +131,9 @@ export class Review {
 
   /** Fetch and show the queue and the progress, while the user goes on. */
   refresh() {
-    this.regions.list().catch(() => {})
-    statusOf(this.server, this.opened.image.name).then(({ progress }) => this.panel.progress(progress), () => {})
+    const { regions } = this
+    regions.list().catch(() => {})
+    statusOf(this.server, this.opened.image.name).then(({ progress }) => { if (regions === this.regions) this.panel.progress(progress) }, () => {})
   }
 
   /** Send what is unsent and show what the server has; throw where that cannot be done now. */
@@ -146,8 +149,25 @@ export class Review {
     await this.catchUp()
     if (this.regions.current && !this.regions.current.unreserved) {
       this.panel.message(unsent ? t`All your work is sent.` : t`Answer this region first: accept it (A) or skip it (S).`)
-    } else await this.regions.next()
+    } else await this.nextRegion()
     this.refresh()
+  }
+
+  /**
+   * Reserve the next region and go there. The image is opened again where another model has predicted it since: its mask is another one.
+   * @returns {Promise<string>} what the server advises
+   */
+  async nextRegion() {
+    const advice = await this.regions.next()
+    return (await this.openedAgain()) ? this.regions.next() : advice
+  }
+
+  /** Open the image again where the current region is of another model than the mask that is shown. Return whether it was. */
+  async openedAgain() {
+    const { current, model } = this.regions
+    if (!current || !model || current.model === model) return false
+    await this.open(this.opened.image.name)
+    return true
   }
 
   /**
@@ -155,9 +175,15 @@ export class Review {
    * @param {import('./regions.js').QueueItem} item
    */
   async choose(item) {
-    await this.opened.editing.catchUp()
-    await this.regions.choose(item)
-    this.refresh()
+    const { image, editing } = this.opened
+    await editing.catchUp()
+    const { current } = this.regions
+    try {
+      await this.regions.choose(item, Boolean(current && image.masks.corrected(current.box)))
+      if (await this.openedAgain()) await this.regions.choose({ ...item, state: 'pending' })
+    } finally {
+      this.refresh() // also after a refusal: the list is of an earlier ranking then
+    }
   }
 
   /**
@@ -199,8 +225,8 @@ export class Review {
     regions.setAnswered(item, verdict)
     try {
       if (!reply && outbox.stopped) throw outbox.stopped
-      const advice = await regions.next()
-      if (regions.current && !advice) this.panel.message(t`Region ${stateInWords(verdict)}.`)
+      const advice = await this.nextRegion()
+      if (this.regions.current && !advice) this.panel.message(t`Region ${stateInWords(verdict)}.`)
       this.refresh()
     } catch (error) {
       regions.show(null)

@@ -41,6 +41,8 @@ export class Training {
     this.admin = roles.some((role) => role.includes('admin'))
     /** @type {string | undefined} */
     this.model = undefined
+    /** @type {number | undefined} */
+    this.timer = undefined
   }
 
   /** Show the last training, and follow one that is running. */
@@ -56,7 +58,13 @@ export class Training {
     this.compare(running ? {} : found)
     text('train').textContent = running ? t`Stop training` : t`Train`
     this.say(running && found.state !== 'running' ? t`The training starts.` : trainingInWords(found))
-    if (running) setTimeout(() => this.show().catch(() => {}), POLL_MS)
+    clearTimeout(this.timer) // of an earlier opening
+    if (running) this.timer = window.setTimeout(() => this.follow().catch(() => {}), POLL_MS)
+  }
+
+  /** Show a running training again, as long as it can be seen. */
+  async follow() {
+    if (text('training').checkVisibility()) await this.show()
   }
 
   /**

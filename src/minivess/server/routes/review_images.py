@@ -7,8 +7,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
+from minivess.errors import NotFoundError
+from minivess.review.context import ReviewContext
 from minivess.review.progress import review_progress
 from minivess.review.region_selection import Objective
+from minivess.review.service import ReviewService
 from minivess.server.dependencies import CurrentAccount, Review, volume_response
 from minivess.server.roles import requires
 
@@ -21,12 +24,14 @@ def state(image: str, review: Review) -> dict[str, Any]:
     """Return grid, progress, number of the current label (``If-Match`` of a submission), and advice.
 
     ``affine_ras`` maps voxels (IJK) to RAS in ``unit``, as ``centre_ras`` of regions. ``predicted`` says whether there is a
-    prediction, ``newer_model`` whether another model is published since, ``model_before`` whether there is a prediction of
-    another model to compare with (``mask_before``).
+    prediction of the image as it is now, ``model`` by which weights (SHA-256), ``newer_model`` whether another model is
+    published since, ``model_before`` whether there is a prediction of another model to compare with (``mask_before``).
     """
-    predicted, head = bool(review.predictions.weights_sha256(image)), review.store.head(image)
-    volume = review.contexts.get(image).image if predicted else review.read(image)
-    share_of_errors = review.contexts.get(image).share_of_errors if predicted else lambda _: 0.0
+    head, context = review.store.head(image), _context(review, image)
+    volume = context.image if context else review.read(image)
+    share_of_errors = context.share_of_errors if context else lambda _: 0.0
+    model = context.weights_sha256 if context else ""
+    items = review.store.queue.all(image, limit=-1)[0]
     return {
         "image": image,
         "shape": volume.shape,
@@ -34,12 +39,21 @@ def state(image: str, review: Review) -> dict[str, Any]:
         "unit": volume.unit,
         "spacing_um": volume.spacing_um,
         "revision": head.number if head else None,
-        "predicted": predicted,
+        "predicted": context is not None,
+        "model": model,
         "newer_model": review.has_newer_model(image),
         "model_before": review.predictions.has_mask_before(image),
-        "progress": review_progress(review.store.queue.all(image, limit=-1)[0], share_of_errors).to_json(),
-        **(review.advice(image) if predicted else {"retrain_first": "", "quality": "", "zones": ""}),
+        "progress": review_progress(items, share_of_errors, model=model).to_json(),
+        **(review.advice(image) if context else {"retrain_first": "", "quality": "", "zones": ""}),
     }
+
+
+def _context(review: ReviewService, image: str) -> ReviewContext | None:
+    """Return an image with its prediction; None where there is none, or that of a file that was replaced since."""
+    try:
+        return review.contexts.get(image) if review.predictions.weights_sha256(image) else None
+    except NotFoundError:
+        return None
 
 
 @router.get("/volume", summary="The image", response_class=FileResponse, dependencies=[requires("reader")])

@@ -48,9 +48,13 @@ def list_items(
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     limit: Annotated[int, Query(ge=1, le=LIST_LIMIT)] = 100,
 ) -> dict[str, Any]:
-    """List items, most expected errors first; ``total`` is their number. Obsolete items only when ``state`` contains it."""
+    """List items, most expected errors first; ``total`` is their number. Obsolete items only when ``state`` contains it.
+
+    Without ``image``, items of images whose file is missing are left out: nobody could open them.
+    """
     states = state or [s for s in get_args(QueueState) if s != "obsolete"]
-    items, total = review.store.queue.all(image, states=states, offset=offset, limit=limit)
+    among = None if image else review.store.images.ids()
+    items, total = review.store.queue.all(image, states=states, offset=offset, limit=limit, among=among)
     return {"total": total, "offset": offset, "places": [item.to_json() for item in items]}
 
 
@@ -111,12 +115,14 @@ def answer(
     verdict: Annotated[Verdict, Form()],
     seconds: Annotated[float | None, Form(ge=0, le=86400)] = None,
     note: Annotated[str, Form(max_length=NOTE_LENGTH, description="For the others: why it was skipped, what to look at.")] = "",
+    model: Annotated[str, Form(max_length=64, description="`model` of the image's state, whose mask was shown.")] = "",
     label: UploadFile | None = None,
 ) -> dict[str, Any]:
     """Answer an item: the mask is right (``accepted``), was corrected (``fixed``), or somebody else should look (``skipped``).
 
     With ``fixed``, the voxels of the region are those of the label that is sent along (NIfTI or NRRD of the whole image), or of
-    the user's draft. No later prediction changes voxels that were accepted or corrected.
+    the user's draft. No later prediction changes voxels that were accepted or corrected. 409 where another model has predicted
+    the image since the mask was shown: nobody accepts what they have not seen.
     """
     queue = review.store.queue
     is_repeated = queue.is_answered_as(place, verdict, actor=account.name)  # the first reply was lost
@@ -126,10 +132,17 @@ def answer(
         return queue.get(place).to_json()
     if label is None and verdict == "fixed":
         item = queue.get(place)
-        review.refuse_outdated(item)  # the draft is applied to the prediction of the newest model
+        review.refuse_outdated(item, model)  # the draft is applied to the prediction of the newest model
         corrected = drafts.corrected_in(item.image_id, account.name, item.region.box)
     answered = review.answer(
-        place, verdict, actor=account.name, corrected=corrected, seconds=seconds, note=note, run_later=background.add_task
+        place,
+        verdict,
+        actor=account.name,
+        corrected=corrected,
+        seconds=seconds,
+        note=note,
+        shown_model=model,
+        run_later=background.add_task,
     )
     if review.queue_builder.should_rerank(answered):
         _rerank_in_background(review, jobs, answered.image_id)
@@ -145,7 +158,7 @@ def reopen(place: _ItemId, account: CurrentAccount, review: Review, take: bool =
     item = review.store.queue.get(place)
     if item.answer and item.holder != account.name and not account.has_role("reviewer"):
         raise HTTPException(403, "This answer is that of another user. Withdrawing it needs the role reviewer.")
-    return review.store.queue.reopen(place, actor=account.name, reserve_s=LEASE_S if take else 0.0).to_json()
+    return review.reopen(place, actor=account.name, reserve_s=LEASE_S if take else 0.0).to_json()
 
 
 @router.post("/places/{place}/take", summary="Reserve a certain item", dependencies=[requires("annotator")])
