@@ -25,6 +25,7 @@ from waiting import wait_until
 
 from minivess.errors import ConflictError
 from minivess.models import weights_path
+from minivess.models.weights import read_weights, write_weights
 from minivess.server import Accounts, LabelServer, accounts_path, prepare_server
 from minivess.server.http_protocol import HEADER_TIMEOUT_S, MAX_CONNECTIONS
 from minivess.server.serve import free_port
@@ -296,7 +297,10 @@ def test_a_model_by_http_is_checked_and_its_predecessor_is_kept(lab: Lab) -> Non
         assert weights.read_bytes() == before
     assert lab.ask("PUT", "/model/segresnet", "rita", files={"file": ("m", before)}).status_code == 403
     assert lab.ask("PUT", "/model/vessel_path", "ada", files={"file": ("m", before)}).status_code == 404
-    answer = lab.ask("PUT", "/model/segresnet", "ada", files={"file": ("model.safetensors", before)})
+    tensors, metadata = read_weights(weights)
+    write_weights(tensors, lab.folder / "other.safetensors", {**metadata, "note": "another training"})
+    noted = (lab.folder / "other.safetensors").read_bytes()
+    answer = lab.ask("PUT", "/model/segresnet", "ada", files={"file": ("model.safetensors", noted)})
     assert answer.status_code == 200, answer.text
     assert [kept.read_bytes() for kept in (weights.parent / "previous").glob("*/*.safetensors")] == [before]
     assert lab.ask("DELETE", "/model/segresnet", "ada").status_code == 200

@@ -109,6 +109,32 @@ def test_a_report_of_another_model_is_refused(bundle: Path, report: Path, keys: 
     assert not (tmp_path / "r").exists()
 
 
+def test_a_report_of_another_configuration_is_refused(
+    bundle: Path, report: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    changed = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    file = changed / "configs" / "inference.yaml"
+    file.write_text(file.read_text().replace("threshold: expected_dice", "threshold: 0.999"))
+    with pytest.raises(InputError, match=r"another configs/inference\.yaml"):
+        make_release(changed, tmp_path / "r", private_key=keys[0], report=report)
+    (tmp_path / "report").mkdir()
+    content = json.loads((report / "report.json").read_text())
+    (tmp_path / "report" / "report.json").write_text(json.dumps({**content, "section": "training"}))
+    with pytest.raises(InputError, match="training cases"):
+        make_release(bundle, tmp_path / "r", private_key=keys[0], report=tmp_path / "report")
+
+
+def test_the_card_says_where_scores_are_of_learned_subjects(
+    bundle: Path, report: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    copy, remark = Path(shutil.copytree(report, tmp_path / "report")), "It has learned 3 of these subjects."
+    content = json.loads((copy / "report.json").read_text())
+    (copy / "report.json").write_text(json.dumps({**content, "remarks": [remark]}))
+    made = make_release(bundle, tmp_path / "r", private_key=keys[0], report=copy)
+    assert remark in (tmp_path / "r" / "model_card.md").read_text()
+    assert made["evaluation"]["remarks"] == [remark]
+
+
 def results_file(folder: Path, **outcomes: str) -> Path:
     """Test results in which all requirements are shown, but for the given ones."""
     all_of_them = {name: {"tests/test_x.py::test_y": outcomes.get(name, "passed")} for name in requirements()}

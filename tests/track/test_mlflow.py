@@ -262,6 +262,55 @@ def test_weights_that_were_changed_in_the_registry_are_not_given(server: str, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_a_configuration_that_was_changed_in_the_registry_is_not_given(server: str, tmp_path: Path) -> None:
+    client, spool = connect(server), Spool(tmp_path / "spool")
+    spool.add({**training(tmp_path, 1.0), "name": "configured"})
+    send_all(client, spool)
+    registry = Registry(client, "configured")
+    version = registry.resolve("challenger")
+    assert version is not None
+    registry.fetch("challenger", tmp_path / "out")
+    run_id = client.get_model_version("configured", version[0]).run_id
+    file = tmp_path / "out" / "configs" / "inference.yaml"
+    file.write_text(file.read_text().replace("threshold: expected_dice", "threshold: 0.999"))
+    client.log_artifact(run_id, str(file), "bundle/configs")
+    with pytest.raises(LockoutError, match=r"configs/inference\.yaml .* is not the registered one"):
+        registry.fetch("challenger", tmp_path / "again")
+
+
+def test_a_proxys_page_with_status_400_is_no_refusal(tmp_path: Path) -> None:
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(400)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<html>The plain HTTP request was sent to HTTPS port</html>")
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            """Be quiet."""
+
+    page = http.server.HTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=page.serve_forever, daemon=True).start()
+    spool = Spool(tmp_path / "spool")
+    spool.add(training(tmp_path, 1.0))
+    try:
+        with pytest.raises(RemoteError, match="1 trainings wait"):
+            send_all(connect(f"http://127.0.0.1:{page.server_port}"), spool)
+    finally:
+        page.shutdown()
+        page.server_close()
+    assert len(list(spool.entries())) == 1
+    assert not list(spool.folder.glob("*.unsendable"))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:5000", "foo://bar"])
+def test_an_address_that_is_none_is_named(address: str) -> None:
+    with pytest.raises(RemoteError, match="Allowed: an address such as http://"):
+        connect(address)
+
+
 def test_a_label_server_starts_with_a_model_of_the_registry(server: str, tmp_path: Path) -> None:
     client, spool = connect(server), Spool(tmp_path / "spool")
     entry = {**training(tmp_path, 1.0), "name": "served"}

@@ -41,6 +41,7 @@ def evaluate(
     from minivess.evaluate import report as reports
     from minivess.evaluate.case_results import evaluate_cases
     from minivess.models import load_bundle
+    from minivess.models.bundle import inference_sha256
     from minivess.train import read_dataset
     from minivess.uncertainty.calibration import read_zones
 
@@ -64,7 +65,14 @@ def evaluate(
         evaluated = evaluate_cases(cases, named, background_below=limits, progress=lambda _: bar.update())
         results = reports.with_few_pictures(evaluated, wanted=report is not None)
     alphas = {name: zone.alpha for name, zone in known.items()}
-    models = {name: {**model.model.to_json(), "alpha": alphas.get(name)} for name, model in named.items()}
+    models = {
+        names[path]: {
+            **model.model.to_json(),
+            "inference_sha256": inference_sha256(Path(path)),
+            "alpha": alphas.get(names[path]),
+        }
+        for path, model in methods.items()
+    }
     content = {**reports.summarise(results, models=models, section=section), "learned_subjects": learned}
     content["remarks"] = [_in_words(name, subjects) for name, subjects in learned.items()]
     if opened is not None:

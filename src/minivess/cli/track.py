@@ -48,12 +48,13 @@ def status(name: Name, as_json: Json = False) -> None:
     from minivess.track.client import connect
     from minivess.track.registry import CHALLENGER, CHAMPION
 
-    waiting = len(list(Spool().entries()))
+    waiting, aside = len(list(Spool().entries())), len(list(Spool().folder.glob("*.unsendable")))
     registry = Registry(connect(), name)
     found = {alias: registry.resolve(alias) for alias in (CHAMPION, CHALLENGER)}
     lines = [f"{alias}: {f'version {row[0]}, weights {row[1][:16]}' if row else 'none'}" for alias, row in found.items()]
     about = {alias: {"version": row[0], "weights_sha256": row[1]} if row else None for alias, row in found.items()}
-    emit({**about, "waiting": waiting}, as_json=as_json, text="\n".join([*lines, f"waiting in the spool: {waiting}"]))
+    lines.append(f"waiting in the spool: {waiting}" + (f", put aside as *.unsendable: {aside}" if aside else ""))
+    emit({**about, "waiting": waiting, "put_aside": aside}, as_json=as_json, text="\n".join(lines))
 
 
 @app.command("promote")

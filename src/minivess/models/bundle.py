@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from minivess.errors import BundleError, InputError, MinivessError, WeightsError
-from minivess.models.bundle_check import check_bundle, prediction_config, read_config
+from minivess.models.bundle_check import check_bundle, members_of, prediction_config, read_config
 from minivess.models.bundle_segmenter import BundleSegmenter
 from minivess.models.config_values import ConfigPath
 from minivess.models.pipeline_check import resolve
@@ -53,6 +54,18 @@ def weights_path(root: Path) -> Path:
 def base_path(root: Path) -> Path:
     """Return the folder of the frozen base that a bundle's network stands on, which most bundles do not have."""
     return Path(root) / "models" / "base"
+
+
+def inference_sha256(root: Path) -> str:
+    """Return a hash of how a bundle predicts, beside its weights: its ``inference.yaml``, and those of its members.
+
+    Args:
+        root: The bundle's folder.
+    """
+    digest = hashlib.sha256()
+    for bundle in (root, *members_of(root)):
+        digest.update((bundle / "configs" / "inference.yaml").read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def load_bundle(root: Path | str, *, weights: Path | None = None, device: str | None = None) -> Segmenter:

@@ -17,6 +17,7 @@ from minivess.map_package.folder import copy_for_delivery
 from minivess.map_package.packages import required_packages
 from minivess.map_package.sbom import write_sbom
 from minivess.models import RELEASE_MARK, model_reference, weights_path
+from minivess.models.bundle import inference_sha256
 from minivess.models.bundle_check import check_bundle, read_config
 from minivess.models.weights import read_metadata
 from minivess.paths import atomic_folder, file_sha256, write_json
@@ -61,14 +62,15 @@ def make_release(
     """
     check_bundle(bundle)
     weights_sha256 = file_sha256(weights_path(bundle))
-    evaluation = _read_report(report, weights_sha256)
+    inference = inference_sha256(bundle)
+    evaluation = _read_report(report, weights_sha256, inference)
     results = read_test_results(tests) if tests else None
     packages = required_packages()
     advisories = _advisories(packages, accept=accept_advisories)
     metadata = read_config(bundle / "configs" / "metadata.json")
     training = dict(read_metadata(weights_path(bundle)))
     model = model_reference(bundle, weights_sha256)
-    release = sha256("\0".join((model.bundle, model.version, weights_sha256, file_sha256(report / _REPORT))).encode())
+    release = sha256("\0".join((model.bundle, model.version, weights_sha256, inference, file_sha256(report / _REPORT))).encode())
     content: dict[str, Any] = {
         "id": release.hexdigest()[:16],
         "name": model.bundle,
@@ -106,14 +108,17 @@ def _advisories(packages: Sequence[Distribution], *, accept: bool) -> list[Advis
     return found
 
 
-def _read_report(report: Path, weights_sha256: str) -> dict[str, Any]:
+def _read_report(report: Path, weights_sha256: str, inference: str) -> dict[str, Any]:
     file = report / _REPORT
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         models = content["models"].values()
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise InputError(f"{file} is no evaluation report. Write one: minivess evaluate --help") from error
-    if weights_sha256 not in {model.get("weights_sha256") for model in models}:
+    own = [model for model in models if model.get("weights_sha256") == weights_sha256]
+    if own and inference not in {model.get("inference_sha256") for model in own}:
+        raise InputError(f"The report {file} is of another configs/inference.yaml than that of the bundle. Evaluate this one.")
+    if not own:
         raise InputError(f"The report {file} is of another model: its weights are not those of the bundle. Evaluate this one.")
     if content.get("section") == "training":
         raise InputError(

@@ -13,6 +13,8 @@ from minivess.track.limits import Limits, judge
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _BEFORE_TAG = "minivess.champion_before"
+#: Of a version: hash of its configs/inference.yaml.
+INFERENCE_TAG = "inference_sha256"
 _WEIGHTS = Path("models", "model.safetensors")
 
 
@@ -162,10 +164,12 @@ class Registry:
     def _copy(self, number: str, sha256: str, folder: Path) -> None:
         from mlflow.artifacts import download_artifacts
 
+        from minivess.models.bundle import inference_sha256
+
         with atomic_folder(folder) as partial, tempfile.TemporaryDirectory(dir=partial.parent) as text:
-            source = self.client.get_model_version(self.name, number).source
+            version = self.client.get_model_version(self.name, number)
             try:
-                copy = Path(download_artifacts(source, dst_path=text))
+                copy = Path(download_artifacts(version.source, dst_path=text))
             except Exception as error:  # MLflow's own, and those of requests and of the operating system
                 said = (str(error).splitlines() or [type(error).__name__])[0][:200]
                 raise RemoteError(f"MLflow does not give the files of version {number} of {self.name}: {said}") from error
@@ -173,6 +177,11 @@ class Registry:
             if not weights.is_file() or file_sha256(weights) != sha256:
                 raise LockoutError(
                     f"The weights of version {number} of {self.name} are not those that were registered. Do not use them."
+                )
+            stated = version.tags.get(INFERENCE_TAG)  # versions of before have none
+            if stated and inference_sha256(copy) != stated:
+                raise LockoutError(
+                    f"configs/inference.yaml of version {number} of {self.name} is not the registered one. Do not use it."
                 )
             for part in sorted(copy.iterdir()):
                 part.rename(partial / part.name)

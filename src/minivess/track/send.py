@@ -18,7 +18,9 @@ from typing import Any
 import minivess
 from minivess.errors import InputError, RemoteError
 from minivess.models import weights_path
+from minivess.models.bundle import inference_sha256
 from minivess.paths import file_sha256
+from minivess.track.registry import INFERENCE_TAG
 from minivess.track.spool import Spool
 
 EXPERIMENT = "minivess"
@@ -125,7 +127,8 @@ def _send(client: Any, entry: dict[str, Any]) -> None:
         there = {artifact.path for artifact in client.list_artifacts(run_id, _MODELS)}
         if f"{_MODELS}/{weights_path(bundle).name}" not in there:
             _send_bundle(client, run_id, bundle, weights)
-        _register(client, _NOT_IN_MODELS.sub("_", entry["name"]), run_id, digest)
+        tags = {"weights_sha256": digest, INFERENCE_TAG: inference_sha256(bundle)}
+        _register(client, _NOT_IN_MODELS.sub("_", entry["name"]), run_id, tags)
     client.set_terminated(run_id, "FINISHED", end_time=entry["end_ms"])
 
 
@@ -196,7 +199,7 @@ def _data(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _register(client: Any, name: str, run_id: str, digest: str) -> None:
+def _register(client: Any, name: str, run_id: str, tags: dict[str, str]) -> None:
     """Add a version to the registry and call it challenger; a version of this run is there once."""
     from mlflow.exceptions import MlflowException
 
@@ -206,11 +209,7 @@ def _register(client: Any, name: str, run_id: str, digest: str) -> None:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = [v for v in client.search_model_versions(f"name = '{name}'") if v.run_id == run_id]
-    version = (
-        versions[0]
-        if versions
-        else client.create_model_version(name, f"runs:/{run_id}/bundle", run_id=run_id, tags={"weights_sha256": digest})
-    )
+    version = versions[0] if versions else client.create_model_version(name, f"runs:/{run_id}/bundle", run_id=run_id, tags=tags)
     client.set_registered_model_alias(name, "challenger", version.version)
 
 
