@@ -40,7 +40,7 @@ def connect(uri: str | None = None) -> Any:
     refused = RemoteError(
         f"{URI_VARIABLE} is {address[:100]!r}. Allowed: an address such as http://127.0.0.1:5000 or sqlite:///mlflow.db."
     )
-    if "://" not in address:  # MLflow would take it for a folder
+    if "://" not in address and address != "databricks":  # MLflow would take it for a folder
         raise refused
     try:
         set_tracking_uri(address)

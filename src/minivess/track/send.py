@@ -127,8 +127,8 @@ def _send(client: Any, entry: dict[str, Any]) -> None:
         there = {artifact.path for artifact in client.list_artifacts(run_id, _MODELS)}
         if f"{_MODELS}/{weights_path(bundle).name}" not in there:
             _send_bundle(client, run_id, bundle, weights)
-        tags = {"weights_sha256": digest, INFERENCE_TAG: inference_sha256(bundle)}
-        _register(client, _NOT_IN_MODELS.sub("_", entry["name"]), run_id, tags)
+        hashes = {"weights_sha256": digest, INFERENCE_TAG: inference_sha256(bundle)}
+        _register(client, _NOT_IN_MODELS.sub("_", entry["name"]), run_id, hashes)
     client.set_terminated(run_id, "FINISHED", end_time=entry["end_ms"])
 
 

@@ -37,7 +37,7 @@ def test_each_key_presses_its_button(widget: Any, lab: Lab, pump: Callable[..., 
         assert widget.clicks.tool == tool
     press(widget, qtbot, "X")  # left to the Segment Editor
     assert widget.clicks.tool == ""
-    for key in ("O", "O", "G", "A", "S", "U", "R", "N"):
+    for key in ("V", "V", "O", "O", "G", "A", "S", "U", "R", "N"):
         press(widget, qtbot, key)
         pump(lambda: not widget.worker.busy)
     assert set(pressed) == set(KEYS.values())

@@ -262,7 +262,7 @@ def test_no_request_overtakes_an_unsent_entry(server: Server, tmp_path: Path) ->
         (tasks.next_item, ("a",)),
         (tasks.undo, ("a", "a:1", "", tmp_path)),
         (tasks.redo, ("a",)),
-        (tasks.take, ("a:1",)),
+        (tasks.take, ("a:1", "")),
     ):
         with pytest.raises(ServerError) as error:
             task(*arguments, None)
