@@ -20,6 +20,8 @@ def measure(
 ) -> None:
     """Measure the vessels of masks: volume, share, length, density, mean diameter, branch points, pieces, length by calibre.
 
+    Diameters are to the centre of the next background voxel: up to a voxel too large, and at least two voxels.
+
     Example: minivess measure runs/predictions/*_mask.nii.gz --out vessels.csv
     """
     import csv

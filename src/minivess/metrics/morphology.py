@@ -26,7 +26,8 @@ class Morphology:
     Attributes:
         volume_mm3: Volume of the mask.
         length_mm: Length of its centre-lines.
-        mean_diameter_mm: Mean diameter along the centre-lines; 0 without any.
+        mean_diameter_mm: Mean diameter along the centre-lines; 0 without any. Twice the distance to the centre of the nearest
+            background voxel: up to a voxel more than the vessel's own diameter, and at least two voxels.
         branch_points: Number of places where centre-lines meet.
         components: Number of separate pieces, by 26-connectivity.
     """
