@@ -14,7 +14,7 @@ from minivess.metrics.centreline import centreline_lengths
 from minivess.metrics.masks import Mask, as_pair, fill_cavities
 
 #: Upper limits of the diameter of the classes, in um: capillaries, arterioles and venules, larger vessels. A diameter is twice
-#: the distance to the centre of the nearest background voxel, up to a voxel too large: at 1 um a capillary of 8 um may be `small`.
+#: the distance to the centre of the nearest background voxel, up to a voxel too large: at 1 um 8 um may be `small`.
 CLASSES_UM = {"capillary": 8.0, "small": 20.0, "large": float("inf")}
 
 
