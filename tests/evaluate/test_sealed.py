@@ -117,6 +117,19 @@ def test_another_seal_does_not_lift_that_of_the_data_set(
 
 
 @pytest.mark.requirement("R15")
+def test_two_data_sets_may_be_sealed_in_one_folder(sealed: tuple[SealedTestSet, Path], tmp_path: Path) -> None:
+    _, data = sealed
+    rows = [{"image": str(data / "images" / f"stack{n}.nii.gz"), "subject": f"stack{n}"} for n in range(3)]
+    both = tmp_path / "both"
+    SealedTestSet.seal(both, rows[:1], actor="x")
+    SealedTestSet.seal(both, rows[1:2], actor="x").check_whole(rows[:1])
+    grown = SealedTestSet.seal(both, rows[1:], actor="x")
+    grown.check_whole(rows[1:])
+    with pytest.raises(LockoutError, match="Nothing was opened"):
+        grown.check_whole(rows[1:2])
+
+
+@pytest.mark.requirement("R15")
 def test_a_look_is_at_the_whole_test_set(sealed: tuple[SealedTestSet, Path]) -> None:
     test_set, data = sealed
     rows = [{"image": str(data / "images" / f"stack{n}.nii.gz"), "subject": f"stack{n}"} for n in range(4)]

@@ -270,6 +270,15 @@ def test_a_bundle_that_would_write_elsewhere_is_refused(segresnet: Path, tmp_pat
         check_bundle(copy)
 
 
+def test_weights_of_a_loss_are_no_file(segresnet: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(segresnet, tmp_path / "bundle", ignore=shutil.ignore_patterns("models", "runs")))
+    (copy / "configs" / "more.yaml").write_text(
+        "other: {_target_: monai.losses.DeepSupervisionLoss, loss: '@loss', weights: [1.0, 0.5]}\n"
+        "log: {_target_: minivess.train.handlers.TensorBoardLog, log_dir: '$@output_dir'}\n"
+    )
+    check_bundle(copy)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [

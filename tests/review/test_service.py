@@ -250,15 +250,35 @@ def test_reopen__an_answer_to_an_older_model_can_be_given_again(service: ReviewS
     assert service.answer(item.id, "accepted", actor="ann", shown_model="two").state == "accepted"
 
 
+def test_next__offers_what_others_have_skipped_last_and_to_each_once(service: ReviewService) -> None:
+    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=2)
+    skipped = service.next("ann", seconds=60)
+    assert skipped
+    service.answer(skipped.id, "skipped", actor="ann", note="blurred")
+    while (item := service.next("bob", seconds=60)) and item.id != skipped.id:
+        service.answer(item.id, "accepted", actor="bob")
+    assert item, "the skipped one comes last"
+    assert (item.state, item.holder, item.skipped_note) == ("leased", "bob", "blurred")
+    service.answer(item.id, "skipped", actor="bob")
+    assert service.next("ann", seconds=60) is None
+    assert service.next("bob", seconds=60) is None
+    assert service.next("cleo", seconds=60) is not None
+
+
 def test_what_was_skipped_with_an_older_model_is_proposed_again(service: ReviewService) -> None:
-    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "one"), actor="server", count=20)
-    skipped = []
+    image = read_image(service)
+    service.queue_builder.add_prediction("a", make_prediction(image, 1, "one"), actor="server", count=20)
+    first = service.store.queue.all("a", states=("pending",), limit=-1)[1]
     while item := service.next("ann", seconds=60):
-        skipped.append(service.answer(item.id, "skipped", actor="ann").region.box)
-    assert service.next("bob", seconds=60) is not None, "others are asked"
-    service.queue_builder.add_prediction("a", make_prediction(read_image(service), 1, "two"), actor="server", count=20)
-    asked = [item.region.box for item in service.store.queue.all("a", states=("pending",), limit=-1)[0]]
-    assert any(box.intersect(other) for box in skipped for other in asked)
+        service.answer(item.id, "skipped", actor="ann")
+    service.queue_builder.add_prediction("a", make_prediction(image, 1, "two"), actor="server", count=20)
+    asked = service.store.queue.all("a", states=("pending",), limit=-1)[0]
+    assert len(asked) == first
+    assert {item.model for item in asked} == {"two"}
+    offered = service.next("bob", seconds=60)
+    assert offered
+    assert offered.model == "two"
+    assert service.store.queue.all("a", states=("skipped",), limit=-1)[1] == first, "what was said of the older model stays"
 
 
 def test_answer__what_a_newer_model_shows_is_not_accepted_for_what_was_seen(

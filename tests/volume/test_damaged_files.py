@@ -104,6 +104,14 @@ def test_read_metaimage__refuses_other_files(tmp_path: Path, named: str) -> None
 MHA = "ObjectType = Image\nNDims = 3\nElementSpacing = 1 1 1\nDimSize = 4 4 4\nElementType = MET_UCHAR\n"
 
 
+def test_read_metaimage__keys_of_dicom_and_texts_in_any_language_are_read(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(STACK)
+    image.SetMetaData("0008|0060", "MR")
+    image.SetMetaData("Description", "Gefäße, Ärztin")
+    sitk.WriteImage(image, str(tmp_path / "a.mha"))
+    assert (read_volume(tmp_path / "a.mha").array == STACK.T).all()
+
+
 @pytest.mark.parametrize(
     "line",
     [

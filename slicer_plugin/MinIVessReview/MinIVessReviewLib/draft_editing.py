@@ -65,7 +65,7 @@ class DraftEditing:
             if undone.masks:
                 image.answered = [other for other in image.answered if other["id"] != undone.answer]
                 image.replace_masks(*undone.masks)
-                self.review.show_reply({"place": item})
+                self.review.show_reply({"place": undone.place or item})
                 self.show.message(_("Undone: the last answer."))
             elif undone.reply["step"]:
                 self._show_step(_("Undone: {name}."), undone.reply)

@@ -125,7 +125,9 @@ class Review:
         self.image.show_item(reply["place"])
         self.show.region(self.image.item)
         if self.image.item:
-            self.show.message(reply.get("retrain_first", ""))
+            note = self.image.item.get("skipped_note")
+            skipped = note and _("Somebody has skipped this region. Note: {note}").format(note=note)
+            self.show.message(skipped or reply.get("retrain_first", ""))
         else:
             self.show.message(_("No region is left. Submit the mask as the label."))
 

@@ -39,11 +39,12 @@ class AnswerResult(NamedTuple):
 
 
 class UndoResult(NamedTuple):
-    """What was undone: a step of the draft, or else the answer to a region (its id), with both masks after it."""
+    """What was undone: a step of the draft, or else the answer to a region (its id), with both masks and the region after it."""
 
     reply: dict
     answer: str
     masks: tuple | None
+    place: dict | None = None
 
 
 class ServerTasks:
@@ -176,10 +177,10 @@ class ServerTasks:
         reply = self.client.draft(image, "undo")
         if reply["step"] or not answered:
             return UndoResult(reply, "", None)
-        self.client.undo_answer(answered)
+        place = self.client.undo_answer(answered)
         if reserved:
             self.client.release(reserved)
-        return UndoResult(reply, answered, self.masks(image, folder, context))
+        return UndoResult(reply, answered, self.masks(image, folder, context), place)
 
     def redo(self, image, _context):
         """Redo the step of the draft that was undone last."""

@@ -19,6 +19,7 @@ from minivess.cli.train_plan import (
     hold_runs,
     make_splits,
     prepare_bundle,
+    record_published,
     what_is_trained,
 )
 
@@ -217,6 +218,8 @@ def _train_one(
         background_below=background_limit(out),
         **common,
     )
+    if promotion.promoted:
+        record_published(out)
     settings = {key: value for key, value in overrides.items() if key != "notes"}
     enqueue_training(
         out,

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     Sections = dict[str, list[TrainingCase]]
 
 
+#: In ``runs/``: SHA-256 of the weights that a training has published.
+PUBLISHED = "published.sha256"
+
+
 def check_continued(*, alone: bool, one: bool) -> None:
     """Refuse what does not go with --from."""
     from minivess.errors import InputError
@@ -102,6 +106,15 @@ def hold_runs(runs: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Non
         lock.release()
 
 
+def record_published(out: Path) -> None:
+    """Write which weights a training has published, for the next ``--resume``."""
+    from minivess.paths import atomic_file
+    from minivess.train.publishing import published_digest
+
+    with atomic_file(out / "runs" / PUBLISHED) as temporary:
+        temporary.write_text(published_digest(out))
+
+
 def prepare_bundle(out: Path, source: Path, model: Path | None, modality: str, *, resume: bool) -> Path:
     """Copy the bundle that is trained; of a trained one also its weights, which the new ones must beat. Return the copy."""
     from minivess.errors import InputError
@@ -110,7 +123,10 @@ def prepare_bundle(out: Path, source: Path, model: Path | None, modality: str, *
     from minivess.train import copy_bundle, publish, set_modality
 
     trained, published = out / "runs" / "train" / "model.safetensors", weights_path(out)
-    of_this_run = not published.is_file() or (trained.is_file() and file_sha256(trained) == file_sha256(published))
+    known = {file_sha256(trained)} if trained.is_file() else set()
+    record = out / "runs" / PUBLISHED  # a run that goes on has better weights than those that it published
+    known |= {record.read_text()} if record.is_file() else set()
+    of_this_run = not published.is_file() or file_sha256(published) in known
     if model is None and resume and not of_this_run:
         raise InputError(
             f"{out} has another model than this training's: one was published there since. Resuming would replace it without a "

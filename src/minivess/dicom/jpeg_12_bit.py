@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from pydicom.uid import JPEGExtended12Bit
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pydicom.pixels.decoders.base import DecodeRunner
 
 _NAME = "imagecodecs"
+_lock = Lock()
 #: What pydicom asks of a module that decodes.
 DECODER_DEPENDENCIES = {JPEGExtended12Bit: (_NAME,)}
 
@@ -20,8 +22,9 @@ def register() -> None:
     from pydicom.pixels import get_decoder
 
     decoder = get_decoder(JPEGExtended12Bit)
-    if _NAME not in decoder.available_plugins:
-        decoder.add_plugin(_NAME, (__name__, "decode_frame"))
+    with _lock:
+        if _NAME not in decoder.available_plugins:
+            decoder.add_plugin(_NAME, (__name__, "decode_frame"))
 
 
 def is_available(uid: str) -> bool:

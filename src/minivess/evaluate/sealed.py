@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class SealedTestSet:
         self.subjects: frozenset[str] = frozenset(content["subjects"])
         self.fingerprints: frozenset[str] = frozenset(content["fingerprints"])
         self.budget: int = int(content.get("looks", LOOKS))
+        self.sets = [set(one) for one in content.get("sets", [content["fingerprints"]])]
         self.thumbnails = [_from_text(text) for text in content.get("thumbnails", [])]
 
     @staticmethod
@@ -85,6 +86,7 @@ class SealedTestSet:
         content = {
             "subjects": sorted(subjects),
             "fingerprints": sorted(fingerprints),
+            "sets": [sorted(one) for one in _with_set(before.sets if before else [], {content for _, content, _ in rows})],
             "thumbnails": sorted(thumbnails),
             "looks": before.budget if before else looks,
         }
@@ -121,7 +123,7 @@ class SealedTestSet:
             )
 
     def check_whole(self, items: Iterable[Mapping[str, Any]]) -> None:
-        """Check that cases are the whole test set and nothing else: a look at a part of it tells of single cases.
+        """Check that cases are the whole test set of a data set and nothing else: a look at a part tells of single cases.
 
         Args:
             items: Rows as in :meth:`seal`.
@@ -130,7 +132,7 @@ class SealedTestSet:
             LockoutError: When they are not.
         """
         found = {fingerprint(load_item(item, "image")) for item in items}
-        if found != self.fingerprints:
+        if found not in self.sets:
             raise LockoutError(
                 f"A look is at the whole sealed test set, and at nothing else: {len(found & self.fingerprints)} of its "
                 f"{len(self.fingerprints)} cases are named, and {len(found - self.fingerprints)} others. Nothing was opened. "
@@ -155,6 +157,12 @@ class SealedTestSet:
         if any(likeness(picture, known) >= SAME for known in self.thumbnails):
             return "it shows what a test case shows"
         return ""
+
+
+def _with_set(sets: Sequence[set[str]], new: set[str]) -> list[set[str]]:
+    """Add the cases of one data set to those of others in the folder; it is one set with those that it shares cases with."""
+    shared = [one for one in sets if one & new]
+    return [one for one in sets if not one & new] + [new.union(*shared)]
 
 
 def _last_seal(folder: Path) -> dict[str, Any]:

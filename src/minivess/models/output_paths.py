@@ -11,7 +11,7 @@ _PATHS = frozenset({"path", "log_dir", "output_dir", "save_dir", "weights"})
 #: Parameters that become a part of a file's name.
 _NAMES = frozenset({"file_prefix", "final_filename", "key_metric_filename"})
 _REFERENCE = re.compile(r"@(\w+)")
-_BELOW = re.compile(r"\$\s*@(\w+)\s*\+\s*(['\"])/([\w./-]+)\2")
+_BELOW = re.compile(r"\$\s*@(\w+)(?:\s*\+\s*(['\"])/([\w./-]+)\2)?")
 
 
 def check_output_paths(leaves: Iterable[tuple[str, str, Any]], files: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -22,7 +22,7 @@ def check_output_paths(leaves: Iterable[tuple[str, str, Any]], files: Sequence[M
         files: All configurations of the bundle: any of them may be laid over another.
     """
     for path, key, value in leaves:
-        if key in _PATHS and not _is_inside(value, files, frozenset()):
+        if key in _PATHS and isinstance(value, str) and not _is_inside(value, files, frozenset()):
             yield (
                 f"{path}: files are written below the bundle or the run's folder only. Got {str(value)[:60]!r}; allowed: "
                 "a reference, or \"$@output_dir + '/name'\", that leads to bundle_root or output_dir"
@@ -37,7 +37,7 @@ def _is_inside(value: Any, files: Sequence[Mapping[str, Any]], seen: frozenset[s
     if not isinstance(value, str):
         return False
     below = _BELOW.fullmatch(value)
-    if below and ".." in below[3].split("/"):
+    if below and ".." in (below[3] or "").split("/"):
         return False
     match = below or _REFERENCE.fullmatch(value)
     name = match[1] if match else ""

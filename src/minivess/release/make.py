@@ -116,7 +116,8 @@ def _read_report(report: Path, weights_sha256: str, inference: str) -> dict[str,
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise InputError(f"{file} is no evaluation report. Write one: minivess evaluate --help") from error
     own = [model for model in models if model.get("weights_sha256") == weights_sha256]
-    if own and inference not in {model.get("inference_sha256") for model in own}:
+    stated = {model["inference_sha256"] for model in own if "inference_sha256" in model}  # reports of before state none
+    if stated and inference not in stated:
         raise InputError(f"The report {file} is of another configs/inference.yaml than that of the bundle. Evaluate this one.")
     if not own:
         raise InputError(f"The report {file} is of another model: its weights are not those of the bundle. Evaluate this one.")

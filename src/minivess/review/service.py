@@ -187,6 +187,8 @@ class ReviewService:
     def next(self, holder: str, *, seconds: float, image_id: str = "") -> QueueItem | None:
         """Reserve the best item, as the store's queue does; withdrawn answers to older models are left out.
 
+        When none is left, one that others have skipped with the present model.
+
         Args:
             holder: For whom.
             seconds: How long the reservation lasts.
@@ -197,7 +199,18 @@ class ReviewService:
             if newest in ("", item.model):
                 break
             self.store.queue.retire(item.id)
-        return item
+        return item or self._next_skipped(holder, seconds, image_id)
+
+    def _next_skipped(self, holder: str, seconds: float, image_id: str) -> QueueItem | None:
+        """Open a region of the present model again that only others have skipped, and reserve it."""
+        for item in self.store.queue.all(image_id, states=("skipped",), limit=-1)[0]:
+            others_only = item.answer is not None and holder not in {item.holder, *item.answer.skipped_by}
+            if others_only and item.model == self.predictions.weights_sha256(item.image_id):
+                try:
+                    return self.store.queue.reopen(item.id, actor=holder, reserve_s=seconds)
+                except ConflictError:  # somebody was faster
+                    continue
+        return None
 
     def reopen(self, item_id: str, *, actor: str, reserve_s: float = 0.0) -> QueueItem:
         """Withdraw an answer; the region is shown with the newest prediction from then on, and can be answered again.

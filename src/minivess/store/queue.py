@@ -59,8 +59,8 @@ class ReviewQueue:
             if connection.execute("SELECT 1 FROM cases WHERE id = ? AND removed = 0", (image_id,)).fetchone() is None:
                 raise NotFoundError(f"There is no image {image_id!r}.")
             kept = [item for item in self.all(image_id, states=("leased",), limit=-1)[0] if item.model == model]
-            late = () if considered is None else (i for i in (*kept, *self.answered(image_id)) if i.id not in considered)
-            taken = [item.region.box for item in late]
+            found = [] if considered is None else [i for i in (*kept, *self.answered(image_id)) if i.id not in considered]
+            taken = [item.region.box for item in found if item.state != "skipped" or item.model == model]
             rows = [{**region.to_json(), "model": model} for region in regions if not _lies_in(region.box, taken)]
             body = {
                 "about": {"model": model, **(about or {})},
@@ -73,7 +73,7 @@ class ReviewQueue:
             return event.number
 
     def next(self, holder: str, *, seconds: float, image_id: str = "") -> QueueItem | None:
-        """Reserve the pending item with most expected errors; when none is left, one that only others have skipped.
+        """Reserve the pending item with most expected errors; none that the holder has skipped.
 
         An item that the holder has already reserved is returned first, so that a lost reply has no effect.
 
@@ -90,23 +90,15 @@ class ReviewQueue:
             row = transaction.connection.execute(
                 "SELECT * FROM places WHERE state = 'pending' AND (? = '' OR case_id = ?) AND (until < ? OR holder = ?) "
                 "AND case_id IN (SELECT id FROM cases WHERE removed = 0) "
+                "AND NOT EXISTS (SELECT 1 FROM json_each(answer, '$.skipped_by') WHERE value = ?) "
                 "ORDER BY (until >= ? AND holder = ?) DESC, worth DESC, case_id, queue, rank LIMIT 1",
-                (image_id, image_id, now, holder, now, holder),
+                (image_id, image_id, now, holder, holder, now, holder),
             ).fetchone()
-            if row is not None:
-                item_id = f"{row['case_id']}:{row['queue']}.{row['rank']}"
-                _reserve(transaction, item_id, holder, seconds)
-        return self._next_skipped(holder, seconds, image_id) if row is None else self.get(item_id)
-
-    def _next_skipped(self, holder: str, seconds: float, image_id: str) -> QueueItem | None:
-        """Open an item again that others have skipped, and reserve it."""
-        for item in self.all(image_id, states=("skipped",), limit=-1)[0]:
-            if item.answer and holder not in {item.holder, *item.answer.skipped_by}:
-                try:
-                    return self.reopen(item.id, actor=holder, reserve_s=seconds)
-                except ConflictError:  # somebody was faster
-                    continue
-        return None
+            if row is None:
+                return None
+            item_id = f"{row['case_id']}:{row['queue']}.{row['rank']}"
+            _reserve(transaction, item_id, holder, seconds)
+        return self.get(item_id)
 
     def retire(self, item_id: str) -> None:
         """Make a pending item obsolete: its model is not the newest one of its image, so that nobody may accept it.
@@ -293,13 +285,14 @@ class ReviewQueue:
         )
         return {str(row["case_id"]): int(row["answers"]) for row in rows}
 
-    def _skipped_by(self, item_id: str) -> set[str]:
-        """Return who has skipped an item so far."""
+    def _skips(self, item_id: str) -> dict[str, Any]:
+        """Return who has skipped an item so far, and the last note on it."""
         row = self._journal.connection.execute(
             "SELECT state, holder, answer FROM places WHERE case_id = ? AND queue = ? AND rank = ?", _parse_id(item_id)
         ).fetchone()
-        earlier = set(json.loads(row["answer"]).get("skipped_by", ())) if row else set()
-        return earlier | ({row["holder"]} if row and row["state"] == "skipped" else set())
+        known = json.loads(row["answer"]) if row else {}
+        last = {row["holder"]} if row and row["state"] == "skipped" else set()
+        return {"skipped_by": {*known.get("skipped_by", ()), *last}, "note": str(known.get("note", ""))}
 
     def _record(
         self,
@@ -319,8 +312,10 @@ class ReviewQueue:
             _check_transition(item, state, actor)
             if last_event not in (None, self.last_event(image_id)):
                 raise OutdatedError(f"{image_id} has changed since it was read.")
-            skipped_by = self._skipped_by(item_id) - {actor} | ({actor} if state == "skipped" else set())
-            known = {**details, **({"skipped_by": sorted(skipped_by)} if skipped_by else {})}
+            skipped = self._skips(item_id)
+            skipped_by = set(skipped["skipped_by"]) - {actor} | ({actor} if state == "skipped" else set())
+            known = {**({"note": skipped["note"]} if state == "pending" and skipped_by and skipped["note"] else {}), **details}
+            known |= {"skipped_by": sorted(skipped_by)} if skipped_by else {}
             body = {"queue": queue, "rank": rank, "verdict": state, "details": known}
             transaction.write(Event(image_id, transaction.next_number(image_id), "answer", actor, body))
             if reserve_s:
@@ -374,7 +369,7 @@ def _parse_id(item_id: str) -> tuple[str, int, int]:
 
 def _from_row(row: sqlite3.Row) -> QueueItem:
     state: QueueState = "leased" if row["state"] == "pending" and row["until"] >= time.time() else row["state"]
-    content = json.loads(row["region"])
+    content, answer = json.loads(row["region"]), json.loads(row["answer"])
     return QueueItem(
         id=f"{row['case_id']}:{row['queue']}.{row['rank']}",
         image_id=row["case_id"],
@@ -382,5 +377,6 @@ def _from_row(row: sqlite3.Row) -> QueueItem:
         model=str(content.get("model", "")),
         state=state,
         holder="" if state == "pending" else row["holder"],
-        answer=Answer.from_json(json.loads(row["answer"])) if row["state"] in VERDICTS else None,
+        answer=Answer.from_json(answer) if row["state"] in VERDICTS else None,
+        skipped_note="" if row["state"] in VERDICTS else str(answer.get("note", "")),
     )

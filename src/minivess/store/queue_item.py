@@ -63,6 +63,7 @@ class QueueItem:
         state: See :data:`QueueState`.
         holder: Name of the user who has reserved or answered it; empty when pending.
         answer: The answer; None until there is one.
+        skipped_note: What somebody wrote who has skipped it before, for who looks at it now.
     """
 
     id: str
@@ -72,6 +73,7 @@ class QueueItem:
     state: QueueState
     holder: str
     answer: Answer | None
+    skipped_note: str = ""
 
     @property
     def queue(self) -> str:
@@ -93,4 +95,5 @@ class QueueItem:
             "state": self.state,
             "by": self.holder,
             "answer": self.answer.to_json() if self.answer else {},
+            **({"skipped_note": self.skipped_note} if self.skipped_note else {}),
         }

@@ -31,7 +31,7 @@ _ITEM_BYTES = {
     "LONG_LONG": 8,
     "ULONG_LONG": 8,
 }
-_KEY = re.compile(r"[A-Za-z]\w*")
+_KEY, _VALUE = re.compile(r"[^:\x00-\x1f]+"), re.compile(r"[^\x00-\x08\x0a-\x1f]*")
 _UNIT_FROM_TEXT: dict[str, Unit] = {"mm": "mm", "um": "um"}
 
 
@@ -130,7 +130,7 @@ def _header(path: Path) -> dict[str, str]:
             key, value = key.strip(), value.strip()
             if not separator:
                 break
-            if key in fields or not _KEY.fullmatch(key) or not value.isprintable():
+            if key in fields or not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
                 raise UnsafeFileError(f"{path.name}: its header has a line that can be read in two ways. Save the file again.")
             fields[key] = value
             if key == "ElementDataFile":

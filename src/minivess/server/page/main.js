@@ -211,7 +211,8 @@ function showSlab() {
 /** @param {KeyboardEvent} event */
 function onKey(event) {
   if (event.altKey || element('work', HTMLElement).hidden || document.querySelector('dialog[open]')) return
-  if (event.target instanceof Element && event.target.matches('input[type="password"], input[type="text"], select')) return
+  if (event.target instanceof Element && event.target.matches('input[type="password"], input[type="text"]')) return
+  if (event.target instanceof HTMLSelectElement && !KEYS[letterOf(event)]) return // a letter is a key also after a choice in a list
   if (!(event.ctrlKey || event.metaKey ? undoKey(event) : plainKey(event))) return
   event.preventDefault()
   event.stopPropagation()
@@ -269,9 +270,6 @@ element('note', HTMLInputElement).addEventListener('keydown', ({ key, isComposin
   if (key === 'Enter' || key === 'Escape') element('gl', HTMLCanvasElement).focus() // the next letter is a key again
 })
 images.addEventListener('change', open)
-for (const name of ['image', 'filter', 'greys']) { // or the next letter would choose another entry of the list
-  element(name, HTMLSelectElement).addEventListener('change', () => element('gl', HTMLCanvasElement).focus())
-}
 document.addEventListener('keydown', onKey, true)
 window.addEventListener('beforeunload', (event) => { if (review?.busy) event.preventDefault() }) // the browser asks
 bindViewControls(() => viewer)

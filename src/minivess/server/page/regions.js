@@ -16,6 +16,7 @@ import { inLanguage, t } from './texts.js'
  * @property {string} state
  * @property {string} by who reserved or answered it
  * @property {{ note?: string }} [answer]
+ * @property {string} [skipped_note] what somebody wrote who has skipped it before
  * @property {boolean} [unreserved] taken from the list while the server did not answer
  */
 
@@ -109,7 +110,8 @@ export class Regions {
     const advice = this.advised ? '' : told // once an image
     this.advised = true
     this.show(place)
-    this.panel.message(place ? advice : t`No region is left. Submit the mask as the label.`)
+    const before = place?.skipped_note ? t`Somebody has skipped this region. Note: ${place.skipped_note}` : advice
+    this.panel.message(place ? before : t`No region is left. Submit the mask as the label.`)
     return advice
   }
 

@@ -271,6 +271,7 @@ export class Review {
     await editing.reload()
     await regions.release()
     await regions.choose({ ...item, state: 'pending' })
+    if (await this.openedAgain()) await this.regions.choose({ ...item, state: 'pending' }) // it is of the newest model now
     this.panel.message(viewed ? t`The answer is withdrawn.` : t`Your last answer is withdrawn.`)
     this.refresh()
   }
