@@ -190,9 +190,14 @@ def test_numbers_for_prometheus_and_a_log_without_names(server: LabelServer) -> 
     text = ask(server, "GET", "/metrics", "reader").text
     assert 'http_route="/infer/{model}"' in text
     assert 'minivess_images{state="all"} 3.0' in text
+
+    def mine_of(log: str) -> list[dict[str, object]]:
+        lines = [json.loads(line) for line in log.splitlines(keepends=True) if line.startswith("{") and line.endswith("\n")]
+        return [line for line in lines if line.get("request_id") == "find-me-in-the-log"]
+
+    wait_until(lambda: mine_of(server.log.read_text()))  # it is written after the reply
     log = server.log.read_text()
-    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    mine = next(line for line in lines if line.get("request_id") == "find-me-in-the-log")
+    mine = mine_of(log)[0]
     assert (mine["route"], mine["status"], mine["person"]) == ("/infer/{model}", 200, "a-annotator")
     after_start = log[log.index("{") :]
     for name in ("small", "large-a", str(server.launch.token)):
