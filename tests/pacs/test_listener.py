@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -476,18 +476,23 @@ def test_a_result_that_cannot_be_filed_is_sent_once_and_holds_no_other_up(
     assert tries.count("1.2.1_1") == 3
 
 
+def listen_until(condition: Callable[[], object], spool: SeriesSpool, command: Sequence[str], pacs: Pacs) -> None:
+    """Run a listener with an application of others, until something holds."""
+    listener = Listener(spool, Settings(command, Peer("127.0.0.1", pacs.port, "PACS"), port=0, quiet_s=0))
+    thread = threading.Thread(target=listener.run)
+    thread.start()
+    wait_until(condition)
+    listener.request_stop()
+    thread.join()
+
+
 @pytest.mark.parametrize("name", ["a.dcm", "seg/a.dcm", "seg/object"])
 def test_a_result_of_an_application_that_writes_no_index_is_sent(tmp_path: Path, pacs: Pacs, name: str) -> None:
     spool = spool_with(tmp_path, "1.2.3")
     image = next(make(tmp_path / "s").iterdir())
     program = f"import os, shutil, sys; os.makedirs(sys.argv[2] + '/seg'); shutil.copy(sys.argv[1], sys.argv[2] + '/{name}')"
     command = [sys.executable, "-c", program, str(image), "{out}"]
-    listener = Listener(spool, Settings(command, Peer("127.0.0.1", pacs.port, "PACS"), port=0, quiet_s=0))
-    thread = threading.Thread(target=listener.run)
-    thread.start()
-    wait_until(lambda: spool.count()["sent"] == 1)
-    listener.request_stop()
-    thread.join()
+    listen_until(lambda: spool.count()["sent"] == 1, spool, command, pacs)
     assert len(pacs.of("MR")) == 1
 
 
@@ -496,12 +501,7 @@ def test_a_result_without_a_dicom_object_is_no_result(tmp_path: Path, pacs: Pacs
     spool = spool_with(tmp_path, "1.2.3")
     program = "import os, sys; os.mkdir(sys.argv[1]); open(sys.argv[1] + '/report.txt', 'w').write('x')"
     command = [sys.executable, "-c", program, "{out}"]
-    listener = Listener(spool, Settings(command, Peer("127.0.0.1", pacs.port, "PACS"), port=0, quiet_s=0))
-    thread = threading.Thread(target=listener.run)
-    thread.start()
-    wait_until(lambda: spool.count()["refused"] == 1)
-    listener.request_stop()
-    thread.join()
+    listen_until(lambda: spool.count()["refused"] == 1, spool, command, pacs)
     assert spool.count()["sent"] == 0
     reasons = [file.read_text() for file in (spool.folder / "refused").rglob("*") if file.is_file() and file.suffix != ".dcm"]
     assert any("no DICOM object" in reason for reason in reasons)

@@ -98,7 +98,7 @@ def _write_configuration(
     metadata |= {"name": "ensemble_vessel", "description": f"Ensemble ({combination}) of {parts}"}
     (folder / "configs").mkdir()
     with atomic_file(folder / "configs" / "inference.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False), encoding="utf-8")
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     with atomic_file(folder / "configs" / "metadata.json") as temporary:
         temporary.write_text(json.dumps(metadata, indent=2), encoding="utf-8")
     shutil.copyfile(first / "LICENSE", folder / "LICENSE")

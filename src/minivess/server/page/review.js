@@ -229,10 +229,10 @@ export class Review {
       if (this.regions.current && !advice) this.panel.message(t`Region ${stateInWords(verdict)}.`)
       this.refresh()
     } catch (error) {
-      regions.show(null)
+      this.regions.show(null) // another object where the image was opened again
       if (!(error instanceof ServerError && error.temporary)) throw error
-      image.stale = true
-      regions.showUnreserved()
+      this.opened.image.stale = true
+      this.regions.showUnreserved()
       throw new ServerError(error.status, t`${error.message} Go on: unsent answers stay in this browser, and are sent when the server answers again (N).`)
     }
   }
