@@ -140,6 +140,55 @@ def test_a_look_is_at_the_whole_test_set(sealed: tuple[SealedTestSet, Path]) -> 
             test_set.check_whole(part)
 
 
+@pytest.mark.requirement("R15")
+def test_a_withdrawn_case_is_no_longer_looked_at_and_never_learned(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(dataset, tmp_path / "data"))
+    make_dataset(data, test=["stack1", "stack3"], validation=["stack2"], replace=True)
+    assert run(["testset", "seal", str(data)]) == 0
+    folder = data / "sealed_test"
+    command = ["testset", "withdraw", str(data), "--subject", "stack3"]
+    assert run(command) == 1
+    assert "A second person opens it" in capsys.readouterr().err
+    monkeypatch.setattr("minivess.store.system_user", lambda: "second")
+    assert run(["testset", "approve", str(folder), "--reason", "consent was withdrawn"]) == 0
+    monkeypatch.undo()
+    assert run(command) == 0
+    test_set, rows = SealedTestSet(folder), read_dataset(data)["test"]
+    kept, gone = ([case.to_item() for case in rows if case.subject == name] for name in ("stack1", "stack3"))
+    test_set.check_whole(kept)
+    assert test_set.contains(gone)
+    with pytest.raises(LockoutError, match="Nothing was opened"):
+        test_set.check_whole(kept + gone)
+    assert run(["testset", "seal", str(data)]) == 0  # it does not come back with new cases
+    SealedTestSet(folder).check_whole(kept)
+    assert run(["testset", "withdraw", str(data), "--subject", "stack1"]) == 1
+    assert "No case would be left" in capsys.readouterr().err
+    assert run(["testset", "verify", str(folder), "--json"]) == 0
+    verdict = json.loads(capsys.readouterr().out)
+    assert (verdict["cases"], verdict["withdrawn"], verdict["looks"]) == (1, 1, 1)
+
+
+@pytest.mark.requirement("R15")
+def test_a_look_that_was_cut_off_is_seen_with_a_copy_of_the_checkpoints(
+    sealed: tuple[SealedTestSet, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, safe = sealed[0].folder, tmp_path / "safe"
+    before = {file: file.read_bytes() for file in (sealed[0].chain.path, sealed[0].chain.checkpoints)}
+    assert run(["testset", "approve", str(folder), "--reason", "one more look"]) == 0
+    assert run(["testset", "checkpoint", str(folder), "--out", str(safe)]) == 0
+    copies = ["--checkpoints", str(safe / "checkpoints.jsonl"), "--public-key", str(safe / "public_key.pem")]
+    assert run(["testset", "verify", str(folder), *copies]) == 0
+    for file, content in before.items():
+        file.write_bytes(content)
+    assert run(["testset", "verify", str(folder)]) == 0
+    capsys.readouterr()
+    assert run(["testset", "verify", str(folder), *copies]) == 1
+    assert "its end was cut off" in capsys.readouterr().out
+    assert run(["testset", "checkpoint", str(folder), "--out", str(safe)]) == 1
+
+
 @pytest.mark.row(51)
 def test_the_command_refuses_with_exit_1_and_an_audit_entry(
     sealed: tuple[SealedTestSet, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -14,14 +14,18 @@ from minivess.cli.store import Root, Studies
 if TYPE_CHECKING:
     from minivess.store import AuditChain
 
+Checkpoints = Annotated[Path | None, typer.Option(help="Copy of checkpoints.jsonl from another place.")]
+PublicKey = Annotated[Path | None, typer.Option(help="Copy of the public key from another place.")]
+CopiesOut = Annotated[Path | None, typer.Option(help="Folder elsewhere, for copies of checkpoints and public key.")]
+
 app = typer.Typer(no_args_is_help=True, help="Verify and sign the audit chain of a studies folder.")
 
 
 @app.command("verify")
 def verify(
     studies: Studies,
-    checkpoints: Annotated[Path | None, typer.Option(help="Copy of checkpoints.jsonl from another place.")] = None,
-    public_key: Annotated[Path | None, typer.Option(help="Copy of the public key from another place.")] = None,
+    checkpoints: Checkpoints = None,
+    public_key: PublicKey = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -54,7 +58,7 @@ def verify(
 @app.command("checkpoint")
 def checkpoint(
     studies: Studies,
-    out: Annotated[Path | None, typer.Option(help="Folder elsewhere, for copies of checkpoints and public key.")] = None,
+    out: CopiesOut = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -62,26 +66,9 @@ def checkpoint(
 
     Example: minivess audit checkpoint studies --out /mnt/safe
     """
-    import shutil
+    from minivess.store.audit_copies import sign_and_copy
 
-    from minivess.errors import LockoutError
-    from minivess.paths import atomic_file
-
-    chain = _open_chain(studies, root)
-    kept = out / chain.checkpoints.name if out is not None else None
-    if out is not None and kept is not None and kept.is_file():  # the only evidence of a chain that was cut
-        key = out / chain.public_key.name
-        verdict = chain.verify(checkpoints=kept, public_key=key if key.is_file() else None)
-        if not verdict.ok:
-            raise LockoutError(
-                f"The audit chain is not that of the checkpoints in {out}: {verdict.reason} Nothing was signed, and the copies "
-                "were kept. See minivess audit verify --help."
-            )
-    signed = chain.checkpoint()
-    if out is not None:
-        for file in (chain.checkpoints, chain.public_key):
-            with atomic_file(out / file.name) as temporary:
-                shutil.copyfile(file, temporary)
+    signed = sign_and_copy(_open_chain(studies, root), out)
     emit(signed, as_json=as_json, text=f"Signed entry {signed['seq']}: {signed['hash']}")
 
 

@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
+from minivess.cli.audit import Checkpoints, CopiesOut, PublicKey
 from minivess.cli.output import Json, emit
+
+Folder = Annotated[Path, typer.Argument(help="Folder of the sealed test set.")]
 
 app = typer.Typer(no_args_is_help=True, help="Seal and verify the test set, which is excluded from all training.")
 
@@ -52,29 +55,88 @@ def seal(
 
 
 @app.command("verify")
-def verify(folder: Annotated[Path, typer.Argument(help="Folder of the sealed test set.")], as_json: Json = False) -> None:
+def verify(folder: Folder, checkpoints: Checkpoints = None, public_key: PublicKey = None, as_json: Json = False) -> None:
     """Verify that the sealed test set was not modified, and count refusals and looks.
 
-    Example: minivess testset verify data/sealed_test
+    Looks that were cut off the end of its audit chain are detected only with checkpoints from another place.
+
+    Example: minivess testset verify data/sealed_test --checkpoints safe/checkpoints.jsonl --public-key safe/public_key.pem
     """
     from minivess.evaluate import SealedTestSet, count_looks
 
     sealed = SealedTestSet(folder)
+    verdict = sealed.chain.verify(checkpoints=checkpoints, public_key=public_key)
+    if not verdict.ok:
+        emit(asdict(verdict), as_json=as_json, text=f"The audit chain of the test set is not valid. {verdict.reason}")
+        raise typer.Exit(1)
     refused = sum(entry["action"] == "testset.refuse" for entry in sealed.chain.entries())
     looks = count_looks(sealed)
-    about = {"cases": len(sealed.fingerprints), "refused": refused, "looks": looks, "looks_allowed": sealed.budget}
-    verdict = {**asdict(sealed.chain.verify()), **about}
+    cases = len(sealed.fingerprints) - len(sealed.withdrawn)
+    about = {
+        "cases": cases,
+        "withdrawn": len(sealed.withdrawn),
+        "refused": refused,
+        "looks": looks,
+        "looks_allowed": sealed.budget,
+    }
     emit(
-        verdict,
+        {**asdict(verdict), **about},
         as_json=as_json,
-        text=f"The test set is unchanged: {len(sealed.fingerprints)} cases; {refused} uses refused; "
+        text=f"The test set is unchanged: {cases} cases, {len(sealed.withdrawn)} withdrawn; {refused} uses refused; "
         f"opened {looks} times of {sealed.budget}.",
+    )
+
+
+@app.command("checkpoint")
+def checkpoint(folder: Folder, out: CopiesOut = None, as_json: Json = False) -> None:
+    """Sign the last entry of the test set's audit chain, and copy the files that a later verification needs.
+
+    Example: minivess testset checkpoint data/sealed_test --out /mnt/safe
+    """
+    from minivess.evaluate import SealedTestSet
+    from minivess.store.audit_copies import sign_and_copy
+
+    signed = sign_and_copy(SealedTestSet(folder).chain, out)
+    emit(signed, as_json=as_json, text=f"Signed entry {signed['seq']}: {signed['hash']}")
+
+
+@app.command("withdraw")
+def withdraw(
+    dataset: Annotated[Path, typer.Argument(help="Folder with dataset.json, whose test section still has the subject.")],
+    subject: Annotated[str, typer.Option(help="Subject whose cases are withdrawn.")],
+    as_json: Json = False,
+) -> None:
+    """Take the cases of a subject out of the test set, for good; a second person approves it, and it counts as a look.
+
+    Its score before and after tells something of these cases. Training refuses them on, also copies of them.
+
+    Example: minivess testset withdraw data --subject mouse7
+    """
+    from minivess.datasets import read_dataset
+    from minivess.errors import InputError
+    from minivess.evaluate import SealedTestSet, find_sealed, open_look
+    from minivess.store import system_user
+
+    folder, actor = find_sealed(dataset), system_user()
+    rows = [case.to_item() for case in read_dataset(dataset)["test"] if case.subject == subject]
+    if folder is None or not rows:
+        raise InputError(f"There is no sealed test case of the subject {subject} in {dataset}. Nothing was changed.")
+    sealed = SealedTestSet(folder)
+    sealed.check_withdrawal(rows)
+    look = open_look(sealed, model="withdrawal", weights_sha256="", actor=actor)
+    left = sealed.withdraw(rows, reason=look.reason, actor=actor)
+    about = {"folder": str(folder), "withdrawn": len(rows), "cases": len(left.fingerprints) - len(left.withdrawn)}
+    emit(
+        about,
+        as_json=as_json,
+        text=f"Withdrawn: {len(rows)} cases; {about['cases']} are left. {look.sentence()}. "
+        "Take the subject out of the test section of dataset.json before the next look.",
     )
 
 
 @app.command("approve")
 def approve(
-    folder: Annotated[Path, typer.Argument(help="Folder of the sealed test set.")],
+    folder: Folder,
     reason: Annotated[str, typer.Option(help="Why it is opened, for the audit chain and the report.")],
     as_json: Json = False,
 ) -> None:

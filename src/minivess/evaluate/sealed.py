@@ -53,6 +53,7 @@ class SealedTestSet:
         self.subjects: frozenset[str] = frozenset(content["subjects"])
         self.fingerprints: frozenset[str] = frozenset(content["fingerprints"])
         self.budget: int = int(content.get("looks", LOOKS))
+        self.withdrawn: frozenset[str] = frozenset(content.get("withdrawn", []))
         self.sets = [set(one) for one in content.get("sets", [content["fingerprints"]])]
         self.thumbnails = [_from_text(text) for text in content.get("thumbnails", [])]
 
@@ -80,21 +81,54 @@ class SealedTestSet:
             raise InputError("There is no test case to seal. Name subjects for the test: minivess data make --test SUBJECT")
         before = SealedTestSet(folder) if is_sealed(Path(folder)) else None
         subjects = {subject for subject, _, _ in rows} | (before.subjects if before else set())
-        fingerprints = {content for _, content, _ in rows} | (before.fingerprints if before else set())
+        new, withdrawn = {content for _, content, _ in rows}, before.withdrawn if before else frozenset()
+        fingerprints = new | (before.fingerprints if before else set())
         thumbnails = {picture for _, _, picture in rows} | {_as_text(t) for t in (before.thumbnails if before else ())}
-        chain = AuditChain(Path(folder) / "audit")
         content = {
             "subjects": sorted(subjects),
             "fingerprints": sorted(fingerprints),
-            "sets": [sorted(one) for one in _with_set(before.sets if before else [], {content for _, content, _ in rows})],
+            "sets": [sorted(one) for one in _with_set(before.sets if before else [], new - withdrawn)],
+            "withdrawn": sorted(withdrawn),
             "thumbnails": sorted(thumbnails),
             "looks": before.budget if before else looks,
         }
-        new = Path(folder) / _NEW  # it counts from its entry on: an interruption leaves the old seal or the new one
-        write_json(new, content)
-        chain.append("testset.seal", actor=actor, details={"sha256": file_sha256(new), "cases": len(fingerprints)})
-        chain.checkpoint()
-        return SealedTestSet(folder)
+        return _write_seal(Path(folder), content, actor=actor, details={"cases": len(fingerprints)})
+
+    def check_withdrawal(self, items: Iterable[Mapping[str, Any]]) -> list[set[str]]:
+        """Return what would be left of the sets that looks are at without these cases.
+
+        Args:
+            items: Rows as in :meth:`seal`, whose images are still there.
+
+        Raises:
+            InputError: When one is not in the test set, or none would be left.
+        """
+        gone = {fingerprint(load_item(item, "image")) for item in items}
+        if not gone or not gone <= set().union(*self.sets):
+            raise InputError(f"Not every one of these {len(gone)} cases is in the sealed test set. Nothing was changed.")
+        left = [one - gone for one in self.sets]
+        if not all(left):
+            raise InputError("No case would be left in the sealed test set. Nothing was changed. Seal others first.")
+        return left
+
+    def withdraw(self, items: Iterable[Mapping[str, Any]], *, reason: str, actor: str) -> SealedTestSet:
+        """Take cases out of what a look is at, such as those of a subject whose consent was withdrawn; training refuses them on.
+
+        Args:
+            items: Rows as in :meth:`seal`, whose images are still there.
+            reason: Why, for the audit chain; no patient data.
+            actor: User who withdraws them.
+
+        Raises:
+            InputError: As :meth:`check_withdrawal`.
+            LockoutError: When the test set was modified.
+        """
+        left = self.check_withdrawal(items)
+        gone = set().union(*self.sets) - set().union(*left)
+        content = json.loads((self.folder / _FILE).read_text())
+        content |= {"sets": [sorted(one) for one in left], "withdrawn": sorted(self.withdrawn | gone)}
+        about = {"cases": sum(map(len, left)), "withdrawn": len(gone), "reason": reason}
+        return _write_seal(self.folder, content, actor=actor, details=about)
 
     def refuse(self, items: Iterable[Mapping[str, Any]], *, purpose: str, actor: str) -> None:
         """Refuse cases that belong to the test set; a refusal is written to the audit chain.
@@ -133,9 +167,10 @@ class SealedTestSet:
         """
         found = {fingerprint(load_item(item, "image")) for item in items}
         if found not in self.sets:
+            cases = set().union(*self.sets)
             raise LockoutError(
-                f"A look is at the whole sealed test set, and at nothing else: {len(found & self.fingerprints)} of its "
-                f"{len(self.fingerprints)} cases are named, and {len(found - self.fingerprints)} others. Nothing was opened. "
+                f"A look is at the whole sealed test set, and at nothing else: {len(found & cases)} of its "
+                f"{len(cases)} cases are named, and {len(found - cases)} others. Nothing was opened. "
                 "Name all of them in the section test; seal others first: minivess testset seal DATASET"
             )
 
@@ -157,6 +192,15 @@ class SealedTestSet:
         if any(likeness(picture, known) >= SAME for known in self.thumbnails):
             return "it shows what a test case shows"
         return ""
+
+
+def _write_seal(folder: Path, content: Mapping[str, Any], *, actor: str, details: Mapping[str, Any]) -> SealedTestSet:
+    """Write and sign a seal; it counts from its entry on: an interruption leaves the old one or the new one."""
+    new, chain = folder / _NEW, AuditChain(folder / "audit")
+    write_json(new, content)
+    chain.append("testset.seal", actor=actor, details={"sha256": file_sha256(new), **details})
+    chain.checkpoint()
+    return SealedTestSet(folder)
 
 
 def _with_set(sets: Sequence[set[str]], new: set[str]) -> list[set[str]]:
