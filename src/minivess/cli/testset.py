@@ -106,7 +106,7 @@ def withdraw(
     subject: Annotated[str, typer.Option(help="Subject whose cases are withdrawn.")],
     as_json: Json = False,
 ) -> None:
-    """Take the cases of a subject out of the test set, for good; a second person approves it, and it counts as a look.
+    """Withdraw the cases of a subject from the test set, for good; a second person approves it, and it counts as a look.
 
     Its score before and after tells something of these cases. Training refuses them on, also copies of them.
 
