@@ -112,7 +112,7 @@ class SealedTestSet:
         return left
 
     def withdraw(self, items: Iterable[Mapping[str, Any]], *, reason: str, actor: str) -> SealedTestSet:
-        """Withdraw cases from what a look is at, such as those of a subject whose consent was withdrawn; training refuses them on.
+        """Withdraw cases from what a look is at, such as those of a subject whose consent is withdrawn; training refuses them on.
 
         Args:
             items: Rows as in :meth:`seal`, whose images are still there.
