@@ -107,11 +107,11 @@ class Derivation:
             "instance_number": 1,
             "manufacturer": MANUFACTURER,
             "manufacturer_model_name": name,
-            "software_versions": (
+            "software_versions": [  # highdicom asks for a tuple, which pydicom takes for one value and warns
                 f"minivess {minivess.__version__}",
                 f"bundle {version}",
                 *([f"release {self.model.release}"] if self.model is not None and self.model.release else ()),
-            ),
+            ],
             "device_serial_number": (self.model.weights_sha256 if self.model is not None else self.content)[:16],
         }
 

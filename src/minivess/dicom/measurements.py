@@ -48,7 +48,7 @@ def write_measurements(morphology: Morphology, seg: Path, derivation: Derivation
         **instance,
     )
     result.ManufacturerModelName = equipment["manufacturer_model_name"]
-    result.SoftwareVersions = list(equipment["software_versions"])
+    result.SoftwareVersions = equipment["software_versions"]
     result.DeviceSerialNumber = equipment["device_serial_number"]
     derivation.finish(result, "measurements")
     with atomic_file(path) as temporary:

@@ -66,7 +66,7 @@ def _write(picture: Rgb, index: int, image: pydicom.Dataset, derivation: Derivat
     )
     result.SeriesDescription = f"Vessels, pictures ({NOTICE})"
     result.ManufacturerModelName = about["manufacturer_model_name"]
-    result.SoftwareVersions = list(about["software_versions"])
+    result.SoftwareVersions = about["software_versions"]
     result.DerivationDescription = f"Outline of automatic vessels: {NOTICE}"
     result.Laterality = None  # type 2C, and unknown
     if text_of(image, "BurnedInAnnotation"):
