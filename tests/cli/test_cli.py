@@ -440,3 +440,9 @@ def test_a_data_set_may_be_for_tests_alone(capsys: pytest.CaptureFixture[str], t
     words = ("evaluate", tmp_path / "data", "--bundle", bundle, "--section", "test", "--json")
     assert json.loads(ok(capsys, *words))["scores"]
     refused(capsys, 1, "training", "train", tmp_path / "data", "--bundle", bundle, "--out", tmp_path / "m")
+
+
+def test_help_loads_no_scientific_library() -> None:
+    """Every command starts with the modules of all commands: what these import, `--help` and a wrong option wait for."""
+    program = "import sys, minivess.cli.main; print(sorted({'numpy', 'scipy', 'nibabel', 'pydicom', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip() == "[]"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from minivess.errors import InputError, UsageError
-from minivess.volume.units import Unit, parse_unit
+
+if TYPE_CHECKING:
+    from minivess.volume.units import Unit
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Spacing = Annotated[
@@ -30,6 +32,8 @@ def as_unit(text: str | None) -> Unit | None:
     Raises:
         UsageError: When the text is not a unit.
     """
+    from minivess.volume.units import parse_unit  # the readers of volumes take half a second: not for --help
+
     try:
         return None if text is None else parse_unit(text)
     except InputError as error:
