@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 from server.lab import Lab
 
@@ -125,3 +126,9 @@ class Seat:
         """Leave a picture of the page where MINIVESS_PICTURES says."""
         if os.environ.get("MINIVESS_PICTURES"):
             self.page.screenshot(path=Path(os.environ["MINIVESS_PICTURES"]) / f"{name}.png")
+
+
+def serious_findings(page: Page) -> list[tuple[str, str]]:
+    """Return what axe finds that is serious for people with a disability."""
+    found = Axe().run(page).response["violations"]
+    return [(v["id"], v["help"]) for v in found if v["impact"] in ("serious", "critical")]

@@ -212,10 +212,19 @@ function showSlab() {
 function onKey(event) {
   if (event.altKey || element('work', HTMLElement).hidden || document.querySelector('dialog[open]')) return
   if (event.target instanceof Element && event.target.matches('input[type="password"], input[type="text"]')) return
+  if (scrollsText(event)) return
   if (event.target instanceof HTMLSelectElement && !KEYS[letterOf(event)]) return // a letter is a key also after a choice in a list
   if (!(event.ctrlKey || event.metaKey ? undoKey(event) : plainKey(event))) return
   event.preventDefault()
   event.stopPropagation()
+}
+
+/**
+ * Return whether a key scrolls the text that has the focus: one that is longer than its place in a low window.
+ * @param {KeyboardEvent} event
+ */
+function scrollsText({ key, target }) {
+  return target instanceof HTMLParagraphElement && target.scrollHeight > target.clientHeight && /^(Arrow|Page)/.test(key)
 }
 
 /**
