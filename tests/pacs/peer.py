@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import pydicom
@@ -15,14 +15,21 @@ class Pacs:
     """A server on loopback; ``objects`` are the datasets that it was sent, by their SOPInstanceUID."""
 
     def __init__(
-        self, port: int = 0, *, without: Collection[UID] = (), allowed: Collection[str] = (), tls: ssl.SSLContext | None = None
+        self,
+        port: int = 0,
+        *,
+        without: Collection[UID] = (),
+        allowed: Collection[str] = (),
+        tls: ssl.SSLContext | None = None,
+        syntaxes: Sequence[str] = ALL_TRANSFER_SYNTAXES,
     ) -> None:
         self.objects: dict[str, pydicom.Dataset] = {}
-        self.refuses: set[str] = set()  # SeriesInstanceUIDs
+        self.refuses: set[str] = set()  # SeriesInstanceUIDs, for now
+        self.never: set[str] = set()  # SOP classes, for good
         entity = AE(ae_title="PACS")
         entity.require_calling_aet = list(allowed)
         for context in (c for c in AllStoragePresentationContexts if c.abstract_syntax not in without):
-            entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
+            entity.add_supported_context(context.abstract_syntax, list(syntaxes))
         handlers = [(evt.EVT_C_STORE, self._keep)]
         self._server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=tls)
         self.port = self._server.server_address[1]
@@ -31,6 +38,8 @@ class Pacs:
         dataset = event.dataset
         if dataset.SeriesInstanceUID in self.refuses:
             return 0xA700
+        if dataset.SOPClassUID in self.never:
+            return 0xA900
         dataset.file_meta = event.file_meta
         self.objects[str(dataset.SOPInstanceUID)] = dataset
         return 0

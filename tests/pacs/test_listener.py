@@ -23,20 +23,30 @@ import trustme
 from dicom.enhanced import make_enhanced
 from dicom.test_seg import dciodvfy
 from dicom.test_series import ORIENTATIONS, volume_of
-from pydicom.uid import Comprehensive3DSRStorage, DeflatedExplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ParametricMapStorage,
+    SegmentationStorage,
+)
 from waiting import wait_until
 
-from minivess.dicom import read_seg, read_series, write_seg, write_series
+from minivess.dicom import Series, read_seg, read_series, write_seg, write_series
 from minivess.dicom.derived import Derivation
+from minivess.dicom.secondary_capture import write_pictures
 from minivess.dicom.uncertainty_map import write_uncertainty_map
 from minivess.errors import InputError, RemoteError
 from minivess.models import load_bundle
 from minivess.pacs import Listener, Peer, SeriesSpool, Settings
 from minivess.pacs.listener import ATTEMPTS
+from minivess.pacs.receive import receive
+from minivess.pacs.send import send
 from minivess.pacs.tls import calling_context, listening_context
-from minivess.pacs.transfer import receive, send
 from minivess.server.serve import free_port
-from minivess.volume import resample_like
+from minivess.volume import Volume, resample_like
 from pacs.certificates import tls_files
 from pacs.peer import Pacs, send_files
 
@@ -171,6 +181,61 @@ def test_a_series_is_not_complete_while_its_sender_is_connected(tmp_path: Path) 
     assert spool.take_complete(0) == spool.folder / "running" / "1.2.3"
 
 
+def test_a_series_is_quiet_only_since_the_spool_was_opened(tmp_path: Path) -> None:
+    """Who was sending when the listener went down has not had the time to come back."""
+    spool = spool_with(tmp_path, "1.2.3")
+    os.utime(spool.folder / "incoming" / "1.2.3", (time.time() - 3600,) * 2)
+    assert spool.take_complete(600) is None
+    spool.close()
+    again = SeriesSpool(tmp_path / "spool")
+    assert again.take_complete(600) is None
+    assert again.take_complete(0)
+
+
+def test_a_sender_that_stays_connected_and_silent_does_not_hold_its_series_up_for_ever(tmp_path: Path) -> None:
+    spool = spool_with(tmp_path)
+    spool.add("1.2.3", "1.2.3.0", b"image", sender="A")
+    os.utime(spool.folder / "incoming" / "1.2.3", (time.time() - 7200,) * 2)
+    spool._started -= 7200
+    assert spool.take_complete(1)
+
+
+def test_a_series_that_was_sent_again_is_not_lost_by_a_kill(tmp_path: Path) -> None:
+    """The same images with other pixels, after a result was sent: they were acknowledged."""
+    spool = spool_with(tmp_path, "1.2.3")
+    running = spool.take_complete(0) or tmp_path
+    spool.finish(running, a_result(spool, running))
+    spool.mark_sent(spool.results()[0])
+    for number in range(3):
+        spool.add("1.2.3", f"1.2.3.{number}", b"corrected")
+    assert spool.take_complete(0)
+    spool.close()
+    again = SeriesSpool(tmp_path / "spool")
+    assert again.count()["running"] == 1
+    assert (again.folder / "running" / "1.2.3" / "1.2.3.0.dcm").read_bytes() == b"corrected"
+
+
+def test_the_user_of_a_container_reads_the_images_whatever_the_umask_of_the_service(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        running = spool_with(tmp_path, "1.2.3").take_complete(0) or tmp_path
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (running.parent, running)}
+    assert modes == {0o755}
+    assert {file.stat().st_mode & 0o777 for file in running.glob("*.dcm")} == {0o644}
+
+
+def test_a_refused_series_that_was_sent_again_and_is_done_is_refused_no_more(tmp_path: Path) -> None:
+    spool = spool_with(tmp_path, "1.2.3")
+    spool.refuse(spool.take_complete(0) or tmp_path, "half of it")
+    for number in range(4):
+        spool.add("1.2.3", f"1.2.3.{number}", b"image")
+    running = spool.take_complete(0) or tmp_path
+    spool.finish(running, a_result(spool, running))
+    assert spool.count()["refused"] == 0
+
+
 def test_images_that_come_after_the_others_were_segmented_are_no_series_of_their_own(tmp_path: Path) -> None:
     spool = spool_with(tmp_path, "1.2.3")
     running = spool.take_complete(0)
@@ -265,6 +330,43 @@ def test_a_pacs_that_takes_no_reports_gets_the_rest_and_a_refusal_holds_nothing_
         pacs.stop()
 
 
+def segmented(tmp_path: Path, bundle: Path) -> tuple[Series, Volume, Derivation]:
+    series = read_series(make(tmp_path / "series"))
+    mask = series.volume.with_array((series.volume.array > series.volume.array.mean()).astype(np.uint8))
+    return series, mask, Derivation.of(mask.array, series, load_bundle(bundle).model, 0.5)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_a_pacs_that_takes_no_compressed_objects_gets_them_uncompressed(bundle: Path, tmp_path: Path, syntax: UID) -> None:
+    """Also one that takes the default transfer syntax alone (PS3.5, section 10.1)."""
+    series, mask, derivation = segmented(tmp_path, bundle)
+    write_seg(mask, series, load_bundle(bundle).model, tmp_path / "vessels.dcm", threshold=0.5)
+    files = [tmp_path / "vessels.dcm", *write_pictures(mask, derivation, tmp_path)]
+    assert any(pydicom.dcmread(file).file_meta.TransferSyntaxUID.is_compressed for file in files)
+    pacs = Pacs(syntaxes=[syntax])
+    try:
+        assert send(files, Peer("127.0.0.1", pacs.port, "PACS"), title="MINIVESS") == []
+        assert {str(d.file_meta.TransferSyntaxUID) for d in pacs.objects.values()} == {str(syntax)}
+        assert len(pacs.objects) == len(files)
+    finally:
+        pacs.stop()
+
+
+def test_an_object_that_is_refused_for_good_holds_the_others_up_only_where_it_must_arrive(bundle: Path, tmp_path: Path) -> None:
+    series, mask, derivation = segmented(tmp_path, bundle)
+    write_seg(mask, series, load_bundle(bundle).model, tmp_path / "vessels.dcm", threshold=0.5)
+    write_uncertainty_map(mask.with_array(mask.array.astype(np.float32)), derivation, tmp_path / "map.dcm")
+    files, pacs = [tmp_path / "vessels.dcm", tmp_path / "map.dcm"], Pacs()
+    try:
+        pacs.never.add(str(ParametricMapStorage))
+        assert send(files, Peer("127.0.0.1", pacs.port, "PACS"), title="MINIVESS") == ["Parametric Map Storage"]
+        pacs.never = {str(SegmentationStorage)}
+        with pytest.raises(RemoteError, match="did not store 1 of 2 objects, the first: Segmentation Storage, status 0xA900"):
+            send(files, Peer("127.0.0.1", pacs.port, "PACS"), title="MINIVESS")
+    finally:
+        pacs.stop()
+
+
 def test_a_pacs_that_takes_no_segmentation_loses_none(tmp_path: Path) -> None:
     pacs = Pacs(without=(SegmentationStorage,))
     series = read_series(make(tmp_path / "s"))
@@ -333,8 +435,8 @@ def test_the_rest_of_a_series_whose_beginning_was_refused_is_segmented_with_it(t
 def test_callers_that_stop_in_the_middle_keep_nobody_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, secured: bool
 ) -> None:
-    monkeypatch.setattr("minivess.pacs.transfer._SILENCE_S", 0.5)
-    monkeypatch.setattr("minivess.pacs.transfer._MOST_CALLERS", 3)
+    monkeypatch.setattr("minivess.pacs.receive._SILENCE_S", 0.5)
+    monkeypatch.setattr("minivess.pacs.receive._MOST_CALLERS", 3)
     ours = tls_files(trustme.CA(), tmp_path / "ours")
     spool = SeriesSpool(tmp_path / "spool")
     tls = listening_context(ours) if secured else None
@@ -377,7 +479,7 @@ def test_what_cannot_be_kept_is_not_acknowledged(
         port = server.server_address[1]
         full = shutil.disk_usage(tmp_path)._replace(free=1000)
         with monkeypatch.context() as patch:  # a full disk
-            patch.setattr("minivess.pacs.transfer.shutil.disk_usage", lambda _: full)
+            patch.setattr("minivess.pacs.receive.shutil.disk_usage", lambda _: full)
             assert send_files(files, port) == [0xA700]
         assert spool.count()["incoming"] == 0
         assert send_files(files, port) == [0]

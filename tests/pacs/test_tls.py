@@ -17,8 +17,9 @@ from dicom.test_series import ORIENTATIONS, volume_of
 from minivess.dicom import write_series
 from minivess.errors import InputError, RemoteError
 from minivess.pacs import Peer, SeriesSpool, TlsFiles
+from minivess.pacs.receive import receive
+from minivess.pacs.send import send
 from minivess.pacs.tls import calling_context, check_certificate, listening_context
-from minivess.pacs.transfer import receive, send
 from minivess.server.serve import free_port
 from pacs.certificates import tls_files
 from pacs.peer import Pacs, send_files

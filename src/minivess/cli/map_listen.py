@@ -75,7 +75,7 @@ def listen(
     require_extra("map", "The listener")
     from minivess.map_package.application import identify_application
     from minivess.pacs import Settings
-    from minivess.pacs.transfer import check_title, parse_peer
+    from minivess.pacs.entity import check_title, parse_peer
 
     for name in (title, *(allow or ())):
         check_title(name)

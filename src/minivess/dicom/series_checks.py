@@ -31,6 +31,8 @@ TILT_TOLERANCE_DEGREES = 0.1
 ORIENTATION_TOLERANCE = 1e-4
 #: Largest allowed relative difference between pixel spacings of two slices.
 SPACING_TOLERANCE = 1e-4
+#: So many different distances between slices are named.
+_MOST_LISTED = 6
 
 _REQUIRED = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "FrameOfReferenceUID")
 _NUMBERS = {"PixelSpacing": 2, "ImageOrientationPatient": 6, "ImagePositionPatient": 3}
@@ -201,7 +203,9 @@ def _position_problems(positions: NDArray[np.float64], orientation: NDArray[np.f
         allowed = max(min(GAP_TOLERANCE_MM, 0.1 * usual), GAP_TOLERANCE_SHARE * usual)
         if np.abs(distances - usual).max() > allowed + ROUNDING_MM:
             kinds = Counter(f"{gap:.4g}" for gap in distances)
-            listed = ", ".join(f"{gap} mm ({n} times)" for gap, n in sorted(kinds.items(), key=lambda kind: float(kind[0])))
+            shown = sorted(kinds.most_common(_MOST_LISTED), key=lambda kind: float(kind[0]))
+            listed = ", ".join(f"{gap} mm ({n} times)" for gap, n in shown)
+            listed += f", and {len(kinds) - len(shown)} others" if len(kinds) > len(shown) else ""
             problems.append(f"the distances between slices are not uniform: {listed}; the allowed difference is {allowed:.3g} mm")
     travel = positions[order[-1]] - positions[order[0]]
     sideways = travel - (travel @ normal) * normal

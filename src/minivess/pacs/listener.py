@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -13,11 +14,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from minivess.errors import ABOUT_INPUT, ABOUT_PLACE, MinivessError
+from minivess.pacs.entity import Peer
+from minivess.pacs.receive import receive
+from minivess.pacs.send import dicom_files, send
 from minivess.pacs.spool import SeriesSpool
 from minivess.pacs.tls import TlsFiles, calling_context, check_certificate, listening_context
-from minivess.pacs.transfer import Peer, dicom_files, receive, send
 
 #: The application says with these errors that the series is the reason; with all others, another try may succeed.
 _SERIES_ERRORS = re.compile(rf"^(?:{'|'.join(ABOUT_INPUT)}): .*", re.MULTILINE | re.DOTALL)
@@ -29,7 +33,7 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 600.0
 _POLL_S = 0.2
 _CLEAN_S = 3600.0
 _DAY_S = 86400.0
-#: Characters of the application's last words that are kept.
+#: Bytes of the application's first words and of its last ones that are kept.
 _SAID = 2000
 _LATE = (
     "Images of this series arrived after others of it had been segmented. Send the series again, whole; or allow longer pauses: "
@@ -197,8 +201,7 @@ class Listener:
                 self._child.terminate()
             code = self._child.wait()
             self._child = None
-            errors.seek(max(0, errors.seek(0, 2) - _SAID))
-            return code, errors.read().decode("utf-8", "replace").strip()
+            return code, _first_and_last(errors)
 
     def _send_results(self) -> None:
         waits, peer = _Waits(), self._settings.peer
@@ -236,6 +239,16 @@ class Listener:
         _logger.info("Series %s: results sent to %s.", name, peer.title)
         for kind in left:
             _logger.warning("Series %s: %s does not take objects of the kind %s.", name, peer.title, kind)
+
+
+def _first_and_last(stream: IO[bytes]) -> str:
+    """Return what a program said, without the middle of much."""
+    length = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    first = stream.read(_SAID)
+    stream.seek(max(_SAID, length - _SAID))
+    between = b"\n...\n" if length > 2 * _SAID else b""
+    return (first + between + stream.read()).decode("utf-8", "replace").strip()
 
 
 def _end_with_the_listener() -> None:

@@ -24,6 +24,11 @@ from minivess.process_lock import ProcessLock
 #: ``sent``: the index of each result that has arrived. ``refused``: series without a result, with the reason.
 STATES = ("incoming", "running", "results", "sent", "refused")
 _INSTANCES, _REASON = "instances.json", "reason.json"
+_RESULT = "result_name.json"  # in a running series: the result that is queued next, or was
+#: So long a sender that stays connected, and sends nothing of it, holds a series up.
+_LONGEST_OPEN_S = 3600.0
+#: Readable by the user that a container runs as, whatever the umask of a service; the spool itself is closed to others.
+_FOLDER_MODE, _FILE_MODE = 0o755, 0o644
 _LOCK = "lock"  # the first file of every spool
 
 
@@ -54,12 +59,13 @@ class SeriesSpool:
             raise ConflictError(f"Another listener has the spool {folder}: {holder}. Choose another --spool.")
         self._process_lock.sign("listener")
         for state in (*STATES, "partial"):
-            (folder / state).mkdir(exist_ok=True)
+            _make_folder(folder / state)
         for left in (folder / "partial").iterdir():
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
         for running in self._series("running"):
-            if self._earlier(running.name) == _names(running):  # killed between the result and the end of its images
+            if self._is_queued(running):  # killed between the result and the end of its images
                 self._delete(running)
+        self._started = time.time()
 
     def close(self) -> None:
         """Release the spool for another listener."""
@@ -87,12 +93,13 @@ class SeriesSpool:
                 raise InputError("SeriesInstanceUID and SOPInstanceUID must be valid UIDs. The image was not kept.")
         temporary = self.folder / "partial" / f"{uuid.uuid4().hex}.dcm"
         temporary.write_bytes(content)
+        temporary.chmod(_FILE_MODE)
         fsync_file(temporary)
         with self._lock:
             if sender is not None:
                 self._open.setdefault(sender, set()).add(series_uid)
             folder = self.folder / "incoming" / series_uid
-            folder.mkdir(exist_ok=True)
+            _make_folder(folder)
             temporary.replace(folder / f"{instance_uid}.dcm")
             fsync_folder(folder)
             fsync_folder(folder.parent)
@@ -106,7 +113,8 @@ class SeriesSpool:
         """Move the next complete series to ``running``: the one that has waited longest. Those that are there already go first.
 
         Args:
-            quiet_s: A series is complete when no image of it has arrived for so long, and nobody who sent one is still connected.
+            quiet_s: A series is complete when no image of it has arrived for so long, nor has the spool been opened since, and
+                nobody who sent one is still connected; one that stays connected is waited for an hour.
             later: Series in ``running`` that are passed by.
 
         Returns:
@@ -119,8 +127,10 @@ class SeriesSpool:
             growing = set().union(*self._open.values())
             for folder in sorted(self._series("incoming"), key=lambda folder: folder.stat().st_mtime):
                 target = self.folder / "running" / folder.name
-                is_quiet = time.time() - folder.stat().st_mtime >= quiet_s
-                if is_quiet and folder.name not in growing and not target.exists():
+                # Who was sending when the listener went down has not had the time to come back.
+                quiet_since = time.time() - max(folder.stat().st_mtime, self._started)
+                wait_s = max(quiet_s, _LONGEST_OPEN_S) if folder.name in growing else quiet_s
+                if quiet_since >= wait_s and not target.exists():
                     return folder.rename(target)
         return None
 
@@ -151,7 +161,11 @@ class SeriesSpool:
             result: Folder of its result, see :meth:`new_result`.
         """
         write_json(result / _INSTANCES, sorted(_names(running)))
+        write_json(running / _RESULT, result.name)
         result.rename(self.folder / "results" / result.name)
+        refused = self.folder / "refused" / running.name
+        if _names(refused) <= _names(running):  # it was sent again, and is done
+            self._delete(refused)
         self._delete(running)
 
     def refuse(self, running: Path, reason: str) -> None:
@@ -207,10 +221,22 @@ class SeriesSpool:
                     return set(json.loads((folder / _INSTANCES).read_text()))
         return set()
 
+    def _is_queued(self, running: Path) -> bool:
+        """Return whether the result of these images is queued; nothing is sent before a spool is open."""
+        mark = running / _RESULT
+        return mark.is_file() and (self.folder / "results" / str(json.loads(mark.read_text()))).is_dir()
+
     def _delete(self, folder: Path) -> None:
+        if not folder.exists():
+            return
         gone = folder.rename(self.folder / "partial" / f"{folder.name}_{uuid.uuid4().hex}")
         shutil.rmtree(gone, ignore_errors=True)
 
 
 def _names(folder: Path) -> set[str]:
     return {os.path.splitext(file.name)[0] for file in folder.glob("*.dcm")}
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    folder.chmod(_FOLDER_MODE)
