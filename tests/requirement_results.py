@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import minivess
+
 ROOT = Path(__file__).resolve().parents[1]
 #: A test with several parameters, or with setup and teardown, is as bad as the worst of them.
 ORDER = ("failed", "passed", "skipped")
@@ -47,7 +49,11 @@ class RequirementResults:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
         ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout.strip()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
-        content = {"commit": commit, "finished_utc": finished, "outcomes": self.outcomes}
+        commit += " with changes" if commit and changed else ""
+        content = {"commit": commit, "version": minivess.__version__, "finished_utc": finished, "outcomes": self.outcomes}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=2, sort_keys=True))

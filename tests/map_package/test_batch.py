@@ -178,6 +178,24 @@ def test_a_result_of_an_application_that_writes_no_index_is_done_the_next_time_t
         assert result.result == "done", result.reason
 
 
+def test_the_same_images_exported_again_are_done_and_corrected_ones_are_not(tmp_path: Path) -> None:
+    folder, results = make(tmp_path / "studies", "p1"), tmp_path / "results"
+    program = "import pathlib, sys; out = pathlib.Path(sys.argv[1]); out.mkdir(); (out / 'finding.txt').write_text('x')"
+    command = [sys.executable, "-c", program, "{out}"]
+
+    def done() -> str:
+        (result,) = run_batch(find_batch(tmp_path / "studies", results), results, command)
+        return result.result
+
+    assert done() == "done"
+    for number, file in enumerate(sorted(folder.iterdir())):
+        file.rename(folder / f"again{number}.dcm")
+        (folder / f"again{number}.dcm").touch()
+    assert done() == "done"
+    edit(folder, lambda _, dataset: setattr(dataset, "PixelData", bytes(len(dataset.PixelData))))
+    assert done() == "failed"
+
+
 def test_a_file_in_the_place_of_a_series_folder_is_named_and_kept(tmp_path: Path) -> None:
     uid = read_series(make(tmp_path / "studies", "p1")).uid
     program = "import pathlib, sys; out = pathlib.Path(sys.argv[1]); out.mkdir(); (out / 'finding.txt').write_text('x')"

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import minivess
 from minivess.cli.main import run
 from minivess.errors import InputError, LockoutError, OutputError
-from minivess.models import weights_path
+from minivess.models import load_bundle, weights_path
 from minivess.paths import file_sha256
 from minivess.release import create_keys, make_release, verify_folder
 from minivess.release.advisories import audit_packages
 from minivess.release.requirements import requirements, risks
-from minivess.release.signature import SIGNATURE
+from minivess.release.signature import PRIVATE_KEY, SIGNATURE
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +93,30 @@ def test_another_key_is_no_key(release: Path, tmp_path: Path) -> None:
     _, public = create_keys(tmp_path)
     with pytest.raises(LockoutError, match="not as it was signed"):
         verify_folder(release, public)
+    with pytest.raises(OutputError, match="There is a public key"):
+        create_keys(tmp_path)
+    (tmp_path / PRIVATE_KEY).rename(tmp_path / "apart.pem")  # as it is advised
+    with pytest.raises(OutputError, match="There is a public key"):
+        create_keys(tmp_path)
+    public.unlink()
+    (tmp_path / "apart.pem").rename(tmp_path / PRIVATE_KEY)
     with pytest.raises(OutputError, match="There is a key"):
         create_keys(tmp_path)
+
+
+def test_a_changed_configuration_is_no_released_bundle(release: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(release / "bundle", tmp_path / "bundle"))
+    assert load_bundle(bundle).model.release
+    file = bundle / "configs" / "inference.yaml"
+    file.write_text(file.read_text() + "min_piece_mass: 1.0\n")
+    assert load_bundle(bundle).model.release == ""
+
+
+def test_results_of_another_version_show_nothing(bundle: Path, report: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
+    file = results_file(tmp_path)
+    file.write_text(file.read_text().replace(minivess.__version__, "0.0.1"))
+    with pytest.raises(LockoutError, match=r"The test results are of minivess 0\.0\.1"):
+        make_release(bundle, tmp_path / "r", private_key=keys[0], report=report, tests=file)
 
 
 def test_a_report_of_another_model_is_refused(bundle: Path, report: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
@@ -139,7 +162,16 @@ def results_file(folder: Path, **outcomes: str) -> Path:
     """Test results in which all requirements are shown, but for the given ones."""
     all_of_them = {name: {"tests/test_x.py::test_y": outcomes.get(name, "passed")} for name in requirements()}
     file = folder / "requirements.json"
-    file.write_text(json.dumps({"commit": "c0ffee", "finished_utc": "2026-01-01T00:00:00+00:00", "outcomes": all_of_them}))
+    file.write_text(
+        json.dumps(
+            {
+                "commit": "c0ffee",
+                "version": minivess.__version__,
+                "finished_utc": "2026-01-01T00:00:00+00:00",
+                "outcomes": all_of_them,
+            }
+        )
+    )
     return file
 
 

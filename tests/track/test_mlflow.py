@@ -278,6 +278,45 @@ def test_a_configuration_that_was_changed_in_the_registry_is_not_given(server: s
         registry.fetch("challenger", tmp_path / "again")
 
 
+def test_a_copy_that_was_changed_is_not_served(server: str, tmp_path: Path) -> None:
+    client, spool = connect(server), Spool(tmp_path / "spool")
+    spool.add({**training(tmp_path, 1.0), "name": "cached"})
+    send_all(client, spool)
+    registry = Registry(client, "cached")
+    folder = registry.fetch_below("challenger", tmp_path / "copies")
+    assert registry.fetch_below("challenger", tmp_path / "copies") == folder
+    file = folder / "configs" / "inference.yaml"
+    file.write_text(file.read_text().replace("threshold: expected_dice", "threshold: 0.999"))
+    with pytest.raises(LockoutError, match="is not version 1 of cached as it was registered"):
+        registry.fetch_below("challenger", tmp_path / "copies")
+
+
+def test_the_configuration_of_a_training_is_registered_although_the_bundle_has_another_one(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIVESS_SPOOL", str(tmp_path / "spool"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # away
+    entry = training(tmp_path, 1.0)
+    bundle = Path(entry["bundle"])
+    assert enqueue_training(
+        bundle,
+        weights=Path(entry["weights"]),
+        published=True,
+        run=Path(entry["run"]),
+        cases={},
+        params={},
+        seconds=1,
+        name="kept",
+    )
+    file = bundle / "configs" / "inference.yaml"
+    before = file.read_text()
+    file.write_text(before.replace("threshold: expected_dice", "threshold: 0.999"))
+    client = connect(server)
+    wait_until(lambda: send_all(client, Spool(tmp_path / "spool")), str)  # the process that was started holds the lock at first
+    Registry(client, "kept").fetch("challenger", tmp_path / "fetched")
+    assert (tmp_path / "fetched" / "configs" / "inference.yaml").read_text() == before
+
+
 def test_a_proxys_page_with_status_400_is_no_refusal(tmp_path: Path) -> None:
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -40,15 +40,21 @@ def codestream_size(frame: bytes) -> tuple[int, int, int]:
     """Return rows, columns and samples that a frame of JPEG, JPEG-LS, JPEG 2000 or HTJ2K states; zeros where it is damaged."""
     if frame.startswith(_JPEG_START):
         return _jpeg_size(frame)
-    start = 0 if frame.startswith(_J2K_START) else _codestream_in_boxes(frame)
+    start = j2k_start(frame)
     if not frame.startswith(_J2K_START, start):
         return 0, 0, 0
     x, y, x_offset, y_offset = (int.from_bytes(frame[start + at : start + at + 4], "big") for at in (8, 12, 16, 20))
     return max(0, y - y_offset), max(0, x - x_offset), int.from_bytes(frame[start + 40 : start + 42], "big")
 
 
-def _codestream_in_boxes(frame: bytes) -> int:
-    """Return where the codestream of a JP2 file begins (ISO/IEC 15444-1, annex I.4); the end of the frame where there is none."""
+def j2k_start(frame: bytes) -> int:
+    """Return where a JPEG 2000 codestream begins, also in the boxes of a JP2 file (ISO/IEC 15444-1, annex I.4).
+
+    Returns:
+        The offset; the end of the frame where there is none.
+    """
+    if frame.startswith(_J2K_START):
+        return 0
     at = 0
     while at + 8 <= len(frame):
         length, kind, head = int.from_bytes(frame[at : at + 4], "big"), frame[at + 4 : at + 8], 8

@@ -14,6 +14,7 @@ from typing import Any
 import pydicom
 from pydicom import uid
 
+from minivess.dicom.codestream_text import remove_codestream_text
 from minivess.dicom.confidentiality_profile import EDITION, Action, NotCleanableError, Pseudonyms, deidentify, has_identity
 from minivess.dicom.damaged import damaged_dicom
 from minivess.dicom.series_files import check_deflated, list_files
@@ -114,7 +115,7 @@ def deidentify_folder(
     if links:
         report.left_out["linked folder, which is not followed"] = len(links)
     slices: dict[str, int] = {}  # SeriesInstanceUID -> number of its files; the order is that of the series' names
-    unsaid = {"burned": 0, "patient": 0}
+    unsaid = {"burned": 0, "patient": 0, "comments": 0}
     with atomic_folder(target) as folder:
         for number, file in enumerate(files, start=1):
             if progress is not None:
@@ -149,6 +150,7 @@ def _deidentified(
             reason = _reason_to_leave_out(dataset)
             named = has_identity(dataset)
             if not reason:
+                commented = _without_comments(dataset)
                 changes = deidentify(dataset, pseudonyms)
                 dataset.save_as(BytesIO(), enforce_file_format=True)  # what cannot be written is damaged, too
     except NotCleanableError as error:
@@ -162,8 +164,21 @@ def _deidentified(
         return None
     report.attributes += changes
     unsaid["patient"] += not named
+    unsaid["comments"] += commented
     unsaid["burned"] += text_of(dataset, "BurnedInAnnotation").upper() != "NO"
     return dataset
+
+
+def _without_comments(dataset: pydicom.Dataset) -> bool:
+    """Remove comments beside the picture in compressed pixels; return whether there were any.
+
+    Raises:
+        NotCleanableError: When they cannot be removed.
+    """
+    try:
+        return remove_codestream_text(dataset)
+    except (ValueError, IndexError) as error:
+        raise NotCleanableError("compressed pixels that cannot be searched for text") from error
 
 
 def _reason_to_leave_out(dataset: pydicom.Dataset) -> str:
@@ -189,6 +204,8 @@ def _remarks(report: DeidentificationReport, unsaid: dict[str, int]) -> list[str
         remarks.append(
             f"{unsaid['burned']} files do not say BurnedInAnnotation NO: look whether something is written into their pixels."
         )
+    if unsaid["comments"]:
+        remarks.append(f"{unsaid['comments']} files had comments in their compressed pixels; they were removed.")
     if unsaid["patient"]:
         remarks.append(
             f"{unsaid['patient']} files have neither PatientID nor PatientName: each study counts as a patient of its own."

@@ -89,13 +89,18 @@ class Derivation:
         """Return the UID of an object or a series of this derivation."""
         return generate_uid(entropy_srcs=[self.content, what])
 
+    @staticmethod
+    def hash_of(values: NDArray[Any]) -> str:
+        """Return a hash of values that the mask does not determine: other values have another UID."""
+        return sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+
     def instance(self, what: str, number: int, *, about: str = "") -> dict[str, Any]:
         """Return series, instance and equipment for the constructors of highdicom.
 
         Args:
             what: Name of the object; each has a series of its own, since a series has one modality.
             number: Added to the SeriesNumber of the source.
-            about: SOPInstanceUID of another derived object that this one describes.
+            about: What else it is of, beside the mask: SOPInstanceUID of another derived object, :meth:`hash_of` its values.
         """
         name, version = (
             (self.model.bundle, self.model.version) if self.model is not None else ("label server", minivess.__version__)
@@ -114,6 +119,12 @@ class Derivation:
             ],
             "device_serial_number": (self.model.weights_sha256 if self.model is not None else self.content)[:16],
         }
+
+    @property
+    def device_uid(self) -> UID:
+        """UID of the device that observed: the program with its model, the same for all series."""
+        model = self.model.weights_sha256 if self.model is not None else "manual"
+        return generate_uid(entropy_srcs=[MANUFACTURER, minivess.__version__, model])
 
     def pixel_measures(self) -> hd.PixelMeasuresSequence:
         """Return spacings as the positions of the images say, whatever the source states."""

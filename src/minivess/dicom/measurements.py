@@ -58,7 +58,7 @@ def write_measurements(morphology: Morphology, seg: Path, derivation: Derivation
 
 def _report(morphology: Morphology, segmentation: pydicom.Dataset, derivation: Derivation) -> hd.sr.MeasurementReport:
     """Return the content of the report: who measured what, where, and the numbers (PS3.16, TID 1500)."""
-    device = hd.sr.DeviceObserverIdentifyingAttributes(uid=derivation.uid("device"), manufacturer_name=MANUFACTURER)
+    device = hd.sr.DeviceObserverIdentifyingAttributes(uid=derivation.device_uid, manufacturer_name=MANUFACTURER)
     context = hd.sr.ObservationContext(
         observer_device_context=hd.sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
     )
@@ -93,7 +93,8 @@ def _measurements(morphology: Morphology) -> list[hd.sr.Measurement]:
         (_BRANCH_POINTS, morphology.branch_points, _COUNT),
         (_PIECES, morphology.components, _COUNT),
     )
-    return [hd.sr.Measurement(name=name, value=float(value), unit=unit) for name, value, unit in rows]
+    mean = {codes.SCT.Diameter: codes.SCT.Mean}
+    return [hd.sr.Measurement(name=name, value=float(value), unit=unit, derivation=mean.get(name)) for name, value, unit in rows]
 
 
 def _algorithm(derivation: Derivation) -> hd.sr.AlgorithmIdentification | None:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from minivess.dicom.derived import MANUFACTURER, NOTICE, Derivation
-from minivess.dicom.source_header import text_of
+from minivess.dicom.source_header import OF_LOSSY_COMPRESSION, text_of
 from minivess.paths import atomic_file
 from minivess.pictures import Rgb, grey, outline
 from minivess.volume import Volume
@@ -68,7 +68,14 @@ def _write(picture: Rgb, index: int, image: pydicom.Dataset, derivation: Derivat
     result.ManufacturerModelName = about["manufacturer_model_name"]
     result.SoftwareVersions = about["software_versions"]
     result.DerivationDescription = f"Outline of automatic vessels: {NOTICE}"
-    result.Laterality = None  # type 2C, and unknown
+    result.ConversionType = "WSD"  # by a workstation: highdicom states a digital interface
+    if text_of(image, "Laterality") in ("L", "R"):
+        result.Laterality = text_of(image, "Laterality")
+    elif not text_of(image, "BodyPartExamined"):
+        result.Laterality = None  # type 2C: of a paired body part, which it may be
+    for keyword in OF_LOSSY_COMPRESSION:
+        if keyword in header:
+            result[keyword] = header[keyword]
     if text_of(image, "BurnedInAnnotation"):
         result.BurnedInAnnotation = text_of(image, "BurnedInAnnotation")  # ours does not identify the patient
     source = pydicom.Dataset()

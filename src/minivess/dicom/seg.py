@@ -82,14 +82,16 @@ def write_seg(
 def _segmentation(content: NDArray[Any], derivation: Derivation, kind: SegKind, *, has_vessels: bool) -> hd.seg.Segmentation:
     """Build the SEG of voxels or probabilities (x, y, z) on the grid of the series."""
     automatic, compressed = derivation.model is not None, kind != "BINARY"  # viewers read BINARY as it is everywhere
+    frames = derivation.frames(content)
+    about = derivation.hash_of(frames) if kind == "FRACTIONAL" else ""
     description = "Vessels" if has_vessels else "Vessels: no finding"
     return hd.seg.Segmentation(
         source_images=derivation.sources,
-        pixel_array=derivation.frames(content),
+        pixel_array=frames,
         segmentation_type=kind,
         segment_descriptions=[_segment_description(derivation)],
         pixel_measures=derivation.pixel_measures(),
-        **derivation.instance("segmentation" if kind == "BINARY" else f"segmentation {kind}", 1000),
+        **derivation.instance("segmentation" if kind == "BINARY" else f"segmentation {kind}", 1000, about=about),
         series_description=f"{description} ({NOTICE})" if automatic else description,
         content_label="VESSELS",
         content_description=f"Automatic vessels: {NOTICE}" if automatic else "Accepted segmentation of blood vessels",

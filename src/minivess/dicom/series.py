@@ -20,7 +20,7 @@ from minivess.dicom.multiframe import multiframe_of, split_frames
 from minivess.dicom.padding import replace_padding
 from minivess.dicom.series_checks import check_headers, check_identity
 from minivess.dicom.series_files import find_series
-from minivess.dicom.source_header import source_headers, whole_number
+from minivess.dicom.source_header import source_headers, text_of, whole_number
 from minivess.errors import GeometryError, InputError
 from minivess.volume import Volume
 from minivess.volume.checks import LIMIT_BYTES, check_budget, check_finite
@@ -98,7 +98,11 @@ def _read_series(folder: Path, limit_bytes: int) -> Series:
     # Real world values may differ from slice to slice and have another meaning than the intensities that models learn from.
     frames = _on_one_grid(datasets)
     try:
-        volume = from_dicom(hd.get_volume_from_series(frames, dtype=np.float32, apply_real_world_transform=False))
+        # Hounsfield units are what they are; inverting for display is for images that are looked at.
+        inverts = text_of(headers[0], "Modality") != "CT"
+        volume = from_dicom(
+            hd.get_volume_from_series(frames, dtype=np.float32, apply_real_world_transform=False, apply_presentation_lut=inverts)
+        )
     except ValueError as error:  # its messages are about geometry and kinds of images, not about patients
         raise GeometryError(f"The series is not a regular volume of a supported kind: {error} Export it again.") from error
     check_finite(volume.array, source=folder.name)

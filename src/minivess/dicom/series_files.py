@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import zlib
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, EncapsulatedPDFStorage, ParametricMapStorage, RawDataStorage
 
 from minivess.dicom.damaged import damaged_dicom
 from minivess.dicom.source_header import shown, text_of, whole_number
@@ -19,6 +20,9 @@ from minivess.errors import InputError, MinivessError, OutputError, UnsafeFileEr
 
 #: Modalities that do not contain images of a volume.
 NO_IMAGES = frozenset({"SEG", "SR", "RTSTRUCT", "RTPLAN", "RTDOSE", "PR", "KO", "REG", "DOC"})
+#: Objects of images that are none of a volume, whatever their modality.
+_NO_IMAGE_CLASSES = frozenset({ParametricMapStorage, RawDataStorage, EncapsulatedPDFStorage})
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and those of many frames, .1 to .4
 #: Largest inflated size of one file of a deflated transfer syntax.
 DEFLATED_LIMIT_BYTES = 256 * 2**20
 
@@ -71,32 +75,27 @@ def group_series(folder: Path) -> FoundFiles:
         InputError: When a folder cannot be read.
     """
     candidates: dict[str, list[Path]] = defaultdict(list)
+    pictures: set[str] = set()
     ignored: list[str] = []
-    damaged: dict[Path, MinivessError] = {}
-    unread: dict[Path, InputError] = {}
     instances: dict[tuple[str, str], Path] = {}
     doubles: dict[str, tuple[Path, Path]] = {}
     files, links = list_files(folder)
-    for file in files:
-        try:
-            header = _header(file)
-        except (InputError, UnsafeFileError, OutputError) as error:
-            if isinstance(error, InputError) and isinstance(error.__cause__, InvalidDicomError):
-                unread[file] = error
-            else:
-                damaged[file] = error
+    headers, unread, damaged = _read_headers(files)
+    for file, header in headers.items():
+        kind, uid = text_of(header, "SOPClassUID"), text_of(header, "SeriesInstanceUID")
+        if text_of(header, "Modality") in NO_IMAGES or kind in _NO_IMAGE_CLASSES:
             continue
-        if text_of(header, "Modality") in NO_IMAGES:
-            continue
-        uid = text_of(header, "SeriesInstanceUID")
-        if uid:
-            candidates[uid].append(file)
-            instance = text_of(header, "SOPInstanceUID")
-            earlier = instances.setdefault((uid, instance), file)
-            if instance and earlier is not file:
-                doubles.setdefault(uid, (earlier, file))
-        else:
+        if not uid:
             damaged[file] = InputError(f"{file.name} has no SeriesInstanceUID. Export it again.")
+            continue
+        pictures |= {uid} if kind.startswith(_SECONDARY_CAPTURE) else set()
+        candidates[uid].append(file)
+        instance = text_of(header, "SOPInstanceUID")
+        earlier = instances.setdefault((uid, instance), file)
+        if instance and earlier is not file:
+            doubles.setdefault(uid, (earlier, file))
+    if candidates.keys() - pictures:  # alone, they are what is refused
+        candidates = {uid: found for uid, found in candidates.items() if uid not in pictures}
     suffixes = {file.suffix.lower() for files in candidates.values() for file in files} or {"", ".dcm"}
     for file, reason in unread.items():
         hidden = file.name.startswith(".")  # what desktop systems leave beside files
@@ -105,6 +104,24 @@ def group_series(folder: Path) -> FoundFiles:
         else:
             ignored.append(file.name)
     return FoundFiles(dict(candidates), ignored, links, damaged, doubles)
+
+
+def _read_headers(
+    files: Sequence[Path],
+) -> tuple[dict[Path, pydicom.Dataset], dict[Path, InputError], dict[Path, MinivessError]]:
+    """Return the headers of files, those that are no DICOM, and those that are damaged."""
+    headers: dict[Path, pydicom.Dataset] = {}
+    unread: dict[Path, InputError] = {}
+    damaged: dict[Path, MinivessError] = {}
+    for file in files:
+        try:
+            headers[file] = _header(file)
+        except (InputError, UnsafeFileError, OutputError) as error:
+            if isinstance(error, InputError) and isinstance(error.__cause__, InvalidDicomError):
+                unread[file] = error
+            else:
+                damaged[file] = error
+    return headers, unread, damaged
 
 
 def list_files(folder: Path) -> tuple[list[Path], list[str]]:
@@ -128,7 +145,7 @@ def _header(file: Path) -> pydicom.Dataset:
         if file.stat().st_size == 0:
             raise InvalidDicomError("the file is empty")
         check_deflated(file)
-        tags = ["SeriesInstanceUID", "SOPInstanceUID", "Modality", "SpecificCharacterSet"]
+        tags = ["SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality", "SpecificCharacterSet"]
         return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
 
 

@@ -13,6 +13,7 @@ import pydicom
 from pydicom import config
 from pydicom.dataset import FileMetaDataset
 from pydicom.multival import MultiValue
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 from pydicom.valuerep import DA, TM, validate_value
 
 #: Attributes of patient and study that may be empty but must exist (type 2); de-identified files often lack them.
@@ -23,18 +24,36 @@ TYPE_2 = (
 #: Other attributes of patient and study, where the source has them. What is told of the patient in free text is not repeated.
 OPTIONAL = (
     "IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod",
-    "StudyDescription", "ClinicalTrialProtocolID", "ClinicalTrialSubjectID", "ClinicalTrialSponsorName",
+    "StudyDescription",
 )  # fmt: skip
+#: Of an animal (PS3.3, C.7.1.1): type 2C where the species is stated.
+_OF_AN_ANIMAL = (
+    "PatientSpeciesDescription", "PatientSexNeutered", "PatientBreedDescription", "ResponsiblePerson", "ResponsibleOrganization",
+)  # fmt: skip
+_ANIMAL_CODES = ("PatientBreedCodeSequence", "BreedRegistrationSequence")
+_SPECIES_CODES = "PatientSpeciesCodeSequence"
+#: The clinical trial subject module (PS3.3, C.7.1.3): type 1, and type 2.
+_OF_A_TRIAL = ("ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialSubjectID")
+_OF_A_TRIAL_2 = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
 _METHOD_CODES = "DeidentificationMethodCodeSequence"
-OF_THE_PATIENT = (*TYPE_2, *OPTIONAL, _METHOD_CODES)
+OF_THE_PATIENT = (
+    *TYPE_2, *OPTIONAL, *_OF_AN_ANIMAL, *_ANIMAL_CODES, "ResponsiblePersonRole", *_OF_A_TRIAL, *_OF_A_TRIAL_2, _SPECIES_CODES,
+    _METHOD_CODES,
+)  # fmt: skip
+OF_LOSSY_COMPRESSION = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+#: Transfer syntaxes that always lose something, and the name of their method; others may, and their images say so.
+_LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
 _OF_THE_FRAME_OF_REFERENCE = "PositionReferenceIndicator"  # type 2
 _OF_THE_IMAGE = (
     "Rows", "Columns", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "ImagePositionPatient",
 )  # fmt: skip
 #: They say who and what: a part of one may be another one's, so that they are never cut.
 _IDENTIFIERS = frozenset(
-    {"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID", "ClinicalTrialProtocolID", "ClinicalTrialSubjectID"}
-)
+    {
+        "PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID", "ClinicalTrialProtocolID", "ClinicalTrialSubjectID",
+        "ClinicalTrialSiteID",
+    }
+)  # fmt: skip
 _PARSED = {"DA": DA, "TM": TM}
 #: A code string that begins with a letter, or a UID.
 _PLAIN = re.compile(r"[A-Z][A-Z0-9_ ]{0,15}|[0-2](\.[0-9]+)+|")
@@ -55,14 +74,19 @@ def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tu
     first, notes = datasets[0], []
     about = pydicom.Dataset()
     about.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in (*TYPE_2, *OPTIONAL, _OF_THE_FRAME_OF_REFERENCE):
-        value, note = clean_text(first, keyword)
-        if note:
-            notes.append(f"{keyword} of the source is {note}")
-        if value or keyword not in OPTIONAL:
-            setattr(about, keyword, value)
-    if _METHOD_CODES in first:
-        about[_METHOD_CODES] = first[_METHOD_CODES]
+    modules = [(TYPE_2, ""), (OPTIONAL, None), ([_OF_THE_FRAME_OF_REFERENCE], "")]
+    if text_of(first, "PatientSpeciesDescription") or first.get(_SPECIES_CODES):
+        modules += [(_OF_AN_ANIMAL, ""), (["ResponsiblePersonRole"], None)]
+    if all(text_of(first, keyword) for keyword in _OF_A_TRIAL):
+        modules += [(_OF_A_TRIAL, None), (_OF_A_TRIAL_2, "")]
+    for keywords, if_missing in modules:
+        notes += _take(first, about, keywords, if_missing)
+    for keyword in (_METHOD_CODES, _SPECIES_CODES, *_ANIMAL_CODES):
+        if keyword in first:
+            about[keyword] = first[keyword]
+        elif keyword in _ANIMAL_CODES and _OF_AN_ANIMAL[0] in about:
+            setattr(about, keyword, [])
+    about.update(_lossy_compression(datasets))
     modality = modality_of(datasets) or "OT"
     headers = []
     for dataset in datasets:
@@ -81,6 +105,36 @@ def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tu
         header.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
         headers.append(header)
     return headers, notes
+
+
+def _take(source: pydicom.Dataset, target: pydicom.Dataset, keywords: Sequence[str], if_missing: str | None) -> list[str]:
+    """Copy attributes that are text, and say what was repaired; an attribute without a value is empty, or left out."""
+    notes = []
+    for keyword in keywords:
+        value, note = clean_text(source, keyword)
+        if note:
+            notes.append(f"{keyword} of the source is {note}")
+        if value or if_missing is not None:
+            setattr(target, keyword, value or if_missing)
+    return notes
+
+
+def _lossy_compression(datasets: Sequence[pydicom.Dataset]) -> pydicom.Dataset:
+    """Return what is told of lossy compression: what is derived from one lossy image is lossy for ever (PS3.3, C.7.6.1.1.5)."""
+    told = pydicom.Dataset()
+    for dataset in datasets:
+        method = _LOSSY.get(dataset.file_meta.TransferSyntaxUID)
+        if method is None and text_of(dataset, "LossyImageCompression") != "01":
+            continue
+        told.LossyImageCompression = "01"
+        for keyword in OF_LOSSY_COMPRESSION[1:]:
+            value, _ = clean_text(dataset, keyword)
+            if value:
+                setattr(told, keyword, value.split("\\"))
+        if method is not None:
+            told.setdefault("LossyImageCompressionMethod", method)
+        break
+    return told
 
 
 def modality_of(datasets: Sequence[pydicom.Dataset]) -> str:
@@ -125,13 +179,20 @@ def shown(text: str) -> str:
 
 
 def clean_text(dataset: pydicom.Dataset, keyword: str) -> tuple[str, str]:
-    """Return the value of an attribute that the standard allows, and what was done to it.
+    """Return the value of an attribute that the standard allows, and what was done to it; several values as text in one.
 
     Args:
         dataset: A source image.
-        keyword: Keyword of an attribute with one value.
+        keyword: Keyword of an attribute.
     """
     text = text_of(dataset, keyword)
+    if pydicom.datadict.dictionary_VM(keyword) == "1":
+        return _clean(keyword, text)
+    parts = [_clean(keyword, part.strip()) for part in text.split("\\")]
+    return "\\".join(part for part, _ in parts if part), next((note for _, note in parts if note), "")
+
+
+def _clean(keyword: str, text: str) -> tuple[str, str]:
     vr = pydicom.datadict.dictionary_VR(keyword)
     if not text or _is_valid(keyword, vr, text):
         return text, ""

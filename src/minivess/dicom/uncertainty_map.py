@@ -48,9 +48,10 @@ def write_uncertainty_map(uncertainty: Volume, derivation: Derivation, path: Pat
         intercept=0,
         quantity_definition=_UNCERTAINTY,
     )
+    frames = derivation.frames(uncertainty.array.astype(np.float32))
     result = hd.pm.ParametricMap(
         source_images=derivation.sources,
-        pixel_array=derivation.frames(uncertainty.array.astype(np.float32)),
+        pixel_array=frames,
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
         voi_lut_transformations=[_WINDOW],
@@ -58,7 +59,7 @@ def write_uncertainty_map(uncertainty: Volume, derivation: Derivation, path: Pat
         content_description=f"Uncertainty of vessels: {NOTICE}",
         pixel_measures=derivation.pixel_measures(),
         series_description=f"Uncertainty of vessels ({NOTICE})",
-        **derivation.instance("uncertainty", 1001),
+        **derivation.instance("uncertainty", 1001, about=derivation.hash_of(frames)),
     )
     result.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_frame_anatomy()]
     _sort_frames(result)

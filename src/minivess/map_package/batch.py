@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +20,7 @@ from pydicom.uid import UID
 from minivess.dicom.series_files import group_series
 from minivess.errors import ABOUT_INPUT, ConflictError, InputError
 from minivess.map_package.stop_signals import StopSignals, noted_stop_signals
-from minivess.paths import atomic_file
+from minivess.paths import atomic_file, file_sha256
 from minivess.process_lock import ProcessLock
 
 #: Exit codes of the application for a result, and for a series that it refuses.
@@ -154,10 +154,10 @@ def _run_one(
     """Run the application on one series, unless its result is there."""
     out, key_file = target / uid, target / _STATE / f"{uid}.key"
     try:
-        key = _key(files, command, identity)
+        key = _key(files, command, identity, seen=_seen)
     except OSError as error:
         return SeriesResult(uid, len(files), "failed", reason=f"{error.strerror}: an image is gone.")
-    if out.exists() and not (key_file.exists() and key_file.read_text() == key and out.is_dir() and any(out.iterdir())):
+    if out.exists() and not (out.is_dir() and any(out.iterdir()) and _is_of(key_file, key, files, command, identity)):
         reason = (
             "Its folder holds a result of other images, another model or other options. Move it away, or name another output."
         )
@@ -170,7 +170,7 @@ def _run_one(
                     _link(file, Path(folder) / f"{number:05d}.dcm")
             except OSError as error:
                 return SeriesResult(uid, len(files), "failed", reason=f"{error.strerror}: an image could not be copied.")
-            _write_text(key_file, key)
+            _write_text(key_file, f"{key}\n{_key(files, command, identity, seen=_content)}")
             paths = {"{in}": folder, "{out}": str(out)}
             words = [paths.get(word, word) for word in (*command, *limits)]
             code, said = _run(words, signals)
@@ -200,10 +200,24 @@ def _run(words: Sequence[str], signals: StopSignals) -> tuple[int, str]:
     return process.returncode, said.decode("utf-8", "replace").strip()
 
 
-def _key(files: Sequence[Path], command: Sequence[str], identity: str) -> str:
-    """Return what identifies a result: the files, the command and the application."""
-    about = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+def _key(files: Sequence[Path], command: Sequence[str], identity: str, *, seen: Callable[[Path], object]) -> str:
+    """Return what identifies a result: what is seen of the files, the command and the application."""
+    about = sorted(map(seen, files), key=str)
     return sha256(json.dumps([about, list(command), identity]).encode()).hexdigest()
+
+
+def _seen(file: Path) -> object:
+    return file.name, file.stat().st_size, file.stat().st_mtime_ns
+
+
+def _content(file: Path) -> object:
+    return file_sha256(file)
+
+
+def _is_of(key_file: Path, key: str, files: Sequence[Path], command: Sequence[str], identity: str) -> bool:
+    """Return whether a result is of these files; of the same ones, exported again, it is."""
+    of = key_file.read_text().split("\n") if key_file.exists() else []
+    return key in of or (len(of) > 1 and _key(files, command, identity, seen=_content) == of[1])
 
 
 def _volume_mm3(out: Path) -> float | None:

@@ -177,7 +177,7 @@ class Engine:
             words += ["--userns", "keep-id"]
         if memory_bytes:
             words += ["--memory", str(memory_bytes), "--memory-swap", str(memory_bytes)]
-        words += ["--volume", f"{source.resolve()}:{layout.INPUT}:ro"]
+        words += ["--env", f"TZ={layout.local_zone()}", "--volume", f"{source.resolve()}:{layout.INPUT}:ro"]
         if target is not None:
             words += ["--volume", f"{target.resolve()}:{layout.OUTPUT}"]
         if entrypoint:

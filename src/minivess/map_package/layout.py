@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 APP_MANIFEST = "/etc/holoscan/app.json"
 PACKAGE_MANIFEST = "/etc/holoscan/pkg.json"
 APPLICATION = "/opt/holoscan/app"
@@ -34,3 +36,10 @@ ENVIRONMENT = {
 PROCESS_ENVIRONMENT = {"HOME": "/tmp", "USER": "map", "LANG": "C.UTF-8", "MPLCONFIGDIR": "/tmp"}  # noqa: S108 (of a container)
 #: What the packager of the SDK adds, for tools that expect it.
 PACKAGER_ENVIRONMENT = {"HOLOSCAN_APPLICATION": APPLICATION, "HOLOSCAN_DOCS_PATH": DOCS, "HOLOSCAN_LOGS_PATH": LOGS}
+
+
+def local_zone() -> str:
+    """Return the variable TZ of this place, in the form of POSIX: a container has no table of zones, and writes local times."""
+    offset = datetime.now().astimezone().strftime("%z")  # +HHMM east of Greenwich; POSIX counts west
+    opposite = ("-" if offset[0] == "+" else "+") + f"{offset[1:3]}:{offset[3:5]}"
+    return f"<{offset[:5]}>{opposite}"

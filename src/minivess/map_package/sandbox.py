@@ -73,7 +73,8 @@ def in_bubblewrap(
     for name in _SYSTEM:
         link = Path(name).is_symlink()
         words += ["--symlink", str(Path(name).readlink()), name] if link else ["--ro-bind-try", name, name]
-    environment = {**manifests.environment, **layout.PROCESS_ENVIRONMENT, **_python_path(folder, layout.PACKAGES)}
+    environment = {**manifests.environment, **layout.PROCESS_ENVIRONMENT, "TZ": layout.local_zone()}
+    environment |= _python_path(folder, layout.PACKAGES)
     places = {str(Path(sys.executable).resolve().parents[1])}
     if has_packages(folder):
         words += ["--ro-bind", str((folder / PACKAGES).resolve()), layout.PACKAGES]

@@ -1,6 +1,7 @@
 """Load MONAI bundles, checked as text and with safe weights, and predict with them."""
 
 from minivess.models.bundle import (
+    INFERENCE_HASH,
     RELEASE_MARK,
     accepted_prompts,
     base_path,
@@ -17,6 +18,7 @@ from minivess.models.segmenter import Capabilities, Click, ModelRef, Prediction,
 from minivess.models.weights import load_weights, read_metadata, save_weights
 
 __all__ = [
+    "INFERENCE_HASH",
     "MODALITIES",
     "RELEASE_MARK",
     "BundleSegmenter",

@@ -25,6 +25,8 @@ from minivess.paths import file_sha256
 LABELS = ("vessel",)
 #: File in a bundle that was released: id of the release, and hash of the weights that it is true of.
 RELEASE_MARK = "release.json"
+#: Where a hash of how a bundle predicts is written: in that mark, and in a registry.
+INFERENCE_HASH = "inference_sha256"
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -144,6 +146,7 @@ def model_reference(root: Path, weights_sha256: str) -> ModelRef:
     metadata = read_config(root / "configs" / "metadata.json")
     mark = read_config(root / RELEASE_MARK) if (root / RELEASE_MARK).is_file() else {}
     mine = isinstance(mark, Mapping) and mark.get("weights_sha256") == weights_sha256  # else it was trained further
+    mine = mine and mark.get(INFERENCE_HASH, inference_sha256(root)) == inference_sha256(root)  # marks of before state none
     release = str(mark.get("id", "")) if mine else ""
     return ModelRef(str(metadata["name"]), str(metadata["version"]), weights_sha256, release)
 

@@ -16,7 +16,7 @@ from minivess.evaluate import SealedTestSet, count_looks
 from minivess.map_package.folder import copy_for_delivery
 from minivess.map_package.packages import required_packages
 from minivess.map_package.sbom import write_sbom
-from minivess.models import RELEASE_MARK, model_reference, weights_path
+from minivess.models import INFERENCE_HASH, RELEASE_MARK, model_reference, weights_path
 from minivess.models.bundle import inference_sha256
 from minivess.models.bundle_check import check_bundle, read_config
 from minivess.models.weights import read_metadata
@@ -86,7 +86,8 @@ def make_release(
     }
     with atomic_folder(folder) as partial:
         copy_for_delivery(bundle, partial / "bundle")
-        write_json(partial / "bundle" / RELEASE_MARK, {"id": content["id"], "weights_sha256": weights_sha256})
+        mark = {"id": content["id"], "weights_sha256": weights_sha256, INFERENCE_HASH: inference}
+        write_json(partial / "bundle" / RELEASE_MARK, mark)
         shutil.copytree(report, partial / "report")
         write_sbom(partial / "sbom.cdx.json", packages, component=(model.bundle, model.version))
         write_json(partial / "licences.json", _licences(packages))

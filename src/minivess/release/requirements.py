@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+import minivess
 from minivess.errors import InputError, LockoutError
 
 
@@ -36,7 +37,7 @@ class TestResults:
     """Results of a test run, by requirement.
 
     Attributes:
-        commit: Version of the source that was tested; empty when unknown.
+        commit: Version of the source that was tested, and whether it had changes; empty when unknown.
         finished_utc: When the run ended.
         outcomes: Requirement -> test -> ``passed``, ``failed`` or ``skipped``.
     """
@@ -71,13 +72,19 @@ def read_test_results(file: Path) -> TestResults:
 
     Raises:
         InputError: When the file is none of these.
-        LockoutError: When a requirement has no passing test, or a failing one; all are named.
+        LockoutError: When they are of another version of the software, or a requirement has no passing test, or a failing one;
+            all are named.
     """
     try:
         content: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         results = TestResults(str(content["commit"]), str(content["finished_utc"]), dict(content["outcomes"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} holds no test results by requirement. Write it: pytest --requirements {file}") from error
+    if content.get("version") != minivess.__version__:
+        raise LockoutError(
+            f"The test results are of minivess {content.get('version', '(not stated)')}, this is {minivess.__version__}. Run the "
+            "tests of this version."
+        )
     if missing := [f"{name} ({text})" for name, text in requirements().items() if not results.is_shown(name)]:
         raise LockoutError(f"No passing test shows: {'; '.join(missing)}. A release needs one for each requirement.")
     return results

@@ -25,12 +25,14 @@ def create_keys(folder: Path) -> tuple[Path, Path]:
         Paths of the private and of the public key.
 
     Raises:
-        OutputError: When there is a private key already.
+        OutputError: When there is a key already.
     """
     folder.mkdir(parents=True, exist_ok=True)
     private, public = folder / PRIVATE_KEY, folder / PUBLIC_KEY
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    if public.exists():
+        raise OutputError(f"There is a public key in {public}. Who verifies earlier releases needs it: choose another folder.")
     try:
         descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:

@@ -13,9 +13,7 @@ from minivess.track.limits import Limits, judge
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _BEFORE_TAG = "minivess.champion_before"
-#: Of a version: hash of its configs/inference.yaml.
-INFERENCE_TAG = "inference_sha256"
-_WEIGHTS = Path("models", "model.safetensors")
+_WEIGHTS, _INFERENCE = Path("models", "model.safetensors"), Path("configs", "inference.yaml")
 
 
 class Registry:
@@ -146,14 +144,25 @@ class Registry:
 
         Raises:
             InputError: When no version has the alias.
-            LockoutError: When the weights are not those that were registered.
+            LockoutError: When weights or configuration, also of the copy that is there, are not those that were registered.
         """
         number, sha256 = self._known(alias)
         folder = parent / f"{self.name}-{number}"
-        weights = folder / _WEIGHTS
-        if not (weights.is_file() and file_sha256(weights) == sha256):
+        if not (folder.is_dir() and any(folder.iterdir())):
             self._copy(number, sha256, folder)
+        elif not self._is_copy(folder, number, sha256):
+            raise LockoutError(f"{folder} is not version {number} of {self.name} as it was registered. Move it away; try again.")
         return folder
+
+    def _is_copy(self, folder: Path, number: str, sha256: str) -> bool:
+        """Return whether a folder holds the bundle of a version, with its weights and its configuration."""
+        from minivess.models.bundle import INFERENCE_HASH, inference_sha256
+
+        weights = folder / _WEIGHTS
+        if not (weights.is_file() and file_sha256(weights) == sha256 and (folder / _INFERENCE).is_file()):
+            return False
+        stated = self.client.get_model_version(self.name, number).tags.get(INFERENCE_HASH)
+        return not stated or bool(inference_sha256(folder) == stated)
 
     def _known(self, alias: str) -> tuple[str, str]:
         found = self.resolve(alias)
@@ -164,7 +173,7 @@ class Registry:
     def _copy(self, number: str, sha256: str, folder: Path) -> None:
         from mlflow.artifacts import download_artifacts
 
-        from minivess.models.bundle import inference_sha256
+        from minivess.models.bundle import INFERENCE_HASH, inference_sha256
 
         with atomic_folder(folder) as partial, tempfile.TemporaryDirectory(dir=partial.parent) as text:
             version = self.client.get_model_version(self.name, number)
@@ -178,7 +187,7 @@ class Registry:
                 raise LockoutError(
                     f"The weights of version {number} of {self.name} are not those that were registered. Do not use them."
                 )
-            stated = version.tags.get(INFERENCE_TAG)  # versions of before have none
+            stated = version.tags.get(INFERENCE_HASH)  # versions of before have none
             if stated and inference_sha256(copy) != stated:
                 raise LockoutError(
                     f"configs/inference.yaml of version {number} of {self.name} is not the registered one. Do not use it."

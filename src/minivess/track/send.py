@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
@@ -17,10 +17,9 @@ from typing import Any
 
 import minivess
 from minivess.errors import InputError, RemoteError
-from minivess.models import weights_path
+from minivess.models import INFERENCE_HASH, weights_path
 from minivess.models.bundle import inference_sha256
 from minivess.paths import file_sha256
-from minivess.track.registry import INFERENCE_TAG
 from minivess.track.spool import Spool
 
 EXPERIMENT = "minivess"
@@ -126,17 +125,25 @@ def _send(client: Any, entry: dict[str, Any]) -> None:
     if entry["published"]:
         there = {artifact.path for artifact in client.list_artifacts(run_id, _MODELS)}
         if f"{_MODELS}/{weights_path(bundle).name}" not in there:
-            _send_bundle(client, run_id, bundle, weights)
-        hashes = {"weights_sha256": digest, INFERENCE_TAG: inference_sha256(bundle)}
+            _send_bundle(client, run_id, bundle, weights, entry.get("configs", {}))
+        hashes = {"weights_sha256": digest, INFERENCE_HASH: entry.get(INFERENCE_HASH) or inference_sha256(bundle)}
         _register(client, _NOT_IN_MODELS.sub("_", entry["name"]), run_id, hashes)
     client.set_terminated(run_id, "FINISHED", end_time=entry["end_ms"])
 
 
-def _send_bundle(client: Any, run_id: str, bundle: Path, weights: Path) -> None:
-    """Send the bundle with the weights of this training, whatever model it has now; these last: they say that all is there."""
-    for part in ("configs", "docs"):
-        if (bundle / part).is_dir():
-            client.log_artifacts(run_id, str(bundle / part), f"bundle/{part}")
+def _send_bundle(client: Any, run_id: str, bundle: Path, weights: Path, configs: Mapping[str, str]) -> None:
+    """Send the bundle with the weights and the configuration of this training, whatever model it has now.
+
+    The weights go last: they say that all is there.
+    """
+    with tempfile.TemporaryDirectory(prefix="minivess_send.") as folder:
+        kept = {name: text for name, text in configs.items() if Path(name).name == name}
+        for name, text in kept.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        parts = {"configs": Path(folder) if kept else bundle / "configs", "docs": bundle / "docs"}
+        for part, content in parts.items():
+            if content.is_dir():
+                client.log_artifacts(run_id, str(content), f"bundle/{part}")
     for name in ("LICENSE", "large_files.yml"):
         if (bundle / name).is_file():
             client.log_artifact(run_id, str(bundle / name), "bundle")

@@ -16,6 +16,7 @@ from typing import Any
 
 from minivess.datasets import TrainingCase
 from minivess.errors import InputError, OutputError
+from minivess.models.bundle import INFERENCE_HASH, inference_sha256
 from minivess.models.bundle_check import read_config
 from minivess.paths import write_json
 
@@ -122,6 +123,10 @@ def enqueue_training(
         "name": name or str(read_config(bundle / "configs" / "metadata.json").get("name", bundle.name)),
         "bundle": str(bundle.resolve()),
         "weights": str(weights.resolve()),
+        "configs": {
+            file.name: file.read_text(encoding="utf-8") for file in sorted((bundle / "configs").iterdir()) if file.is_file()
+        },
+        INFERENCE_HASH: inference_sha256(bundle),
         "published": published,
         "run": str(run.resolve()),
         "cases": {
