@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import functools
 import gzip
 import lzma
@@ -10,9 +11,10 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Self
+from typing import IO, Self, cast
 
 from minivess.errors import InputError, UnsafeFileError
 from minivess.paths import atomic_folder
@@ -28,8 +30,16 @@ _DAMAGED = (
     EOFError,
     NotImplementedError,
     RuntimeError,
+    UnicodeDecodeError,
 )
 
+
+#: First bytes of a compressed file -> what reads it.
+_COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+    b"\x1f\x8b": lambda file: cast(IO[bytes], gzip.GzipFile(fileobj=file, mode="rb")),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
 
 #: Headers of a tar file that hold a long name or attributes; tarfile reads each wholly into memory.
 _LONG_HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
@@ -97,13 +107,35 @@ def extract_archive(archive: Path, target: Path, *, limits: ArchiveLimits | None
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
                 return _extract(list(_zip_members(opened)), archive, target, limits)
-        with tarfile.open(archive, tarinfo=_TarInfo) as opened_tar:
-            return _extract(list(_tar_members(opened_tar, limits)), archive, target, limits)
+        with _tar_stream(archive) as stream, tarfile.open(fileobj=stream, mode="r:", tarinfo=_TarInfo) as opened_tar:
+            return _extract(list(_tar_members(opened_tar, limits)), archive, target, limits, rest=stream)
     except _DAMAGED as error:
         raise InputError(f"{archive.name} is not a complete zip or tar file ({error}). Create the archive again.") from error
 
 
-def _extract(members: list[_Member], archive: Path, target: Path, limits: ArchiveLimits) -> list[Path]:
+@contextmanager
+def _tar_stream(archive: Path) -> Iterator[IO[bytes]]:
+    """Open a tar file, decompressed as its first bytes say."""
+    with archive.open("rb") as file:
+        start = file.read(6)
+        opening = next((opening for magic, opening in _COMPRESSIONS.items() if start.startswith(magic)), None)
+        file.seek(0)
+        if opening is None:
+            yield file
+            return
+        with opening(file) as stream:
+            try:
+                yield stream
+            except OSError as error:  # bz2 has no error of its own
+                if error.errno is not None:  # of the disk
+                    raise
+                raise zlib.error(str(error)) from error
+
+
+def _extract(
+    members: list[_Member], archive: Path, target: Path, limits: ArchiveLimits, *, rest: IO[bytes] | None = None
+) -> list[Path]:
+    """Extract members; ``rest`` is read to its end before they count: the checksum of a compressed file comes last."""
     _check_members(members, archive, limits)
     written = []
     with atomic_folder(target) as folder:
@@ -120,6 +152,8 @@ def _extract(members: list[_Member], archive: Path, target: Path, limits: Archiv
                     f"{archive.name} contains {member.name[:60]!a} twice, or as a file and as a folder."
                 ) from error
             written.append(target / PurePosixPath(member.name))
+        while rest is not None and rest.read(_BLOCK):
+            pass
     return written
 
 

@@ -95,6 +95,89 @@ def test_a_region_is_chosen_from_the_list_and_an_answered_one_only_looked_at(sea
     seat.page.wait_for_function(READY, timeout=300_000)
 
 
+def test_a_double_click_answers_one_region(seat: Seat) -> None:
+    seat.connect().choose("pressed")
+    before = len(answered(seat, "pressed"))
+    seat.page.wait_for_timeout(500)
+    seat.page.click("#accept", click_count=2, delay=20)
+    seat.idle()
+    seat.page.wait_for_timeout(100)
+    seat.page.click("#accept")  # soon after: the region has just come up
+    seat.idle()
+    assert len(answered(seat, "pressed")) == before + 1
+    seat.page.wait_for_timeout(500)
+    seat.page.click("#accept")
+    seat.idle()
+    assert len(answered(seat, "pressed")) == before + 2
+
+
+def test_a_tool_gives_the_keys_to_the_picture(seat: Seat) -> None:
+    """Enter clicks with a tool, whatever button was pressed before."""
+    seat.connect().choose("pressed")
+    before = answered(seat, "pressed")
+    seat.page.focus("#accept")
+    seat.press("p")
+    seat.press("Enter")
+    assert answered(seat, "pressed") == before
+    assert "Click on the other end" in seat.message
+    seat.press("Escape")
+    assert seat.message == ""
+    seat.page.locator('label:has(input[value="path"])').click()
+    assert seat.page.evaluate("() => document.activeElement.id") == "gl"
+
+
+def test_drawing_keeps_a_region_reserved_and_says_who_has_it_otherwise(seat: Seat) -> None:
+    seat.connect().choose("pressed")
+    item = seat.item["id"]
+    seat.press("f")
+    seat.lab.ask("POST", f"/review/places/{item}/release", "ann").raise_for_status()  # as after a long pause
+    seat.stroke()
+    assert "Drawn" in seat.message
+    place = seat.lab.ask("GET", f"/review/places/{item}", "ann").json()
+    assert (place["state"], place["by"]) == ("leased", "ann")
+    seat.lab.ask("POST", f"/review/places/{item}/release", "ann").raise_for_status()
+    seat.lab.ask("POST", f"/review/places/{item}/take", "bob").raise_for_status()
+    seat.stroke(20)
+    assert "This region is reserved for bob now" in seat.message
+    seat.press("u")
+    seat.press("u")
+    seat.press("Escape")
+    seat.lab.ask("POST", f"/review/places/{item}/release", "bob").raise_for_status()
+
+
+def test_the_list_follows_the_current_region(seat: Seat) -> None:
+    seat.connect().choose("pressed")
+    seat.page.evaluate(
+        "() => { const { review } = window.minivess; review.enqueue(() => review.choose(review.regions.items.at(-1))) }"
+    )
+    seat.idle()
+    row, list_ = (seat.page.locator(name).bounding_box() for name in ('#queue tr[aria-current="true"]', "#list"))
+    assert row is not None
+    assert list_ is not None
+    assert list_["y"] - 1 <= row["y"] <= row["y"] + row["height"] <= list_["y"] + list_["height"] + 1
+
+
+def test_two_fingers_magnify_and_do_not_draw(chromium: Browser, lab: Lab) -> None:
+    context = chromium.new_context(viewport={"width": 820, "height": 1180}, has_touch=True)
+    seat = Seat(context.new_page(), lab).connect().choose("touch")
+    seat.page.locator('label:has(input[value="pen"])').tap()
+    before, slice_ = seat.mask(), seat.page.inner_text("#slice")
+    zoom = "() => window.minivess.viewer.nv.scene.pan2Dxyzmm[3]"
+    near = seat.page.evaluate(zoom)
+    x, y = seat.middle()
+    devtools = context.new_cdp_session(seat.page)
+    one, two = [{"x": x, "y": y, "id": 0}], [{"x": x, "y": y, "id": 0}, {"x": x + 30, "y": y, "id": 1}]
+    apart = [{"x": x - 20, "y": y, "id": 0}, {"x": x + 60, "y": y + 5, "id": 1}]
+    for kind, points in (("touchStart", one), ("touchStart", two), ("touchMove", apart), ("touchEnd", [])):
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        seat.drawn()
+    seat.idle()
+    assert seat.page.evaluate(zoom) > 1.5 * near
+    assert seat.page.inner_text("#slice") == slice_
+    np.testing.assert_array_equal(seat.mask(), before)
+    context.close()
+
+
 def test_on_a_tablet_by_touch(chromium: Browser, lab: Lab) -> None:
     context = chromium.new_context(viewport={"width": 820, "height": 1180}, has_touch=True)
     seat = Seat(context.new_page(), lab).connect().choose("touch")

@@ -99,9 +99,12 @@ def test_undo_and_redo_show_what_they_change_in_another_region(seat: Seat) -> No
     seat.stroke()
     drawn = seat.mask()
     seat.press("Escape")
-    seat.press("s")
-    assert "Region skipped" in seat.message
+    seat.page.evaluate(
+        "() => { const { review } = window.minivess; review.enqueue(() => review.choose(review.regions.items.at(-1))) }"
+    )
+    seat.idle()
     other = seat.item["id"]
+    assert other != item["id"]
     seat.press("n")
     assert "Answer this region first" in seat.message
     seat.press("u")
@@ -121,6 +124,32 @@ def test_undo_and_redo_show_what_they_change_in_another_region(seat: Seat) -> No
     np.testing.assert_array_equal(seat.server_mask("redone"), drawn)
     seat.press("n")
     assert seat.item["id"] == other
+
+
+def test_what_was_done_last_is_undone_first(seat: Seat) -> None:
+    """An answer after a step is withdrawn before the step, which may be of another region."""
+    seat.connect().choose("redone")
+    first = seat.item["id"]
+    seat.press("f")
+    seat.stroke()
+    drawn = seat.mask()
+    seat.press("Escape")
+    seat.page.evaluate(
+        "() => { const { review } = window.minivess; review.enqueue(() => review.choose(review.regions.items.at(-2))) }"
+    )
+    seat.idle()
+    second = seat.item["id"]
+    assert second != first
+    seat.page.fill("#note", "is it a vessel?")
+    seat.press("Enter")
+    seat.press("s")
+    seat.press("u")
+    assert "Your last answer is withdrawn" in seat.message
+    assert seat.item["id"] == second
+    assert seat.page.input_value("#note") == "is it a vessel?"
+    np.testing.assert_array_equal(seat.mask(), drawn)
+    seat.press("u")
+    assert "Undone: draw, in another region" in seat.message
 
 
 def test_steps_are_listed_and_undone_back_to_one_of_them(seat: Seat) -> None:

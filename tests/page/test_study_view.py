@@ -50,6 +50,15 @@ def test_the_study__who_is_how_far_and_a_click_opens_an_image(seat: Seat) -> Non
     assert seat.lab.ask("GET", "/review/study?search=listed", "eve").json()["images"][0]["answered"] == told["answered"]
 
 
+def test_the_study__enter_in_the_search_keeps_it_open(seat: Seat) -> None:
+    seat.connect("listed")
+    seat.page.click("#study")
+    seat.page.fill("#studySearch", "OBLI")
+    seat.page.press("#studySearch", "Enter")
+    seat.page.wait_for_function("() => document.getElementById('studySummary').textContent.startsWith('Images: 1.')")
+    assert seat.page.is_visible("#studyView")
+
+
 def saved_from_the_study(seat: Seat, image: str, button: str) -> Path:
     """Submit the label of an image, press a button of its row in the study view, and return the file that is saved."""
     seat.connect(image)

@@ -60,12 +60,15 @@ class DraftEditing:
     def _undo(self):
         image, session = self.image, self.session
         item = image.answered[-1] if image.answered else None
+        # What was done last is undone first: an answer may be younger than the steps of the draft.
+        answer_first = bool(image.done) and image.done.pop() == "answer"
 
         def done(undone):
             if undone.masks:
                 image.answered = [other for other in image.answered if other["id"] != undone.answer]
                 image.replace_masks(*undone.masks)
                 self.review.show_reply({"place": undone.place or item})
+                self.show.note = item["note"]
                 self.show.message(_("Undone: the last answer."))
             elif undone.reply["step"]:
                 self._show_step(_("Undone: {name}."), undone.reply)
@@ -79,13 +82,15 @@ class DraftEditing:
             session.report(error)
 
         ids = item and item["id"], image.item and image.item["id"]
-        session.change_draft(partial(session.tasks.undo, image.name, *ids, image.folder), done, failed)
+        undo = partial(session.tasks.undo, image.name, *ids, image.folder, answer_first)
+        session.change_draft(undo, done, failed)
 
     def redo(self):
         """Redo the step of the draft that was undone last."""
 
         def done(reply):
             if reply["step"]:
+                self.image.done.append("step")
                 self._show_step(_("Redone: {name}."), reply)
             else:
                 self.show.message(_("There is nothing to redo."))

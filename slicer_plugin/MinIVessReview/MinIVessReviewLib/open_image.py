@@ -25,7 +25,8 @@ class OpenImage:
         items: The queue as listed last: dicts with `id`, `box`, `state` and more.
         item: The region that waits for an answer, or None.
         stroke: The name of its last stroke in the outbox, "" if there is none.
-        answered: Regions that were answered here, oldest first.
+        answered: Regions that were answered here, oldest first, each with the note that was sent.
+        done: "answer" and "step" in the order in which they were done here, for Undo.
         clicks: Voxels that were clicked on for a tool that needs more of them.
         stale: Whether the server's masks may differ from those that are shown, since a reply was lost.
     """
@@ -89,9 +90,10 @@ class OpenImage:
         """Return the verdict on a region that is right as it is drawn now."""
         return CORRECTED if (self.scene.stored[inside(box)] != self.base[inside(box)]).any() else ACCEPTED
 
-    def record_answer(self, item, verdict):
+    def record_answer(self, item, verdict, note):
         """Record the answer to a region; the voxels of one that is accepted or corrected are final."""
-        self.answered.append(item)
+        self.answered.append({**item, "note": note})
+        self.done.append("answer")
         for row in self.items:
             row["state"] = verdict if row["id"] == item["id"] else row["state"]
         if verdict != SKIPPED:
@@ -128,5 +130,5 @@ class OpenImage:
 
     def _reset(self):
         self.name, self.status, self.folder, self.base, self._uncertainty = "", {}, None, None, None
-        self.items, self.item, self.stroke, self.answered, self.clicks = [], None, "", [], []
+        self.items, self.item, self.stroke, self.answered, self.clicks, self.done = [], None, "", [], [], []
         self._shown_at, self.stale = 0.0, False

@@ -164,7 +164,7 @@ class Review:
 
         def done(result):
             session.apply(result.stroke)
-            image.record_answer(item, verdict)
+            image.record_answer(item, verdict, note)
             if result.stopped:
                 self._go_on_alone(result.stopped)
                 return

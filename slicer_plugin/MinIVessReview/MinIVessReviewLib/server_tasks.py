@@ -171,10 +171,10 @@ class ServerTasks:
         """Send a stroke from the outbox, then clicks of a tool. Return both replies."""
         return self.send_all(stroke).replies.get(stroke), self.client.draft(image, "prompt", body)
 
-    def undo(self, image, answered, reserved, folder, context):
-        """Undo the last step of the draft, or else the last answer; in the second case release the region that is reserved."""
+    def undo(self, image, answered, reserved, folder, answer_first, context):
+        """Undo the last step of the draft or the last answer, or else the other; with an answer release the reserved region."""
         self.send_all()
-        reply = self.client.draft(image, "undo")
+        reply = {"step": None} if answered and answer_first else self.client.draft(image, "undo")
         if reply["step"] or not answered:
             return UndoResult(reply, "", None)
         place = self.client.undo_answer(answered)

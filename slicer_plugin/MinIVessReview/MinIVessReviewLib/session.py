@@ -86,8 +86,9 @@ class Session:
         """Write what was drawn in the current region to the outbox. Return the region's last stroke there, "" if none."""
         drawn = self.image.take_stroke()
         if drawn is not None:
+            self.image.done.append("step")
             path = f"/review/images/{quote(self.image.name)}/draft/draw"
-            body = {"box": list(self.image.item["box"]), "voxels": pack(drawn)}
+            body = {"box": list(self.image.item["box"]), "voxels": pack(drawn), "place": self.image.item["id"]}
             self.image.stroke = self.outbox.add(self.tasks.client, "POST", path, body=body)
         return self.image.stroke
 
@@ -97,6 +98,9 @@ class Session:
 
     def apply(self, reply):
         """Show the voxels of a reply to a stroke, a prompt, undo or redo. What the user is drawing meanwhile stays."""
+        if reply and reply.get("reserved_for"):
+            words = _("This region is reserved for {name} now: your pause was long. What you drew stays in your draft.")
+            self.show.message(words.format(name=reply["reserved_for"]))
         if reply and reply["step"]:
             box = reply["step"]["box"]
             self.image.scene.apply(box, unpack(reply["holds"], box))

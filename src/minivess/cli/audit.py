@@ -67,8 +67,11 @@ def checkpoint(
     Example: minivess audit checkpoint studies --out /mnt/safe
     """
     from minivess.store.audit_copies import sign_and_copy
+    from minivess.store.ownership import owned_as_before
 
-    signed = sign_and_copy(_open_chain(studies, root), out)
+    chain = _open_chain(studies, root)
+    with owned_as_before(chain.folder.parent):
+        signed = sign_and_copy(chain, out)
     emit(signed, as_json=as_json, text=f"Signed entry {signed['seq']}: {signed['hash']}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +56,13 @@ def make(
     pairs = [text.partition("=") for text in subject or []]
     if not all(name and value for name, _, value in pairs):
         raise UsageError("--subject must be NAME=SUBJECT, for example --subject stack1=mouse1.")
+    twice = [name for name, count in Counter(name for name, _, _ in pairs).items() if count > 1]
+    if twice:
+        raise UsageError(f"--subject names {twice[0]} twice. An image is of one subject.")
+    if label_threshold is not None and not math.isfinite(label_threshold):
+        raise UsageError(f"--label-threshold must be a number. Got {label_threshold}.")
     planes = Planes(channel, time, depth_axis)
+    planes.check()
     options = FileOptions(spacing, dict(map(_spacing_of, spacing_of or [])), as_unit(unit), planes, label_threshold)
     file = make_dataset(
         folder,

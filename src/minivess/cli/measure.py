@@ -25,6 +25,7 @@ def measure(
     Example: minivess measure runs/predictions/*_mask.nii.gz --out vessels.csv
     """
     import csv
+    import io
     import sys
 
     from tqdm import tqdm
@@ -45,10 +46,12 @@ def measure(
             failed[path.name] = str(error)
             tqdm.write(f"not measured: {path.name}: {error}", file=sys.stderr)
     if out is not None and rows:
-        with atomic_file(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        with atomic_file(out) as temporary:
+            temporary.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))  # names of files need not be text
     lines = [table(rows), f"{len(rows)} of {len(masks)} masks were measured.", *([f"Written: {out}"] if out and rows else [])]
     emit({"masks": rows, "failed": failed}, as_json=as_json, text="\n".join(lines))
     if failed:
@@ -68,7 +71,7 @@ def _measured(path: Path, spacing: tuple[float, float, float] | None, unit: str 
     classes = {scores.calibre: scores.reference_um / 1000 for scores in length_by_calibre(mask, mask, volume.spacing_um)}
     imaged_mm3 = mask.size * x_um * y_um * z_um / 1e9
     return {
-        "name": path.name,
+        "name": path.name or path.resolve().name,
         "volume_mm3": found.volume_mm3,
         "vessel_share": float(mask.mean()),
         "length_mm": found.length_mm,

@@ -63,7 +63,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}"
+        return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"
     if isinstance(value, list | tuple):
         return "x".join(_cell(v) for v in value)
     return "-" if value is None else str(value)

@@ -34,7 +34,11 @@ def log(
     cases = [case] if case else [c.id for c in store.images.all()]
     rows = [_row(r) for c in cases for r in store.history(c)]
     conflicts = len(store.conflicting())
-    note = f"\n{conflicts} unresolved conflicts between annotators. Resolve them: minivess store restore" if conflicts else ""
+    note = (
+        f"\n{conflicts} unresolved conflicts between annotators. Resolve them: minivess store restore {studies} CASE NUMBER"
+        if conflicts
+        else ""
+    )
     emit(rows, as_json=as_json, text=table(rows) + note)
 
 
@@ -79,8 +83,10 @@ def restore(
     Example: minivess store restore studies stack1 3
     """
     from minivess.store.actor import system_user
+    from minivess.store.ownership import owned_as_before
 
-    restored = open_store(studies, root).restore(case, number, actor=system_user())
+    with owned_as_before(_store_folder(studies, root)):
+        restored = open_store(studies, root).restore(case, number, actor=system_user())
     emit(_row(restored), as_json=as_json, text=f"Revision {number} of {case} is current again, as revision {restored.number}.")
 
 
@@ -90,9 +96,11 @@ def repair(studies: Studies, root: Root = None, as_json: Json = False) -> None:
 
     Example: minivess store repair studies
     """
+    from minivess.store.ownership import owned_as_before
     from minivess.store.repair import SET_ASIDE, repair_store
 
-    report = repair_store(open_store(studies, root))
+    with owned_as_before(_store_folder(studies, root)):
+        report = repair_store(open_store(studies, root))
     lines = [f"The index was rebuilt from {report['events']} events."]
     if report["set_aside"]:
         lines.append(f"{report['set_aside']} files that are not in the audit chain were moved to {SET_ASIDE}.")
@@ -107,9 +115,11 @@ def upgrade(studies: Studies, root: Root = None, as_json: Json = False) -> None:
 
     Example: minivess store upgrade studies
     """
+    from minivess.store.ownership import owned_as_before
     from minivess.store.upgrade import upgrade_store
 
-    report = upgrade_store(_store_folder(studies, root))
+    with owned_as_before(_store_folder(studies, root)):
+        report = upgrade_store(_store_folder(studies, root))
     done = f"Format {report['from']} became {report['to']}: {report['events']} events. The old store is in {report['copy']}."
     text = done if report["copy"] else f"The store has format {report['to']} already; nothing was to do."
     emit(report, as_json=as_json, text="\n".join([text, *report["faults"]]))

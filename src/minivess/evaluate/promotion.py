@@ -12,7 +12,7 @@ from minivess.evaluate.gate_scores import GateScores, ReviewedCase, score_model
 from minivess.models import Segmenter
 
 #: From this mean of Dice and clDice the published model has nothing to be corrected in.
-_RIGHT = 0.9995
+_RIGHT = 0.995
 #: Scores of a model that cannot predict.
 _NOTHING = GateScores(dice=0.0, cldice=0.0, betti0_error=0.0)
 

@@ -109,8 +109,11 @@ class VesselApp(MONAILabelApp):
         super().server_mode(mode)
 
     def _load_sessions(self, load: bool = False) -> UploadSessions | None:
-        settings = monai_settings
-        return UploadSessions(settings.MONAI_LABEL_SESSION_PATH, settings.MONAI_LABEL_SESSION_EXPIRY) if load else None
+        if not load:
+            return None
+        stated = monai_settings.MONAI_LABEL_SESSION_PATH  # MONAI Label's default is one folder for all servers of a user
+        folder = stated or str(self.settings.model_dir / "sessions")
+        return UploadSessions(folder, monai_settings.MONAI_LABEL_SESSION_EXPIRY)
 
     def init_infers(self) -> dict[str, InferTask]:
         """Return the segmenter, and the prompts that change its prediction."""
@@ -292,7 +295,8 @@ class VesselApp(MONAILabelApp):
             raise UsageError("Jobs need our own server: minivess serve.")
         _check_known("scoring method", method, self._scoring_methods)
         request = {"method": method, **params}
-        job = Job.from_request("scoring", method, request, urgency=Urgency.BATCH, actor=actor_of(params))
+        actor = current_actor.get() or str(params.get("client_id") or "server")
+        job = Job.from_request("scoring", method, request, urgency=Urgency.BATCH, actor=actor)
 
         def work() -> dict[str, Any]:
             with job.hold_lock("scoring"):  # one at a time: the file of scores has one writer
@@ -324,8 +328,8 @@ class VesselApp(MONAILabelApp):
         if revision is None:
             return {}
         changes = list(revision.info.changes)
-        if revision.tag == FINAL and (left := open_regions(self.datastore().store, image_id)):
-            changes.append(f"{left} regions were open: a training learns of this label only what was answered or drawn.")
+        if revision.tag == FINAL and open_regions(self.datastore().store, image_id):
+            changes.append("Regions were open: a training learns of this label only what was answered or drawn.")
         about = {"revision": revision.number, "voxels": revision.info.voxels, "changes": changes}
         return {"minivess": {**about, **self.datastore().remarks(revision)}}
 

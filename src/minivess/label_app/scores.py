@@ -42,10 +42,17 @@ class ScoreFile:
 
     def read(self, method: str) -> dict[str, dict[str, Any]]:
         """Return image id -> score of a method."""
+        return dict(self._content().get(method, {}))
+
+    def _content(self) -> dict[str, Any]:
+        """Return what is in the file; nothing where it is damaged: its scores are computed again."""
         if not self.path.is_file():
             return {}
-        scores: dict[str, dict[str, Any]] = json.loads(self.path.read_text()).get(method, {})
-        return scores
+        try:
+            return dict(json.loads(self.path.read_text()))
+        except (ValueError, TypeError) as error:
+            logger.warning("%s is damaged (%s): images are scored again", self.path.name, error)
+            return {}
 
     def write(self, method: str, image: str, score: dict[str, Any]) -> None:
         """Add or replace the score of one image.
@@ -55,7 +62,7 @@ class ScoreFile:
             image: The image.
             score: Its score.
         """
-        content = json.loads(self.path.read_text()) if self.path.is_file() else {}
+        content = self._content()
         content.setdefault(method, {})[image] = score
         write_json(self.path, content)
 

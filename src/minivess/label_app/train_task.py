@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ import psutil
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
-from minivess.errors import InputError, MinivessError
+from minivess.errors import InputError, MinivessError, UsageError
 from minivess.evaluate import SubjectHistory, split_by_subject
 from minivess.label_app.settings import AppSettings
 from minivess.label_app.training_cases import (
@@ -66,6 +66,39 @@ class VesselTrainTask(TrainTask):
             "seed": 0,
         }
 
+    def check(self, request: Mapping[str, Any]) -> None:
+        """Check what a client has set, before a training is started.
+
+        Args:
+            request: Values for keys of :meth:`config`; other keys are ignored.
+
+        Raises:
+            UsageError: When a value is not allowed.
+        """
+        known = presets(self.bundle)
+
+        def is_preset(value: Any) -> bool:  # stock clients send the list that they were told
+            return (value[0] if isinstance(value, list) and value else value) in known
+
+        allowed: dict[str, tuple[str, Callable[[Any], bool]]] = {
+            "preset": (f"one of {', '.join(known)}", is_preset),
+            "max_epochs": ("a whole number, 0 for that of the preset", lambda value: _is_number(value, int, 0, 10**6)),
+            "val_split": ("a share from 0 to below 1", lambda value: _is_number(value, float, 0, 1)),
+            "pretrained": ("true or false", lambda value: isinstance(value, bool)),
+            "seed": ("a whole number", lambda value: _is_number(value, int, 0, 2**32)),
+        }
+        for key, (what, is_right) in allowed.items():
+            if key in request and not is_right(request[key]):
+                raise UsageError(f"{key}: {str(request[key])[:60]!r} is not allowed. Allowed: {what}.")
+
+    def note_roll_back(self, actor: str) -> None:
+        """Note that the model of the last training is not in use any more: its scores are of no published model.
+
+        Args:
+            actor: Who went back.
+        """
+        write_json(self.stats_file, {"state": "rolled back", "by": actor, "start_ts": int(time.time())})
+
     def stats(self) -> dict[str, Any]:
         """Return the progress of the last training: few values, since clients poll it."""
         stats = read_stats(self.stats_file)
@@ -80,6 +113,7 @@ class VesselTrainTask(TrainTask):
             request: Values for keys of :meth:`config`; other keys are ignored.
             datastore: Images and labels.
         """
+        self.check(request)
         options = {**self.config(), **{key: value for key, value in request.items() if key in self.config()}}
         preset = options["preset"][0] if isinstance(options["preset"], list) else options["preset"]
         started: dict[str, Any] = {"start_ts": int(time.time()), "pid": os.getpid(), "state": "running"}
@@ -203,3 +237,11 @@ def usable_cases(cases: Sequence[TrainingCase]) -> tuple[list[TrainingCase], dic
     if not usable:
         raise InputError(f"No case can be used for training. The first: {next(iter(left_out.values()))}")
     return usable, left_out
+
+
+def _is_number(value: Any, kind: type[int] | type[float], low: float, end: float) -> bool:
+    """Return whether a value of a request is a number from ``low`` to below ``end``; clients may send it as text."""
+    try:
+        return not isinstance(value, bool) and low <= kind(value) < end and float(value) == kind(value)
+    except (TypeError, ValueError):
+        return False

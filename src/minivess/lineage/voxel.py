@@ -30,7 +30,7 @@ def trace_voxel(store: LabelStore, image_id: str, voxel: tuple[int, int, int]) -
     store.images.get(image_id)
     head = store.head(image_id)
     if head is None:
-        raise ConflictError(f"{image_id} has no final label yet. Submit one, or see `minivess store log`.")
+        raise ConflictError(f"{image_id} has no final label yet. Submit one, or see `minivess store log STUDIES`.")
     value = _value(store, head, voxel)
     revisions = {revision.number: revision for revision in store.history(image_id)}
     setter = head

@@ -20,6 +20,7 @@ from minivess.review.service import ReviewService
 from minivess.server.accounts import Account
 from minivess.server.label_app import LabelApp, label_app, running_jobs
 from minivess.store import LabelStore
+from minivess.store.names import check_name
 from minivess.volume import Volume, write_volume
 
 #: Key of the request's scope under which the guard stores the account.
@@ -85,6 +86,18 @@ def limit_per_user(request: Request) -> Iterator[None]:
 
 #: For endpoints that compute for seconds.
 LONG = Depends(limit_per_user)
+
+
+def check_image(image: str) -> None:
+    """Check the id of an image in a path.
+
+    Raises:
+        UnsafeFileError: When it is none.
+    """
+    check_name(image, "The image id")
+
+
+CHECKED_IMAGE = Depends(check_image)
 CurrentAccount = Annotated[Account, Depends(current_account)]
 App = Annotated[LabelApp, Depends(label_app)]
 RunningJobs = Annotated[Jobs, Depends(running_jobs)]

@@ -54,6 +54,14 @@ class LabelDatastore(Protocol):
 class Trainer(Protocol):
     """A training of the app."""
 
+    def check(self, request: Mapping[str, Any]) -> None:
+        """Check what a client has set; raise UsageError where it is not allowed."""
+        ...
+
+    def note_roll_back(self, actor: str) -> None:
+        """Note that somebody went back to the model before."""
+        ...
+
     def stats(self) -> dict[str, Any]:
         """Return the progress of the last training."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import socket
+import ssl
 from pathlib import Path
 
 from minivess.errors import InputError, UsageError
@@ -38,6 +39,7 @@ def check_start(studies: Path | str, workspace: Path, host: str, port: int, tls:
         raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes in a folder and give its path.")
     else:
         _refuse_plain_tiff(Path(studies))
+        _refuse_workspace_among_images(Path(studies), workspace)
     if opened and not Accounts(accounts_path(workspace)).all():
         raise UsageError(
             f"{opened} opens the studies to the network, and there is no account. Without accounts: 127.0.0.1, ::1. "
@@ -48,6 +50,33 @@ def check_start(studies: Path | str, workspace: Path, host: str, port: int, tls:
     for file in tls or ():
         if not file.is_file():
             raise InputError(f"No such file: {file}. HTTPS needs a certificate and its private key, both as PEM files.")
+    if tls:
+        _check_certificate(*tls)
+
+
+def _refuse_workspace_among_images(studies: Path, workspace: Path) -> None:
+    """Refuse a workspace whose masks and synthetic stacks the server would take for images of the studies."""
+    inside = workspace.resolve()
+    if inside.is_relative_to(studies.resolve()):
+        parts = inside.relative_to(studies.resolve()).parts
+        if not any(part.startswith(".") for part in parts):
+            raise InputError(
+                f"The workspace {workspace} lies among the images: what the server writes there would be taken for images. "
+                "Choose a folder elsewhere, or a hidden one; by default it is STUDIES/.minivess."
+            )
+
+
+def _check_certificate(certificate: Path, key: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise InputError(
+            f"{certificate} and {key} are no certificate with its private key ({error}). Both are PEM files, without a password."
+        ) from error
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password")
 
 
 def refuse_second_server(*folders: Path) -> None:

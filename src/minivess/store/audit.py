@@ -244,7 +244,7 @@ class AuditChain:
         for count, signed in enumerate(rows, start=1):
             try:
                 key.verify(bytes.fromhex(signed["signature"]), _signed_bytes(signed))
-            except (InvalidSignature, KeyError, ValueError):
+            except (InvalidSignature, KeyError, ValueError, TypeError):
                 return VerificationResult(False, seq, None, f"Checkpoint {count} is not signed by this key.", count)
             at = int(signed["seq"])
             if at not in hashes:
@@ -318,7 +318,7 @@ def _find_fault(line: str, seq: int, previous: str) -> str:
             return f"Entry {seq} does not follow the entry before it."
         if entry["hash"] != _hash(body):
             return f"Entry {seq} was changed after it was written."
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"Entry {seq} is not a valid entry."
     return ""
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from minivess.errors import StoreError
 from minivess.store.audit import AuditChain, Position
-from minivess.store.events import FOLDER, Event, read_event
+from minivess.store.events import FOLDER, Event, label_path, read_event
 
 
 class ChainEvent(NamedTuple):
@@ -19,12 +19,14 @@ class ChainEvent(NamedTuple):
         fault: What is wrong with the file, in words; empty when nothing is.
         image_id: The image; empty when the entry concerns none, or its case is missing.
         end: Position in the chain after the entry.
+        files: Files of the store that the entry names: of the event, and of its label.
     """
 
     event: Event | None
     fault: str
     image_id: str
     end: Position
+    files: tuple[Path, ...] = ()
 
 
 class ChainEvents:
@@ -56,12 +58,13 @@ class ChainEvents:
             if not image_id:
                 yield ChainEvent(None, f"the folder of its case is missing (entry {end.seq})", str(entry["case_hmac"]), end)
                 continue
-            event, fault = self._read(image_id, entry, details)
-            yield ChainEvent(event, fault, image_id, end)
+            kind, number = str(entry["action"]).partition(".")[0], int(details["number"])
+            path = self._root / FOLDER / image_id / f"{number:06d}-{kind}.json"
+            label = label_path(self._root, image_id, number, str(details.get("sha256", ""))) if kind == "label" else None
+            event, fault = self._read(path, entry, details)
+            yield ChainEvent(event, fault, image_id, end, (path, label) if label else (path,))
 
-    def _read(self, image_id: str, entry: Mapping[str, Any], details: Mapping[str, Any]) -> tuple[Event | None, str]:
-        kind = str(entry["action"]).partition(".")[0]
-        path = self._root / FOLDER / image_id / f"{int(details['number']):06d}-{kind}.json"
+    def _read(self, path: Path, entry: Mapping[str, Any], details: Mapping[str, Any]) -> tuple[Event | None, str]:
         if not path.is_file():
             return None, f"{path.name} is missing"
         try:

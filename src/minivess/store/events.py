@@ -144,7 +144,7 @@ def read_event(path: Path) -> tuple[Event, str]:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{path} is missing or damaged ({error!r}). Restore a copy of it from a backup, then: minivess store repair"
+            f"{path} is missing or damaged ({error!r}). Restore a copy of it from a backup, then: minivess store repair STUDIES"
         ) from error
     if (
         event.kind not in get_args(EventKind)

@@ -15,7 +15,7 @@ from typing import Any
 
 from minivess.errors import ConflictError, NotFoundError, StoreError
 from minivess.paths import file_sha256, fsync_file, fsync_folder
-from minivess.store.events import Event, strict_json
+from minivess.store.events import Event, read_event, strict_json
 from minivess.store.journal import Journal, on_disk
 from minivess.store.names import FINAL, check_name, id_from_path
 from minivess.store.records import Case
@@ -160,7 +160,7 @@ class Images:
                 existing = self._existing(image_id, file)
                 if existing is not None:
                     return existing
-                if target.exists():
+                if target.exists() and file_sha256(target) != file_sha256(copy):
                     raise ConflictError(
                         f"The studies folder contains another file named {target.name}. Send this one under another name."
                     )
@@ -180,9 +180,11 @@ class Images:
             ConflictError: When another image has the id, or one that differs only in upper and lower case.
         """
         row = self._journal.connection.execute("SELECT * FROM cases WHERE folded = ?", (image_id.casefold(),)).fetchone()
-        if row is None or (row["removed"] and row["path"] == f"{image_id}{suffix_of(file)}"):
+        if row is None:
             return None
         if row["removed"]:
+            if row["path"] == f"{image_id}{suffix_of(file)}" and self._content_when_removed(image_id) in ("", file_sha256(file)):
+                return None  # the image comes back, with its labels
             raise ConflictError(
                 f"An image with the id {row['id']} was removed; its labels are kept. Send this one under another name."
             )
@@ -191,6 +193,13 @@ class Images:
         if existing.id == image_id and existing.image.is_file() and file_sha256(existing.image) == file_sha256(file):
             return existing
         raise ConflictError(f"Another image has the id {existing.id}. Send this one under another name; nothing is overwritten.")
+
+    def _content_when_removed(self, image_id: str) -> str:
+        """Return the hash of an image when it was removed; empty where the event does not state it, and it has no label."""
+        removed = sorted(self._journal.folder(image_id).glob("*-remove.json"))
+        stated = str(read_event(removed[-1])[0].body.get("image_sha256", "")) if removed else ""
+        labels = self._journal.connection.execute("SELECT 1 FROM revisions WHERE case_id = ?", (image_id,)).fetchone()
+        return stated or ("not stated" if labels else "")
 
     def announce(self, name: str, *, info: Mapping[str, Any]) -> str:
         """Add a case for an image on another server, which is downloaded into the studies folder when it is first needed.
@@ -203,6 +212,9 @@ class Images:
             Image id of the case; an existing case is not changed.
         """
         with self._journal.transaction() as transaction:
+            known = transaction.connection.execute("SELECT id FROM cases WHERE path = ?", (name,)).fetchone()
+            if known is not None:  # also one that was removed: the server lists it for ever
+                return str(known["id"])
             return self._enter(transaction, name, actor="server", info={**info, REMOTE: True})
 
     def remove(self, image_id: str, *, actor: str) -> None:
@@ -216,8 +228,9 @@ class Images:
             NotFoundError: When there is no such case.
             StoreError: When the event cannot be written; nothing was changed.
         """
-        self.get(image_id)
-        self._journal.enter(image_id, "remove", actor, {})
+        image = self.get(image_id).image
+        content = {"image_sha256": file_sha256(image)} if image.is_file() else {}
+        self._journal.enter(image_id, "remove", actor, content)
 
     def update_info(self, image_id: str, info: Mapping[str, Any], *, actor: str) -> None:
         """Merge facts into the info of a case (JSON merge patch, RFC 7396); recorded as an event.
@@ -300,6 +313,8 @@ class Images:
         excluded = {str(self._journal.root), str(self.studies / "labels")}
         for folder, folders, files in os.walk(self.studies):
             inside = {name: os.path.join(folder, name) for name in sorted(folders) if not name.startswith(".")}
+            for link in filter(os.path.islink, inside.values()):
+                yield Path(link), "a linked folder is not followed: copy its images, or mount it"
             folders[:] = [name for name, path in inside.items() if path not in excluded and not _holds_labels(path)]
             by_stem: dict[str, list[Path]] = {}
             for path in (Path(folder, file) for file in sorted(files) if not file.startswith(".")):

@@ -208,7 +208,7 @@ class Journal:
 
     def _apply(self, connection: sqlite3.Connection, start: Position) -> int:
         count, position = 0, start
-        for event, fault, image_id, end in self._chain_events.after(start):
+        for event, fault, image_id, end, _ in self._chain_events.after(start):
             position = end
             if event is not None:
                 apply(connection, event)

@@ -185,7 +185,7 @@ def _map_by_name(
 def _names_from_label_info(label_info: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     try:
         return {int(row["idx"]): str(row["name"]) for row in label_info if str(row["name"]).lower() != "background"}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"label_info must be a list of {{'name': ..., 'idx': ...}}. Got {str(label_info)[:80]}.") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,10 @@ def export(store: LabelStore, folder: Path) -> dict[str, Any]:
         if not case.image.is_file():
             counts["refused"][case.id] = "its image is not there: it was not downloaded, or was removed meanwhile"
             continue
-        if not (folder / f"{case.id}{suffix}").exists():
-            counts["images"] += _copy(case.image, folder / f"{case.id}{suffix}")[0]
+        if not in_place:
+            written, renamed = _copy(case.image, folder / f"{case.id}{suffix}")
+            counts["images"] += written
+            counts["put_aside"] += renamed
         labels = {}
         for tag, revision in store.heads(case.id).items():
             target = folder / LABELS / tag / f"{case.id}.nii.gz"
@@ -122,11 +125,18 @@ def export(store: LabelStore, folder: Path) -> dict[str, Any]:
 
 def _read_index(path: Path) -> dict[str, Any] | None:
     try:
-        rows = dict(json.loads(path.read_text())["objects"])
+        # MONAI Label writes NaN, which is no JSON: a note without a number is no reason to refuse a label.
+        content = json.loads(path.read_text(), parse_constant=lambda _: None, parse_float=_finite)
+        rows = dict(content["objects"])
         return {name: {**row, "labels": dict(row.get("labels") or {})} for name, row in rows.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         _logger.warning("%s cannot be read (%r); the label files are imported without it", path.name, error)
         return None
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def _import_infos(store: LabelStore, cases: dict[str, Case], known: dict[str, Any], refused: dict[str, str]) -> None:
@@ -136,7 +146,7 @@ def _import_infos(store: LabelStore, cases: dict[str, Case], known: dict[str, An
         try:
             if info:
                 store.images.update_info(case.id, info, actor=ACTOR)
-        except InputError as error:  # MONAI Label writes NaN, which is no JSON
+        except InputError as error:
             refused[f"{INDEX_NAME}: {name}"] = str(error)
 
 

@@ -44,6 +44,11 @@ def repair_store(store: LabelStore) -> dict[str, Any]:
             shutil.rmtree(leftover, ignore_errors=True)
         store.images.remove_refused_uploads()
         checked = check_files(store.root, store.journal.audit)
+        for path in checked.missing:  # an earlier repair has set it aside, when the chain did not say what it is
+            aside = store.root / SET_ASIDE / path.parent.name / path.name
+            if aside.is_file() and path.parent.is_dir():
+                aside.rename(path)
+        checked = check_files(store.root, store.journal.audit) if checked.missing else checked
         for path in checked.not_in_chain:
             target = store.root / SET_ASIDE / path.parent.name / path.name
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -190,7 +190,7 @@ class LabelStore:
         for revision in self.history(image_id):
             if revision.number == number:
                 return revision
-        raise NotFoundError(f"{image_id} has no revision {number}. See `minivess store log {image_id}`.")
+        raise NotFoundError(f"{image_id} has no revision {number}. See `minivess store log STUDIES {image_id}`.")
 
     def label_file(self, revision: Revision) -> Path:
         """Return the file of a revision after a comparison with its recorded hash; read labels through it.

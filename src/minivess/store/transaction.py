@@ -50,7 +50,7 @@ class Transaction:
         if damaged is not None:
             raise StoreError(
                 f"The history of {image_id} is damaged: {damaged['fault']}. Nothing is written to it. Restore the file from a "
-                "backup of the store, then: minivess store repair"
+                "backup of the store, then: minivess store repair STUDIES"
             )
         row = self.connection.execute("SELECT last FROM cases WHERE id = ?", (image_id,)).fetchone()
         number = int(row["last"]) + 1 if row else 1

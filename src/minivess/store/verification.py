@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minivess.store.audit import AuditChain, Position
 from minivess.store.chain_events import ChainEvents
-from minivess.store.events import FOLDER, event_path, file_fault, label_path
+from minivess.store.events import FOLDER, file_fault, label_path
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class FileCheck:
         faults: Events and labels that are missing or were changed, in words.
         not_in_chain: Files among the cases that the chain does not contain: an operation that did not succeed left them, or
             somebody put them there. They are ignored.
+        missing: Files that the chain names and that are not there.
     """
 
     events: int
     faults: list[str]
     not_in_chain: list[Path]
+    missing: list[Path]
 
 
 def check_files(root: Path, audit: AuditChain) -> FileCheck:
@@ -41,20 +43,19 @@ def check_files(root: Path, audit: AuditChain) -> FileCheck:
     faults: list[str] = []
     expected: set[Path] = set()
     count = 0
-    for event, fault, image_id, _ in ChainEvents(root, audit).after(Position(0, 0)):
+    for event, fault, image_id, _, files in ChainEvents(root, audit).after(Position(0, 0)):
+        expected |= set(files)  # also of an event that is damaged: its label waits for it
         if fault:
             faults.append(f"{image_id}: {fault}")
         if event is None:
             continue
         count += 1
-        expected.add(event_path(root, event))
         if event.kind == "label":
             label = label_path(root, event.image_id, event.number, event.body["sha256"])
-            expected.add(label)
             if fault := file_fault(label, event.body["sha256"]):
                 faults.append(f"{image_id}: {fault}")
     changed = {path for path in found - expected if any(path.name in fault for fault in faults)}
-    return FileCheck(count, faults, sorted(found - expected - changed))
+    return FileCheck(count, faults, sorted(found - expected - changed), sorted(expected - found))
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -64,6 +64,23 @@ def publish(weights: Path, bundle: Path, *, instead_of: str | None = None) -> Pa
     return target
 
 
+def model_before(bundle: Path) -> Path:
+    """Return the folder of the model before the present one, which :func:`roll_back` publishes again.
+
+    Raises:
+        WeightsError: When the bundle has no weights, or is no bundle, or the earlier model's file is damaged.
+        ConflictError: When no earlier model is kept.
+    """
+    target = weights_path(bundle)
+    if not target.is_file():
+        raise WeightsError(f"There is no published model at {target}, so there is none before it.")
+    kept = _kept(target.parent)
+    if not kept:
+        raise ConflictError(f"{bundle.name} has no earlier model to go back to: its present one is the first that was published.")
+    read_weights(kept[-1] / target.name)  # refuses a damaged file before the present one is replaced
+    return kept[-1]
+
+
 def roll_back(bundle: Path) -> Path:
     """Publish the model before the present one again, with its zones and its training data; repeat it to go further back.
 
@@ -77,14 +94,7 @@ def roll_back(bundle: Path) -> Path:
         WeightsError: When the bundle has no weights, or is no bundle, or the earlier model's file is damaged.
         ConflictError: When no earlier model is kept.
     """
-    target = weights_path(bundle)
-    if not target.is_file():
-        raise WeightsError(f"There is no published model at {target}, so there is none before it.")
-    kept = _kept(target.parent)
-    if not kept:
-        raise ConflictError(f"{bundle.name} has no earlier model to go back to: its present one is the first that was published.")
-    last = kept[-1]
-    read_weights(last / target.name)  # refuses a damaged file before the present one is replaced
+    target, last = weights_path(bundle), model_before(bundle)
     keep_previous(bundle, _WITHDRAWN)
     for file in sorted(last.iterdir(), key=lambda f: f.name == target.name):  # the weights last: they make the others valid
         with atomic_file(target.parent / file.name) as temporary:

@@ -58,6 +58,9 @@ class TrainingResult:
         return {**asdict(self), "weights": str(self.weights)}
 
 
+_logger = logging.getLogger(__name__)
+
+
 def _origin(init_weights: Path | None) -> dict[str, str]:
     return {"trained_from": file_sha256(init_weights)} if init_weights and init_weights.is_file() else {}
 
@@ -248,7 +251,11 @@ def read_stats(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
-    stats: dict[str, Any] = json.loads(path.read_text())
+    try:
+        stats: dict[str, Any] = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:  # it tells of the last training, and nothing depends on it
+        _logger.warning("%s is damaged: %s", path.name, error)
+        return {}
     log = path.parent / "runs" / str(stats.get("run", "")) / "log.csv"
     if log.is_file():
         with log.open(newline="") as stream:

@@ -41,7 +41,8 @@ def suffix_of(path: Path) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """Return the file name without the suffix of its format; the whole name when it has none."""
+    """Return the file name without the suffix of its format; the whole name when it has none, also of the folder ``.``."""
+    path = path if path.name else path.resolve()
     return path.name[: len(path.name) - len(suffix_of(path))]
 
 

@@ -60,7 +60,10 @@ def read_metaimage(path: Path, *, unit: Unit | None = None, limit_bytes: int) ->
             f"{source}: unknown ElementType {header.get('ElementType', '')[:20]!r}. Allowed: {', '.join(_ITEM_BYTES)}."
         )
     claimed = check_budget(shape, _ITEM_BYTES[kind], limit_bytes=limit_bytes, source=source)
-    compressed = header.get("CompressedData", "False").lower() == "true"
+    stated_compression = header.get("CompressedData", "False").lower()
+    if stated_compression not in ("true", "false"):  # ITK reads the first letter, others what they like
+        raise InputError(f"{source}: CompressedData is {stated_compression[:20]!r}. Allowed: True, False.")
+    compressed = stated_compression == "true"
     check_enough_bytes(claimed, voxels.stat().st_size, compressed=compressed, source=source)
     if compressed:
         _check_stream(voxels, header, claimed, source=source)

@@ -127,6 +127,10 @@ def _qform(header: nib.Nifti1Header, source: str, *, required: bool) -> NDArray[
         raise GeometryError(f"{source}: the qform is not a rotation ({error}). Correct it, or set its code to 0.") from error
 
 
+#: NIfTI-1 counts voxels of an axis in 16 bits.
+_LONGEST_NIFTI_1 = 2**15 - 1
+
+
 def write_nifti(volume: Volume, path: Path) -> None:
     """Write a volume as NIfTI, with sform, unit code and, where the affine has no shear, qform.
 
@@ -140,7 +144,8 @@ def write_nifti(volume: Volume, path: Path) -> None:
     array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
     if array.dtype == np.float16:
         array = array.astype(np.float32)
-    image = nib.Nifti1Image(array, volume.affine, dtype=array.dtype)  # without dtype, nibabel refuses int64
+    kind = nib.Nifti1Image if max(array.shape) <= _LONGEST_NIFTI_1 else nib.Nifti2Image
+    image = kind(array, volume.affine, dtype=array.dtype)  # without dtype, nibabel refuses int64
     image.header.set_xyzt_units(_CODE_FROM_UNIT[volume.unit])
     image.set_sform(volume.affine, code="scanner")
     image.set_qform(volume.affine, code="scanner" if _is_rigid(volume.affine) else "unknown")

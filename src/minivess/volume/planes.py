@@ -24,6 +24,18 @@ class Planes:
     time: int | None = None
     depth_axis: str = "Z"
 
+    def check(self) -> None:
+        """Check what does not depend on a file.
+
+        Raises:
+            InputError: When the depth axis is none, or a number is below 1.
+        """
+        if self.depth_axis not in ("Z", "T", "C"):
+            raise InputError(f"The depth axis is Z, T or C. Got {self.depth_axis[:10]!r}.")
+        for name, number in (("channel", self.channel), ("time point", self.time)):
+            if number is not None and number < 1:
+                raise InputError(f"The first {name} is 1. Got {number}.")
+
     def index_of(self, axes: str, shape: tuple[int, ...], source: str) -> tuple[int | slice, ...]:
         """Return the index into the array of a file that leaves depth, rows and columns.
 
@@ -35,8 +47,7 @@ class Planes:
         Raises:
             InputError: When a channel or time point must be chosen, or does not exist.
         """
-        if self.depth_axis not in ("Z", "T", "C"):
-            raise InputError(f"The depth axis is Z, T or C. Got {self.depth_axis[:10]!r}.")
+        self.check()
         chosen = {"C": self.channel, "T": self.time}
         chosen.pop(self.depth_axis, None)
         index: list[int | slice] = []

@@ -20,6 +20,7 @@ from minivess.volume.volume import Volume, affine_from_spacing
 
 #: Numbers of slices that are further apart than this, for each of them, are something else: a date, a time.
 _MOST_GAPS = 10
+Image.MAX_IMAGE_PIXELS = None  # check_budget is the limit, before anything is decoded
 SLICE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 
 
@@ -51,6 +52,7 @@ def read_slices(folder: Path, *, spacing: tuple[float, ...] | None = None, unit:
             f"Got {sorted(suffixes) or 'an empty folder'}. Name volumes one by one: {folder.name}/*.tif."
         )
     _refuse_gap(files, folder.name)
+    check_budget((len(files), *_stated_size(files[0])), 1, limit_bytes=limit_bytes, source=folder.name)
     first = _read_slice(files[0])
     check_budget((len(files), *first.shape), first.dtype.itemsize, limit_bytes=limit_bytes, source=folder.name)
     stack = np.empty((len(files), *first.shape), first.dtype)
@@ -87,6 +89,19 @@ def _refuse_gap(files: Sequence[Path], source: str) -> None:
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name) if part]
+
+
+def _stated_size(path: Path) -> tuple[int, ...]:
+    """Return the rows and columns that an image states, before it is decoded; nothing of one that cannot be read."""
+    try:
+        if path.suffix.lower() in (".tif", ".tiff"):
+            check_directories(path)
+            with tifffile.TiffFile(path, _multifile=False) as file:
+                return tuple(file.pages.first.shape)
+        with Image.open(path) as opened:
+            return opened.height, opened.width
+    except (UnidentifiedImageError, tifffile.TiffFileError, OSError, ValueError):
+        return ()  # its reader says what is wrong
 
 
 def _read_slice(path: Path) -> NDArray[Any]:

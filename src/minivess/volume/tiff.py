@@ -113,9 +113,11 @@ def write_tiff(volume: Volume, path: Path) -> None:
 
 
 def _storable(array: NDArray[Any]) -> NDArray[Any]:
-    """Return the voxels in a data type that OME-TIFF has: booleans as uint8, 64-bit integers as 32-bit ones where they fit."""
+    """Return the voxels in a data type that OME-TIFF has: booleans as uint8, float16 as float32, 64-bit integers as 32-bit."""
     if array.dtype == bool:
         return array.astype(np.uint8)
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
     if array.dtype.kind not in "iu" or array.dtype.itemsize <= 4:
         return array
     low, high = int(array.min()), int(array.max())

@@ -99,6 +99,6 @@ test('showUnreserved: the best open region of the list, marked as not reserved',
   assert.deepEqual([r.current.id, r.current.unreserved, r.answered[0].id], ['c', true, 'b'])
 })
 
-test('stateInWords: the two states whose names are not plain', () => {
-  assert.deepEqual(['fixed', 'leased', 'accepted', 'pending'].map(stateInWords), ['corrected', 'reserved', 'accepted', 'pending'])
+test('stateInWords: the states whose names are not plain', () => {
+  assert.deepEqual(['fixed', 'leased', 'accepted', 'pending'].map(stateInWords), ['corrected', 'reserved', 'accepted', 'open'])
 })

@@ -22,10 +22,12 @@ export class Editing {
     this.clicks = { item: '', points: [] }
     /** @type {Map<string, string>} */
     this.unsentStrokes = new Map() // by item: key of the last one in the outbox
+    this.onStep = () => {} // the draft has one step more
   }
 
   /** Forget the clicks of a tool that needs more of them. */
   forgetClicks() {
+    if (this.clicks.points.length) this.panel.message('')
     this.clicks = { item: '', points: [] }
   }
 
@@ -67,8 +69,9 @@ export class Editing {
     const { changed, drawn } = image.masks.takeStroke(box, regions.locked)
     if (!drawn) return true // the step before has taken this stroke with its own
     if (!changed) throw new Error(t`Nothing was changed. Draw inside the yellow frame, and not over accepted regions.`)
+    this.onStep()
     const voxels = await image.masks.grid.pack(image.masks.draft, box)
-    const { key, reply } = await this.post({ method: 'POST', path: `${image.path}/draft/draw`, body: { box, voxels } })
+    const { key, reply } = await this.post({ method: 'POST', path: `${image.path}/draft/draw`, body: { box, voxels, place: id } })
     if (reply && reply.step?.voxels !== changed) { // others have accepted a part of it since the list was read
       await this.reload()
       this.regions.list().catch(() => {})
@@ -76,6 +79,7 @@ export class Editing {
     } else if (reply) {
       await image.masks.apply(reply)
       this.panel.message(t`Drawn. ${undoHint()}`)
+      this.sayReserved(reply.reserved_for)
     } else {
       this.unsentStrokes.set(id, key)
       image.stale = true
@@ -94,13 +98,16 @@ export class Editing {
     await this.catchUp()
     if (this.clicks.item !== id) this.clicks = { item: id, points: [] }
     this.clicks.points.push(ijk)
-    if (this.clicks.points.length < (this.clicksOf.get(tool) ?? 1)) return this.panel.message(tool === 'box' ? t`Click on the opposite corner, in this slice or in another one.` : t`Click on the other end.`)
+    if (this.clicks.points.length < (this.clicksOf.get(tool) ?? 1)) {
+      return this.panel.message(tool === 'box' ? t`Click on the opposite corner, in this slice or in another one.` : t`Click on the other end.`)
+    }
     const { points } = this.clicks
     this.forgetClicks()
-    const { step } = await this.image.changeDraft('prompt', { tool, points, place: id })
+    const { step, reserved_for: other } = await this.image.changeDraft('prompt', { tool, points, place: id })
     if (!step) {
       return this.panel.message(t`Nothing was changed: it is so already, maybe in the slice above or below, or it lies outside the frame.`)
     }
+    this.onStep()
     const { viewer } = this.regions
     const { first, last, axis } = slicesOf(step.box, viewer.grid)
     const there = [...ijk]
@@ -108,6 +115,15 @@ export class Editing {
     if (there[axis] !== ijk[axis]) viewer.look(there)
     const slices = first === last ? t`slice ${first + 1}` : t`slices ${first + 1} to ${last + 1}`
     this.panel.message(t`${step.name}: ${step.voxels} voxels, ${slices}. ${undoHint()}`)
+    this.sayReserved(other)
+  }
+
+  /**
+   * Say that somebody else has the region: its reservation has ended in a pause.
+   * @param {string | undefined} other
+   */
+  sayReserved(other) {
+    if (other) this.panel.message(t`This region is reserved for ${other} now: your pause was long. What you drew stays in your draft, but the answer will be theirs. Press N to go on.`, true)
   }
 
   /** Undo the last step of the draft. Return whether there was one. */
@@ -121,8 +137,9 @@ export class Editing {
   async redo() {
     await this.catchUp()
     const { step } = await this.image.changeDraft('redo')
-    if (step) this.showStep(t`Redone`, step)
-    else this.panel.message(t`There is nothing to redo.`)
+    if (!step) return this.panel.message(t`There is nothing to redo.`)
+    this.onStep()
+    this.showStep(t`Redone`, step)
   }
 
   /**

@@ -22,6 +22,9 @@ import { Viewer } from './viewer.js'
 /** @type {Record<string, string>} */
 const KEYS = { a: 'accept', s: 'skip', n: 'next', u: 'undo', r: 'redo', o: 'heat', m: 'mask', g: 'nextError', v: 'slab', y: 'compare' }
 
+/** Clicks so soon after a region has come up are second clicks of a double click. */
+const DOUBLE_CLICK_MS = 400
+
 /** @type {Review | null} */
 let review = null
 /** @type {Viewer | null} */
@@ -92,6 +95,7 @@ async function newViewer() {
     onSlice: (slice, count) => showSlice(slice, count, found),
     onPoint: (ijk) => panel.point(review?.suspects.probabilityInWords(ijk) ?? ''),
     onFrame: (rectangle) => map.giveWay(rectangle),
+    onPinch: () => review?.image?.masks.putBack(),
     onWiden: (wider) => { if (widenByKey(wider ? ']' : '[')) takeTool() },
   })
   await found.start()
@@ -109,6 +113,7 @@ function showUnsent(unsent, stored) {
 }
 
 function disconnect() {
+  if (review?.outbox.size && !confirm(t`Some of your work is not sent yet. It stays in this browser, and is sent when you connect again here. Disconnect all the same?`)) return
   sessionStorage.removeItem('minivess.token')
   localStorage.removeItem('minivess.token')
   location.reload()
@@ -172,6 +177,11 @@ function takeTool() {
   brush?.take(penValue() === null ? 0 : penSize())
   enqueue((review) => review.editing?.forgetClicks()) // after the clicks that wait
   element('gl', HTMLCanvasElement).style.cursor = selectedTool() === 'look' ? 'default' : 'crosshair'
+}
+
+/** Give the keys to the picture: arrows move its crosshair, Enter clicks there, whatever button was pressed before. */
+function focusPicture() {
+  viewer?.canvas.focus({ preventScroll: true })
 }
 
 /** The region that is on the screen now: what the user does is meant for it, also where it has to wait. */
@@ -255,12 +265,20 @@ function plainKey(event) {
   if (key === '?') showHelp()
   else if (KEYS[key]) act(KEYS[key])
   else if (key === 'enter' && viewer?.clicking && (event.target === viewer.canvas || event.target === document.body)) viewer.click()
-  else if (selectByKey(key) || widenByKey(key)) takeTool()
+  else if (selectByKey(key)) {
+    takeTool()
+    focusPicture()
+  } else if (widenByKey(key)) takeTool()
   else return false
   return true
 }
 
 for (const name of [...Object.values(KEYS), 'submit']) element(name, HTMLElement).addEventListener('click', () => act(name))
+for (const name of ['accept', 'skip']) { // a double click must not answer the region that comes up, unseen
+  element(name, HTMLElement).addEventListener('click', (event) => {
+    if (performance.now() - (review?.regions.since ?? 0) < DOUBLE_CLICK_MS) event.stopImmediatePropagation()
+  }, { capture: true })
+}
 element('save', HTMLButtonElement).addEventListener('click', save)
 element('stop', HTMLButtonElement).addEventListener('click', () => review?.prediction?.stop())
 element('again', HTMLButtonElement).addEventListener('click', () => { review?.want(review.image?.name ?? ''); enqueue((review) => review.segmentAgain()) })
@@ -273,6 +291,7 @@ element('leave', HTMLButtonElement).addEventListener('click', disconnect)
 element('study', HTMLButtonElement).addEventListener('click', () => study.show())
 element('look', HTMLButtonElement).addEventListener('click', changeLook)
 element('tools', HTMLFieldSetElement).addEventListener('change', takeTool)
+element('tools', HTMLFieldSetElement).addEventListener('click', ({ detail }) => { if (detail) focusPicture() }) // not by the arrow keys
 element('size', HTMLInputElement).addEventListener('input', takeTool)
 element('note', HTMLInputElement).addEventListener('keydown', ({ key, isComposing, keyCode }) => {
   if (isComposing || keyCode === 229) return // the Enter that confirms a Japanese or Chinese word
@@ -291,6 +310,7 @@ element('connect', HTMLFormElement).addEventListener('submit', (event) => {
 restoreLook()
 await translatePage().catch(() => {}) // it stays in English
 const known = sessionStorage.getItem('minivess.token') ?? localStorage.getItem('minivess.token')
+if (!known) element('token', HTMLInputElement).focus()
 if (known) connect(known, null).catch((error) => panel.connectMessage(error.message))
 // For the tests, and for use in the browser's console.
 Object.assign(window, { minivess: { get review() { return review }, get viewer() { return viewer } } })

@@ -6,7 +6,7 @@ import { intersection } from './grid.js'
  * @typedef {{ mask: Uint8Array, refresh: () => void }} Shown
  *
  * A step of the draft: what changed, and what its box holds now (see Grid.pack).
- * @typedef {{ step: { name: string, voxels: number, box: import('./grid.js').Box } | null, holds: string }} DraftReply
+ * @typedef {{ step: { name: string, voxels: number, box: import('./grid.js').Box } | null, holds: string, reserved_for?: string }} DraftReply
  */
 
 export class Masks {

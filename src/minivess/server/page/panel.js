@@ -73,6 +73,11 @@ export class Panel {
     text('message').classList.toggle('bad', bad)
   }
 
+  /** @param {string} more what is to be read beside the message that is shown */
+  alsoSay(more) {
+    text('message').textContent = [text('message').textContent, more].filter(Boolean).join(' ')
+  }
+
   /** @param {import('./image.js').Progress} progress as the server states it */
   progress({ places, answered, errors_handled: handled, errors_in_queue: inQueue, seconds_left_range: [low, high], checks, checks_right: right }) {
     const errors = t`${percent(handled)} of the image's expected errors handled (the queue holds ${percent(inQueue)})`
@@ -190,7 +195,7 @@ export class Panel {
  */
 function scrollTo(row) {
   const list = text('list')
-  const [above, below] = [row.offsetTop - list.offsetTop - list.scrollTop, row.offsetHeight - list.clientHeight]
+  const [above, below] = [row.getBoundingClientRect().top - list.getBoundingClientRect().top, row.offsetHeight - list.clientHeight]
   if (above < 0) list.scrollTop += above
   else if (above + below > 0) list.scrollTop += above + below
 }

@@ -20,7 +20,7 @@ import { inLanguage, t } from './texts.js'
  * @property {boolean} [unreserved] taken from the list while the server did not answer
  */
 
-const WORDS = new Map([['fixed', 'corrected'], ['leased', 'reserved']])
+const WORDS = new Map([['fixed', 'corrected'], ['leased', 'reserved'], ['pending', 'open']])
 
 /**
  * Return a state of a region in words.
@@ -164,11 +164,12 @@ export class Regions {
    * Note the answer to an item.
    * @param {QueueItem} item
    * @param {string} verdict
+   * @param {string} note that was sent with it
    */
-  setAnswered(item, verdict) {
+  setAnswered(item, verdict, note) {
     const row = this.items.find(({ id }) => id === item.id)
     if (row) row.state = verdict
-    this.answered.push(item)
+    this.answered.push({ ...item, answer: { note } })
   }
 
   /**

@@ -36,6 +36,10 @@ export class Review {
     this.wanted = '' // the image that the user has chosen last
     this.queue = Promise.resolve() // of actions
     this.waiting = 0 // actions that are not over
+    /** @type {('answer' | 'step')[]} */
+    this.done = [] // in the open image, for Undo
+    this.doneIn = '' // that image
+    this.told = '' // what is to be read of an image that was opened, once its first region is shown
   }
 
   /**
@@ -96,6 +100,7 @@ export class Review {
    * @param {boolean} [again] whether the model segments it in any case
    */
   async open(name, again = false) {
+    this.told = ''
     await this.editing?.catchUp()
     let status = await statusOf(this.server, name)
     if (again || !status.predicted) {
@@ -114,10 +119,13 @@ export class Review {
     this.regions.onChange = () => this.showRegions()
     this.map.open(this.viewer.bytes, this.image.masks.grid)
     this.editing = new Editing(this.image, this.regions, this.outbox, this.capabilities.tools)
+    this.editing.onStep = () => this.done.push('step')
     this.regions.show(null)
     const quality = status.quality && t`Expected quality of the prediction: ${status.quality}. `
     const newer = status.newer_model ? t`A newer model is published: Segment again shows what it makes of this image. ` : ''
-    this.panel.message(newer + (status.retrain_first || `${quality}${status.zones}`))
+    this.told = `${newer}${quality}${status.zones}`.trim() // once its first region is shown
+    if (name !== this.doneIn) this.done = []
+    this.doneIn = name
     this.panel.progress(status.progress)
     await this.regions.list()
   }
@@ -149,7 +157,11 @@ export class Review {
     await this.catchUp()
     if (this.regions.current && !this.regions.current.unreserved) {
       this.panel.message(unsent ? t`All your work is sent.` : t`Answer this region first: accept it (A) or skip it (S).`)
-    } else await this.nextRegion()
+    } else {
+      await this.nextRegion()
+      this.panel.alsoSay(this.told || (unsent ? t`All your work is sent.` : ''))
+      this.told = ''
+    }
     this.refresh()
   }
 
@@ -219,10 +231,12 @@ export class Review {
   async answer(verdict) {
     const { regions, outbox, opened: { image, editing } } = this
     const item = regions.required
-    const { reply } = await this.post(regions.answerTo(item, verdict, this.panel.note, editing.unsentStrokes.get(item.id)))
+    const { note } = this.panel
+    const { reply } = await this.post(regions.answerTo(item, verdict, note, editing.unsentStrokes.get(item.id)))
     this.panel.note = ''
     if (verdict !== 'skipped') image.masks.accept(item.box)
-    regions.setAnswered(item, verdict)
+    regions.setAnswered(item, verdict, note)
+    this.done.push('answer')
     try {
       if (!reply && outbox.stopped) throw outbox.stopped
       const advice = await this.nextRegion()
@@ -259,7 +273,9 @@ export class Review {
     const { regions, opened: { image, editing } } = this
     const viewed = regions.viewed
     await this.catchUp()
-    if (!viewed && await editing.undo()) return
+    // What was done last is undone first: an answer may be younger than the steps of the draft.
+    const isAnswer = this.done.pop() === 'answer' && regions.answered.length > 0
+    if (!viewed && !isAnswer && await editing.undo()) return
     const item = viewed ?? regions.answered.pop()
     if (!item) return this.panel.message(t`There is nothing to undo.`)
     try {
@@ -272,6 +288,7 @@ export class Review {
     await regions.release()
     await regions.choose({ ...item, state: 'pending' })
     if (await this.openedAgain()) await this.regions.choose({ ...item, state: 'pending' }) // it is of the newest model now
+    if (item.answer?.note && !this.panel.note) this.panel.note = item.answer.note
     this.panel.message(viewed ? t`The answer is withdrawn.` : t`Your last answer is withdrawn.`)
     this.refresh()
   }

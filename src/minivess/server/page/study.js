@@ -15,6 +15,8 @@ const REFRESH_MS = 5000 // while it is open
  * @property {boolean} newer_model
  * @property {number} places
  * @property {number} answered
+ * @property {number} skipped
+ * @property {number} rivals labels beside the current one that wait for a reviewer
  * @property {number} expected_errors_left
  * @property {string[]} who
  * @property {number | null} revision
@@ -26,8 +28,10 @@ const REFRESH_MS = 5000 // while it is open
  * Return the state of an image in words.
  * @param {StudyImage} image
  */
-export function stateOf({ predicted, newer_model: newer, places, answered, revision, unreadable }) {
-  if (revision !== null) return answered < places ? t`label ${revision}, ${places - answered} regions open` : t`label ${revision}`
+export function stateOf({ predicted, newer_model: newer, places, answered, skipped, rivals, revision, unreadable }) {
+  const open = places - answered + skipped // what somebody has skipped, others look at
+  if (rivals) return t`label ${revision}, and ${rivals} of others: a reviewer decides (minivess store restore)`
+  if (revision !== null) return open ? t`label ${revision}, ${open} regions open` : t`label ${revision}`
   if (!predicted) return unreadable ? t`cannot be read: ${unreadable}` : t`not segmented yet`
   if (!answered) return newer ? t`segmented by an older model` : t`segmented`
   return answered < places ? t`in review` : t`reviewed, no label yet`
@@ -72,6 +76,7 @@ export class Study {
       clearTimeout(this.timer)
       this.timer = setTimeout(() => this.fill(), WAIT_MS)
     })
+    this.search.addEventListener('keydown', (event) => { if (event.key === 'Enter') event.preventDefault() }) // it would close the form
     this.view.addEventListener('close', () => { if (location.hash === '#study') history.replaceState(null, '', location.pathname) })
   }
 

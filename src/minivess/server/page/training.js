@@ -7,7 +7,7 @@ const text = (/** @type {string} */ id) => element(id, HTMLElement)
 
 /**
  * What `train_stats` of `/info/` says of a training.
- * @typedef {{ state?: string, epoch?: number, epochs?: number, validation_dice?: number, published_dice_before?: number | null,
+ * @typedef {{ state?: string, by?: string, epoch?: number, epochs?: number, validation_dice?: number, published_dice_before?: number | null,
  *   scores?: Scores, scores_before?: Scores | null, anchors?: Anchor[] }} TrainingStats
  * @typedef {{ dice: number, cldice: number }} Scores
  * @typedef {{ name: string, before: Scores, after: Scores, losses: string[] }} Anchor
@@ -17,9 +17,10 @@ const text = (/** @type {string} */ id) => element(id, HTMLElement)
  * Say in words what a training has brought.
  * @param {TrainingStats} stats
  */
-export function trainingInWords({ state, epoch, epochs, scores, scores_before: before }) {
+export function trainingInWords({ state, by, epoch, epochs, scores, scores_before: before }) {
   if (!state) return t`No training yet.`
-  if (state === 'running') return epochs ? t`Training: epoch ${epoch ?? 0} of ${epochs}.` : t`The training starts.`
+  if (state === 'rolled back') return t`${by} has gone back to the model before: it is in use.`
+  if (state === 'running') return epochs ? t`Training: epoch ${epoch ?? 0} of ${epochs}.` : t`The training is prepared: stacks are read and rehearsed ones made. This takes minutes.`
   const change = scores && before
     ? t` Dice ${before.dice.toFixed(3)} before, ${scores.dice.toFixed(3)} now; clDice ${before.cldice.toFixed(3)} before, ${scores.cldice.toFixed(3)} now.`
     : ''
@@ -57,7 +58,7 @@ export class Training {
     const running = await this.running()
     this.compare(running ? {} : found)
     text('train').textContent = running ? t`Stop training` : t`Train`
-    this.say(running && found.state !== 'running' ? t`The training starts.` : trainingInWords(found))
+    this.say(running && found.state !== 'running' ? t`The training is prepared or judged.` : trainingInWords(found))
     clearTimeout(this.timer) // of an earlier opening
     if (running) this.timer = window.setTimeout(() => this.follow().catch(() => {}), POLL_MS)
   }

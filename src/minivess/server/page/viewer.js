@@ -5,6 +5,7 @@ import { boxOnCanvas, drawFrame } from './frame.js'
 import { Grid } from './grid.js'
 import { Intensities } from './intensities.js'
 import { drawOutline } from './outline.js'
+import { bindPinch } from './pinch.js'
 import { Position } from './position.js'
 import { drawSuspects } from './suspects.js'
 import { shownSlices, voxelUnder } from './tile.js'
@@ -23,13 +24,14 @@ export class Viewer {
    * @param {HTMLCanvasElement} canvas
    * @param {HTMLCanvasElement} frame a canvas over it
    * @param {{ onStroke: () => void, onClick: (ijk: number[]) => void, onSlice: (number: number, count: number) => void,
-   *   onPoint: (ijk: number[] | null) => void, onWiden: (wider: boolean) => void, onFrame: (rectangle: number[]) => void }} events
+   *   onPoint: (ijk: number[] | null) => void, onWiden: (wider: boolean) => void, onPinch: () => void, onFrame: (rectangle: number[]) => void }} events
    *   the pen is lifted; a voxel is clicked on; another slice is shown; the pointer is over a voxel, or leaves; the pen is to be wider or
    *   narrower; the region lies there in the main view: left, top, width, height in CSS pixels
    */
-  constructor(canvas, frame, { onStroke, onClick, onSlice, onPoint, onWiden, onFrame }) {
+  constructor(canvas, frame, { onStroke, onClick, onSlice, onPoint, onWiden, onPinch, onFrame }) {
     this.onSlice = onSlice
     this.onWiden = onWiden
+    this.onPinch = onPinch
     this.onFrame = onFrame
     this.onClick = onClick
     this.canvas = canvas
@@ -81,6 +83,7 @@ export class Viewer {
     this.nv.setDrawColormap({ R: [0, 229], G: [0, 72], B: [0, 77], A: [0, 255], labels: ['', 'vessel'] })
     this.maskShown = true
     this.canvas.addEventListener('wheel', (event) => this.wheel(event), { capture: true, passive: false })
+    bindPinch(this.canvas, (factor) => this.position.zoomBy(factor), () => { this.down = null; this.onPinch() })
   }
 
   /** @param {WheelEvent} event with Ctrl, or of two fingers on a touchpad: magnify; with Shift: widen the pen; else niivue changes the slice */

@@ -13,7 +13,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 
 from minivess.jobs import Job
+from minivess.server.accounts import Account
 from minivess.server.dependencies import CurrentAccount, RunningJobs
+from minivess.server.error_responses import without_folders
 from minivess.server.roles import requires
 
 router = APIRouter(prefix="/jobs", tags=["Jobs"])
@@ -31,23 +33,42 @@ async def list_jobs(
     jobs: RunningJobs, kind: Annotated[JobKind | None, Query()] = None, running: bool = False
 ) -> list[dict[str, Any]]:
     """List jobs, the oldest first: all that are remembered, or those that are not over."""
-    return [job.to_json() for job in (jobs.open(kind) if running else jobs.all(kind))]
+    return [job_json(job) for job in (jobs.open(kind) if running else jobs.all(kind))]
 
 
 @router.get("/{job_id}", summary="Progress of a job", dependencies=[requires("reader")])
 async def get_job(job_id: str, jobs: RunningJobs) -> dict[str, Any]:
     """Return state and progress of a job."""
-    return jobs.get(job_id).to_json()
+    return job_json(jobs.get(job_id))
 
 
 @router.delete("/{job_id}", summary="Stop a job", dependencies=[requires("annotator")])
 async def stop_job(job_id: str, account: CurrentAccount, jobs: RunningJobs) -> dict[str, Any]:
     """Stop one's own job, or with the role reviewer any job. It ends at its next step, usually within a second."""
     job = jobs.get(job_id)
+    check_may_stop(account, job)
+    job.cancel(account.name)
+    return job_json(job)
+
+
+def check_may_stop(account: Account, job: Job) -> None:
+    """Check that a user may stop a job.
+
+    Args:
+        account: The user.
+        job: The job.
+
+    Raises:
+        HTTPException: 403 where it is another user's, and the role does not allow it.
+    """
     if job.actor != account.name and not account.has_role("reviewer"):
         raise HTTPException(403, "This job was started by another user. Stopping it needs the role reviewer.")
-    job.cancel(account.name)
-    return job.to_json()
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """Return a job for clients, without folders of the server."""
+    content = job.to_json()
+    return {**content, "message": without_folders(content["message"])}
 
 
 async def _expected_job(job_id: str, jobs: RunningJobs) -> Job:
@@ -84,7 +105,7 @@ async def events(job: Annotated[Job, Depends(_expected_job)]) -> AsyncIterator[S
     while True:
         if job.changes != sent or silent_s >= _KEEP_ALIVE_S:
             sent, silent_s, over = job.changes, 0.0, job.over
-            yield ServerSentEvent(data=job.to_json(), event=job.state if over else "progress", id=str(sent))
+            yield ServerSentEvent(data=job_json(job), event=job.state if over else "progress", id=str(sent))
             if over:
                 return
         await asyncio.sleep(_POLL_S)

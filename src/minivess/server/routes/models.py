@@ -15,7 +15,7 @@ from minivess.paths import file_sha256
 from minivess.server.dependencies import App, CurrentAccount
 from minivess.server.label_app import LabelApp
 from minivess.server.roles import requires
-from minivess.train import publish, roll_back
+from minivess.train import model_before, publish, roll_back
 from minivess.train.publishing import keep_previous
 
 router = APIRouter(prefix="/model", tags=["Model"])
@@ -52,8 +52,11 @@ def delete(model: str, app: App, account: CurrentAccount) -> dict[str, Any]:
 def go_back(model: str, app: App, account: CurrentAccount) -> dict[str, Any]:
     """Publish the model before the present one again; repeat it to go further back. An audit entry is written."""
     bundle = _bundle_of(app, model)
+    model_before(bundle)  # what is refused is not recorded as done
     _audit(app, account.name, "model.rolled_back", model, before=_sha256(bundle))
     roll_back(bundle)
+    if model in app.trainers:
+        app.trainers[model].note_roll_back(account.name)
     return {"checksum": f"SHA256:{_sha256(bundle)}", "modified_time": int(weights_path(bundle).stat().st_mtime)}
 
 

@@ -13,8 +13,10 @@ from minivess.errors import NotFoundError, UsageError
 from minivess.jobs import Job, Jobs, Urgency
 from minivess.server.accounts import Account, Role
 from minivess.server.dependencies import App, CurrentAccount, RunningJobs
+from minivess.server.error_responses import without_folders
 from minivess.server.params import check_params
 from minivess.server.roles import requires
+from minivess.server.routes.jobs import check_may_stop, job_json
 from minivess.server.training import train_in_process
 
 router = APIRouter()
@@ -36,6 +38,7 @@ def train(
 ) -> dict[str, Any]:
     """Start a training; 429 when one is running, unless ``enqueue`` is set."""
     _check_known("trainer", model, app.info()["trainers"])
+    app.trainers[model].check(params or {})
     if not enqueue:
         _refuse_second(jobs, "train")
     job = _new_job(account, "train", model, params)
@@ -126,17 +129,22 @@ def status(jobs: Jobs, kind: str, *, all: bool, check_if_running: bool) -> Any:
     return [_record(job) for job in listed] if all else _record(running[0] if check_if_running else listed[-1])
 
 
-def stop(jobs: Jobs, kind: str, actor: str) -> dict[str, Any] | None:
+def stop(jobs: Jobs, kind: str, account: Account) -> dict[str, Any] | None:
     """Stop the jobs of a kind, and wait until they have ended.
 
     Args:
         jobs: The jobs of the server.
         kind: Kind of job.
-        actor: Who stops them.
+        account: Who stops them.
+
+    Raises:
+        HTTPException: 403 where one of them is another user's, and the role does not allow it.
     """
     listed = jobs.open(kind)
     for job in listed:
-        job.cancel(actor)
+        check_may_stop(account, job)
+    for job in listed:
+        job.cancel(account.name)
     until = time.monotonic() + _STOP_S
     while any(not job.over for job in listed) and time.monotonic() < until:
         time.sleep(0.05)
@@ -150,7 +158,7 @@ def _add_status_routes(path: str, kind: str, tag: str, stop_role: Role) -> None:
 
     @router.delete(path, tags=[tag], summary=f"Stop the {kind}", name=f"{kind}_stop", dependencies=[requires(stop_role)])
     def delete(jobs: RunningJobs, account: CurrentAccount) -> Any:
-        return stop(jobs, kind, account.name)
+        return stop(jobs, kind, account)
 
 
 _add_status_routes("/train/", "train", "Train", "admin")
@@ -196,8 +204,8 @@ def _record(job: Job) -> dict[str, Any]:
         "status": _STATUS[job.state],
         "request": {**job.request, "model" if job.kind != "scoring" else "method": job.subject},
         "start_ts": _timestamp(job.created),
-        "details": job.details or [line for line in (job.message,) if line],
-        "job": job.to_json(),
+        "details": [without_folders(line) for line in job.details or (job.message,) if line],
+        "job": job_json(job),
     }
     return record | ({"end_ts": _timestamp(job.ended)} if job.ended else {})
 

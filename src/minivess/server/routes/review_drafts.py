@@ -8,19 +8,21 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from minivess.errors import InputError
+from minivess.errors import ConflictError, InputError, NotFoundError
 from minivess.jobs import Job, Urgency
 from minivess.review.drafts import Draft
 from minivess.review.edits import EditStep, Mode
 from minivess.review.mask_codec import pack_mask, unpack_mask
+from minivess.review.service import ReviewService
 from minivess.review.tools import TOOLS
-from minivess.server.dependencies import REQUEST_ID_KEY, CurrentAccount, Review, UserDrafts, volume_response
+from minivess.server.dependencies import CHECKED_IMAGE, LONG, REQUEST_ID_KEY, CurrentAccount, Review, UserDrafts, volume_response
 from minivess.server.request_job import run_for_client
 from minivess.server.roles import requires
 from minivess.server.routes.review_images import Suffix
+from minivess.server.routes.review_queue import LEASE_S
 from minivess.volume import Box
 
-router = APIRouter(prefix="/review/images/{image}/draft", tags=["Review"])
+router = APIRouter(prefix="/review/images/{image}/draft", tags=["Review"], dependencies=[CHECKED_IMAGE])
 #: Largest number of clicks of one prompt.
 MAX_CLICKS = 200
 #: Seconds after which a prompt ends without a change.
@@ -44,6 +46,7 @@ class StrokeRequest(BaseModel):
         tuple[_Index, _Index, _Index, _Index, _Index, _Index], Field(description="i0, i1, j0, j1, k0, k1, ends excluded.")
     ]
     voxels: Annotated[str, Field(max_length=2**24, description="base64 of zlib of one bit a voxel, k fastest.")]
+    place: Annotated[str, Field(max_length=300, description="Item whose region is drawn in: it stays reserved.")] = ""
 
 
 @router.post("/prompt", summary="Trace, connect, cut, remove or grow", dependencies=[requires("annotator")])
@@ -60,7 +63,8 @@ async def prompt(
 
     def work() -> dict[str, Any]:
         box = review.store.queue.get(body.place).region.box if body.place else None
-        return _to_json(drafts.prompt(image, account.name, body.tool, body.points, mode=body.mode, box=box))
+        draft = drafts.prompt(image, account.name, body.tool, body.points, mode=body.mode, box=box)
+        return {**_to_json(draft), "reserved_for": _keep_reserved(review, body.place, account.name)}
 
     return await run_for_client(request, job, work)
 
@@ -71,7 +75,21 @@ def draw(image: str, body: StrokeRequest, account: CurrentAccount, review: Revie
     box, shape = Box(*body.box), review.contexts.get(image).image.shape
     if not box.fits(shape):
         raise InputError(f"A box must be inside the image of {shape} voxels, with i0 < i1, j0 < j1, k0 < k1. Got {tuple(box)}.")
-    return _to_json(drafts.draw(image, account.name, box, unpack_mask(body.voxels, box.shape)))
+    draft = drafts.draw(image, account.name, box, unpack_mask(body.voxels, box.shape))
+    return {**_to_json(draft), "reserved_for": _keep_reserved(review, body.place, account.name)}
+
+
+def _keep_reserved(review: ReviewService, place: str, user: str) -> str:
+    """Reserve the region that a user works in for another 15 minutes; return who has it instead, empty for nobody."""
+    try:
+        item = review.store.queue.get(place) if place else None
+        if item is not None and item.state in ("pending", "leased"):
+            review.store.queue.take(place, user, seconds=LEASE_S)
+    except ConflictError:
+        return review.store.queue.get(place).holder
+    except NotFoundError:  # the answer will say so
+        pass
+    return ""
 
 
 @router.post("/undo", summary="Undo the last step", dependencies=[requires("annotator")])
@@ -92,7 +110,7 @@ def state(image: str, account: CurrentAccount, drafts: UserDrafts) -> dict[str, 
     return {**_to_json(drafts.state(image, account.name)), "steps": [_about(s) for s in drafts.steps(image, account.name)]}
 
 
-@router.get("/mask", summary="Current mask with the draft", response_class=FileResponse, dependencies=[requires("reader")])
+@router.get("/mask", summary="Current mask with the draft", response_class=FileResponse, dependencies=[requires("reader"), LONG])
 def mask(image: str, account: CurrentAccount, drafts: UserDrafts, format: Suffix = "nrrd") -> FileResponse:
     """Send the last prediction with the accepted regions and the user's draft applied, on the image's grid."""
     return volume_response(drafts.mask(image, account.name), f"{image}-draft", format)

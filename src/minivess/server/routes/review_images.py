@@ -12,10 +12,10 @@ from minivess.review.context import ReviewContext
 from minivess.review.progress import review_progress
 from minivess.review.region_selection import Objective
 from minivess.review.service import ReviewService
-from minivess.server.dependencies import CurrentAccount, Review, volume_response
+from minivess.server.dependencies import CHECKED_IMAGE, LONG, CurrentAccount, Review, volume_response
 from minivess.server.roles import requires
 
-router = APIRouter(prefix="/review/images/{image}", tags=["Review"])
+router = APIRouter(prefix="/review/images/{image}", tags=["Review"], dependencies=[CHECKED_IMAGE])
 Suffix = Literal["nrrd", "nii.gz"]
 
 
@@ -56,13 +56,13 @@ def _context(review: ReviewService, image: str) -> ReviewContext | None:
         return None
 
 
-@router.get("/volume", summary="The image", response_class=FileResponse, dependencies=[requires("reader")])
+@router.get("/volume", summary="The image", response_class=FileResponse, dependencies=[requires("reader"), LONG])
 def volume(image: str, review: Review, format: Suffix = "nrrd") -> FileResponse:
     """Send the image in a format that every viewer reads; its voxel order is that of boxes and clicks."""
     return volume_response(review.read(image), image, format)
 
 
-@router.post("/queue", summary="Rank the regions of an image again", dependencies=[requires("annotator")])
+@router.post("/queue", summary="Rank the regions of an image again", dependencies=[requires("annotator"), LONG])
 def rebuild_queue(
     image: str,
     account: CurrentAccount,
@@ -80,19 +80,21 @@ def rebuild_queue(
     }
 
 
-@router.get("/heat", summary="Uncertainty map", response_class=FileResponse, dependencies=[requires("reader")])
+@router.get("/heat", summary="Uncertainty map", response_class=FileResponse, dependencies=[requires("reader"), LONG])
 def uncertainty_map(image: str, review: Review, format: Suffix = "nrrd") -> FileResponse:
     """Send the entropy of the last prediction in nats, float32 on the image's grid."""
     return volume_response(review.entropy(image), f"{image}-entropy", format)
 
 
-@router.get("/mask", summary="Current mask", response_class=FileResponse, dependencies=[requires("reader")])
+@router.get("/mask", summary="Current mask", response_class=FileResponse, dependencies=[requires("reader"), LONG])
 def mask(image: str, review: Review, format: Suffix = "nrrd") -> FileResponse:
     """Send the last prediction with the accepted regions applied, on the image's grid."""
     return volume_response(review.mask(image)[0], f"{image}-mask", format)
 
 
-@router.get("/mask_before", summary="Mask of the model before", response_class=FileResponse, dependencies=[requires("reader")])
+@router.get(
+    "/mask_before", summary="Mask of the model before", response_class=FileResponse, dependencies=[requires("reader"), LONG]
+)
 def mask_before(image: str, review: Review, format: Suffix = "nrrd") -> FileResponse:
     """Send what the model before the present one has predicted, on the image's grid, to compare both."""
     return volume_response(review.mask_before(image), f"{image}-mask-before", format)
