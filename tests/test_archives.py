@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import io
+import os
 import tarfile
 import tracemalloc
 import zipfile
@@ -115,3 +116,28 @@ def test_one_name_twice_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(UnsafeFileError, match="twice"):
             extract_archive(archive, tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz", "w:bz2"])
+def test_a_compressed_archive_with_one_other_byte_is_not_extracted(tmp_path: Path, mode: str) -> None:
+    content, archive = os.urandom(300_000), io.BytesIO()
+    with tarfile.open(fileobj=archive, mode=mode) as opened:
+        info = tarfile.TarInfo("slice.dcm")
+        info.size = len(content)
+        opened.addfile(info, io.BytesIO(content))
+    changed = bytearray(archive.getvalue())
+    changed[len(changed) // 2] ^= 0xFF
+    (tmp_path / "archive").write_bytes(changed)
+    with pytest.raises(InputError, match="is not a complete zip or tar file"):
+        extract_archive(tmp_path / "archive", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "archive").write_bytes(archive.getvalue())
+    (extracted,) = extract_archive(tmp_path / "archive", tmp_path / "out")
+    assert extracted.read_bytes() == content
+
+
+def test_a_zip_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    content = zip_of(tmp_path / "x.zip", **{"\u00fc": b"x"}).read_bytes()
+    (tmp_path / "x.zip").write_bytes(content.replace("\u00fc".encode(), b"\xff\xff"))
+    with pytest.raises(InputError, match="is not a complete zip"):
+        extract_archive(tmp_path / "x.zip", tmp_path / "out")

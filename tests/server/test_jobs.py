@@ -13,11 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from starlette.exceptions import HTTPException
 from untrained import untrained_bundle
 from waiting import wait_until
 
+from minivess.jobs import Job
 from minivess.models import weights_path
 from minivess.server import Accounts, LabelServer, prepare_server
+from minivess.server.accounts import Account
+from minivess.server.routes.jobs import check_may_stop
+from minivess.server.routes.monai_tasks import stop
 from minivess.server.serve import free_port
 from minivess.train import copy_bundle, publish
 from minivess.volume import Volume, write_volume
@@ -240,3 +245,50 @@ def until_cut_off(server: LabelServer, job_id: str) -> list[tuple[str, dict]]:
     with contextlib.suppress(requests.RequestException):
         seen.extend(events(server, job_id))
     return seen
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"preset": "nope"}, "one of full, tiny"),
+        ({"preset": []}, "one of full, tiny"),
+        ({"val_split": "abc"}, "a share from 0 to below 1"),
+        ({"max_epochs": -1}, "a whole number"),
+        ({"seed": None}, "a whole number"),
+        ({"pretrained": "yes"}, "true or false"),
+    ],
+)
+def test_a_training_with_a_wrong_value_is_not_started(server: LabelServer, params: dict[str, object], message: str) -> None:
+    refused = ask(server, "POST", "/train/segresnet", "admin", json=params)
+    assert refused.status_code == 400, refused.text
+    assert message in refused.json()["detail"]
+
+
+def test_a_refused_roll_back_is_not_recorded_as_done(server: LabelServer) -> None:
+    def recorded() -> int:
+        chain = next(server.log.parent.parent.rglob("audit/chain.jsonl"))
+        return chain.read_text().count("model.rolled_back")
+
+    before = recorded()
+    assert ask(server, "POST", "/model/segresnet/roll_back", "admin").status_code == 409
+    assert recorded() == before
+
+
+def test_an_annotator_stops_no_scoring_of_others() -> None:
+    job = Job("scoring", "uncertainty", actor="ada")
+
+    class Open:
+        def open(self, _: str) -> list[Job]:
+            return [] if job.over else [job]
+
+    with pytest.raises(HTTPException, match="started by another user"):
+        stop(Open(), "scoring", Account("ann", "annotator"))
+    assert job.state == "queued"
+    own = Job("scoring", "sum", actor="ann")
+    check_may_stop(Account("ann", "annotator"), own)
+    check_may_stop(Account("rita", "reviewer"), job)
+
+
+@pytest.mark.parametrize("path", ["", "/draft", "/draft/mask", "/volume"])
+def test_a_name_that_is_none_is_refused_everywhere(server: LabelServer, path: str) -> None:
+    assert ask(server, "GET", f"/review/images/{'x' * 300}{path}").status_code == 400

@@ -78,3 +78,16 @@ def test_a_second_server_is_refused_before_it_says_where_it_is(studies: Path, tm
     assert "Serving" not in done.output
     first.release()
     prepare_server(studies, workspace=tmp_path / "w", port=free_port())
+
+
+def test_a_workspace_among_the_images_is_refused_unless_it_is_hidden(studies: Path) -> None:
+    with pytest.raises(InputError, match="lies among the images"):
+        prepare_server(studies, workspace=studies / "work", port=free_port())
+    prepare_server(studies, workspace=studies / ".hidden" / "work", port=free_port())
+
+
+def test_a_certificate_that_is_none_is_said_before_the_server_starts(studies: Path, tmp_path: Path) -> None:
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n")
+    with pytest.raises(InputError, match="are no certificate with its private key"):
+        prepare_server(studies, workspace=tmp_path / "w", port=free_port(), tls=(tmp_path / "cert.pem", tmp_path / "key.pem"))

@@ -106,7 +106,7 @@ def test_nan_in_the_index_of_monai_label_keeps_no_label_out(studies: Path) -> No
     report = import_once(opened(studies))
     assert report is not None
     assert report["imported"] == 1
-    assert list(report["refused"]) == ["datastore_v2.json: a"]
+    assert report["refused"] == {}  # the number that is none is left out
 
 
 def test_a_restored_import_is_a_decision_that_a_stale_label_conflicts_with(store: LabelStore, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import logging
 import struct
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -18,6 +19,7 @@ import SimpleITK as sitk
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from minivess.errors import InputError, MinivessError, UnsafeFileError
 from minivess.volume import Volume, read_volume, write_volume
@@ -404,3 +406,26 @@ def test_a_compressed_file_that_goes_on_after_its_voxels_is_refused(tmp_path: Pa
     file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()) + bytes(2**21)))
     with pytest.raises(InputError, match="follow the voxels"):
         read_volume(file)
+
+
+@pytest.mark.parametrize("compressed", ["1", "T", "Yes"])
+def test_read_volume__takes_no_guess_at_whether_a_metaimage_is_compressed(tmp_path: Path, compressed: str) -> None:
+    file = write_volume(Volume(np.ascontiguousarray(STACK.T), AFFINE, "mm"), tmp_path / "x.mha")
+    content = file.read_bytes()
+    assert b"CompressedData = " in content
+    before = content[content.index(b"CompressedData = ") :].split(b"\n")[0]
+    file.write_bytes(content.replace(before, f"CompressedData = {compressed}".encode()))
+    with pytest.raises(InputError, match="Allowed: True, False"):
+        read_volume(file)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_read_volume__refuses_slices_that_are_too_large_before_it_decodes_them(tmp_path: Path, suffix: str) -> None:
+    image = Image.fromarray(np.zeros((3000, 2000), np.uint8))
+    for number in range(3):
+        image.save(tmp_path / f"{number}{suffix}", **({"compression": "tiff_deflate"} if suffix == ".tif" else {}))
+    tracemalloc.start()
+    with pytest.raises(UnsafeFileError):
+        read_volume(tmp_path, spacing=(1, 1, 1), limit_bytes=2**20)
+    assert tracemalloc.get_traced_memory()[1] < 3000 * 2000
+    tracemalloc.stop()

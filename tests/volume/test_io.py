@@ -297,3 +297,16 @@ def test_a_stack_of_slices_with_a_gap_is_refused_by_name(tmp_path: Path) -> None
         "no numbers": ("a.tif", "b.tif", "d.tif"),
     }.items():
         assert read_volume(stack(folder, *names), **options).shape == (5, 4, 3)
+
+
+def test_write_volume__an_axis_that_is_longer_than_nifti_1_counts(tmp_path: Path) -> None:
+    volume = Volume(np.arange(33_000 * 2 * 3, dtype=np.int32).reshape(33_000, 2, 3), np.diag([0.5, 0.5, 2, 1]), "um")
+    read = read_volume(write_volume(volume, tmp_path / "x.nii.gz"))
+    np.testing.assert_array_equal(read.array, volume.array)
+    assert read.same_grid(volume)
+
+
+def test_write_volume__half_floats_in_every_format(tmp_path: Path) -> None:
+    volume = Volume(np.random.default_rng(0).random((6, 5, 4)).astype(np.float16), np.diag([0.5, 0.5, 2, 1]), "um")
+    for name in ("x.nii.gz", "x.nrrd", "x.mha", "x.ome.tif"):
+        np.testing.assert_array_equal(read_volume(write_volume(volume, tmp_path / name)).array, volume.array)

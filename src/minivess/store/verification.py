@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from minivess.store.audit import AuditChain, Position
@@ -26,7 +26,7 @@ class FileCheck:
     events: int
     faults: list[str]
     not_in_chain: list[Path]
-    missing: list[Path]
+    missing: list[Path] = field(default_factory=list)
 
 
 def check_files(root: Path, audit: AuditChain) -> FileCheck:
