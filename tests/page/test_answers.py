@@ -288,7 +288,7 @@ def test_a_note_stays_with_its_region(seat: Seat) -> None:
     first = seat.item["id"]
     seat.page.fill("#note", "look here again")
     seat.page.locator("#gl").focus()
-    other = seat.page.locator(f"#queue tr:not([data-id='{first}'])", has_text="pending").first
+    other = seat.page.locator(f"#queue tr:not([data-id='{first}'])", has_text="open").first
     other.locator("button").click()
     seat.idle()
     assert seat.item["id"] != first

@@ -77,6 +77,7 @@ async function connect(token, remember) {
   await outbox.send()
   offerTools(capabilities.tools.map(({ name }) => name))
   panel.connected(true)
+  element('leave', HTMLButtonElement).textContent = t`Disconnect ${username}` // a computer may be shared
   training = new Training(server, roles)
   training.show().catch(() => {}) // a server without a trainer has nothing to show
   images.replaceChildren(...Object.keys(objects).sort().map((name) => new Option(name)))
