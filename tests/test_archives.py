@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import io
+import lzma
 import os
 import tarfile
 import tracemalloc
@@ -141,3 +143,20 @@ def test_a_zip_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(content.replace("\u00fc".encode(), b"\xff\xff"))
     with pytest.raises(InputError, match="is not a complete zip"):
         extract_archive(tmp_path / "x.zip", tmp_path / "out")
+
+
+def test_what_follows_the_last_member_is_not_read_without_end(tmp_path: Path) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:bz2") as opened:
+        opened.addfile(member("a"), io.BytesIO())
+    zeros = bz2.compress(bytes(2**20))
+    (tmp_path / "x.tar.bz2").write_bytes(archive.getvalue() + zeros * 3)
+    with pytest.raises(UnsafeFileError, match="goes on after its last member"):
+        extract_archive(tmp_path / "x.tar.bz2", tmp_path / "out")
+
+
+def test_the_older_form_of_lzma_is_read(tmp_path: Path) -> None:
+    content = gzip.decompress(tar_of(tmp_path / "x.tar.gz", member("a"), content=b"12345").read_bytes())
+    (tmp_path / "x.tar.lzma").write_bytes(lzma.compress(content, format=lzma.FORMAT_ALONE))
+    (extracted,) = extract_archive(tmp_path / "x.tar.lzma", tmp_path / "out")
+    assert extracted.read_bytes() == b"12345"

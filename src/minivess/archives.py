@@ -39,6 +39,7 @@ _COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
     b"\x1f\x8b": lambda file: cast(IO[bytes], gzip.GzipFile(fileobj=file, mode="rb")),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\0": lzma.LZMAFile,
+    b"\x5d\0\0": lzma.LZMAFile,
 }
 
 #: Headers of a tar file that hold a long name or attributes; tarfile reads each wholly into memory.
@@ -152,9 +153,18 @@ def _extract(
                     f"{archive.name} contains {member.name[:60]!a} twice, or as a file and as a folder."
                 ) from error
             written.append(target / PurePosixPath(member.name))
-        while rest is not None and rest.read(_BLOCK):
-            pass
+        if rest is not None:
+            _read_to_end(rest, archive)
     return written
+
+
+def _read_to_end(stream: IO[bytes], archive: Path) -> None:
+    """Read what follows the last member, so that the checksum of a compressed file is compared; padding is short."""
+    size = 0
+    while block := stream.read(_BLOCK):
+        size += len(block)
+        if size > _BLOCK:
+            raise UnsafeFileError(f"{archive.name} goes on after its last member.")
 
 
 def _check_members(members: list[_Member], archive: Path, limits: ArchiveLimits) -> None:

@@ -183,7 +183,7 @@ def test_text_beside_the_picture_in_compressed_pixels_is_removed(
     assert len(copies) == 5
     assert not any(CANARY.encode() in file.read_bytes() for file in copies)
     np.testing.assert_array_equal(read_series(copies[0].parent).volume.array, plain.array)
-    assert "5 files had comments in their compressed pixels; they were removed." in report.remarks
+    assert "5 files had text or headers of programs within their compressed pixels; they were removed." in report.remarks
 
 
 @pytest.mark.parametrize("cut", [3, 20, -2])

@@ -153,7 +153,7 @@ def test_an_empty_folder_and_a_missing_one_are_refused(tmp_path: Path) -> None:
 
 def test_files_that_are_no_dicom_are_noted(series: Path) -> None:
     (series / "LICENSE").write_text("words")
-    assert read_series(series).notes == ("1 files that are not DICOM were ignored",)
+    assert read_series(series).notes == ("1 files that are no images of a series were ignored",)
 
 
 @pytest.mark.requirement("R03")

@@ -19,6 +19,7 @@ from dicom.test_series import ORIENTATIONS, edit, volume_of
 from minivess.dicom import read_series, write_seg, write_series
 from minivess.dicom.derived import Derivation
 from minivess.dicom.uncertainty_map import write_uncertainty_map
+from minivess.errors import InputError
 
 TRIAL = {
     "ClinicalTrialSponsorName": "Sponsor", "ClinicalTrialProtocolID": "P-1", "ClinicalTrialProtocolName": "Protocol",
@@ -67,7 +68,32 @@ def test_several_methods_of_deidentification_stay_several(folder: Path, tmp_path
         assert list(dataset.DeidentificationMethod) == [methods[0], methods[1][:64]]
 
 
-@pytest.mark.parametrize("body_part", ["HEAD", "CHEST", "BRAIN", "LEG", ""])
+def test_a_species_by_code_a_person_without_a_role_and_a_long_number_are_valid(folder: Path, tmp_path: Path) -> None:
+    def change(dataset: pydicom.Dataset) -> None:
+        dataset.SpecificCharacterSet = "ISO_IR 100"
+        dataset.PatientSpeciesCodeSequence = [code("447612001", "SCT", "Mus musculus")]
+        dataset.PatientBreedCodeSequence = [code("1", "99LAB", "Säugetier Müller")]
+        dataset.ResponsiblePerson = "Lab^Head"
+        for keyword, value in TRIAL.items():
+            setattr(dataset, keyword, value)
+        dataset.ClinicalTrialSubjectID = "S" * 70
+
+    with pytest.warns(UserWarning, match="exceeds the maximum length"):
+        objects = derived(folder, tmp_path, change)
+    for dataset in objects.values():
+        assert "PatientSpeciesDescription" not in dataset
+        assert dataset.PatientBreedCodeSequence[0].CodeMeaning == "Säugetier Müller"
+        assert dataset.ResponsiblePerson == ""
+        assert "ClinicalTrialProtocolID" not in dataset
+
+
+def code(value: str, scheme: str, meaning: str) -> pydicom.Dataset:
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+@pytest.mark.parametrize("body_part", ["HEAD", "CHEST", "BRAIN", "LEG", "KNEE", ""])
 def test_pictures_of_any_body_part_are_valid(folder: Path, tmp_path: Path, body_part: str) -> None:
     def change(dataset: pydicom.Dataset) -> None:
         dataset.BodyPartExamined = body_part
@@ -76,7 +102,7 @@ def test_pictures_of_any_body_part_are_valid(folder: Path, tmp_path: Path, body_
 
     pictures = [d for name, d in derived(folder, tmp_path, change).items() if name.startswith("picture")]
     assert {p.ConversionType for p in pictures} == {"WSD"}
-    assert {p.get("Laterality") for p in pictures} == {{"LEG": "L", "": ""}.get(body_part)}  # None: it is not there
+    assert {p.get("Laterality") for p in pictures} == {{"LEG": "L", "KNEE": "", "": ""}.get(body_part)}  # None: it is not there
 
 
 def test_what_comes_from_a_lossy_image_says_so(folder: Path, tmp_path: Path) -> None:
@@ -145,17 +171,25 @@ def test_a_study_with_its_own_results_is_still_one_series(folder: Path, tmp_path
         file.rename(folder / f"result_{file.name}")
     series = read_series(folder)
     np.testing.assert_array_equal(series.volume.array, before)
-    assert series.notes == ()
+    assert series.notes == ("5 files that are no images of a series were ignored",)  # the pictures
 
 
-@pytest.mark.parametrize(("stated", "refused"), [(10, False), (7, True)])
-def test_one_of_several_reconstructions_of_an_acquisition_is_whole(folder: Path, stated: int, refused: bool) -> None:
-    def change(number: int, dataset: pydicom.Dataset) -> None:
-        dataset.ImagesInAcquisition, dataset.InstanceNumber = stated, number + 1
+def secondary(folder: Path, name: str, kind: str, series: str) -> None:
+    dataset = pydicom.dcmread(next(folder.glob("*.dcm")))
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = kind
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{series}.9"
+    dataset.SeriesInstanceUID = series
+    dataset.save_as(folder / name, enforce_file_format=True)
 
-    edit(folder, change)
-    if refused:
-        with pytest.raises(Exception, match="slices are missing"):
-            read_series(folder)
-    else:
-        assert "there are other reconstructions, or slices are missing" in read_series(folder).notes[0]
+
+def test_a_picture_within_a_series_or_another_kind_of_image_is_not_passed_by_in_silence(folder: Path) -> None:
+    secondary(folder, "other.dcm", "1.2.840.10008.5.1.4.1.1.77.1.5.4", "1.2.3.77")
+    with pytest.raises(InputError, match="2 image series"):
+        read_series(folder)
+    (folder / "other.dcm").unlink()
+    secondary(folder, "picture.dcm", "1.2.840.10008.5.1.4.1.1.7", "1.2.3.7")
+    assert read_series(folder).notes == ("1 files that are no images of a series were ignored",)
+    uid = str(read_series(folder).uid)
+    secondary(folder, "picture.dcm", "1.2.840.10008.5.1.4.1.1.7", uid)
+    with pytest.raises(InputError):
+        read_series(folder)

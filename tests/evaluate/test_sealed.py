@@ -13,7 +13,8 @@ import pytest
 from minivess.cli.main import run
 from minivess.datasets.dataset import items
 from minivess.errors import InputError, LockoutError
-from minivess.evaluate import SealedTestSet, find_sealed, fingerprint
+from minivess.evaluate import SealedTestSet, approve_look, find_sealed, fingerprint, open_look
+from minivess.evaluate.looks import WITHDRAWAL
 from minivess.store import AuditChain
 from minivess.train import make_dataset, read_dataset
 from minivess.volume import Volume, read_volume, reorient, write_volume
@@ -168,6 +169,29 @@ def test_a_withdrawn_case_is_no_longer_looked_at_and_never_learned(
     assert run(["testset", "verify", str(folder), "--json"]) == 0
     verdict = json.loads(capsys.readouterr().out)
     assert (verdict["cases"], verdict["withdrawn"], verdict["looks"]) == (1, 1, 1)
+
+
+@pytest.mark.requirement("R15")
+def test_a_subject_leaves_also_as_the_only_one_of_its_set_and_when_no_look_is_left(
+    sealed: tuple[SealedTestSet, Path], tmp_path: Path
+) -> None:
+    _, data = sealed
+    rows = [{"image": str(data / "images" / f"stack{n}.nii.gz"), "subject": f"stack{n}"} for n in range(3)]
+    both = tmp_path / "both"
+    SealedTestSet.seal(both, rows[:1], actor="x", looks=1)
+    test_set = SealedTestSet.seal(both, rows[1:], actor="x")
+    approve_look(test_set, reason="final table", actor="second")
+    open_look(test_set, model="m", weights_sha256="", actor="first")
+    with pytest.raises(LockoutError, match="was opened 1 times"):
+        approve_look(test_set, reason="consent was withdrawn", actor="second")
+    approve_look(test_set, reason="consent was withdrawn", actor="second", for_withdrawal=True)
+    open_look(test_set, model=WITHDRAWAL, weights_sha256="", actor="first")
+    left = test_set.withdraw(rows[:1], reason="consent was withdrawn", actor="first")
+    left.check_whole(rows[1:])
+    again = SealedTestSet.seal(both, rows[:1], actor="x")  # nothing of it comes back
+    with pytest.raises(LockoutError):
+        again.check_whole([])
+    again.check_withdrawal(rows[1:2])
 
 
 @pytest.mark.requirement("R15")

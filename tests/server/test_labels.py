@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
 import pytest
@@ -163,25 +164,35 @@ def test_a_session_that_is_over_is_said_before_anything_is_segmented(lab: Lab) -
         assert "no session with this id" in answer.json()["detail"]
 
 
-def test_long_requests_of_one_user_leave_threads_for_the_others() -> None:
-    def begin(user: str) -> Iterator[None]:
+def test_long_requests_of_one_user_leave_threads_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minivess.server.dependencies.LONG_WAIT_S", 0.2)
+
+    async def begin(user: str) -> AsyncIterator[None]:
         request = limit_per_user(Request({"type": "http", ACCOUNT_KEY: Account(user, "reader")}))
-        next(request)
+        await anext(request)
         return request
 
-    running = [begin("ann") for _ in range(LONG_REQUESTS)]
-    with pytest.raises(BusyError, match="8 such requests running"):
-        begin("ann")
-    assert list(begin("bob")) == [], "another user's begin, and end"
-    assert list(running.pop()) == []
-    running.append(begin("ann"))
-    for request in running:
-        assert list(request) == []
+    async def end(request: AsyncIterator[None]) -> None:
+        assert [none async for none in request] == []
+
+    async def ask() -> None:
+        running = [await begin("ann") for _ in range(LONG_REQUESTS)]
+        with pytest.raises(BusyError, match="8 such requests running"):
+            await begin("ann")
+        await end(await begin("bob"))
+        waiting = asyncio.ensure_future(begin("ann"))
+        await asyncio.sleep(0.1)
+        await end(running.pop())
+        running.append(await waiting)
+        for request in running:
+            await end(request)
+
+    asyncio.run(ask())
 
 
 def test_measurements_are_long_requests(lab: Lab) -> None:
     number = lab.ask("GET", "/labels/a", "ann").json()["revisions"][0]["number"]
     assert lab.ask("GET", f"/labels/a/{number}/measurements", "ann").json()["length_mm"] >= 0
     routes = {route.path: route for route in api_routes(make_api())}
-    for path in ("/labels/{image}/{number}/measurements", "/review/places/{place}/errors", "/review/places/{place}/picture.png"):
+    for path in ("/labels/{image}/{number}/measurements", "/review/places/{place}/errors", "/review/images/{image}/volume"):
         assert limit_per_user in [dependency.dependency for dependency in routes[path].dependencies]

@@ -429,3 +429,13 @@ def test_read_volume__refuses_slices_that_are_too_large_before_it_decodes_them(t
         read_volume(tmp_path, spacing=(1, 1, 1), limit_bytes=2**20)
     assert tracemalloc.get_traced_memory()[1] < 3000 * 2000
     tracemalloc.stop()
+
+
+def test_read_volume__refuses_a_large_slice_behind_small_ones_before_it_decodes_it(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(tmp_path / "1.png")
+    Image.fromarray(np.zeros((6000, 6000), np.uint8)).save(tmp_path / "2.png")
+    tracemalloc.start()
+    with pytest.raises(MinivessError, match="the slices differ"):
+        read_volume(tmp_path, spacing=(1, 1, 1), limit_bytes=2**20)
+    assert tracemalloc.get_traced_memory()[1] < 36 * 10**6 / 2
+    tracemalloc.stop()

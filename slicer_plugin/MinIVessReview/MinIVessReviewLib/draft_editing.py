@@ -40,12 +40,13 @@ class DraftEditing:
         if not step:
             self.show.message(_("This changes nothing here."))
             return
+        self.image.done.append("step")
         words = _("{tool}: {count} voxels, slices {first} to {last}. U undoes it.")
         first, last = step["box"][4] + 1, step["box"][5]
         self.show.message(words.format(tool=step_text(step["name"]), count=step["voxels"], first=first, last=last))
 
     def undo(self):
-        """Undo what was just drawn, or else the last step of the draft, or else the last answer."""
+        """Undo what was just drawn, or else what was done last: a step of the draft or an answer."""
         if not self.image.name or not self.session.has_queue:
             return
         drawn, before = self.image.scene.drawn, self.image.stroke
@@ -59,18 +60,21 @@ class DraftEditing:
 
     def _undo(self):
         image, session = self.image, self.session
-        item = image.answered[-1] if image.answered else None
         # What was done last is undone first: an answer may be younger than the steps of the draft.
-        answer_first = bool(image.done) and image.done.pop() == "answer"
+        last = image.done[-1] if image.done else ""
+        item = next((other for other in image.answered if other["id"] == last), None)
+        answer_first = item is not None
+        item = item or (image.answered[-1] if image.answered else None)
 
         def done(undone):
             if undone.masks:
-                image.answered = [other for other in image.answered if other["id"] != undone.answer]
+                image.forget(undone.answer)
                 image.replace_masks(*undone.masks)
                 self.review.show_reply({"place": undone.place or item})
                 self.show.note = item["note"]
                 self.show.message(_("Undone: the last answer."))
             elif undone.reply["step"]:
+                image.forget("step")
                 self._show_step(_("Undone: {name}."), undone.reply)
             else:
                 self.show.message(_("There is nothing to undo."))
@@ -78,7 +82,7 @@ class DraftEditing:
         def failed(error):
             refused = isinstance(error, ServerError) and not error.temporary and not isinstance(error, EntryRefusedError)
             if refused and item in image.answered:
-                image.answered.remove(item)  # it was withdrawn elsewhere: the one before is the last answer
+                image.forget(item["id"])  # it was withdrawn elsewhere: the one before is the last answer
             session.report(error)
 
         ids = item and item["id"], image.item and image.item["id"]

@@ -26,7 +26,7 @@ class OpenImage:
         item: The region that waits for an answer, or None.
         stroke: The name of its last stroke in the outbox, "" if there is none.
         answered: Regions that were answered here, oldest first, each with the note that was sent.
-        done: "answer" and "step" in the order in which they were done here, for Undo.
+        done: What was done here, oldest first: ids of answered regions, and "step" for each step of the draft.
         clicks: Voxels that were clicked on for a tool that needs more of them.
         stale: Whether the server's masks may differ from those that are shown, since a reply was lost.
     """
@@ -93,11 +93,17 @@ class OpenImage:
     def record_answer(self, item, verdict, note):
         """Record the answer to a region; the voxels of one that is accepted or corrected are final."""
         self.answered.append({**item, "note": note})
-        self.done.append("answer")
+        self.done.append(item["id"])
         for row in self.items:
             row["state"] = verdict if row["id"] == item["id"] else row["state"]
         if verdict != SKIPPED:
             self.base[inside(item["box"])] = self.scene.stored[inside(item["box"])]
+
+    def forget(self, action):
+        """Forget the newest of some actions, since it is undone: the id of an answered region, or "step"."""
+        self.answered = [item for item in self.answered if item["id"] != action]
+        if action in self.done:
+            del self.done[len(self.done) - 1 - self.done[::-1].index(action)]
 
     # ---- masks ------------------------------------------------------------------------------------------------------------
 

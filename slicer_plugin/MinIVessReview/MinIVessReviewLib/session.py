@@ -100,7 +100,7 @@ class Session:
         """Show the voxels of a reply to a stroke, a prompt, undo or redo. What the user is drawing meanwhile stays."""
         if reply and reply.get("reserved_for"):
             words = _("This region is reserved for {name} now: your pause was long. What you drew stays in your draft.")
-            self.show.message(words.format(name=reply["reserved_for"]))
+            self.notify(words.format(name=reply["reserved_for"]))
         if reply and reply["step"]:
             box = reply["step"]["box"]
             self.image.scene.apply(box, unpack(reply["holds"], box))

@@ -50,8 +50,9 @@ def seal(
     )
     if folder != data / SEAL_FOLDER:
         write_json(data / SEAL_POINTER, {"folder": str(folder)})
-    about = {"folder": str(folder), "cases": len(sealed.fingerprints), "subjects": sorted(sealed.subjects)}
-    emit(about, as_json=as_json, text=f"Sealed in {folder}: {len(sealed.fingerprints)} cases, {len(sealed.subjects)} subjects.")
+    cases = len(sealed.fingerprints) - len(sealed.withdrawn)
+    about = {"folder": str(folder), "cases": cases, "subjects": sorted(sealed.subjects)}
+    emit(about, as_json=as_json, text=f"Sealed in {folder}: {cases} cases, {len(sealed.subjects)} subjects.")
 
 
 @app.command("verify")
@@ -95,8 +96,11 @@ def checkpoint(folder: Folder, out: CopiesOut = None, as_json: Json = False) -> 
     """
     from minivess.evaluate import SealedTestSet
     from minivess.store.audit_copies import sign_and_copy
+    from minivess.store.ownership import owned_as_before
 
-    signed = sign_and_copy(SealedTestSet(folder).chain, out)
+    sealed = SealedTestSet(folder)
+    with owned_as_before(sealed.folder):
+        signed = sign_and_copy(sealed.chain, out)
     emit(signed, as_json=as_json, text=f"Signed entry {signed['seq']}: {signed['hash']}")
 
 
@@ -115,6 +119,7 @@ def withdraw(
     from minivess.datasets import read_dataset
     from minivess.errors import InputError
     from minivess.evaluate import SealedTestSet, find_sealed, open_look
+    from minivess.evaluate.looks import WITHDRAWAL
     from minivess.store import system_user
 
     folder, actor = find_sealed(dataset), system_user()
@@ -123,7 +128,7 @@ def withdraw(
         raise InputError(f"There is no sealed test case of the subject {subject} in {dataset}. Nothing was changed.")
     sealed = SealedTestSet(folder)
     sealed.check_withdrawal(rows)
-    look = open_look(sealed, model="withdrawal", weights_sha256="", actor=actor)
+    look = open_look(sealed, model=WITHDRAWAL, weights_sha256="", actor=actor)
     left = sealed.withdraw(rows, reason=look.reason, actor=actor)
     about = {"folder": str(folder), "withdrawn": len(rows), "cases": len(left.fingerprints) - len(left.withdrawn)}
     emit(
@@ -138,6 +143,7 @@ def withdraw(
 def approve(
     folder: Folder,
     reason: Annotated[str, typer.Option(help="Why it is opened, for the audit chain and the report.")],
+    withdrawal: Annotated[bool, typer.Option("--withdrawal", help="For `testset withdraw`, also when no look is left.")] = False,
     as_json: Json = False,
 ) -> None:
     """Approve that somebody else opens the test set for one evaluation.
@@ -148,7 +154,7 @@ def approve(
     from minivess.store import system_user
 
     sealed, actor = SealedTestSet(folder), system_user()
-    approve_look(sealed, reason=reason, actor=actor)
+    approve_look(sealed, reason=reason, actor=actor, for_withdrawal=withdrawal)
     left = sealed.budget - count_looks(sealed)
     emit(
         {"folder": str(folder), "approved_by": actor, "reason": reason, "looks_left": left},

@@ -10,8 +10,8 @@ from minivess.dicom.codestream import j2k_start
 _JPEG, _J2K = b"\xff\xd8", b"\xff\x4f"
 _SOS, _EOI, _COM = 0xDA, 0xD9, 0xFE  # ISO/IEC 10918-1, table B.1
 _APPLICATION = frozenset(range(0xE0, 0xF0))
-#: What a decoder needs: Adobe's and HP's transformations of colours.
-_NEEDED = {0xEE: b"Adobe", 0xE8: b"mrfx"}
+#: What a decoder needs: Adobe's and HP's transformations of colours. Marker -> beginning and length of the whole segment.
+_NEEDED = {0xEE: (b"Adobe", 14), 0xE8: (b"mrfx", 7)}
 _J2K_COM, _SOT, _SOD, _EOC = 0x64, 0x90, 0x93, b"\xff\xd9"  # ISO/IEC 15444-1, table A.2
 
 
@@ -63,7 +63,9 @@ def _jpeg_without_text(frame: bytes) -> bytes:
         end = at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
         if marker == _SOS:
             end = _end_of_scan(frame, end)
-        is_text = marker == _COM or (marker in _APPLICATION and not frame.startswith(_NEEDED.get(marker, b"\xff\xff"), at + 4))
+        name, length = _NEEDED.get(marker, (b"", 0))
+        is_needed = end - at - 2 == length and frame.startswith(name, at + 4)
+        is_text = marker == _COM or (marker in _APPLICATION and not is_needed)
         kept += [] if is_text else [frame[at:end]]
         at = end
 
@@ -99,13 +101,13 @@ def _end_of_tiles(frame: bytes, at: int) -> int:
     """
     while frame[at : at + 2] == bytes((0xFF, _SOT)):
         length = int.from_bytes(frame[at + 6 : at + 10], "big")
-        end = at + length if length else frame.rfind(_EOC)
-        if not at < end <= len(frame):
-            raise ValueError("damaged compressed pixels")
-        at += 12
-        while frame[at + 1] != _SOD:
-            if frame[at] != 0xFF or frame[at + 1] == _J2K_COM or at + 4 > end:
+        data = at + 12
+        while frame[data + 1] != _SOD:
+            if frame[data] != 0xFF or frame[data + 1] == _J2K_COM:
                 raise ValueError("text within the tiles of compressed pixels")
-            at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+            data += 2 + int.from_bytes(frame[data + 2 : data + 4], "big")
+        end = at + length if length else frame.find(_EOC, data)  # no marker above 0xFF8F is in the data (ISO/IEC 15444-1, B.10.1)
+        if not data < end <= len(frame):
+            raise ValueError("damaged compressed pixels")
         at = end
     return at

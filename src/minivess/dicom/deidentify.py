@@ -205,7 +205,9 @@ def _remarks(report: DeidentificationReport, unsaid: dict[str, int]) -> list[str
             f"{unsaid['burned']} files do not say BurnedInAnnotation NO: look whether something is written into their pixels."
         )
     if unsaid["comments"]:
-        remarks.append(f"{unsaid['comments']} files had comments in their compressed pixels; they were removed.")
+        remarks.append(
+            f"{unsaid['comments']} files had text or headers of programs within their compressed pixels; they were removed."
+        )
     if unsaid["patient"]:
         remarks.append(
             f"{unsaid['patient']} files have neither PatientID nor PatientName: each study counts as a patient of its own."

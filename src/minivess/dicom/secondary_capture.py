@@ -17,6 +17,13 @@ from minivess.paths import atomic_file
 from minivess.pictures import Rgb, grey, outline
 from minivess.volume import Volume
 
+#: Body parts of no side, of those that vessels are imaged in (PS3.16, annex L).
+_UNPAIRED = frozenset(
+    {
+        "ABDOMEN", "AORTA", "BRAIN", "CHEST", "CIRCLEOFWILLIS", "CSPINE", "HEAD", "HEADNECK", "HEART", "LIVER", "LSPINE", "NECK",
+        "PANCREAS", "PELVIS", "SKULL", "SPINE", "SPLEEN", "TSPINE", "WHOLEBODY",
+    }
+)  # fmt: skip
 _DIRECTIONS = (("L", "R"), ("P", "A"), ("H", "F"))
 
 
@@ -71,7 +78,7 @@ def _write(picture: Rgb, index: int, image: pydicom.Dataset, derivation: Derivat
     result.ConversionType = "WSD"  # by a workstation: highdicom states a digital interface
     if text_of(image, "Laterality") in ("L", "R"):
         result.Laterality = text_of(image, "Laterality")
-    elif not text_of(image, "BodyPartExamined"):
+    elif text_of(image, "BodyPartExamined").upper() not in _UNPAIRED:
         result.Laterality = None  # type 2C: of a paired body part, which it may be
     for keyword in OF_LOSSY_COMPRESSION:
         if keyword in header:

@@ -82,7 +82,7 @@ def read_series(folder: Path | str, *, limit_bytes: int = LIMIT_BYTES) -> Series
 def _read_series(folder: Path, limit_bytes: int) -> Series:
     files, found = find_series(folder)
     headers = [_read(file, pixels=False) for file in files]
-    notes = [f"{len(found.ignored)} files that are not DICOM were ignored"] if found.ignored else []
+    notes = [f"{len(found.ignored)} files that are no images of a series were ignored"] if found.ignored else []
     notes += [f"{len(found.links)} linked folders were not followed"] if found.links else []
     check_identity(headers)
     multiframe = multiframe_of(headers)

@@ -221,14 +221,11 @@ def _remarks(headers: Sequence[pydicom.Dataset]) -> list[str]:
         notes.append("every slice has another FrameOfReferenceUID, as after some de-identification; slice positions were used")
     expected = whole_number(headers[0].get("ImagesInAcquisition"))
     numbers = sorted(whole_number(h.get("InstanceNumber")) for h in headers)
-    # All images of an acquisition: several reconstructions of it have as many each.
-    is_whole = numbers == list(range(1, len(headers) + 1)) and expected % len(headers) == 0
-    if expected > len(headers) and is_whole:
-        stated = f"{expected} ImagesInAcquisition are stated, {len(headers)} are there"
-        notes.append(f"{stated}: there are other reconstructions, or slices are missing")
-    elif expected > len(headers):
+    if expected > len(headers):
         raise GeometryError(
-            f"The series states {expected} ImagesInAcquisition, {len(headers)} are there: slices are missing. Send it completely."
+            f"The series states {expected} ImagesInAcquisition, {len(headers)} are there: slices are missing. "
+            "Send it completely. Of several reconstructions of one acquisition each may state the images of all: export it with "
+            "its own number."
         )
     if numbers[0] > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
         notes.append(f"the first slice has InstanceNumber {numbers[0]}: earlier slices may be missing")

@@ -75,7 +75,7 @@ def group_series(folder: Path) -> FoundFiles:
         InputError: When a folder cannot be read.
     """
     candidates: dict[str, list[Path]] = defaultdict(list)
-    pictures: set[str] = set()
+    kinds: dict[str, set[str]] = defaultdict(set)
     ignored: list[str] = []
     instances: dict[tuple[str, str], Path] = {}
     doubles: dict[str, tuple[Path, Path]] = {}
@@ -88,14 +88,15 @@ def group_series(folder: Path) -> FoundFiles:
         if not uid:
             damaged[file] = InputError(f"{file.name} has no SeriesInstanceUID. Export it again.")
             continue
-        pictures |= {uid} if kind.startswith(_SECONDARY_CAPTURE) else set()
+        kinds[uid].add(kind)
         candidates[uid].append(file)
         instance = text_of(header, "SOPInstanceUID")
         earlier = instances.setdefault((uid, instance), file)
         if instance and earlier is not file:
             doubles.setdefault(uid, (earlier, file))
+    pictures = {uid for uid, of_series in kinds.items() if all(map(_is_secondary_capture, of_series))}
     if candidates.keys() - pictures:  # alone, they are what is refused
-        candidates = {uid: found for uid, found in candidates.items() if uid not in pictures}
+        ignored += [file.name for uid in pictures for file in candidates.pop(uid)]
     suffixes = {file.suffix.lower() for files in candidates.values() for file in files} or {"", ".dcm"}
     for file, reason in unread.items():
         hidden = file.name.startswith(".")  # what desktop systems leave beside files
@@ -122,6 +123,10 @@ def _read_headers(
             else:
                 damaged[file] = error
     return headers, unread, damaged
+
+
+def _is_secondary_capture(kind: str) -> bool:
+    return kind == _SECONDARY_CAPTURE or kind.startswith(f"{_SECONDARY_CAPTURE}.")
 
 
 def list_files(folder: Path) -> tuple[list[Path], list[str]]:

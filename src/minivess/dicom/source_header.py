@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import unicodedata
@@ -28,7 +29,7 @@ OPTIONAL = (
 )  # fmt: skip
 #: Of an animal (PS3.3, C.7.1.1): type 2C where the species is stated.
 _OF_AN_ANIMAL = (
-    "PatientSpeciesDescription", "PatientSexNeutered", "PatientBreedDescription", "ResponsiblePerson", "ResponsibleOrganization",
+    "PatientSexNeutered", "PatientBreedDescription", "ResponsiblePerson", "ResponsibleOrganization",
 )  # fmt: skip
 _ANIMAL_CODES = ("PatientBreedCodeSequence", "BreedRegistrationSequence")
 _SPECIES_CODES = "PatientSpeciesCodeSequence"
@@ -37,8 +38,8 @@ _OF_A_TRIAL = ("ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalT
 _OF_A_TRIAL_2 = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
 _METHOD_CODES = "DeidentificationMethodCodeSequence"
 OF_THE_PATIENT = (
-    *TYPE_2, *OPTIONAL, *_OF_AN_ANIMAL, *_ANIMAL_CODES, "ResponsiblePersonRole", *_OF_A_TRIAL, *_OF_A_TRIAL_2, _SPECIES_CODES,
-    _METHOD_CODES,
+    *TYPE_2, *OPTIONAL, "PatientSpeciesDescription", *_OF_AN_ANIMAL, *_ANIMAL_CODES, "ResponsiblePersonRole", *_OF_A_TRIAL,
+    *_OF_A_TRIAL_2, _SPECIES_CODES, _METHOD_CODES,
 )  # fmt: skip
 OF_LOSSY_COMPRESSION = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 #: Transfer syntaxes that always lose something, and the name of their method; others may, and their images say so.
@@ -74,17 +75,12 @@ def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tu
     first, notes = datasets[0], []
     about = pydicom.Dataset()
     about.SpecificCharacterSet = "ISO_IR 192"
-    modules = [(TYPE_2, ""), (OPTIONAL, None), ([_OF_THE_FRAME_OF_REFERENCE], "")]
-    if text_of(first, "PatientSpeciesDescription") or first.get(_SPECIES_CODES):
-        modules += [(_OF_AN_ANIMAL, ""), (["ResponsiblePersonRole"], None)]
-    if all(text_of(first, keyword) for keyword in _OF_A_TRIAL):
-        modules += [(_OF_A_TRIAL, None), (_OF_A_TRIAL_2, "")]
-    for keywords, if_missing in modules:
+    for keywords, if_missing in _modules_of(first):
         notes += _take(first, about, keywords, if_missing)
     for keyword in (_METHOD_CODES, _SPECIES_CODES, *_ANIMAL_CODES):
         if keyword in first:
-            about[keyword] = first[keyword]
-        elif keyword in _ANIMAL_CODES and _OF_AN_ANIMAL[0] in about:
+            about[keyword] = _in_utf8(first, keyword)
+        elif keyword in _ANIMAL_CODES and _is_animal(first):
             setattr(about, keyword, [])
     about.update(_lossy_compression(datasets))
     modality = modality_of(datasets) or "OT"
@@ -107,6 +103,30 @@ def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tu
     return headers, notes
 
 
+def _is_animal(source: pydicom.Dataset) -> bool:
+    return bool(text_of(source, "PatientSpeciesDescription") or source.get(_SPECIES_CODES))
+
+
+def _modules_of(source: pydicom.Dataset) -> list[tuple[Sequence[str], str | None]]:
+    """Return the attributes to take, and what stands for one without a value: an empty text, or nothing at all (None)."""
+    modules: list[tuple[Sequence[str], str | None]] = [(TYPE_2, ""), (OPTIONAL, None), ([_OF_THE_FRAME_OF_REFERENCE], "")]
+    if _is_animal(source):
+        modules += [(["PatientSpeciesDescription", "ResponsiblePersonRole"], None), (_OF_AN_ANIMAL, "")]
+    if all(clean_text(source, keyword)[0] for keyword in _OF_A_TRIAL):
+        modules += [(_OF_A_TRIAL, None), (_OF_A_TRIAL_2, "")]
+    return modules
+
+
+def _in_utf8(source: pydicom.Dataset, keyword: str) -> pydicom.DataElement:
+    """Return a copy of a sequence whose texts are decoded by the character set of the source."""
+    element = copy.deepcopy(source[keyword])
+    for item in element.value:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom warns of unknown character sets
+            item.decode()
+    return element
+
+
 def _take(source: pydicom.Dataset, target: pydicom.Dataset, keywords: Sequence[str], if_missing: str | None) -> list[str]:
     """Copy attributes that are text, and say what was repaired; an attribute without a value is empty, or left out."""
     notes = []
@@ -116,6 +136,8 @@ def _take(source: pydicom.Dataset, target: pydicom.Dataset, keywords: Sequence[s
             notes.append(f"{keyword} of the source is {note}")
         if value or if_missing is not None:
             setattr(target, keyword, value or if_missing)
+    if "ResponsiblePerson" in target and "ResponsiblePersonRole" not in target:
+        target.ResponsiblePerson = ""  # a person has a role (type 1C)
     return notes
 
 

@@ -17,6 +17,8 @@ from minivess.errors import InputError, LockoutError
 from minivess.evaluate.sealed import SealedTestSet
 
 _FINEST_STEP = 0.01
+#: In the place of a model, where cases are withdrawn from the test set.
+WITHDRAWAL = "withdrawal"
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,14 @@ class Look:
         )
 
 
-def approve_look(sealed: SealedTestSet, *, reason: str, actor: str) -> None:
+def approve_look(sealed: SealedTestSet, *, reason: str, actor: str, for_withdrawal: bool = False) -> None:
     """Approve one look of somebody else.
 
     Args:
         sealed: The test set.
         reason: Why it is opened; it is written to the audit chain.
         actor: User who approves.
+        for_withdrawal: Whether cases are to be withdrawn, which is possible also when the looks are used up.
 
     Raises:
         InputError: When there is no reason.
@@ -59,13 +62,16 @@ def approve_look(sealed: SealedTestSet, *, reason: str, actor: str) -> None:
     """
     if len(reason.split()) < 2:
         raise InputError(f"Say in a few words why the test set is opened. Got {reason!r}.")
-    _refuse_beyond_budget(sealed)
+    if not for_withdrawal:
+        _refuse_beyond_budget(sealed)
     sealed.chain.append("testset.approve", actor=actor, details={"reason": reason})
     sealed.chain.checkpoint()
 
 
 def open_look(sealed: SealedTestSet, *, model: str, weights_sha256: str, actor: str) -> Look:
     """Open the test set for one evaluation of one model; it counts from here on, whatever becomes of it.
+
+    The model :data:`WITHDRAWAL` stands for none: cases are withdrawn, which is possible also when the looks are used up.
 
     Args:
         sealed: The test set.
@@ -81,7 +87,8 @@ def open_look(sealed: SealedTestSet, *, model: str, weights_sha256: str, actor: 
 
 
 def _open_look(sealed: SealedTestSet, *, model: str, weights_sha256: str, actor: str) -> Look:
-    _refuse_beyond_budget(sealed, model=model, actor=actor)
+    if model != WITHDRAWAL:
+        _refuse_beyond_budget(sealed, model=model, actor=actor)
     entries = list(sealed.chain.entries())
     used = {entry["details"]["approval"] for entry in entries if entry["action"] == "testset.open"}
     waiting = [e for e in entries if e["action"] == "testset.approve" and e["seq"] not in used and e["actor"] != actor]

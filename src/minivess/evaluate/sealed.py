@@ -106,8 +106,8 @@ class SealedTestSet:
         gone = {fingerprint(load_item(item, "image")) for item in items}
         if not gone or not gone <= set().union(*self.sets):
             raise InputError(f"Not every one of these {len(gone)} cases is in the sealed test set. Nothing was changed.")
-        left = [one - gone for one in self.sets]
-        if not all(left):
+        left = [one - gone for one in self.sets if one - gone]
+        if not left:
             raise InputError("No case would be left in the sealed test set. Nothing was changed. Seal others first.")
         return left
 
@@ -205,6 +205,8 @@ def _write_seal(folder: Path, content: Mapping[str, Any], *, actor: str, details
 
 def _with_set(sets: Sequence[set[str]], new: set[str]) -> list[set[str]]:
     """Add the cases of one data set to those of others in the folder; it is one set with those that it shares cases with."""
+    if not new:  # all of its cases were withdrawn
+        return list(sets)
     shared = [one for one in sets if one & new]
     return [one for one in sets if not one & new] + [new.union(*shared)]
 

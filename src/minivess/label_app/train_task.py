@@ -243,5 +243,5 @@ def _is_number(value: Any, kind: type[int] | type[float], low: float, end: float
     """Return whether a value of a request is a number from ``low`` to below ``end``; clients may send it as text."""
     try:
         return not isinstance(value, bool) and low <= kind(value) < end and float(value) == kind(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -154,10 +154,11 @@ def _run_one(
     """Run the application on one series, unless its result is there."""
     out, key_file = target / uid, target / _STATE / f"{uid}.key"
     try:
-        key = _key(files, command, identity, seen=_seen)
+        is_done = out.is_dir() and any(out.iterdir()) and _is_of(key_file, files, command, identity)
+        keys = None if out.exists() else _keys(files, command, identity)
     except OSError as error:
-        return SeriesResult(uid, len(files), "failed", reason=f"{error.strerror}: an image is gone.")
-    if out.exists() and not (out.is_dir() and any(out.iterdir()) and _is_of(key_file, key, files, command, identity)):
+        return SeriesResult(uid, len(files), "failed", reason=f"{error.strerror}: an image cannot be read.")
+    if out.exists() and not is_done:
         reason = (
             "Its folder holds a result of other images, another model or other options. Move it away, or name another output."
         )
@@ -170,7 +171,7 @@ def _run_one(
                     _link(file, Path(folder) / f"{number:05d}.dcm")
             except OSError as error:
                 return SeriesResult(uid, len(files), "failed", reason=f"{error.strerror}: an image could not be copied.")
-            _write_text(key_file, f"{key}\n{_key(files, command, identity, seen=_content)}")
+            _write_text(key_file, json.dumps(keys))
             paths = {"{in}": folder, "{out}": str(out)}
             words = [paths.get(word, word) for word in (*command, *limits)]
             code, said = _run(words, signals)
@@ -200,24 +201,30 @@ def _run(words: Sequence[str], signals: StopSignals) -> tuple[int, str]:
     return process.returncode, said.decode("utf-8", "replace").strip()
 
 
-def _key(files: Sequence[Path], command: Sequence[str], identity: str, *, seen: Callable[[Path], object]) -> str:
-    """Return what identifies a result: what is seen of the files, the command and the application."""
-    about = sorted(map(seen, files), key=str)
-    return sha256(json.dumps([about, list(command), identity]).encode()).hexdigest()
+def _keys(files: Sequence[Path], command: Sequence[str], identity: str) -> dict[str, str]:
+    """Return what identifies a result: by the names and times of its files, and by their content."""
+    contents = sorted(file_sha256(file) for file in files)
+    return {"listing": _listing_key(files, command, identity), "content": _hash([contents, list(command), identity])}
 
 
-def _seen(file: Path) -> object:
-    return file.name, file.stat().st_size, file.stat().st_mtime_ns
+def _listing_key(files: Sequence[Path], command: Sequence[str], identity: str) -> str:
+    listed = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return _hash([sorted(listed), list(command), identity])
 
 
-def _content(file: Path) -> object:
-    return file_sha256(file)
+def _hash(about: object) -> str:
+    return sha256(json.dumps(about).encode()).hexdigest()
 
 
-def _is_of(key_file: Path, key: str, files: Sequence[Path], command: Sequence[str], identity: str) -> bool:
-    """Return whether a result is of these files; of the same ones, exported again, it is."""
-    of = key_file.read_text().split("\n") if key_file.exists() else []
-    return key in of or (len(of) > 1 and _key(files, command, identity, seen=_content) == of[1])
+def _is_of(key_file: Path, files: Sequence[Path], command: Sequence[str], identity: str) -> bool:
+    """Return whether a result is of these files; they are read only where they were exported again."""
+    try:
+        known = dict(json.loads(key_file.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return False
+    if known.get("listing") == _listing_key(files, command, identity):
+        return True
+    return bool(known.get("content") == _keys(files, command, identity)["content"])
 
 
 def _volume_mm3(out: Path) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -27,6 +28,7 @@ _BESIDE = {str(Comprehensive3DSRStorage), str(ParametricMapStorage)}
 #: Every application offers the default syntax (PS3.5, section 10.1); a PACS may take nothing else.
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _STORED, _CLASS_NOT_SUPPORTED = 0x0000, 0x0122
+_logger = logging.getLogger(__name__)
 #: No status of the standard.
 _NOT_OFFERED, _NO_ANSWER = -1, -2
 
@@ -94,8 +96,9 @@ def _associate(datasets: Iterable[pydicom.Dataset], peer: Peer, *, title: str, t
 
 
 def _can_store(dataset: pydicom.Dataset, taken: Collection[tuple[str, str]]) -> bool:
-    syntaxes = (dataset.file_meta.TransferSyntaxUID, *_UNCOMPRESSED)
-    return any((str(dataset.SOPClassUID), str(syntax)) in taken for syntax in syntaxes)
+    own = dataset.file_meta.TransferSyntaxUID
+    others = _UNCOMPRESSED if own.is_little_endian else ()  # nobody turns the bytes of a big-endian object
+    return any((str(dataset.SOPClassUID), str(syntax)) in taken for syntax in (own, *others))
 
 
 def _store(association: Association, dataset: pydicom.Dataset, taken: Collection[tuple[str, str]]) -> int:
@@ -104,7 +107,11 @@ def _store(association: Association, dataset: pydicom.Dataset, taken: Collection
         return _NOT_OFFERED
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_compressed and (str(dataset.SOPClassUID), str(syntax)) not in taken:
-        dataset.decompress()  # to Explicit VR; pynetdicom converts that to Implicit
+        try:
+            dataset.decompress(generate_instance_uid=False)  # to Explicit VR; pynetdicom converts that to Implicit
+        except Exception as error:  # noqa: BLE001 (a decoder's own; the other objects must arrive)
+            _logger.warning("%s cannot be sent uncompressed: %s", dataset.SOPClassUID.name, type(error).__name__)
+            return _NOT_OFFERED
     status = int(association.send_c_store(dataset).get("Status", _NO_ANSWER))
     return _STORED if status >> 12 == 0xB else status  # 0xBxxx are warnings
 

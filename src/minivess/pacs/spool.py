@@ -164,9 +164,10 @@ class SeriesSpool:
         write_json(running / _RESULT, result.name)
         result.rename(self.folder / "results" / result.name)
         refused = self.folder / "refused" / running.name
-        if _names(refused) <= _names(running):  # it was sent again, and is done
+        was_refused = _names(refused) <= _names(running)  # it was sent again, and is done
+        self._delete(running)  # first: what runs is segmented again after a kill
+        if was_refused:
             self._delete(refused)
-        self._delete(running)
 
     def refuse(self, running: Path, reason: str) -> None:
         """Move a series aside, with the reason beside its images, and beside those of it that were refused before.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from threading import Lock
 from typing import Annotated
@@ -27,8 +29,10 @@ from minivess.volume import Volume, write_volume
 ACCOUNT_KEY = "minivess.account"
 #: Key of the request's scope under which the guard stores the id of the request.
 REQUEST_ID_KEY = "minivess.request_id"
-#: Long requests of one user at once, of the 40 threads of the server; a browser has at most 6 connections.
+#: Long requests of one user at once, of the 40 threads of the server.
 LONG_REQUESTS = 8
+#: So long others of the same user wait before they are refused.
+LONG_WAIT_S = 20.0
 
 
 def current_account(request: Request) -> Account:
@@ -56,11 +60,13 @@ class _Running:
         self._lock = Lock()
         self._by_user: Counter[str] = Counter()
 
-    def begin(self, user: str) -> None:
+    def begin(self, user: str) -> bool:
+        """Return whether one more may run; it counts then."""
         with self._lock:
             if self._by_user[user] >= LONG_REQUESTS:
-                raise BusyError(f"You have {LONG_REQUESTS} such requests running. Wait for one of them, then send this again.")
+                return False
             self._by_user[user] += 1
+            return True
 
     def end(self, user: str) -> None:
         with self._lock:
@@ -70,14 +76,19 @@ class _Running:
 _running = _Running()
 
 
-def limit_per_user(request: Request) -> Iterator[None]:
-    """Refuse more than a few long requests of one user at once: the threads are there for all.
+async def limit_per_user(request: Request) -> AsyncIterator[None]:
+    """Let more than a few long requests of one user wait, without a thread: the threads are there for all.
+
+    A page that was loaded again waits for what its earlier requests still compute.
 
     Raises:
-        BusyError: When the user has as many running as are allowed.
+        BusyError: When as many as are allowed go on for a while.
     """
-    user = current_account(request).name
-    _running.begin(user)
+    user, until = current_account(request).name, time.monotonic() + LONG_WAIT_S
+    while not _running.begin(user):
+        if time.monotonic() > until:
+            raise BusyError(f"You have {LONG_REQUESTS} such requests running. Wait for one of them, then send this again.")
+        await asyncio.sleep(0.05)
     try:
         yield
     finally:

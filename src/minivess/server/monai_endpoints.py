@@ -119,6 +119,8 @@ def _after(name: str, arguments: dict[str, Any], response: Any) -> None:
         response.background = BackgroundTask(Path(response.path).unlink)
     if isinstance(response, FileResponse) and not Path(response.path).is_file():
         raise UsageError("This session has several files, not one image. Ask for its description: leave out image=true.")
+    if isinstance(response, dict) and "session_id" not in response and {"path", "expiry"} <= response.keys():  # of a session
+        response["path"] = Path(response["path"]).name
     if name == "api_download_label":
         label_app().datastore().record_served(arguments["label"], arguments["tag"])
 

@@ -183,10 +183,11 @@ class Images:
         if row is None:
             return None
         if row["removed"]:
-            if row["path"] == f"{image_id}{suffix_of(file)}" and self._content_when_removed(image_id) in ("", file_sha256(file)):
+            if row["path"] == f"{image_id}{suffix_of(file)}" and self._is_content_of(image_id, row["path"], file):
                 return None  # the image comes back, with its labels
             raise ConflictError(
-                f"An image with the id {row['id']} was removed; its labels are kept. Send this one under another name."
+                f"An image with the id {row['id']} was removed; its labels are kept, and this is not known to be the same image. "
+                "Send it under another name."
             )
         existing = Case.from_row(row, self.studies)
         self._complete_uploads({row["path"]})
@@ -194,12 +195,16 @@ class Images:
             return existing
         raise ConflictError(f"Another image has the id {existing.id}. Send this one under another name; nothing is overwritten.")
 
-    def _content_when_removed(self, image_id: str) -> str:
-        """Return the hash of an image when it was removed; empty where the event does not state it, and it has no label."""
+    def _is_content_of(self, image_id: str, path: str, file: Path) -> bool:
+        """Return whether a file may come back as a removed image: it is the same one, or nobody has worked on that."""
         removed = sorted(self._journal.folder(image_id).glob("*-remove.json"))
         stated = str(read_event(removed[-1])[0].body.get("image_sha256", "")) if removed else ""
-        labels = self._journal.connection.execute("SELECT 1 FROM revisions WHERE case_id = ?", (image_id,)).fetchone()
-        return stated or ("not stated" if labels else "")
+        left = self.studies / path  # an event of before states no hash
+        known = stated or (file_sha256(left) if left.is_file() else "")
+        if known:
+            return known == file_sha256(file)
+        work = "SELECT 1 FROM revisions WHERE case_id = ? UNION SELECT 1 FROM places WHERE case_id = ? AND answer != ''"
+        return self._journal.connection.execute(work, (image_id, image_id)).fetchone() is None
 
     def announce(self, name: str, *, info: Mapping[str, Any]) -> str:
         """Add a case for an image on another server, which is downloaded into the studies folder when it is first needed.

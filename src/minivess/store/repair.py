@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 from minivess.errors import StoreError
@@ -39,16 +40,13 @@ def repair_store(store: LabelStore) -> dict[str, Any]:
                 f"Another process uses the store {store.root}, for example minivess serve. Nothing was changed. Stop it first."
             )
         store.journal.lock.sign("minivess store repair")
+        for path in check_files(store.root, store.journal.audit).missing:
+            _bring_back(path, store.root / SET_ASIDE / path.parent.name / path.name)
         count = store.journal.rebuild_alone("a repair was requested")
         for leftover in [*store.root.glob(f"{FOLDER}/[!.]*/.*"), *store.studies.glob(".upload.*")]:
             shutil.rmtree(leftover, ignore_errors=True)
         store.images.remove_refused_uploads()
         checked = check_files(store.root, store.journal.audit)
-        for path in checked.missing:  # an earlier repair has set it aside, when the chain did not say what it is
-            aside = store.root / SET_ASIDE / path.parent.name / path.name
-            if aside.is_file() and path.parent.is_dir():
-                aside.rename(path)
-        checked = check_files(store.root, store.journal.audit) if checked.missing else checked
         for path in checked.not_in_chain:
             target = store.root / SET_ASIDE / path.parent.name / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,3 +54,9 @@ def repair_store(store: LabelStore) -> dict[str, Any]:
                 target = target.with_name(f"{target.name}.again")
             path.rename(target)
     return {"events": count, "faults": checked.faults, "set_aside": len(checked.not_in_chain)}
+
+
+def _bring_back(path: Path, aside: Path) -> None:
+    """Bring back a file that an earlier repair has set aside, when the chain was another one; a wrong one is set aside again."""
+    if aside.is_file() and path.parent.is_dir():
+        aside.rename(path)

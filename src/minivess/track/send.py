@@ -139,7 +139,7 @@ def _send_bundle(client: Any, run_id: str, bundle: Path, weights: Path, configs:
     with tempfile.TemporaryDirectory(prefix="minivess_send.") as folder:
         kept = {name: text for name, text in configs.items() if Path(name).name == name}
         for name, text in kept.items():
-            (Path(folder) / name).write_text(text, encoding="utf-8")
+            (Path(folder) / name).write_bytes(text.encode())
         parts = {"configs": Path(folder) if kept else bundle / "configs", "docs": bundle / "docs"}
         for part, content in parts.items():
             if content.is_dir():

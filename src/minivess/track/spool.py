@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from minivess.datasets import TrainingCase
-from minivess.errors import InputError, OutputError
+from minivess.errors import InputError, MinivessError, OutputError
 from minivess.models.bundle import INFERENCE_HASH, inference_sha256
 from minivess.models.bundle_check import read_config
 from minivess.paths import write_json
 
 #: The variables that say where MLflow and the spool are.
 URI_VARIABLE, SPOOL_VARIABLE = "MLFLOW_TRACKING_URI", "MINIVESS_SPOOL"
+_CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
 _logger = logging.getLogger(__name__)
 
 
@@ -119,14 +120,14 @@ def enqueue_training(
     if not os.environ.get(URI_VARIABLE):
         return False
     end_ms = round(1000 * time.time())
-    entry = {
-        "name": name or str(read_config(bundle / "configs" / "metadata.json").get("name", bundle.name)),
+    try:
+        entry = _entry(bundle, name)
+    except (OSError, ValueError, MinivessError) as error:
+        _logger.warning("not left for MLflow: %s", error)
+        return False
+    entry |= {
         "bundle": str(bundle.resolve()),
         "weights": str(weights.resolve()),
-        "configs": {
-            file.name: file.read_text(encoding="utf-8") for file in sorted((bundle / "configs").iterdir()) if file.is_file()
-        },
-        INFERENCE_HASH: inference_sha256(bundle),
         "published": published,
         "run": str(run.resolve()),
         "cases": {
@@ -153,3 +154,13 @@ def enqueue_training(
         return False
     threading.Thread(target=sender.wait, daemon=True, name="track-send").start()  # or it stays as a zombie
     return True
+
+
+def _entry(bundle: Path, name: str) -> dict[str, Any]:
+    """Return what is of the bundle now: it may be trained or configured again before the entry is sent."""
+    files = [file for file in sorted((bundle / "configs").iterdir()) if file.suffix in _CONFIG_SUFFIXES]
+    return {
+        "name": name or str(read_config(bundle / "configs" / "metadata.json").get("name", bundle.name)),
+        "configs": {file.name: file.read_bytes().decode() for file in files},  # with the line ends that the hash is of
+        INFERENCE_HASH: inference_sha256(bundle),
+    }

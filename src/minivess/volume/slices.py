@@ -20,8 +20,9 @@ from minivess.volume.volume import Volume, affine_from_spacing
 
 #: Numbers of slices that are further apart than this, for each of them, are something else: a date, a time.
 _MOST_GAPS = 10
-Image.MAX_IMAGE_PIXELS = None  # check_budget is the limit, before anything is decoded
 SLICE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
+# Pillow's limit is of the whole process, and too small for a mosaic. The size of each slice is compared before it is decoded.
+Image.MAX_IMAGE_PIXELS = None
 
 
 def read_slices(folder: Path, *, spacing: tuple[float, ...] | None = None, unit: Unit | None = None, limit_bytes: int) -> Volume:
@@ -57,11 +58,12 @@ def read_slices(folder: Path, *, spacing: tuple[float, ...] | None = None, unit:
     check_budget((len(files), *first.shape), first.dtype.itemsize, limit_bytes=limit_bytes, source=folder.name)
     stack = np.empty((len(files), *first.shape), first.dtype)
     for index, file in enumerate(files):
-        image = _read_slice(file)
-        if image.shape != first.shape or image.dtype != first.dtype:
+        stated = _stated_size(file)  # before it is decoded: a small file may be a large image
+        image = _read_slice(file) if stated in ((), first.shape) else None
+        if image is None or (image.shape, image.dtype) != (first.shape, first.dtype):
             raise GeometryError(
                 f"{folder.name}: the slices differ: {files[0].name} is {first.shape} {first.dtype}, "
-                f"{file.name} is {image.shape} {image.dtype}. "
+                f"{file.name} is {stated if image is None else f'{image.shape} {image.dtype}'}. "
                 "Export all slices with the same size and dtype."
             )
         stack[index] = image

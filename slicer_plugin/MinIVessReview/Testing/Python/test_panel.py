@@ -285,9 +285,16 @@ def test_undo_and_redo_show_what_they_change_in_another_region(widget: Any, lab:
     item, before = widget.session.image.item, widget.session.image.scene.mask()
     draw(widget, item["box"])
     drawn = widget.session.image.scene.mask()
+    widget.session.show.note = "is it one?"
     reply(widget, "skip", pump)
-    other = widget.session.image.item["id"]
+    assert widget.session.image.item["id"] != item["id"]
     assert "Answer this region first" in reply(widget, "next", pump)
+    assert "Undone: the last answer" in reply(widget, "undo", pump)  # what was done last
+    assert widget.session.image.item["id"] == item["id"]
+    assert widget.session.show.note == "is it one?"
+    np.testing.assert_array_equal(widget.session.image.scene.mask(), drawn)
+    reply(widget, "skip", pump)
+    widget.session.image.done.clear()  # as in an image that was opened again
     assert "in another region, which is shown now" in reply(widget, "undo", pump)
     assert widget.session.image.item is None
     np.testing.assert_array_equal(widget.session.image.scene.mask(), before)
@@ -295,7 +302,7 @@ def test_undo_and_redo_show_what_they_change_in_another_region(widget: Any, lab:
     assert "in another region, which is shown now" in reply(widget, "redo", pump)
     np.testing.assert_array_equal(widget.session.image.scene.mask(), drawn)
     reply(widget, "next", pump)
-    assert widget.session.image.item["id"] == other
+    assert widget.session.image.item
 
 
 def test_nothing_accepted_is_drawn_over(widget: Any, lab: Lab, pump: Callable[..., int]) -> None:

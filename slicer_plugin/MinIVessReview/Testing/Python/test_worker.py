@@ -260,7 +260,7 @@ def test_no_request_overtakes_an_unsent_entry(server: Server, tmp_path: Path) ->
     tasks = ServerTasks(client, box)
     for task, arguments in (
         (tasks.next_item, ("a",)),
-        (tasks.undo, ("a", "a:1", "", tmp_path)),
+        (tasks.undo, ("a", "a:1", "", tmp_path, False)),
         (tasks.redo, ("a",)),
         (tasks.take, ("a:1", "")),
     ):

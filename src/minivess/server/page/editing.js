@@ -69,9 +69,9 @@ export class Editing {
     const { changed, drawn } = image.masks.takeStroke(box, regions.locked)
     if (!drawn) return true // the step before has taken this stroke with its own
     if (!changed) throw new Error(t`Nothing was changed. Draw inside the yellow frame, and not over accepted regions.`)
-    this.onStep()
     const voxels = await image.masks.grid.pack(image.masks.draft, box)
     const { key, reply } = await this.post({ method: 'POST', path: `${image.path}/draft/draw`, body: { box, voxels, place: id } })
+    if (!reply || reply.step) this.onStep()
     if (reply && reply.step?.voxels !== changed) { // others have accepted a part of it since the list was read
       await this.reload()
       this.regions.list().catch(() => {})
@@ -79,12 +79,12 @@ export class Editing {
     } else if (reply) {
       await image.masks.apply(reply)
       this.panel.message(t`Drawn. ${undoHint()}`)
-      this.sayReserved(reply.reserved_for)
     } else {
       this.unsentStrokes.set(id, key)
       image.stale = true
       this.panel.message(t`Drawn, and unsent. ${outbox.stopped?.message}`, true)
     }
+    this.sayReserved(reply?.reserved_for)
     return Boolean(reply)
   }
 
@@ -105,7 +105,8 @@ export class Editing {
     this.forgetClicks()
     const { step, reserved_for: other } = await this.image.changeDraft('prompt', { tool, points, place: id })
     if (!step) {
-      return this.panel.message(t`Nothing was changed: it is so already, maybe in the slice above or below, or it lies outside the frame.`)
+      this.panel.message(t`Nothing was changed: it is so already, maybe in the slice above or below, or it lies outside the frame.`)
+      return this.sayReserved(other)
     }
     this.onStep()
     const { viewer } = this.regions

@@ -96,7 +96,6 @@ async function newViewer() {
     onSlice: (slice, count) => showSlice(slice, count, found),
     onPoint: (ijk) => panel.point(review?.suspects.probabilityInWords(ijk) ?? ''),
     onFrame: (rectangle) => map.giveWay(rectangle),
-    onPinch: () => review?.image?.masks.putBack(),
     onWiden: (wider) => { if (widenByKey(wider ? ']' : '[')) takeTool() },
   })
   await found.start()

@@ -8,15 +8,15 @@ function apart({ touches: [first, second] }) {
 /**
  * Magnify a picture by two fingers.
  * @param {HTMLElement} canvas
- * @param {(factor: number) => void} zoomBy
- * @param {() => void} onPinch a second finger came: what the first has drawn was not meant
+ * @param {{ zoomBy: (factor: number) => void, onFirst: () => void, onSecond: () => void }} actions `onFirst`: a finger comes, and may draw;
+ *   `onSecond`: a second one came, so that what the first has drawn was not meant
  */
-export function bindPinch(canvas, zoomBy, onPinch) {
+export function bindPinch(canvas, { zoomBy, onFirst, onSecond }) {
   let before = 0
   canvas.addEventListener('touchstart', (event) => {
-    if (event.touches.length < 2) return
     before = apart(event)
-    onPinch()
+    if (event.touches.length === 1) onFirst()
+    if (event.touches.length === 2) onSecond()
   }, { capture: true })
   canvas.addEventListener('touchmove', (event) => {
     if (event.touches.length < 2) return

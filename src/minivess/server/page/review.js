@@ -9,6 +9,8 @@ import { Suspects } from './suspects.js'
 import { submit } from './submission.js'
 import { t } from './texts.js'
 
+const STEP = 'step' // of the draft
+
 export class Review {
   /**
    * @param {import('./server.js').Server} server
@@ -36,10 +38,9 @@ export class Review {
     this.wanted = '' // the image that the user has chosen last
     this.queue = Promise.resolve() // of actions
     this.waiting = 0 // actions that are not over
-    /** @type {('answer' | 'step')[]} */
-    this.done = [] // in the open image, for Undo
-    this.doneIn = '' // that image
-    this.told = '' // what is to be read of an image that was opened, once its first region is shown
+    /** @type {string[]} */
+    this.undoable = [] // what was done in the open image, the oldest first: ids of answered regions, and STEP
+    this.aboutImage = '' // what is to be read of an image that was opened, once its first region is shown
   }
 
   /**
@@ -100,7 +101,7 @@ export class Review {
    * @param {boolean} [again] whether the model segments it in any case
    */
   async open(name, again = false) {
-    this.told = ''
+    this.aboutImage = ''
     await this.editing?.catchUp()
     let status = await statusOf(this.server, name)
     if (again || !status.predicted) {
@@ -119,13 +120,12 @@ export class Review {
     this.regions.onChange = () => this.showRegions()
     this.map.open(this.viewer.bytes, this.image.masks.grid)
     this.editing = new Editing(this.image, this.regions, this.outbox, this.capabilities.tools)
-    this.editing.onStep = () => this.done.push('step')
+    this.editing.onStep = () => this.undoable.push(STEP)
     this.regions.show(null)
     const quality = status.quality && t`Expected quality of the prediction: ${status.quality}. `
     const newer = status.newer_model ? t`A newer model is published: Segment again shows what it makes of this image. ` : ''
-    this.told = `${newer}${quality}${status.zones}`.trim() // once its first region is shown
-    if (name !== this.doneIn) this.done = []
-    this.doneIn = name
+    this.aboutImage = `${newer}${quality}${status.zones}`.trim() // once its first region is shown
+    if (!answered.length) this.undoable = []
     this.panel.progress(status.progress)
     await this.regions.list()
   }
@@ -159,8 +159,8 @@ export class Review {
       this.panel.message(unsent ? t`All your work is sent.` : t`Answer this region first: accept it (A) or skip it (S).`)
     } else {
       await this.nextRegion()
-      this.panel.alsoSay(this.told || (unsent ? t`All your work is sent.` : ''))
-      this.told = ''
+      this.panel.alsoSay(this.aboutImage || (unsent ? t`All your work is sent.` : ''))
+      this.aboutImage = ''
     }
     this.refresh()
   }
@@ -236,7 +236,7 @@ export class Review {
     this.panel.note = ''
     if (verdict !== 'skipped') image.masks.accept(item.box)
     regions.setAnswered(item, verdict, note)
-    this.done.push('answer')
+    this.undoable.push(item.id)
     try {
       if (!reply && outbox.stopped) throw outbox.stopped
       const advice = await this.nextRegion()
@@ -268,22 +268,16 @@ export class Review {
     }
   }
 
-  /** Undo the last step of the draft, or else withdraw the last answer; that of an answered region where one is shown. */
+  /** Undo what was done last in the image, a step of the draft or an answer; the answer of an answered region where one is shown. */
   async undo() {
-    const { regions, opened: { image, editing } } = this
-    const viewed = regions.viewed
+    const { regions, opened: { editing } } = this
+    const { viewed } = regions
     await this.catchUp()
-    // What was done last is undone first: an answer may be younger than the steps of the draft.
-    const isAnswer = this.done.pop() === 'answer' && regions.answered.length > 0
-    if (!viewed && !isAnswer && await editing.undo()) return
-    const item = viewed ?? regions.answered.pop()
+    const answer = viewed ?? regions.answered.find(({ id }) => id === this.undoable.at(-1))
+    if (!answer && await editing.undo()) return this.forget(STEP)
+    const item = answer ?? regions.answered.at(-1)
     if (!item) return this.panel.message(t`There is nothing to undo.`)
-    try {
-      await image.orStale(regions.reopen(item))
-    } catch (error) {
-      if (isTemporary(error) && !viewed) regions.answered.push(item)
-      throw error
-    }
+    await this.withdraw(item)
     await editing.reload()
     await regions.release()
     await regions.choose({ ...item, state: 'pending' })
@@ -294,12 +288,41 @@ export class Review {
   }
 
   /**
+   * Withdraw an answer. One that the server refuses to withdraw is not asked for again.
+   * @param {import('./regions.js').QueueItem} item
+   */
+  async withdraw(item) {
+    const { regions, opened: { image } } = this
+    try {
+      await image.orStale(regions.reopen(item))
+    } catch (error) {
+      if (isTemporary(error)) throw error
+      regions.answered = regions.answered.filter(({ id }) => id !== item.id)
+      this.forget(item.id)
+      throw error
+    }
+    this.forget(item.id)
+  }
+
+  /**
+   * Forget the newest of some actions: it is undone.
+   * @param {string} action id of an answered region, or STEP
+   */
+  forget(action) {
+    const place = this.undoable.lastIndexOf(action)
+    if (place >= 0) this.undoable.splice(place, 1)
+  }
+
+  /**
    * Undo the newest steps of the draft; answers stay.
    * @param {number} count
    */
   async undoSteps(count) {
     await this.catchUp()
-    for (let left = count; left && await this.opened.editing.undo();) left -= 1
+    for (let left = count; left && await this.opened.editing.undo();) {
+      left -= 1
+      this.forget(STEP)
+    }
   }
 
   /** Go to the next error that is suspected in this region. */

@@ -34,7 +34,7 @@ export function stateOf({ predicted, newer_model: newer, places, answered, skipp
   if (revision !== null) return open ? t`label ${revision}, ${open} regions open` : t`label ${revision}`
   if (!predicted) return unreadable ? t`cannot be read: ${unreadable}` : t`not segmented yet`
   if (!answered) return newer ? t`segmented by an older model` : t`segmented`
-  return answered < places ? t`in review` : t`reviewed, no label yet`
+  return open ? t`in review` : t`reviewed, no label yet`
 }
 
 /**

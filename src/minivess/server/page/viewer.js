@@ -24,14 +24,15 @@ export class Viewer {
    * @param {HTMLCanvasElement} canvas
    * @param {HTMLCanvasElement} frame a canvas over it
    * @param {{ onStroke: () => void, onClick: (ijk: number[]) => void, onSlice: (number: number, count: number) => void,
-   *   onPoint: (ijk: number[] | null) => void, onWiden: (wider: boolean) => void, onPinch: () => void, onFrame: (rectangle: number[]) => void }} events
+   *   onPoint: (ijk: number[] | null) => void, onWiden: (wider: boolean) => void, onFrame: (rectangle: number[]) => void }} events
    *   the pen is lifted; a voxel is clicked on; another slice is shown; the pointer is over a voxel, or leaves; the pen is to be wider or
    *   narrower; the region lies there in the main view: left, top, width, height in CSS pixels
    */
-  constructor(canvas, frame, { onStroke, onClick, onSlice, onPoint, onWiden, onPinch, onFrame }) {
+  constructor(canvas, frame, { onStroke, onClick, onSlice, onPoint, onWiden, onFrame }) {
     this.onSlice = onSlice
     this.onWiden = onWiden
-    this.onPinch = onPinch
+    /** @type {Uint8Array | null} */
+    this.beforeTouch = null // the mask when a finger came that may draw
     this.onFrame = onFrame
     this.onClick = onClick
     this.canvas = canvas
@@ -83,7 +84,11 @@ export class Viewer {
     this.nv.setDrawColormap({ R: [0, 229], G: [0, 72], B: [0, 77], A: [0, 255], labels: ['', 'vessel'] })
     this.maskShown = true
     this.canvas.addEventListener('wheel', (event) => this.wheel(event), { capture: true, passive: false })
-    bindPinch(this.canvas, (factor) => this.position.zoomBy(factor), () => { this.down = null; this.onPinch() })
+    bindPinch(this.canvas, {
+      zoomBy: (factor) => this.position.zoomBy(factor),
+      onFirst: () => { this.beforeTouch = this.nv.opts.drawingEnabled ? this.mask?.slice() ?? null : null },
+      onSecond: () => this.forgetTouch(),
+    })
   }
 
   /** @param {WheelEvent} event with Ctrl, or of two fingers on a touchpad: magnify; with Shift: widen the pen; else niivue changes the slice */
@@ -94,6 +99,14 @@ export class Viewer {
     event.stopImmediatePropagation()
     if (widen) this.onWiden(event.deltaY + event.deltaX < 0) // with Shift some systems turn the wheel sideways
     else this.position.zoomBy(Math.exp(-event.deltaY / 300))
+  }
+
+  /** Put back what the first of two fingers has drawn. */
+  forgetTouch() {
+    this.down = null // it is no click either
+    if (!this.beforeTouch || !this.mask) return
+    this.mask.set(this.beforeTouch)
+    this.refresh()
   }
 
   get maskShown() {
