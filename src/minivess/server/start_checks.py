@@ -11,7 +11,7 @@ from pathlib import Path
 from minivess.errors import InputError, UsageError
 from minivess.server.accounts import Accounts, accounts_path
 from minivess.server_lock import SERVER_LOCK, lock_for_server
-from minivess.store.images import IMAGE_SUFFIXES
+from minivess.store.image_files import IMAGE_SUFFIXES
 from minivess.store.store import STORE_FOLDER
 from minivess.volume.io import stem_of, suffix_of
 

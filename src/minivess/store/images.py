@@ -5,29 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from minivess.errors import ConflictError, NotFoundError, StoreError
 from minivess.paths import file_sha256, fsync_file, fsync_folder
 from minivess.store.events import Event, read_event, strict_json
+from minivess.store.image_files import IMAGE_SUFFIXES, ExistingFiles, new_image_files
 from minivess.store.journal import Journal, on_disk
 from minivess.store.names import FINAL, check_name, id_from_path
 from minivess.store.records import Case
 from minivess.store.transaction import Transaction
 from minivess.volume import Unit, read_volume
 from minivess.volume.file_signature import check_file_signature
-from minivess.volume.io import VOLUME_SUFFIXES, stem_of, suffix_of
+from minivess.volume.io import suffix_of
 
 #: Key in the info of a case whose image is downloaded when it is first needed.
 REMOTE = "remote"
-#: Suffixes of image files. Plain TIFF is not included: it does not state the voxel size; nor .mhd, which is half an image.
-IMAGE_SUFFIXES = tuple(s for s in VOLUME_SUFFIXES if s not in (".tif", ".tiff", ".mhd"))
 #: Uploads begin with this until their case is in the store.
 _STAGED = ".uploaded."
 #: Number of new images that are added in one transaction.
@@ -66,7 +64,7 @@ class Images:
         """
         known = {row["path"] for row in self._journal.connection.execute("SELECT path FROM cases")}
         self._complete_uploads(known)
-        found = list(self._image_files(known))
+        found = list(new_image_files(self.studies, self._journal.root, known))
         self.skipped = {ascii(path.relative_to(self.studies).as_posix())[1:-1]: why for path, why in found if why}
         new = [path for path, why in found if not why]
         ids: list[str] = []
@@ -104,7 +102,7 @@ class Images:
         connection = self._journal.connection
         current = connection.execute("SELECT case_id FROM revisions WHERE state = 'current' AND tag = ?", (tag,))
         have = {case for (case,) in current} if labelled is not None else set()
-        files = _FilesOf(self.studies)
+        files = ExistingFiles(self.studies)
         for row in connection.execute("SELECT id, path, info FROM cases WHERE removed = 0 ORDER BY id"):
             if labelled is not None and (row["id"] in have) != labelled:
                 continue
@@ -309,59 +307,5 @@ class Images:
             if staged.name.removeprefix(_STAGED) not in known:
                 staged.unlink()
 
-    def _image_files(self, known: Collection[str]) -> Iterator[tuple[Path, str]]:
-        """Walk the studies without hidden files, stores and folders of labels; a folder may vanish meanwhile.
-
-        Yields:
-            Each file that has no case yet, and why it cannot have one; empty when it can.
-        """
-        excluded = {str(self._journal.root), str(self.studies / "labels")}
-        for folder, folders, files in os.walk(self.studies):
-            inside = {name: os.path.join(folder, name) for name in sorted(folders) if not name.startswith(".")}
-            for link in filter(os.path.islink, inside.values()):
-                yield Path(link), "a linked folder is not followed: copy its images, or mount it"
-            folders[:] = [name for name, path in inside.items() if path not in excluded and not _holds_labels(path)]
-            by_stem: dict[str, list[Path]] = {}
-            for path in (Path(folder, file) for file in sorted(files) if not file.startswith(".")):
-                if suffix_of(path) in IMAGE_SUFFIXES:
-                    by_stem.setdefault(stem_of(path), []).append(path)
-            for paths in by_stem.values():
-                for path in paths:
-                    if self._relative(path) not in known and path.is_file():
-                        yield path, _reason_to_skip(self._relative(path), [other.name for other in paths if other != path])
-
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.studies).as_posix()
-
-
-class _FilesOf:
-    """Which files exist, by one listing of each folder: thousands of single questions take longer."""
-
-    def __init__(self, studies: Path) -> None:
-        self._studies = str(studies)
-        self._names: dict[str, frozenset[str]] = {}
-
-    def contain(self, path: str) -> bool:
-        folder, _, name = path.rpartition("/")
-        if folder not in self._names:
-            try:
-                self._names[folder] = frozenset(os.listdir(os.path.join(self._studies, folder)))
-            except OSError:
-                self._names[folder] = frozenset()
-        return name in self._names[folder]
-
-
-def _holds_labels(folder: str) -> bool:
-    """Return whether a folder is a store or a copy of one, or holds MONAI Label's labels: its volumes are no images."""
-    of_monai_label = os.path.basename(folder) == "labels" and os.path.exists(os.path.join(folder, "..", "datastore_v2.json"))
-    return of_monai_label or any(os.path.exists(os.path.join(folder, name)) for name in ("audit/chain.jsonl", "cases/.format"))
-
-
-def _reason_to_skip(relative: str, twins: Sequence[str]) -> str:
-    try:
-        relative.encode()
-    except UnicodeEncodeError:
-        return "the name of the file or of a folder is not valid UTF-8: rename it"
-    if twins:
-        return f"{twins[0]} beside it has the same name with another suffix, and both mean one image: rename or remove one"
-    return ""
