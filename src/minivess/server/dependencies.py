@@ -77,7 +77,7 @@ _running = _Running()
 
 
 async def limit_per_user(request: Request) -> AsyncIterator[None]:
-    """Let more than a few long requests of one user wait, without a thread: the threads are there for all.
+    """Limit the long requests of one user at once; others wait, without a thread: the threads are there for all.
 
     A page that was loaded again waits for what its earlier requests still compute.
 

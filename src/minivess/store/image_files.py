@@ -44,7 +44,7 @@ class ExistingFiles:
     """Which files exist, by one listing of each folder: thousands of single questions take longer."""
 
     def __init__(self, studies: Path) -> None:
-        """Look at a studies folder; what is asked for first is listed then."""
+        """Use a studies folder; each folder in it is listed once."""
         self._studies = str(studies)
         self._names: dict[str, frozenset[str]] = {}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def owned_as_before(root: Path) -> Iterator[None]:
-    """Give what root writes into a store meanwhile to the owner of its folder; of other users nothing changes.
+    """Change the owner of what root writes into a store meanwhile to that of its folder; of other users nothing changes.
 
     Args:
         root: Folder of the store.
