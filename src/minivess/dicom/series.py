@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,12 +95,14 @@ def _read_series(folder: Path, limit_bytes: int) -> Series:
     if multiframe is not None:
         datasets = split_frames(multiframe, datasets[0].pixel_array.reshape(-1, multiframe.Rows, multiframe.Columns))
     # Real world values may differ from slice to slice and have another meaning than the intensities that models learn from.
-    frames = _on_one_grid(datasets)
+    _put_on_one_grid(datasets)
     try:
         # Hounsfield units are what they are; inverting for display is for images that are looked at.
         inverts = text_of(headers[0], "Modality") != "CT"
         volume = from_dicom(
-            hd.get_volume_from_series(frames, dtype=np.float32, apply_real_world_transform=False, apply_presentation_lut=inverts)
+            hd.get_volume_from_series(
+                datasets, dtype=np.float32, apply_real_world_transform=False, apply_presentation_lut=inverts
+            )
         )
     except ValueError as error:  # its messages are about geometry and kinds of images, not about patients
         raise GeometryError(f"The series is not a regular volume of a supported kind: {error} Export it again.") from error
@@ -137,13 +138,11 @@ def _decode(dataset: pydicom.Dataset, file: Path) -> None:
         raise InputError(f"{file.name}: the pixels have shape {shape}, the header states {stated}. Export it again.")
 
 
-def _on_one_grid(datasets: Sequence[pydicom.Dataset]) -> list[pydicom.Dataset]:
-    """Return the slices with frame of reference, pixel spacing and orientation of the first one.
+def _put_on_one_grid(datasets: Sequence[pydicom.Dataset]) -> None:
+    """Give the slices frame of reference, pixel spacing and orientation of the first one.
 
     The checks have shown that they differ by rounding alone, or by de-identification.
     """
-    copies = [copy.copy(dataset) for dataset in datasets]
-    for dataset in copies:
+    for dataset in datasets[1:]:
         for keyword in ("FrameOfReferenceUID", "PixelSpacing", "ImageOrientationPatient"):
             dataset[keyword] = datasets[0][keyword]
-    return copies
