@@ -139,7 +139,7 @@ def _decode(dataset: pydicom.Dataset, file: Path) -> None:
 
 
 def _put_on_one_grid(datasets: Sequence[pydicom.Dataset]) -> None:
-    """Give the slices frame of reference, pixel spacing and orientation of the first one.
+    """Set frame of reference, pixel spacing and orientation of all slices to those of the first one.
 
     The checks have shown that they differ by rounding alone, or by de-identification.
     """
