@@ -78,8 +78,9 @@ def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tu
     for keywords, if_missing in _modules_of(first):
         notes += _take(first, about, keywords, if_missing)
     for keyword in (_METHOD_CODES, _SPECIES_CODES, *_ANIMAL_CODES):
-        if keyword in first:
-            about[keyword] = _in_utf8(first, keyword)
+        codes = _codes_in_utf8(first, keyword)
+        if codes is not None:
+            about[keyword] = codes
         elif keyword in _ANIMAL_CODES and _is_animal(first):
             setattr(about, keyword, [])
     about.update(_lossy_compression(datasets))
@@ -104,7 +105,7 @@ def source_headers(datasets: Sequence[pydicom.Dataset], spacing_mm: float) -> tu
 
 
 def _is_animal(source: pydicom.Dataset) -> bool:
-    return bool(text_of(source, "PatientSpeciesDescription") or source.get(_SPECIES_CODES))
+    return bool(text_of(source, "PatientSpeciesDescription")) or _codes_in_utf8(source, _SPECIES_CODES) is not None
 
 
 def _modules_of(source: pydicom.Dataset) -> list[tuple[Sequence[str], str | None]]:
@@ -117,13 +118,18 @@ def _modules_of(source: pydicom.Dataset) -> list[tuple[Sequence[str], str | None
     return modules
 
 
-def _in_utf8(source: pydicom.Dataset, keyword: str) -> pydicom.DataElement:
-    """Return a copy of a sequence whose texts are decoded by the character set of the source."""
-    element = copy.deepcopy(source[keyword])
-    for item in element.value:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom warns of unknown character sets
-            item.decode()
+def _codes_in_utf8(source: pydicom.Dataset, keyword: str) -> pydicom.DataElement | None:
+    """Return a copy of a sequence of codes, its texts decoded by the character set of the source; None where there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of unknown character sets, and quotes values
+        try:
+            element = copy.deepcopy(source[keyword])
+            if not isinstance(element.value, pydicom.Sequence) or not element.value:
+                return None
+            for item in element.value:
+                item.decode()
+        except Exception:  # noqa: BLE001 (pydicom converts here, and raises what it likes)
+            return None
     return element
 
 
