@@ -164,6 +164,17 @@ def test_a_session_that_is_over_is_said_before_anything_is_segmented(lab: Lab) -
         assert "no session with this id" in answer.json()["detail"]
 
 
+def test_a_session_names_no_folder_of_the_server_and_ends_with_its_time(lab: Lab) -> None:
+    files = {"files": ("x.nii.gz", b"x" * 100)}
+    made = lab.ask("PUT", "/session/?expiry=999999999", "ann", files=files).json()
+    read = lab.ask("GET", f"/session/{made['session_id']}", "ann").json()
+    for about in (made["session_info"], read):
+        assert "/" not in about["path"]
+    assert read["expiry"] <= 7 * 86400
+    assert any((lab.folder / "model").rglob(made["session_id"])), "beside the model, not in the home of the user"
+    lab.ask("DELETE", f"/session/{made['session_id']}", "ann").raise_for_status()
+
+
 def test_long_requests_of_one_user_leave_threads_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minivess.server.dependencies.LONG_WAIT_S", 0.2)
 
