@@ -25,6 +25,12 @@ def missing_modules(extra: str) -> list[str]:
     return [module for module in EXTRAS[extra] if not _is_installed(module)]
 
 
+def extra_of(module: str) -> str | None:
+    """Return the extra that installs a module, or a part of it; None where none does."""
+    package = module.partition(".")[0]
+    return next((extra for extra, modules in EXTRAS.items() if package in {name.partition(".")[0] for name in modules}), None)
+
+
 def how_to_install(extra: str) -> str:
     """Return the command that installs an extra, in a sentence.
 

@@ -446,3 +446,21 @@ def test_help_loads_no_scientific_library() -> None:
     """Every command starts with the modules of all commands: what these import, `--help` and a wrong option wait for."""
     program = "import sys, minivess.cli.main; print(sorted({'numpy', 'scipy', 'nibabel', 'pydicom', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_missing_extra_is_named_by_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'psutil'", name="psutil")
+
+    monkeypatch.setattr("minivess.cli.main.app", missing)
+    assert run(["release", "verify", "x", "--key", "k"]) == 1
+    assert 'This needs psutil. Install the extra map: pip install "minivess[map]"' in capsys.readouterr().err
+
+
+def test_doctor_works_without_the_extras(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("minivess.extras._is_installed", lambda _: False)
+    monkeypatch.setitem(sys.modules, "minivess.map_package", None)
+    report = json.loads(ok(capsys, "doctor", "--json"))
+    checks = {row["what"]: row for row in report["checks"]}
+    assert not checks["container engine"]["ok"]
+    assert not checks["extra map"]["ok"]

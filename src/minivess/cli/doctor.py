@@ -90,6 +90,10 @@ def _check_programs() -> Iterator[dict[str, Any]]:
 
 def _check_engine() -> dict[str, Any]:
     from minivess.errors import EngineError
+    from minivess.extras import missing_modules
+
+    if missing_modules("map"):
+        return _row("container engine", "not looked for: the extra map is missing", ok=False)
     from minivess.map_package.engines import RUNNERS, find_engine
 
     what = f"container engine ({' or '.join(RUNNERS)})"

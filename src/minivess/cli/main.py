@@ -30,7 +30,8 @@ from minivess.cli import (
     train,
     user,
 )
-from minivess.errors import MinivessError, OutputError
+from minivess.errors import MinivessError, MissingExtraError, OutputError
+from minivess.extras import extra_of, how_to_install
 from minivess.process_setup import prepare_process
 
 _INTERNAL_FAULT = 3
@@ -111,12 +112,23 @@ def run(arguments: list[str]) -> int:
             return _report_fault()
         typer.echo(f"OutputError: the file cannot be written: {error}. Is the disk full?", err=True)
         return OutputError.exit_code
+    except ModuleNotFoundError as error:
+        return _report_missing_module(error)
     except OSError as error:  # for example a full disk, or a folder without write permission
         typer.echo(f"OutputError: {error.strerror or error}: {error.filename or ''}", err=True)
         return OutputError.exit_code
     except Exception:  # noqa: BLE001 (an internal fault has an exit code of its own)
         return _report_fault()
     return 0
+
+
+def _report_missing_module(error: ModuleNotFoundError) -> int:
+    """Say which extra installs a module; return the exit code."""
+    extra = extra_of(error.name or "")
+    if extra is None:
+        return _report_fault()
+    typer.echo(f"MissingExtraError: This needs {error.name}. {how_to_install(extra)}", err=True)
+    return MissingExtraError.exit_code
 
 
 def _own_cause(error: BaseException | None) -> MinivessError | None:
