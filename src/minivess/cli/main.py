@@ -123,7 +123,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _report_missing_module(error: ModuleNotFoundError) -> int:
-    """Say which extra installs a module; return the exit code."""
+    """Print which extra installs a missing module, and return the exit code."""
     extra = extra_of(error.name or "")
     if extra is None:
         return _report_fault()
