@@ -14,7 +14,6 @@ from minivess.cli.main import run
 from minivess.datasets.dataset import items
 from minivess.errors import InputError, LockoutError
 from minivess.evaluate import SealedTestSet, approve_look, find_sealed, fingerprint, open_look
-from minivess.evaluate.looks import WITHDRAWAL
 from minivess.store import AuditChain
 from minivess.train import make_dataset, read_dataset
 from minivess.volume import Volume, read_volume, reorient, write_volume
@@ -153,7 +152,15 @@ def test_a_withdrawn_case_is_no_longer_looked_at_and_never_learned(
     assert run(command) == 1
     assert "A second person opens it" in capsys.readouterr().err
     monkeypatch.setattr("minivess.store.system_user", lambda: "second")
-    assert run(["testset", "approve", str(folder), "--reason", "consent was withdrawn"]) == 0
+    assert run(["testset", "approve", str(folder), "--reason", "table of the paper"]) == 0
+    monkeypatch.undo()
+    assert run(command) == 1
+    assert "--withdrawal (you are" in capsys.readouterr().err  # what was approved is an evaluation
+    monkeypatch.setattr("minivess.store.system_user", lambda: "second")
+    assert run(["testset", "approve", str(folder), "--reason", "consent was withdrawn", "--withdrawal"]) == 0
+    monkeypatch.undo()
+    with pytest.raises(LockoutError, match="is sealed"):
+        open_look(SealedTestSet(folder), model="m", weights_sha256="", actor="second")
     monkeypatch.undo()
     assert run(command) == 0
     test_set, rows = SealedTestSet(folder), read_dataset(data)["test"]
@@ -185,7 +192,9 @@ def test_a_subject_leaves_also_as_the_only_one_of_its_set_and_when_no_look_is_le
     with pytest.raises(LockoutError, match="was opened 1 times"):
         approve_look(test_set, reason="consent was withdrawn", actor="second")
     approve_look(test_set, reason="consent was withdrawn", actor="second", for_withdrawal=True)
-    open_look(test_set, model=WITHDRAWAL, weights_sha256="", actor="first")
+    with pytest.raises(LockoutError, match="was opened 1 times"):
+        open_look(test_set, model="withdrawal", weights_sha256="", actor="first")  # no name of a model opens more
+    open_look(test_set, model="", weights_sha256="", actor="first", for_withdrawal=True)
     left = test_set.withdraw(rows[:1], reason="consent was withdrawn", actor="first")
     left.check_whole(rows[1:])
     again = SealedTestSet.seal(both, rows[:1], actor="x")  # nothing of it comes back

@@ -119,7 +119,6 @@ def withdraw(
     from minivess.datasets import read_dataset
     from minivess.errors import InputError
     from minivess.evaluate import SealedTestSet, find_sealed, open_look
-    from minivess.evaluate.looks import WITHDRAWAL
     from minivess.store import system_user
 
     folder, actor = find_sealed(dataset), system_user()
@@ -128,7 +127,7 @@ def withdraw(
         raise InputError(f"There is no sealed test case of the subject {subject} in {dataset}. Nothing was changed.")
     sealed = SealedTestSet(folder)
     sealed.check_withdrawal(rows)
-    look = open_look(sealed, model=WITHDRAWAL, weights_sha256="", actor=actor)
+    look = open_look(sealed, model="", weights_sha256="", actor=actor, for_withdrawal=True)
     left = sealed.withdraw(rows, reason=look.reason, actor=actor)
     about = {"folder": str(folder), "withdrawn": len(rows), "cases": len(left.fingerprints) - len(left.withdrawn)}
     emit(
@@ -159,5 +158,5 @@ def approve(
     emit(
         {"folder": str(folder), "approved_by": actor, "reason": reason, "looks_left": left},
         as_json=as_json,
-        text=f"Approved by {actor}: one evaluation by somebody else. {left} looks are left.",
+        text=f"Approved by {actor}: one {'withdrawal' if withdrawal else 'evaluation'} by somebody else. {left} looks are left.",
     )

@@ -17,8 +17,6 @@ from minivess.errors import InputError, LockoutError
 from minivess.evaluate.sealed import SealedTestSet
 
 _FINEST_STEP = 0.01
-#: In the place of a model, where cases are withdrawn from the test set.
-WITHDRAWAL = "withdrawal"
 
 
 @dataclass(frozen=True)
@@ -64,39 +62,42 @@ def approve_look(sealed: SealedTestSet, *, reason: str, actor: str, for_withdraw
         raise InputError(f"Say in a few words why the test set is opened. Got {reason!r}.")
     if not for_withdrawal:
         _refuse_beyond_budget(sealed)
-    sealed.chain.append("testset.approve", actor=actor, details={"reason": reason})
+    sealed.chain.append("testset.approve", actor=actor, details={"reason": reason, "withdrawal": for_withdrawal})
     sealed.chain.checkpoint()
 
 
-def open_look(sealed: SealedTestSet, *, model: str, weights_sha256: str, actor: str) -> Look:
+def open_look(sealed: SealedTestSet, *, model: str, weights_sha256: str, actor: str, for_withdrawal: bool = False) -> Look:
     """Open the test set for one evaluation of one model; it counts from here on, whatever becomes of it.
-
-    The model :data:`WITHDRAWAL` stands for none: cases are withdrawn, which is possible also when the looks are used up.
 
     Args:
         sealed: The test set.
         model: Name of the model.
         weights_sha256: Hash of its weights.
         actor: User who looks.
+        for_withdrawal: Whether cases are withdrawn, which is possible also when the looks are used up. Only an approval of a
+            withdrawal allows it, and such an approval allows nothing else.
 
     Raises:
         LockoutError: When no other person has approved a look that was not used, or the looks are used up.
     """
     with FileLock(sealed.folder / ".looks.lock"):  # two at once must not use one approval
-        return _open_look(sealed, model=model, weights_sha256=weights_sha256, actor=actor)
+        return _open_look(sealed, model=model, weights_sha256=weights_sha256, actor=actor, for_withdrawal=for_withdrawal)
 
 
-def _open_look(sealed: SealedTestSet, *, model: str, weights_sha256: str, actor: str) -> Look:
-    if model != WITHDRAWAL:
+def _open_look(sealed: SealedTestSet, *, model: str, weights_sha256: str, actor: str, for_withdrawal: bool) -> Look:
+    if not for_withdrawal:
         _refuse_beyond_budget(sealed, model=model, actor=actor)
     entries = list(sealed.chain.entries())
     used = {entry["details"]["approval"] for entry in entries if entry["action"] == "testset.open"}
-    waiting = [e for e in entries if e["action"] == "testset.approve" and e["seq"] not in used and e["actor"] != actor]
+    approvals = [e for e in entries if e["action"] == "testset.approve" and e["seq"] not in used and e["actor"] != actor]
+    waiting = [e for e in approvals if e["details"].get("withdrawal", False) == for_withdrawal]
     if not waiting:
         sealed.chain.append("testset.refuse", actor=actor, details={"purpose": f"evaluation of {model}", "cases": 0})
+        purpose, option = ("withdrawal", " --withdrawal") if for_withdrawal else ("evaluation", "")
         raise LockoutError(
-            f"The test set in {sealed.folder} is sealed. A second person opens it for one evaluation: "
-            f'minivess testset approve {sealed.folder} --reason "..." (you are {actor}; your own approval does not count).'
+            f"The test set in {sealed.folder} is sealed. A second person opens it for one {purpose}: "
+            f'minivess testset approve {sealed.folder} --reason "..."{option} '
+            f"(you are {actor}; your own approval does not count)."
         )
     approval = waiting[0]
     details = {"approval": approval["seq"], "model": model, "weights_sha256": weights_sha256}
