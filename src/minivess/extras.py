@@ -26,9 +26,16 @@ def missing_modules(extra: str) -> list[str]:
 
 
 def extra_of(module: str) -> str | None:
-    """Return the extra that installs a module, or a part of it; None where none does."""
-    package = module.partition(".")[0]
-    return next((extra for extra, modules in EXTRAS.items() if package in {name.partition(".")[0] for name in modules}), None)
+    """Return the extra that installs a module, or a part of it; None where none does.
+
+    Example:
+        >>> extra_of("monai.deploy.core"), extra_of("monai")
+        ('map', None)
+    """
+    for extra, modules in EXTRAS.items():
+        if any(f"{module}.".startswith(f"{name}.") for name in modules):
+            return extra
+    return None
 
 
 def how_to_install(extra: str) -> str:

@@ -61,8 +61,8 @@ class Promotion:
             return f"kept the published model: the new one would have lost {', '.join(self.losses)}"
         if self.before and self.before.overlap > _RIGHT:
             return (
-                "kept the published model: it is right, or nearly, in all reviewed regions that judge. No model can be better; "
-                "correct regions where it is wrong, and train again"
+                "kept the published model: it is right, or nearly, in all reviewed regions that judge. Hardly any model can be "
+                "better; correct regions where it is wrong, and train again"
             )
         return "kept the published model: the new one is not better on the reviewed regions"
 

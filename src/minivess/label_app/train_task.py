@@ -94,9 +94,13 @@ class VesselTrainTask(TrainTask):
     def note_roll_back(self, actor: str) -> None:
         """Note that the model of the last training is not in use any more: its scores are of no published model.
 
+        The progress of a training that is running is kept.
+
         Args:
             actor: Who went back.
         """
+        if self.stats().get("state") == "running":
+            return
         write_json(self.stats_file, {"state": "rolled back", "by": actor, "start_ts": int(time.time())})
 
     def stats(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ const REFRESH_MS = 5000 // while it is open
  */
 export function stateOf({ predicted, newer_model: newer, places, answered, skipped, rivals, revision, unreadable }) {
   const open = places - answered + skipped // what somebody has skipped, others look at
-  if (rivals) return t`label ${revision}, and ${rivals} of others: a reviewer decides (minivess store restore)`
+  if (revision !== null && rivals) return t`label ${revision}, and ${rivals} of others: a reviewer decides (minivess store restore)`
   if (revision !== null) return open ? t`label ${revision}, ${open} regions open` : t`label ${revision}`
   if (!predicted) return unreadable ? t`cannot be read: ${unreadable}` : t`not segmented yet`
   if (!answered) return newer ? t`segmented by an older model` : t`segmented`
