@@ -50,6 +50,14 @@ class Seat:
     def idle(self) -> None:
         self.page.evaluate(IDLE)
 
+    def show_region(self, index: int) -> None:
+        """Show a region of the image by its index, negative from the last."""
+        self.page.evaluate(
+            "(index) => { const { review } = window.minivess; review.enqueue(() => review.choose(review.regions.items.at(index))) }",
+            index,
+        )
+        self.idle()
+
     def press(self, key: str) -> None:
         self.page.keyboard.press(key)
         self.idle()

@@ -147,10 +147,7 @@ def test_drawing_keeps_a_region_reserved_and_says_who_has_it_otherwise(seat: Sea
 
 def test_the_list_follows_the_current_region(seat: Seat) -> None:
     seat.connect().choose("pressed")
-    seat.page.evaluate(
-        "() => { const { review } = window.minivess; review.enqueue(() => review.choose(review.regions.items.at(-1))) }"
-    )
-    seat.idle()
+    seat.show_region(-1)
     row, list_ = (seat.page.locator(name).bounding_box() for name in ('#queue tr[aria-current="true"]', "#list"))
     assert row is not None
     assert list_ is not None

@@ -99,10 +99,7 @@ def test_undo_and_redo_show_what_they_change_in_another_region(seat: Seat) -> No
     seat.stroke()
     drawn = seat.mask()
     seat.press("Escape")
-    seat.page.evaluate(
-        "() => { const { review } = window.minivess; review.enqueue(() => review.choose(review.regions.items.at(-1))) }"
-    )
-    seat.idle()
+    seat.show_region(-1)
     other = seat.item["id"]
     assert other != item["id"]
     seat.press("n")
@@ -134,10 +131,7 @@ def test_what_was_done_last_is_undone_first(seat: Seat) -> None:
     seat.stroke()
     drawn = seat.mask()
     seat.press("Escape")
-    seat.page.evaluate(
-        "() => { const { review } = window.minivess; review.enqueue(() => review.choose(review.regions.items.at(-2))) }"
-    )
-    seat.idle()
+    seat.show_region(-2)
     second = seat.item["id"]
     assert second != first
     seat.page.fill("#note", "is it a vessel?")

@@ -35,10 +35,7 @@ def test_after_a_ranking_the_list_is_read_again(seat: Seat, lab: Lab) -> None:
     seat.connect("plain")
     before = seat.page.evaluate("() => window.minivess.review.regions.items.map(({ id }) => id)")
     lab.ask("POST", "/review/images/plain/queue", "bob").raise_for_status()
-    seat.page.evaluate(
-        "() => { const { review } = window.minivess; review.enqueue(() => review.choose(review.regions.items.at(-1))) }"
-    )
-    seat.idle()
+    seat.show_region(-1)
     assert "ranked again" in seat.message
     seat.page.wait_for_function(
         "(before) => window.minivess.review.regions.items.some(({ id }) => !before.includes(id))", arg=before

@@ -205,5 +205,10 @@ def test_measurements_are_long_requests(lab: Lab) -> None:
     number = lab.ask("GET", "/labels/a", "ann").json()["revisions"][0]["number"]
     assert lab.ask("GET", f"/labels/a/{number}/measurements", "ann").json()["length_mm"] >= 0
     routes = {route.path: route for route in api_routes(make_api())}
-    for path in ("/labels/{image}/{number}/measurements", "/review/places/{place}/errors", "/review/images/{image}/volume"):
+    for path in (
+        "/labels/{image}/{number}/measurements",
+        "/review/places/{place}/errors",
+        "/review/places/{place}/picture.png",
+        "/review/images/{image}/volume",
+    ):
         assert limit_per_user in [dependency.dependency for dependency in routes[path].dependencies]
