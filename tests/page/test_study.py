@@ -80,6 +80,7 @@ def test_two_users__a_refused_training__a_published_one__and_the_way_back(chromi
     assert "it is right, or nearly, in all reviewed regions" in said
     assert file_sha256(weights) == first
     assert page.is_visible("#anchors")
+    assert not page.is_visible("#rollBack"), "there is no earlier model to go back to"
     assert "reviewed regions, held out" in page.inner_text("#anchorRows")
     admin.picture("page-study-refused")
 

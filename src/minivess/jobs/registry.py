@@ -75,6 +75,8 @@ class Jobs:
         def run_in_thread() -> None:
             try:
                 context.run(self._do, job, lambda: job.change(result=work()))
+            except CancelledError:
+                _logger.info("job %s (%s %s) was cancelled", job.id, job.kind, job.public_subject)
             except MinivessError as error:
                 _logger.warning("job %s (%s %s) ended: %s", job.id, job.kind, job.public_subject, type(error).__name__)
             except Exception:

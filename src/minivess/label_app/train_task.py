@@ -30,7 +30,7 @@ from minivess.models import read_metadata, weights_path
 from minivess.paths import write_json
 from minivess.review.service import ReviewService
 from minivess.track import enqueue_training
-from minivess.train import TrainingCase, load_pair, load_reviewed, presets, read_stats, train_and_judge
+from minivess.train import TrainingCase, earlier_models, load_pair, load_reviewed, presets, read_stats, train_and_judge
 from minivess.uncertainty.calibration import background_limit
 
 logger = logging.getLogger(__name__)
@@ -104,8 +104,13 @@ class VesselTrainTask(TrainTask):
         write_json(self.stats_file, {"state": "rolled back", "by": actor, "start_ts": int(time.time())})
 
     def stats(self) -> dict[str, Any]:
-        """Return the progress of the last training: few values, since clients poll it."""
-        stats = read_stats(self.stats_file)
+        """Return the progress of the last training, and how many earlier models are kept: few values, since clients poll it.
+
+        Empty before the first of them, from which MONAI Label's clients see that nothing was trained.
+        """
+        stats, earlier = read_stats(self.stats_file), len(earlier_models(self.bundle))
+        if earlier:
+            stats["earlier_models"] = earlier
         if stats.get("state") == "running" and not psutil.pid_exists(stats["pid"]):
             stats["state"] = "stopped"
         return stats

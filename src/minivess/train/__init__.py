@@ -1,7 +1,7 @@
 """Train bundles: data sets, patches, loss, checkpoints, publishing of weights."""
 
 from minivess.datasets import TrainingCase, check_dataset, load_pair, load_reviewed, make_dataset, read_dataset
-from minivess.train.publishing import model_before, publish, roll_back
+from minivess.train.publishing import earlier_models, model_before, publish, roll_back
 from minivess.train.rehearsal import rehearsal_cases, write_training_data
 from minivess.train.retrain import read_cases, train_and_judge
 from minivess.train.run import TrainingResult, can_train, copy_bundle, presets, read_stats, set_modality, train_bundle
@@ -14,6 +14,7 @@ __all__ = [
     "can_train",
     "check_dataset",
     "copy_bundle",
+    "earlier_models",
     "load_pair",
     "load_reviewed",
     "make_dataset",

@@ -64,6 +64,11 @@ def publish(weights: Path, bundle: Path, *, instead_of: str | None = None) -> Pa
     return target
 
 
+def earlier_models(bundle: Path) -> list[Path]:
+    """Return the folders of the earlier models that are kept beside the published one, the oldest first."""
+    return _kept(weights_path(bundle).parent)
+
+
 def model_before(bundle: Path) -> Path:
     """Return the folder of the model before the present one, which :func:`roll_back` publishes again.
 
@@ -74,7 +79,7 @@ def model_before(bundle: Path) -> Path:
     target = weights_path(bundle)
     if not target.is_file():
         raise WeightsError(f"There is no published model at {target}, so there is none before it.")
-    kept = _kept(target.parent)
+    kept = earlier_models(bundle)
     if not kept:
         raise ConflictError(f"{bundle.name} has no earlier model to go back to: its present one is the first that was published.")
     read_weights(kept[-1] / target.name)  # refuses a damaged file before the present one is replaced

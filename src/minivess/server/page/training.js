@@ -8,7 +8,7 @@ const text = (/** @type {string} */ id) => element(id, HTMLElement)
 /**
  * What `train_stats` of `/info/` says of a training.
  * @typedef {{ state?: string, by?: string, epoch?: number, epochs?: number, validation_dice?: number, published_dice_before?: number | null,
- *   scores?: Scores, scores_before?: Scores | null, anchors?: Anchor[] }} TrainingStats
+ *   scores?: Scores, scores_before?: Scores | null, anchors?: Anchor[], earlier_models?: number }} TrainingStats
  * @typedef {{ dice: number, cldice: number }} Scores
  * @typedef {{ name: string, before: Scores, after: Scores, losses: string[] }} Anchor
  */
@@ -51,10 +51,11 @@ export class Training {
     const { trainers = {}, train_stats: stats = {} } = await this.server.json('GET', '/info/')
     this.model = Object.keys(trainers)[0]
     text('training').hidden = !this.model
-    text('train').hidden = text('rollBack').hidden = !this.admin
+    text('train').hidden = !this.admin
     if (!this.model) return
     /** @type {TrainingStats} */
     const found = stats[this.model] ?? {}
+    text('rollBack').hidden = !this.admin || !found.earlier_models
     const running = await this.running()
     this.compare(running ? {} : found)
     text('train').textContent = running ? t`Stop training` : t`Train`
