@@ -21,7 +21,9 @@ from minivess.label_app.train_task import VesselTrainTask
 
 @pytest.fixture
 def task(bundle: Path, tmp_path: Path) -> VesselTrainTask:
-    settings = AppSettings.from_conf(str(tmp_path), {"model_dir": str(tmp_path / "model"), "bundle": str(bundle), "preset": "tiny"})
+    settings = AppSettings.from_conf(
+        str(tmp_path), {"model_dir": str(tmp_path / "model"), "bundle": str(bundle), "preset": "tiny"}
+    )
     return VesselTrainTask(settings.prepare_bundle(), settings)
 
 
