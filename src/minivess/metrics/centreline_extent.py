@@ -62,7 +62,7 @@ def _lost_extent(components: NDArray[Any], thin: Mask, boxes: Sequence[tuple[sli
 
 
 def _radii_of_slabs(inside: Mask) -> Iterator[float]:
-    """Yield the largest radius in each slab of a mask, in each plane: one of the first slabs mostly shows that a vessel is wide."""
+    """Yield the largest radius in each slab of a mask, plane by plane: mostly one of the first shows that a vessel is wide."""
     for axis, plane in enumerate(_PLANES):
         for start in range(0, inside.shape[axis], _SLAB):
             slab = np.ascontiguousarray(inside.take(range(start, min(start + _SLAB, inside.shape[axis])), axis=axis))
