@@ -8,11 +8,10 @@ import select
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from minivess.errors import MinivessError
+from minivess.errors import MinivessError, without_message
 
 #: Exit codes: done, refused with a reason, wrong usage (argparse), internal fault; 128 + signal when stopped.
 DONE, REFUSED, FAULT, STOPPED = 0, 1, 3, 128
@@ -148,8 +147,7 @@ def _work(work: Callable[[], None], parent: int) -> int:
         print(f"OutputError: {error.strerror or type(error).__name__}: {error.filename or 'the output'}", file=sys.stderr)
         return REFUSED
     except BaseException as error:  # noqa: BLE001 (the outermost level: a fault becomes exit code 3)
-        # Without the message of the error: it may quote the patient's data.
-        print("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__, file=sys.stderr)
+        print(without_message(error), file=sys.stderr)
         return FAULT
     finally:
         sys.stdout.flush()

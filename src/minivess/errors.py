@@ -6,6 +6,7 @@ of the command line are attributes of the class, so that each is defined once.
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 #: Names of the errors whose reason is what was given: another try ends the same.
@@ -166,3 +167,8 @@ class OutputError(MinivessError, OSError):
     def __str__(self) -> str:
         """Return the message without the error number that OSError puts before it."""
         return str(self.args[0]) if self.args else ""
+
+
+def without_message(error: BaseException) -> str:
+    """Return where an error was raised and its type, without its message: that may quote a patient's data."""
+    return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__

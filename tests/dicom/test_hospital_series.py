@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, VLMicroscopicImageStorage
 
 from dicom.test_seg import MODEL, dciodvfy
 from dicom.test_series import ORIENTATIONS, edit, volume_of
@@ -219,6 +219,11 @@ def test_what_is_no_single_series_of_one_patient_is_refused(
     with pytest.raises((InputError, GeometryError), match=message) as refused:
         read_series(series)
     assert "SECRET" not in str(refused.value)
+
+
+def test_images_of_a_microscope_are_no_secondary_captures(series: Path) -> None:
+    edit(series, change_all("SOPClassUID", VLMicroscopicImageStorage))
+    read_series(series)
 
 
 def test_spacings_are_compared_as_numbers(series: Path) -> None:

@@ -496,6 +496,29 @@ def test_a_bundle_that_is_gone_is_named(server: str, tmp_path: Path) -> None:
     assert len(list(spool.folder.glob("*.unsendable"))) == 1
 
 
+@pytest.mark.parametrize("damaged", ["{}", "[1]", "{", '{"id": 5}'])
+def test_a_damaged_entry_holds_up_no_other(server: str, tmp_path: Path, damaged: str) -> None:
+    spool = Spool(tmp_path / "spool")
+    spool.folder.mkdir()
+    (spool.folder / "0.json").write_text(damaged)
+    spool.add(training(tmp_path, 1.0))
+    with pytest.raises(InputError, match=r"1 trainings were sent.*0\.json of the spool is damaged.*put aside as 0\.unsendable"):
+        send_all(connect(server), spool)
+    assert list(spool.entries()) == []
+
+
+def test_a_row_that_a_killed_training_did_not_end_is_left_out(server: str, tmp_path: Path) -> None:
+    entry, spool = training(tmp_path, 1.0), Spool(tmp_path / "spool")
+    log = Path(entry["run"]) / "log.csv"
+    log.write_text(log.read_text().rstrip("\n") + "\n3,0.")
+    spool.add(entry)
+    client = connect(server)
+    (number,) = send_all(client, spool)
+    experiment = client.get_experiment_by_name("minivess")
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.`minivess.spool_id` = '{number}'")
+    assert len(client.get_metric_history(run.info.run_id, "loss")) == 2  # the third is nan
+
+
 def test_an_upload_that_was_cut_off_is_made_complete_before_the_model_is_registered(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.uid import UID
 
+from minivess.dicom.series_files import is_secondary_capture
 from minivess.dicom.source_header import shown, text_of, whole_number
 from minivess.errors import GeometryError, InputError
 
@@ -37,7 +38,6 @@ _MOST_LISTED = 6
 _REQUIRED = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "FrameOfReferenceUID")
 _NUMBERS = {"PixelSpacing": 2, "ImageOrientationPatient": 6, "ImagePositionPatient": 3}
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
 def check_headers(headers: Sequence[pydicom.Dataset]) -> list[str]:
@@ -105,7 +105,7 @@ def _check_uids(headers: Sequence[pydicom.Dataset], keyword: str) -> None:
 
 
 def _check_kind(headers: Sequence[pydicom.Dataset]) -> None:
-    if any(text_of(h, "SOPClassUID").startswith(_SECONDARY_CAPTURE) for h in headers):
+    if any(is_secondary_capture(text_of(h, "SOPClassUID")) for h in headers):
         raise InputError(
             "The images are secondary captures: pictures of a screen or a film, without calibrated intensities and geometry. "
             "Choose the original series."

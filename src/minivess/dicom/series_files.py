@@ -94,7 +94,7 @@ def group_series(folder: Path) -> FoundFiles:
         earlier = instances.setdefault((uid, instance), file)
         if instance and earlier is not file:
             doubles.setdefault(uid, (earlier, file))
-    pictures = {uid for uid, of_series in kinds.items() if all(map(_is_secondary_capture, of_series))}
+    pictures = {uid for uid, of_series in kinds.items() if all(map(is_secondary_capture, of_series))}
     if candidates.keys() - pictures:  # alone, they are what is refused
         ignored += [file.name for uid in pictures for file in candidates.pop(uid)]
     suffixes = {file.suffix.lower() for files in candidates.values() for file in files} or {"", ".dcm"}
@@ -125,7 +125,8 @@ def _read_headers(
     return headers, unread, damaged
 
 
-def _is_secondary_capture(kind: str) -> bool:
+def is_secondary_capture(kind: str) -> bool:
+    """Return whether a SOPClassUID is that of a secondary capture, of one frame or of many."""
     return kind == _SECONDARY_CAPTURE or kind.startswith(f"{_SECONDARY_CAPTURE}.")
 
 

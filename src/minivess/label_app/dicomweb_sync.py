@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from minivess.dicom.web import DicomWeb, RemoteSeries
-from minivess.errors import RemoteError
+from minivess.errors import InputError, RemoteError
 from minivess.models import ModelRef
 from minivess.store import FINAL, Case, LabelStore, Revision
 from minivess.store.records import SegCopy
@@ -103,8 +103,11 @@ class DicomWebSync:
             except RemoteError as error:
                 self._log_unreachable(error)
                 break
-            except Exception as error:  # noqa: BLE001 (a label that cannot be written must not stop the others)
+            except InputError as error:
                 logger.warning("a label was not written as DICOM SEG: %s", type(error).__name__)
+                self._failures[head.image_id, head.number] = str(error)
+            except Exception as error:  # one label that cannot be written must not stop the others
+                logger.exception("a label was not written as DICOM SEG")
                 self._failures[head.image_id, head.number] = type(error).__name__
 
     def _run(self) -> None:
@@ -115,16 +118,16 @@ class DicomWebSync:
                 self._busy = True
             try:
                 self.send_labels()
-            except Exception as error:  # noqa: BLE001 (the next round may succeed; without the thread nothing is ever sent)
-                logger.warning("sending to the DICOM server failed: %s", type(error).__name__)
+            except Exception:  # the next round may succeed; without the thread nothing is ever sent
+                logger.exception("sending to the DICOM server failed")
             with self._sent:
                 self._rounds, self._busy = self._rounds + 1, False
                 self._sent.notify_all()
             try:
                 if time.monotonic() - self._listed >= POLL_S or not self._listed:
                     self.update_list()
-            except Exception as error:  # noqa: BLE001 (as above)
-                logger.warning("listing the series of the DICOM server failed: %s", type(error).__name__)
+            except Exception:  # as above
+                logger.exception("listing the series of the DICOM server failed")
 
     def _send(self, head: Revision) -> None:
         with tempfile.TemporaryDirectory() as folder:

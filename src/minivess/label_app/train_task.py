@@ -130,7 +130,10 @@ class VesselTrainTask(TrainTask):
         try:
             outcome = self._train(preset, options, datastore, started)
         except BaseException as error:
-            write_json(self.stats_file, {**started, "state": f"failed: {error}"})
+            reason = (
+                str(error) if isinstance(error, MinivessError) else type(error).__name__
+            )  # others name patients
+            write_json(self.stats_file, {**started, "state": f"failed: {reason}"})
             raise
         write_json(self.stats_file, {**started, **outcome})
         return outcome

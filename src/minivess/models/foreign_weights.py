@@ -98,6 +98,8 @@ def read_foreign(source: Path) -> dict[str, torch.Tensor]:
             with np.load(source, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays}
         content: Any = torch.load(source, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # torch and numpy raise many kinds for a damaged file
         raise WeightsError(f"{source.name} cannot be read as tensors alone: {str(error)[:200]}") from error
     while isinstance(content, dict) and (inner := next((k for k in _WRAPPERS if isinstance(content.get(k), dict)), None)):

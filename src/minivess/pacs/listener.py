@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from minivess.errors import ABOUT_INPUT, ABOUT_PLACE, MinivessError
+from minivess.errors import ABOUT_INPUT, ABOUT_PLACE, MinivessError, without_message
 from minivess.pacs.entity import Peer
 from minivess.pacs.receive import receive
 from minivess.pacs.send import dicom_files, send
@@ -212,7 +212,7 @@ class Listener:
                 for result in [r for r in self._spool.results() if r.name not in later][:1]:
                     self._try_to_send(result, peer, waits)
             except Exception as error:  # noqa: BLE001 (a disk that does not answer; sending goes on when it does)
-                _logger.warning("The results cannot be listed: %s", type(error).__name__)
+                _logger.warning("The results cannot be listed: %s", without_message(error))
                 time.sleep(_FIRST_WAIT_S)
 
     def _try_to_send(self, result: Path, peer: Peer, waits: _Waits) -> None:
@@ -220,7 +220,7 @@ class Listener:
             self._send_one(result, peer, waits)
         except Exception as error:  # noqa: BLE001 (whatever it is, the next result must be sent)
             waits.failed(result.name)
-            _logger.warning("A result could not be sent: %s", type(error).__name__)
+            _logger.warning("A result could not be sent: %s", without_message(error))
 
     def _send_one(self, result: Path, peer: Peer, waits: _Waits) -> None:
         name = result.name.partition("_")[0]

@@ -97,5 +97,7 @@ def verify_folder(folder: Path, public_key: Path) -> None:
     config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False))
     try:
         config.verify(folder, signature)
+    except (PermissionError, ImportError, MemoryError):  # nothing was looked at: not verified, and not said to be changed
+        raise
     except Exception as error:  # the library raises many kinds, also of what it builds on: none of them is a verified release
         raise LockoutError(f"{folder} is not as it was signed, or by another key: {error}. Do not use it.") from error

@@ -184,12 +184,15 @@ def _curves(folder: Path, start_ms: int) -> list[Any]:
         return []
     with log.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    return [
-        Metric(name, float(row[name]), start_ms + round(1000 * float(row["seconds"] or 0)), int(row["epoch"]))
-        for row in rows
-        for name in ("loss", "validation_dice", "learning_rate")
-        if row.get(name) and math.isfinite(float(row[name]))
-    ]
+    points = []
+    for row in rows:
+        try:
+            at_ms, epoch = start_ms + round(1000 * float(row["seconds"] or 0)), int(row["epoch"])
+            values = {name: float(row[name]) for name in ("loss", "validation_dice", "learning_rate") if row.get(name)}
+        except (KeyError, TypeError, ValueError):  # a row that a killed training has not written to its end
+            continue
+        points += [Metric(name, value, at_ms, epoch) for name, value in values.items() if math.isfinite(value)]
+    return points
 
 
 def _data(entry: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,13 @@ from minivess.paths import write_json
 #: The variables that say where MLflow and the spool are.
 URI_VARIABLE, SPOOL_VARIABLE = "MLFLOW_TRACKING_URI", "MINIVESS_SPOOL"
 _CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
+#: What the sender needs of an entry.
+_REQUIRED: dict[str, type] = {
+    **dict.fromkeys(("id", "name", "bundle", "weights", "run"), str),
+    **dict.fromkeys(("cases", "params"), dict),
+    **dict.fromkeys(("start_ms", "end_ms"), int),
+    "published": bool,
+}
 _logger = logging.getLogger(__name__)
 
 
@@ -74,7 +81,7 @@ class Spool:
         """Read an entry; None where it was sent by another sender in the meantime.
 
         Raises:
-            InputError: When it is damaged.
+            InputError: When it is damaged, or lacks what :func:`enqueue_training` writes.
         """
         try:
             content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -82,6 +89,9 @@ class Spool:
             return None
         except ValueError as error:
             raise InputError(f"The entry {file} of the spool is damaged: {error}. Move it away, and send again.") from error
+        wrong = [key for key, kind in _REQUIRED.items() if not (isinstance(content, dict) and isinstance(content.get(key), kind))]
+        if wrong:
+            raise InputError(f"The entry {file} of the spool is damaged, or of another version: no {', '.join(wrong)}.")
         return content
 
 

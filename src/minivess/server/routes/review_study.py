@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 
 from minivess.review.service import ReviewService
 from minivess.server.dependencies import App, Review
+from minivess.server.error_responses import without_folders
 from minivess.server.roles import requires
 from minivess.store.summary import summarise_images
 
@@ -33,7 +34,8 @@ def study(
     rows = summarise_images(review.store.journal, ids[offset : offset + limit])
     unreadable = app.unreadable()
     images = [
-        {**row.to_json(), **_about_prediction(review, row.image), "unreadable": unreadable.get(row.image, "")} for row in rows
+        {**row.to_json(), **_about_prediction(review, row.image), "unreadable": without_folders(unreadable.get(row.image, ""))}
+        for row in rows
     ]
     return {"total": len(ids), "offset": offset, "images": images}
 
