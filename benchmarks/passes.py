@@ -10,8 +10,10 @@ needs more than one pass. Paired difference to one pass with the 95 % bootstrap 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from minivess.process_setup import prepare_process
@@ -23,11 +25,22 @@ from held_out import HeldOut, add_arguments, interval, real, synthetic, table
 from review_curve import BLOCK_SHAPE, Task, order_by, other_samples, review_units, task_from
 
 from minivess.models import Prediction, load_bundle
+from minivess.models.segmenter import Segmenter
 from minivess.review.blocks import sum_blocks
-from minivess.uncertainty import combine, predict_tta
+from minivess.uncertainty import combine
+from minivess.volume import Volume
 
 PASSES = 5
+#: Axes that are mirrored together, in order of use: none, x, y, z, xy, xz, yz, xyz.
+FLIPS = [axes for count in range(4) for axes in itertools.combinations(range(3), count)]
 MAPS = ("max entropy", "mean entropy", "expected error", "ours, rule alone")
+
+
+def predict_tta(segmenter: Segmenter, volume: Volume, passes: int) -> Iterator[np.ndarray]:
+    """Yield the probability of mirrored views, mirrored back; the first view is the unchanged volume."""
+    for axes in FLIPS[:passes]:
+        view = volume.with_array(np.ascontiguousarray(np.flip(volume.array, axes)))
+        yield np.ascontiguousarray(np.flip(segmenter.predict(view).probability.array, axes))
 
 
 def five_passes(volume: HeldOut, models: Path) -> tuple[Prediction, np.ndarray, float]:
@@ -35,7 +48,7 @@ def five_passes(volume: HeldOut, models: Path) -> tuple[Prediction, np.ndarray, 
     segmenter = load_bundle(models / (volume.subject if (models / volume.subject).is_dir() else "synthetic"))
     seconds = [time.perf_counter()]
     for count in (1, PASSES):
-        combined = combine(predict_tta(segmenter, volume.image, passes=count))
+        combined = combine(predict_tta(segmenter, volume.image, count))
         seconds.append(time.perf_counter())
     mean = Prediction(
         volume.image.with_array(combined.probability),

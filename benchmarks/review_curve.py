@@ -35,7 +35,6 @@ from minivess.models import Prediction
 from minivess.review.blocks import BlockFeatures, compute_block_features
 from minivess.review.ranker import BlockSamples, score_blocks, score_by_rule
 from minivess.review.region_selection import select_boxes
-from minivess.uncertainty import expected_error
 
 BLOCK_SHAPE = (8, 8, 2)
 UPDATES = [int(50 * 1.4**step) for step in range(18)]
@@ -122,7 +121,7 @@ def task_from(volume: HeldOut, block_shape: tuple[int, int, int] | None, ranked_
         "random": np.random.default_rng(0).random(number),
         "max entropy": ndimage.maximum(entropy, units, np.arange(number)),
         "mean entropy": mean(entropy),
-        "expected error": mean(expected_error(probability, volume.prediction.threshold)),
+        "expected error": mean(np.where(probability >= volume.prediction.threshold, 1 - probability, probability)),
         "VessQC": vessqc(entropy, units, number),
         "ours, rule alone": score_by_rule(blocks) / blocks.voxels,
         "oracle by voxels": np.asarray(inside.sum(1)).ravel(),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minivess.uncertainty import expected_errors_per_predicted_voxel
+from minivess.uncertainty import expected_errors_per_predicted_voxel, soft_dice_confidence
 
 
 def test_by_hand() -> None:
@@ -20,3 +20,9 @@ def test_a_sure_prediction_scores_zero_however_many_vessels() -> None:
 
 def test_a_case_in_which_nothing_is_seen_comes_first() -> None:
     assert expected_errors_per_predicted_voxel(np.full((9, 9, 9), 0.01)) > 1.0
+
+
+def test_soft_dice_confidence_by_hand() -> None:
+    assert soft_dice_confidence(np.array([[[0.9, 0.6, 0.2]]])) == pytest.approx(2 * 1.5 / (1.7 + 2))
+    assert soft_dice_confidence(np.zeros((2, 2, 2))) == 0.0
+    assert soft_dice_confidence(np.ones((2, 2, 2))) == 1.0

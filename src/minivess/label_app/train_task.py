@@ -130,9 +130,7 @@ class VesselTrainTask(TrainTask):
         try:
             outcome = self._train(preset, options, datastore, started)
         except BaseException as error:
-            reason = (
-                str(error) if isinstance(error, MinivessError) else type(error).__name__
-            )  # others name patients
+            reason = str(error) if isinstance(error, MinivessError) else type(error).__name__  # others name patients
             write_json(self.stats_file, {**started, "state": f"failed: {reason}"})
             raise
         write_json(self.stats_file, {**started, **outcome})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,29 +120,6 @@ class BundleSegmenter:
             network: Any = self._network
             shared = getattr(network, "encoder_identity", str)()  # of networks whose prompts do without the trained weights
             network.feature_cache = FeatureCache(folder, shared or self._model.weights_sha256)
-
-    @contextmanager
-    def dropout_enabled(self, seed: int) -> Iterator[None]:
-        """Enable the network's dropout inside the context, so that predictions differ (Monte Carlo dropout).
-
-        Args:
-            seed: Seed of the dropout masks; torch's own random state is restored afterwards.
-
-        Raises:
-            InputError: When the network has no dropout.
-        """
-        layers = [m for m in self._network.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0]
-        if not layers:
-            raise InputError(f"The network of {self._model.bundle} has no dropout. Use mirrored views or several models instead.")
-        try:
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                for layer in layers:
-                    layer.train()
-                yield
-        finally:
-            for layer in layers:
-                layer.eval()
 
     def predict(
         self,

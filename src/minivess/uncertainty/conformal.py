@@ -64,19 +64,6 @@ class Zones:
         if not 0.0 <= self.lower <= self.upper <= 1.0:
             raise InputError(f"Zones need 0 <= lower <= upper <= 1. Got lower {self.lower}, upper {self.upper}.")
 
-    def classify(self, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return the zone of each voxel.
-
-        Args:
-            probability: (x, y, z) float32 in [0, 1].
-
-        Returns:
-            (x, y, z) uint8: 0 background, 1 ambiguous, 2 vessel.
-        """
-        zones = (probability > self.lower).astype(np.uint8)
-        zones[probability >= self.upper] = 2
-        return zones
-
     def statement(self) -> str:
         """Return the guarantee and its limit in one sentence, for users."""
         share = "of the vessel voxels" if self.loss == "voxels" else "of the centre-line length"
