@@ -19,12 +19,12 @@ import yaml
 from dicom.enhanced import make_enhanced
 from dicom.test_seg import dciodvfy
 from dicom.test_series import ORIENTATIONS, edit, volume_of
+from geometries import resample_like
 from small_bundles import with_quality
 
 from minivess.dicom import read_seg, read_series, write_series
 from minivess.models import load_bundle
 from minivess.uncertainty.quality import quality_of
-from minivess.volume import resample_like
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +58,7 @@ def test_a_series_becomes_a_seg_and_a_report(series: Path, bundle: Path, tmp_pat
     expected = load_bundle(bundle, device="cpu").predict(read_series(series).volume).mask
     seg = read_seg(tmp_path / "out" / "vessels.seg.dcm")
     assert expected.array.any()
-    assert np.array_equal(resample_like(seg, expected, order=0).array, expected.array)
+    assert np.array_equal(resample_like(seg, expected).array, expected.array)
     assert set(report["files"]) == {"vessels.seg.dcm", "uncertainty.dcm", "measurements.sr.dcm"}
     assert report["vessel_voxels"] == int(expected.array.sum())
     assert report["quality"] is None, "it was not calibrated"

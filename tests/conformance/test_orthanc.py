@@ -19,6 +19,7 @@ from dicom.test_seg import MODEL, dciodvfy
 from dicom.test_series import ORIENTATIONS, edit, volume_of
 from dicomweb_client.api import DICOMwebClient
 from fastapi import HTTPException
+from geometries import resample_like
 from review.example import make_region
 from scipy.spatial import cKDTree
 from viewers.readers import bundle_ohif_reader, by_ohif, image_points
@@ -31,7 +32,7 @@ from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
 from minivess.store import LabelStore
 from minivess.train import copy_bundle, publish
-from minivess.volume import Box, Volume, read_volume, resample_like, write_volume
+from minivess.volume import Box, Volume, read_volume, write_volume
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def on_series(seg: pydicom.Dataset, source: Path, folder: Path) -> np.ndarray:
     path = folder / f"{seg.SOPInstanceUID}.dcm"
     seg.save_as(path, enforce_file_format=True)
     assert dciodvfy(path) == []
-    return resample_like(read_seg(path), read_series(source).volume, order=0).array
+    return resample_like(read_seg(path), read_series(source).volume).array
 
 
 def test_list_fetch_infer_and_the_accepted_label_comes_back_as_seg(orthanc: Orthanc, bundle: Path, tmp_path: Path) -> None:

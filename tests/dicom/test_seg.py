@@ -9,12 +9,13 @@ from typing import Literal
 import numpy as np
 import pydicom
 import pytest
+from geometries import resample_like
 
 from dicom.test_series import ORIENTATIONS, edit, volume_of
 from minivess.dicom import read_seg, read_series, write_seg, write_series
 from minivess.errors import GeometryError, InputError
 from minivess.models import ModelRef
-from minivess.volume import Volume, resample_like
+from minivess.volume import Volume
 
 MODEL = ModelRef("segresnet_vessel", "0.1.0", "ab" * 32)
 
@@ -36,9 +37,9 @@ def test_mask_to_seg_to_mask_is_exact_in_patient_space(tmp_path: Path, name: str
     volume = volume_of(ORIENTATIONS[name])
     mask = random_mask(volume)
     series = read_series(write_series(volume, tmp_path / "s", name=name))
-    path = write_seg(resample_like(mask, series.volume, order=0), series, MODEL, tmp_path / "seg.dcm")
+    path = write_seg(resample_like(mask, series.volume), series, MODEL, tmp_path / "seg.dcm")
     back = read_seg(path)
-    assert np.array_equal(resample_like(back, mask, order=0).array, mask.array)
+    assert np.array_equal(resample_like(back, mask).array, mask.array)
     assert int(back.array.sum()) == int(mask.array.sum())
     assert dciodvfy(path) == []
 
@@ -71,9 +72,9 @@ def test_empty_slices_in_the_middle_and_at_the_ends_come_back_empty(tmp_path: Pa
     array = np.zeros(volume.shape, np.uint8)
     array[3:6, 2:4, 2] = array[3:6, 2:4, 5] = 1
     series = read_series(write_series(volume, tmp_path / "s", name="x"))
-    mask = resample_like(volume.with_array(array), series.volume, order=0)
+    mask = resample_like(volume.with_array(array), series.volume)
     back = read_seg(write_seg(mask, series, MODEL, tmp_path / "seg.dcm"))
-    assert np.array_equal(resample_like(back, volume, order=0).array, array)
+    assert np.array_equal(resample_like(back, volume).array, array)
 
 
 def test_an_empty_mask_is_a_valid_seg_that_says_so(tmp_path: Path) -> None:

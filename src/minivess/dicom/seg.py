@@ -65,7 +65,8 @@ def write_seg(
     """
     if not mask.same_grid(series.volume):
         raise GeometryError(
-            f"The mask {mask.shape} is not on the grid of the series {series.volume.shape}. Resample it first: resample_like."
+            f"The mask {mask.shape} is not on the grid of the series {series.volume.shape}. Segment the series itself, "
+            "or resample the mask to its grid (order 0)."
         )
     if kind == "FRACTIONAL" and probability is None:
         raise InputError("A FRACTIONAL SEG is of the probability: give it.")
@@ -120,7 +121,7 @@ def read_seg(path: Path) -> Volume:
     """Read a BINARY or LABELMAP SEG with one segment as a uint8 volume in mm, 0 and 1.
 
     The volume contains the slices from the first to the last frame of the file; slices without a frame between them are
-    empty. Use :func:`minivess.volume.resample_like` with ``order=0`` to resample it to the grid of the series.
+    empty.
 
     Raises:
         InputError: When the file is not a SEG, is FRACTIONAL, has several segments, or cannot be read as one volume.

@@ -38,7 +38,7 @@ def write_uncertainty_map(uncertainty: Volume, derivation: Derivation, path: Pat
         OutputError: When the file cannot be written.
     """
     if not uncertainty.same_grid(derivation.series.volume):
-        raise GeometryError("The uncertainty map is not on the grid of the series. Resample it first: resample_like.")
+        raise GeometryError("The uncertainty map is not on the grid of the series. Give that of a prediction of the series.")
     mapping = hd.pm.RealWorldValueMapping(
         lut_label="UNCERTAINTY",
         lut_explanation="Binary entropy of the probability, in nats",
