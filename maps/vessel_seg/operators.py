@@ -128,7 +128,7 @@ class ResultWriter(Operator):
             kind=self.outputs.seg_type,
             probability=prediction.probability,
         )
-        measured = measure_vessels(mask.array, series.volume.spacing)
+        measured = measure_vessels(mask.array, series.volume.spacing_um)
         files = [seg]
         if self.outputs.uncertainty:
             files.append(write_uncertainty_map(prediction.uncertainty, derivation, folder / "uncertainty.dcm"))

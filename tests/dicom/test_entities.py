@@ -52,7 +52,7 @@ def write_all(folder: Path, out: Path) -> None:
     out.mkdir()
     seg = write_seg(mask, series, MODEL, out / "seg.dcm", threshold=0.5)
     write_uncertainty_map(mask.with_array(values), derivation, out / "map.dcm")
-    write_measurements(measure_vessels(mask.array, series.volume.spacing), seg, derivation, out / "sr.dcm")
+    write_measurements(measure_vessels(mask.array, series.volume.spacing_um), seg, derivation, out / "sr.dcm")
     write_pictures(mask, derivation, out)
 
 

@@ -60,7 +60,7 @@ def test_all_objects_refer_to_the_frames_and_lie_on_them(single: Path, tmp_path:
     first = pydicom.dcmread(pictures[0]).SourceImageSequence[0]
     assert (first.ReferencedSOPClassUID, first.ReferencedSOPInstanceUID) == (image.SOPClassUID, image.SOPInstanceUID)
     assert int(first.ReferencedFrameNumber) == int(series.in_volume_order()[0].InstanceNumber)
-    measured = measure_vessels(mask.array, series.volume.spacing)
+    measured = measure_vessels(mask.array, series.volume.spacing_um)
     assert dciodvfy(write_measurements(measured, path, derivation, tmp_path / "sr.dcm")) == []
 
 

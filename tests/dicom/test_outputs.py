@@ -44,7 +44,7 @@ def test_a_report_holds_the_measurements_and_refers_to_the_seg(series: Series, t
     mask[4:7, 2:10, 3] = 1
     derivation = Derivation.of(mask, series, MODEL, 0.5)
     seg = write_seg(series.volume.with_array(mask), series, MODEL, tmp_path / "seg.dcm", threshold=0.5)
-    measured = measure_vessels(mask, series.volume.spacing)
+    measured = measure_vessels(mask, series.volume.spacing_um)
     path = write_measurements(measured, seg, derivation, tmp_path / "sr.dcm")
     assert dciodvfy(path) == []
     report = hd.sr.srread(path)
@@ -94,7 +94,7 @@ def test_pictures_are_the_same_for_the_same_content(series: Series, tmp_path: Pa
 def test_reports_of_different_segs_have_different_uids(series: Series, tmp_path: Path) -> None:
     mask = series.volume.with_array(np.ones(series.volume.shape, np.uint8))
     derivation = Derivation.of(mask.array, series, MODEL, 0.5)
-    morphology = measure_vessels(mask.array > 0, mask.spacing)
+    morphology = measure_vessels(mask.array > 0, mask.spacing_um)
     uids = set()
     for kind in ("BINARY", "LABELMAP", "BINARY"):
         seg = write_seg(mask, series, MODEL, tmp_path / "seg.dcm", threshold=0.5, kind=kind)
@@ -113,13 +113,13 @@ def test_all_objects_of_one_result_have_uids_of_their_content(series: Series, tm
 def test_measure_vessels__by_hand() -> None:
     mask = np.zeros((11, 11, 40), np.uint8)
     mask[4:7, 4:7, 5:35] = 1
-    found = measure_vessels(mask, (0.5, 0.5, 1.0))
+    found = measure_vessels(mask, (500.0, 500.0, 1000.0))
     assert found.volume_mm3 == pytest.approx(3 * 3 * 30 * 0.25)
     assert found.length_mm == pytest.approx(29, abs=2)
     assert found.mean_diameter_mm == pytest.approx(2.0, abs=0.6)
     assert (found.branch_points, found.components) == (0, 1)
     mask[7:11, 5, 20] = 1
-    branched = measure_vessels(mask, (0.5, 0.5, 1.0))
+    branched = measure_vessels(mask, (500.0, 500.0, 1000.0))
     assert branched.branch_points == 1
     assert measure_vessels(np.zeros((4, 4, 4)), (1.0, 1.0, 1.0)) == Morphology(0.0, 0.0, 0.0, 0, 0)
 
@@ -161,7 +161,7 @@ def write_all(series: Series, folder: Path) -> list[str]:
     derivation = Derivation.of(mask.array, series, MODEL, 0.5)
     seg = write_seg(mask, series, MODEL, folder / "seg.dcm", threshold=0.5)
     uncertainty = series.volume.with_array(np.full(series.volume.shape, 0.1, np.float32))
-    measured = measure_vessels(mask.array, series.volume.spacing)
+    measured = measure_vessels(mask.array, series.volume.spacing_um)
     files = [
         seg,
         write_uncertainty_map(uncertainty, derivation, folder / "map.dcm"),

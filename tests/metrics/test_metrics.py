@@ -195,10 +195,10 @@ def hollowed() -> dict[str, np.ndarray]:
 @pytest.mark.requirement("R19")
 def test_a_cavity_makes_a_vessel_neither_longer_nor_thinner() -> None:
     masks = hollowed()
-    solid = measure_vessels(masks["solid"], (1.0, 1.0, 1.0))
+    solid = measure_vessels(masks["solid"], (1000.0, 1000.0, 1000.0))
     assert 80 < solid.length_mm < 110
     for name, mask in masks.items():
-        found = measure_vessels(mask, (1.0, 1.0, 1.0))
+        found = measure_vessels(mask, (1000.0, 1000.0, 1000.0))
         assert found.length_mm == solid.length_mm, name
         assert found.mean_diameter_mm == solid.mean_diameter_mm
         assert found.volume_mm3 == mask.sum()

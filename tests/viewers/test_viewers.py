@@ -145,7 +145,7 @@ def test_dcmqi_reads_the_measurements(series: Series, tmp_path: Path) -> None:
     mask = mask_of(series).astype(np.uint8)
     derivation = Derivation.of(mask, series, MODEL, 0.5)
     seg = write_seg(series.volume.with_array(mask), series, MODEL, tmp_path / "seg.dcm", threshold=0.5)
-    measured = measure_vessels(mask, series.volume.spacing)
+    measured = measure_vessels(mask, series.volume.spacing_um)
     path = write_measurements(measured, seg, derivation, tmp_path / "sr.dcm")
     command = [BIN / "tid1500reader", "--inputDICOM", path, "--outputMetadata", tmp_path / "sr.json"]
     subprocess.run(command, check=True, capture_output=True)

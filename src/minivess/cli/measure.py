@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,10 +67,9 @@ def _measured(path: Path, spacing: tuple[float, float, float] | None, unit: str 
 
     volume = read_volume(path, spacing=spacing, unit=as_unit(unit))
     mask = as_mask(volume.array, path.name)
-    x_um, y_um, z_um = volume.spacing_um
-    found = measure_vessels(mask, (x_um / 1000, y_um / 1000, z_um / 1000))
+    found = measure_vessels(mask, volume.spacing_um)
     classes = {scores.calibre: scores.reference_um / 1000 for scores in length_by_calibre(mask, mask, volume.spacing_um)}
-    imaged_mm3 = mask.size * x_um * y_um * z_um / 1e9
+    imaged_mm3 = mask.size * math.prod(volume.spacing_um) / 1e9
     return {
         "name": path.name or path.resolve().name,
         "volume_mm3": found.volume_mm3,

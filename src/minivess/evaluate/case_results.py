@@ -133,7 +133,7 @@ def case_facts(image: Volume, reference: NDArray[np.bool_]) -> CaseFacts:
         spacing_um=spacing,
         vessel_share=float(reference.mean()),
         components=int(count),
-        mean_calibre_voxels=measured.mean_diameter_mm / spacing[0],  # the unit is that of the spacing: um
+        mean_calibre_voxels=1000 * measured.mean_diameter_mm / spacing[0],
         brightness=bright,
         border_share=len(touching - {0}) / count if count else 0.0,
     )

@@ -15,6 +15,7 @@ from minivess.metrics.centreline import centreline_lengths
 from minivess.metrics.masks import as_mask, fill_cavities
 
 _NEIGHBOURS = np.ones((3, 3, 3), np.uint8)
+_UM_PER_MM = 1000.0
 #: A voxel of a centre-line with more neighbours than this is a branch point.
 _ALONG_A_LINE = 2
 
@@ -43,7 +44,7 @@ class Morphology:
         return asdict(self)
 
 
-def measure_vessels(mask: NDArray[Any], spacing_mm: tuple[float, float, float]) -> Morphology:
+def measure_vessels(mask: NDArray[Any], spacing_um: tuple[float, float, float]) -> Morphology:
     """Measure the vessels of a mask.
 
     The diameter is twice the distance of the centre-line from the background, so that it cannot be smaller than about a voxel.
@@ -51,30 +52,29 @@ def measure_vessels(mask: NDArray[Any], spacing_mm: tuple[float, float, float]) 
 
     Args:
         mask: (x, y, z), vessel above 0.
-        spacing_mm: Voxel size along x, y, z.
+        spacing_um: Voxel size along x, y, z in um.
 
     Example:
         >>> tube = np.zeros((9, 9, 20), bool)
         >>> tube[3:6, 3:6] = True
-        >>> measure_vessels(tube, (1.0, 1.0, 1.0)).components
+        >>> measure_vessels(tube, (1.0, 1.0, 5.0)).components
         1
     """
     inside = as_mask(mask, "mask")
-    voxel_mm3 = float(np.prod(spacing_mm))
     if not inside.any():
         return Morphology(0.0, 0.0, 0.0, 0, 0)
     solid = fill_cavities(inside)
-    points, lengths_mm = centreline_lengths(solid, spacing_mm)
+    points, lengths_um = centreline_lengths(solid, spacing_um)
     line = np.zeros(inside.shape, bool)
     line[tuple(points.T)] = True
     full = bool(solid.all())  # without any background only the border can bound a diameter
-    distance_mm = edt.edt(solid, anisotropy=spacing_mm, parallel=1, black_border=full)[tuple(points.T)]
+    distance_um = edt.edt(solid, anisotropy=spacing_um, parallel=1, black_border=full)[tuple(points.T)]
     neighbours = ndimage.convolve(line.astype(np.uint8), _NEIGHBOURS, mode="constant") - line
     meeting = line & (neighbours > _ALONG_A_LINE)
     return Morphology(
-        volume_mm3=float(inside.sum()) * voxel_mm3,
-        length_mm=float(lengths_mm.sum()),
-        mean_diameter_mm=float(2 * distance_mm.mean()),
+        volume_mm3=float(inside.sum()) * float(np.prod(spacing_um)) / _UM_PER_MM**3,
+        length_mm=float(lengths_um.sum()) / _UM_PER_MM,
+        mean_diameter_mm=float(2 * distance_um.mean()) / _UM_PER_MM,
         branch_points=int(cc3d.connected_components(meeting, connectivity=26).max()),
         components=int(cc3d.connected_components(inside, connectivity=26).max()),
     )

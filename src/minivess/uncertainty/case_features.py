@@ -23,9 +23,9 @@ def case_features(prediction: Prediction, measured: Morphology | None = None) ->
         measured: What was measured of its mask, in mm; it takes a skeleton, and is measured here otherwise.
     """
     probability, mask = prediction.probability.array, prediction.mask.array > 0
-    spacing_mm = tuple(value / 1000 for value in prediction.mask.spacing_um)
-    measured = measured or measure_vessels(mask, (spacing_mm[0], spacing_mm[1], spacing_mm[2]))
-    volume_mm3, length_mm = mask.size * float(np.prod(spacing_mm)), max(measured.length_mm, 1e-6)
+    spacing_um = prediction.mask.spacing_um
+    measured = measured or measure_vessels(mask, spacing_um)
+    volume_mm3, length_mm = mask.size * float(np.prod(spacing_um)) / 1e9, max(measured.length_mm, 1e-6)
     sizes = np.sort(cc3d.statistics(cc3d.connected_components(mask, connectivity=26))["voxel_counts"][1:])[::-1]
     voxels = max(int(mask.sum()), 1)
     slices = mask.mean(axis=(0, 1))

@@ -58,8 +58,7 @@ def file(image: str, number: _Number, app: App) -> FileResponse:
 def measurements(image: str, number: _Number, store: Store, review: Review) -> dict[str, Any]:
     """Measure the vessels of a label: volume, length of the centre lines, mean diameter, branch points, pieces."""
     served = store.revision(image, number)
-    x_um, y_um, z_um = review.read(image).spacing_um
-    measured = measure_vessels(read_volume(store.label_file(served)).array > 0, (x_um / 1000, y_um / 1000, z_um / 1000))
+    measured = measure_vessels(read_volume(store.label_file(served)).array > 0, review.read(image).spacing_um)
     return {"case": image, "number": number, **measured.to_json()}
 
 
