@@ -25,11 +25,12 @@ import numpy as np
 import psutil
 import requests
 
+from minivess.datasets import TrainingCase
 from minivess.paths import resource_path
 from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
 from minivess.synth import make_sample
-from minivess.train import TrainingCase, copy_bundle, publish, train_bundle
+from minivess.train import copy_bundle, publish, train_bundle
 from minivess.volume import write_volume
 
 

@@ -27,6 +27,7 @@ prepare_process()
 import numpy as np
 from scipy import ndimage
 
+from minivess.datasets import TrainingCase
 from minivess.evaluate import GateScores, Promotion, ReviewedCase, synthetic_anchors
 from minivess.evaluate.anchors import Anchor, compare_anchors
 from minivess.evaluate.gate_scores import mean_scores, score_cases
@@ -34,7 +35,7 @@ from minivess.evaluate.promotion import best_of
 from minivess.models import BundleSegmenter, load_bundle, weights_path
 from minivess.models.interpolate import interpolate_weights
 from minivess.synth import make_sample
-from minivess.train import TrainingCase, copy_bundle, publish, rehearsal_cases, train_bundle
+from minivess.train import copy_bundle, publish, rehearsal_cases, train_bundle
 from minivess.train.rehearsal import balanced
 from minivess.train.retrain import SHARES, continued_settings
 from minivess.volume import write_volume

@@ -27,6 +27,7 @@ prepare_process()
 import numpy as np
 from two_photon import RECIPE, STACKS, cases, load, synthetic_cases
 
+from minivess.datasets import TrainingCase
 from minivess.evaluate import ReviewedCase, choose_model, synthetic_anchors
 from minivess.metrics import betti_numbers, cldice, dsc
 from minivess.models import BundleSegmenter, load_bundle, weights_path
@@ -34,7 +35,7 @@ from minivess.models.interpolate import interpolate_weights
 from minivess.models.normalise import fit_scaling
 from minivess.review.analysis import analyse_prediction
 from minivess.review.proposal import propose_regions
-from minivess.train import TrainingCase, copy_bundle, publish, rehearsal_cases, train_bundle
+from minivess.train import copy_bundle, publish, rehearsal_cases, train_bundle
 from minivess.train.rehearsal import balanced
 from minivess.train.retrain import SHARES, continued_settings
 from minivess.volume import Box, Volume, write_volume

@@ -31,10 +31,11 @@ from torch.nn import functional
 from two_photon import RECIPE, cases, fit, load, synthetic_cases
 
 import minivess.train.loss as loss_module
+from minivess.datasets import TrainingCase
 from minivess.metrics import betti_numbers, cldice, dsc
 from minivess.models import BundleSegmenter, load_bundle, weights_path
 from minivess.synth import make_sample
-from minivess.train import TrainingCase, rehearsal_cases
+from minivess.train import rehearsal_cases
 from minivess.train.rehearsal import balanced
 from minivess.volume import Volume, write_volume
 

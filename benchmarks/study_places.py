@@ -30,13 +30,14 @@ from learning import EDGE, central, scores_of, voxels_of, write_case
 from scipy import ndimage
 from two_photon import cases, load
 
+from minivess.datasets import TrainingCase
 from minivess.models import load_bundle, weights_path
 from minivess.models.normalise import fit_scaling
 from minivess.review.analysis import analyse_prediction
 from minivess.review.proposal import propose_regions
 from minivess.review.region_selection import CORRECT_S, LOOK_S
 from minivess.store import Region
-from minivess.train import TrainingCase, copy_bundle, publish, rehearsal_cases, train_bundle
+from minivess.train import copy_bundle, publish, rehearsal_cases, train_bundle
 from minivess.train.rehearsal import balanced
 from minivess.train.retrain import continued_settings
 from minivess.volume import Box, Volume

@@ -22,10 +22,11 @@ import torch
 import yaml
 from two_photon import load, synthetic_cases
 
+from minivess.datasets import TrainingCase
 from minivess.models import load_bundle, weights_path
 from minivess.models.normalise import fit_scaling
 from minivess.models.weights import read_weights, write_weights
-from minivess.train import TrainingCase, copy_bundle, train_bundle
+from minivess.train import copy_bundle, train_bundle
 
 RECIPE = {"epochs": 21, "iterations_per_epoch": 20, "val_interval": 1, "learning_rate": 0.002}
 DEVIATIONS, MEMBERS, EDGE = 10, 4, 64

@@ -30,6 +30,7 @@ prepare_process()
 import numpy as np
 from skimage.filters import threshold_otsu
 
+from minivess.datasets import TrainingCase
 from minivess.metrics import THINNING, betti_numbers, cldice, dsc
 from minivess.models import load_bundle, weights_path
 from minivess.models.interpolate import interpolate_weights
@@ -37,7 +38,7 @@ from minivess.models.normalise import fit_scaling
 from minivess.paths import resource_path
 from minivess.pictures import overlay, projection, save_png, side_by_side
 from minivess.synth import make_sample
-from minivess.train import TrainingCase, copy_bundle, publish, train_bundle
+from minivess.train import copy_bundle, publish, train_bundle
 from minivess.volume import Volume, read_volume, write_volume
 
 #: name, animal, um in plane, weak label

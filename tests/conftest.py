@@ -49,8 +49,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, segresnet: Path) -> Path:
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four small synthetic stacks with labels, split by subject."""
+    from minivess.datasets import make_dataset
     from minivess.synth import make_sample
-    from minivess.train import make_dataset
     from minivess.volume import write_volume
 
     folder = tmp_path_factory.mktemp("dataset")

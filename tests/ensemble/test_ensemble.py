@@ -13,13 +13,14 @@ from safetensors.torch import load_file, save_file
 from small_bundles import BUNDLES, network_of, small_bundle
 
 from minivess.cli.main import run
+from minivess.datasets import read_dataset
 from minivess.ensemble import METHODS, merge_weights, write_ensemble
 from minivess.ensemble.greedy_soup import choose_ingredients
 from minivess.errors import BundleError, InputError, WeightsError
 from minivess.models import binary_entropy, check_bundle, load_bundle, read_metadata, save_weights, weights_path
 from minivess.models.foreign_weights import import_weights
 from minivess.models.weights import read_weights, write_weights
-from minivess.train import copy_bundle, read_dataset, train_bundle
+from minivess.train import copy_bundle, train_bundle
 from minivess.volume import Volume, read_volume, write_volume
 
 

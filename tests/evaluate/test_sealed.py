@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from minivess.cli.main import run
+from minivess.datasets import make_dataset, read_dataset
 from minivess.datasets.dataset import items
 from minivess.errors import InputError, LockoutError
 from minivess.evaluate import SealedTestSet, approve_look, find_sealed, fingerprint, open_look
 from minivess.store import AuditChain
-from minivess.train import make_dataset, read_dataset
 from minivess.volume import Volume, read_volume, reorient, write_volume
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from review.example import TRUTH, answer_items, make_prediction, make_service, read_image
 
-from minivess.datasets import load_pair, load_reviewed
+from minivess.datasets import TrainingCase, load_pair, load_reviewed
 from minivess.review.service import ReviewService
-from minivess.train import TrainingCase
 from minivess.volume import write_volume
 
 pytest.importorskip("monailabel")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from minivess.datasets import TrainingCase, read_dataset
 from minivess.errors import ConflictError, WeightsError
 from minivess.evaluate import Promotion
 from minivess.evaluate.gate_scores import GateScores
@@ -18,17 +19,7 @@ from minivess.models import load_bundle, read_metadata, weights_path
 from minivess.models.interpolate import interpolate_weights
 from minivess.models.weights import read_weights
 from minivess.paths import file_sha256
-from minivess.train import (
-    TrainingCase,
-    copy_bundle,
-    publish,
-    read_dataset,
-    rehearsal_cases,
-    retrain,
-    roll_back,
-    train_and_judge,
-    write_training_data,
-)
+from minivess.train import copy_bundle, publish, rehearsal_cases, retrain, roll_back, train_and_judge, write_training_data
 from minivess.train.publishing import KEPT
 from minivess.train.rehearsal import MIN_CASES, balanced, known_cases
 from minivess.volume import read_volume

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from minivess.datasets import TrainingCase
 from minivess.errors import BundleError, InputError
 from minivess.models import check_bundle
-from minivess.train import TrainingCase, copy_bundle, set_modality
+from minivess.train import copy_bundle, set_modality
 from minivess.train.run import _cache_rate
 
 

@@ -17,13 +17,14 @@ from monai.data import MetaTensor
 from small_bundles import BUNDLES, shipped, small_bundle
 from waiting import wait_until
 
+from minivess.datasets import TrainingCase, read_dataset
 from minivess.datasets.dataset import UNREVIEWED
 from minivess.ensemble import write_ensemble
 from minivess.errors import BundleError, InputError
 from minivess.metrics import dsc
 from minivess.models import load_bundle, read_metadata, weights_path
 from minivess.synth import make_sample
-from minivess.train import TrainingCase, copy_bundle, presets, publish, read_dataset, train_bundle
+from minivess.train import copy_bundle, presets, publish, train_bundle
 from minivess.train.loss import VesselLoss
 from minivess.train.transforms import LeaveOutUnreviewedd, LoadPaird, VesselCentresd, VesselPatchesd
 from minivess.volume import read_volume, write_volume

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from minivess.datasets import read_dataset
 from minivess.errors import BundleError, InputError
-from minivess.train import copy_bundle, read_dataset, tune_settings
+from minivess.train import copy_bundle, tune_settings
 from minivess.train import tuning as tuning_module
 
 SHORT = {"epochs": 2, "iterations_per_epoch": 1, "val_interval": 1, "items_per_batch": 1, "patch_size": [16, 16, 8]}

@@ -38,13 +38,13 @@ def calibrate(
     """
     from tqdm import tqdm
 
+    from minivess.datasets import load_pair, read_dataset
     from minivess.datasets.dvc import check_dataset_pin
     from minivess.errors import InputError, UsageError
     from minivess.evaluate import history_of, refuse_learned, refuse_sealed
     from minivess.metrics import cldice
     from minivess.models import load_bundle
     from minivess.store import system_user
-    from minivess.train import load_pair, read_dataset
     from minivess.uncertainty import calibration
     from minivess.uncertainty.case_features import case_features
     from minivess.uncertainty.conformal import check_subjects

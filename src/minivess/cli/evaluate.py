@@ -35,6 +35,7 @@ def evaluate(
     """
     from tqdm import tqdm
 
+    from minivess.datasets import read_dataset
     from minivess.datasets.dataset import SECTIONS
     from minivess.datasets.dvc import check_dataset_pin
     from minivess.errors import InputError, UsageError
@@ -42,7 +43,6 @@ def evaluate(
     from minivess.evaluate.case_results import evaluate_cases
     from minivess.models import load_bundle
     from minivess.models.bundle import inference_sha256
-    from minivess.train import read_dataset
     from minivess.uncertainty.calibration import read_zones
 
     if section not in SECTIONS:
@@ -112,10 +112,10 @@ def _open_sealed(
     Raises:
         LockoutError: When nobody else has approved it, more than one model is evaluated at once, or not the whole test set.
     """
+    from minivess.datasets import load_pair
     from minivess.errors import LockoutError
     from minivess.evaluate import SealedTestSet, find_sealed, open_look
     from minivess.store import system_user
-    from minivess.train import load_pair
 
     folder = find_sealed(dataset)
     if folder is None:

@@ -40,12 +40,12 @@ def make(
 
     from tqdm import tqdm
 
+    from minivess.datasets import make_dataset
     from minivess.dicom import write_series
     from minivess.errors import OutputError, UsageError
     from minivess.paths import atomic_file
     from minivess.pictures import overlay, projection, save_png, side_by_side
     from minivess.synth import KINDS, make_sample
-    from minivess.train import make_dataset
     from minivess.volume import write_volume
 
     kinds = kind or ["capillary"]

@@ -84,11 +84,11 @@ def train(
 
     Example: minivess train runs/data --out runs/models --folds 5 --seeds 2 --tune 20
     """
+    from minivess.datasets import read_dataset
     from minivess.datasets.dvc import check_dataset_pin
     from minivess.evaluate import find_sealed, refuse_sealed
     from minivess.paths import resource_path
     from minivess.store import system_user
-    from minivess.train import read_dataset
 
     several, runs = folds is not None or seeds > 1, out / "runs"
     if model is not None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from minivess.datasets import TrainingCase
     from minivess.ensemble.train_members import Fold
-    from minivess.train import TrainingCase
 
     Sections = dict[str, list[TrainingCase]]
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess import __version__
+from minivess.datasets import make_dataset, read_dataset
 from minivess.datasets.dataset import FILE_NAME as DATASET_FILE
 from minivess.demo.loop import one_round
 from minivess.demo.report import write_html
@@ -30,7 +31,7 @@ from minivess.pictures import Rgb, heat, overlay, projection, side_by_side
 from minivess.server import LabelServer, prepare_server
 from minivess.server.serve import free_port
 from minivess.synth import SyntheticSample, make_sample
-from minivess.train import copy_bundle, make_dataset, publish, read_dataset, train_and_judge
+from minivess.train import copy_bundle, publish, train_and_judge
 from minivess.uncertainty.calibration import calibrate, read_zones, write_zones
 from minivess.volume import read_volume, write_volume
 

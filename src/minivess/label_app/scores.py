@@ -18,6 +18,7 @@ from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
+from minivess.datasets import load_pair
 from minivess.errors import CancelledError, DeadlineError, InputError, MinivessError
 from minivess.jobs import current_job
 from minivess.label_app.infer_task import VesselInferTask
@@ -26,7 +27,6 @@ from minivess.label_app.studies import read_study_image
 from minivess.metrics import cldice, dsc
 from minivess.models import Prediction, weights_path
 from minivess.paths import file_sha256, write_json
-from minivess.train import load_pair
 from minivess.uncertainty import expected_errors_per_predicted_voxel, soft_dice_confidence
 from minivess.uncertainty.acquisition import patch_scores
 

@@ -15,6 +15,7 @@ import psutil
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
+from minivess.datasets import TrainingCase, load_pair, load_reviewed
 from minivess.errors import InputError, MinivessError, UsageError
 from minivess.evaluate import SubjectHistory, split_by_subject
 from minivess.label_app.settings import AppSettings
@@ -30,7 +31,7 @@ from minivess.models import read_metadata, weights_path
 from minivess.paths import write_json
 from minivess.review.service import ReviewService
 from minivess.track import enqueue_training
-from minivess.train import TrainingCase, earlier_models, load_pair, load_reviewed, presets, read_stats, train_and_judge
+from minivess.train import earlier_models, presets, read_stats, train_and_judge
 from minivess.uncertainty.calibration import background_limit
 
 logger = logging.getLogger(__name__)

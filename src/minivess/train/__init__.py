@@ -1,6 +1,5 @@
 """Train bundles: data sets, patches, loss, checkpoints, publishing of weights."""
 
-from minivess.datasets import TrainingCase, check_dataset, load_pair, load_reviewed, make_dataset, read_dataset
 from minivess.train.publishing import earlier_models, model_before, publish, roll_back
 from minivess.train.rehearsal import rehearsal_cases, write_training_data
 from minivess.train.retrain import read_cases, train_and_judge
@@ -8,21 +7,15 @@ from minivess.train.run import TrainingResult, can_train, copy_bundle, presets, 
 from minivess.train.tuning import TuningResult, tune_settings
 
 __all__ = [
-    "TrainingCase",
     "TrainingResult",
     "TuningResult",
     "can_train",
-    "check_dataset",
     "copy_bundle",
     "earlier_models",
-    "load_pair",
-    "load_reviewed",
-    "make_dataset",
     "model_before",
     "presets",
     "publish",
     "read_cases",
-    "read_dataset",
     "read_stats",
     "rehearsal_cases",
     "roll_back",
