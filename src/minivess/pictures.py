@@ -19,22 +19,22 @@ from minivess.volume import Volume
 Rgb = NDArray[np.uint8]
 _OUTLINE = np.array([255, 70, 50], np.uint8)
 _MISSED = np.array([60, 150, 255], np.uint8)
+#: So many of the most uncertain voxels along z are averaged for a pixel of the heat map.
+_DEEPEST = 5
 #: Colour stops of the uncertainty map, from dark to bright: readable with colour blindness and in print.
 _HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64)
 
 
-def projection(volume: Volume, *, power: float = 0.5) -> Rgb:
+def projection(volume: Volume) -> Rgb:
     """Compute the maximum-intensity projection along z as a grey image; rows are y, from top to bottom.
 
-    Args:
-        volume: Volume with axes (x, y, z); the 0.5th to 99.8th percentile of the projection is scaled to the grey range.
-        power: Exponent of the grey scale; 0.5 shows dim capillaries beside bright veins.
+    The 0.5th to 99.8th percentile is scaled to the grey range; its square root shows dim capillaries beside bright veins.
 
     Returns:
         (y, x, 3) uint8.
     """
     image = volume.array.max(axis=2).T
-    return grey(image, *np.percentile(image, (0.5, 99.8)), power=power)
+    return grey(image, *np.percentile(image, (0.5, 99.8)), power=0.5)
 
 
 def grey(image: NDArray[Any], low: float, high: float, *, power: float = 1.0) -> Rgb:
@@ -87,7 +87,7 @@ def overlay(picture: Rgb, mask: NDArray[Any], reference: NDArray[Any] | None = N
     return outline(result, flat)
 
 
-def heat(uncertainty: Volume, *, voxels: int = 5) -> Rgb:
+def heat(uncertainty: Volume) -> Rgb:
     """Project an uncertainty map along z as a heat map, from dark (0 nats) to bright (ln 2 nats, a probability of 0.5).
 
     Each pixel is the mean of the most uncertain voxels along z. With the maximum alone, nearly every pixel would be bright;
@@ -95,12 +95,11 @@ def heat(uncertainty: Volume, *, voxels: int = 5) -> Rgb:
 
     Args:
         uncertainty: Volume of binary entropies in nats, in [0, ln 2].
-        voxels: Number of voxels along z that are averaged.
 
     Returns:
         (y, x, 3) uint8.
     """
-    deepest = min(voxels, uncertainty.shape[2])
+    deepest = min(_DEEPEST, uncertainty.shape[2])
     image = np.partition(uncertainty.array, -deepest, axis=2)[..., -deepest:].mean(axis=2).T / np.log(2)
     stops = np.linspace(0, 1, len(_HEAT))
     return np.stack([np.interp(image, stops, _HEAT[:, c]) for c in range(3)], axis=-1).astype(np.uint8)

@@ -114,12 +114,12 @@ def sam3_base(
 
     Example: minivess bundle sam3-base MY_MODELS/sam3_lora --checkpoint facebook_sam3
     """
-    from minivess.errors import ConflictError, InputError
+    from minivess.errors import ConflictError, UsageError
     from minivess.models import base_path, check_bundle
     from minivess.models.sam3_base import LICENCE, import_base, random_base
 
     if (checkpoint is None) != random:
-        raise InputError("Name either --checkpoint FOLDER or --random.")
+        raise UsageError("Name either --checkpoint FOLDER or --random.")
     check_bundle(bundle)
     if base_path(bundle).exists():
         raise ConflictError(

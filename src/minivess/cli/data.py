@@ -175,7 +175,7 @@ def convert(
 
     Example: minivess data convert stack.tif stack.nii.gz --spacing 0.994 0.994 5 --unit um
     """
-    from minivess.errors import ConflictError, InputError
+    from minivess.errors import ConflictError, InputError, UsageError
     from minivess.volume import read_volume, write_volume
     from minivess.volume.planes import Planes
 
@@ -187,7 +187,7 @@ def convert(
         from minivess.dicom import read_series
 
         if spacing or unit or channel or time or depth_axis != "Z":
-            raise InputError("A DICOM series states its voxel size and its slices. Remove --spacing, --unit, --channel, --time.")
+            raise UsageError("A DICOM series states its voxel size and its slices. Remove --spacing, --unit, --channel, --time.")
         volume = read_series(source).volume
     else:
         volume = read_volume(source, spacing=spacing, unit=as_unit(unit), planes=Planes(channel, time, depth_axis))

@@ -20,25 +20,25 @@ PUBLISHED = "published.sha256"
 
 def check_continued(*, alone: bool, one: bool) -> None:
     """Refuse what does not go with --from."""
-    from minivess.errors import InputError
+    from minivess.errors import UsageError
 
     if not alone:
-        raise InputError("--from names bundle, weights and modality. Remove --init, --bundle and --modality.")
+        raise UsageError("--from names bundle, weights and modality. Remove --init, --bundle and --modality.")
     if not one:
-        raise InputError("--from trains one model further, with the settings that it states. Remove --folds, --seeds and --tune.")
+        raise UsageError("--from trains one model further, with the settings that it states. Remove --folds, --seeds and --tune.")
 
 
 def check_options(source: Path, preset: str, modality: str | None) -> None:
     """Refuse wrong options before anything is written."""
-    from minivess.errors import InputError
+    from minivess.errors import UsageError
     from minivess.models import MODALITIES, check_bundle
     from minivess.train import presets
 
     check_bundle(source)
     if preset not in presets(source):
-        raise InputError(f"Unknown preset {preset!r}. Allowed: {', '.join(presets(source))}.")
+        raise UsageError(f"Unknown preset {preset!r}. Allowed: {', '.join(presets(source))}.")
     if modality is not None and modality not in MODALITIES:
-        raise InputError(f"Unknown modality {modality!r}. Allowed: {', '.join(MODALITIES)}.")
+        raise UsageError(f"Unknown modality {modality!r}. Allowed: {', '.join(MODALITIES)}.")
 
 
 def check_start(init: Path | None, model: Path | None, splits: Sequence[Fold], test: Sequence[TrainingCase]) -> None:

@@ -46,9 +46,7 @@ def make_dataset(
     subjects: Mapping[str, str] | None = None,
     validation: Sequence[str] = (),
     test: Sequence[str] = (),
-    spacing: Spacing | None = None,
-    unit: Unit | None = None,
-    options: FileOptions | None = None,
+    options: FileOptions = FileOptions(),
     image_suffixes: Sequence[str] = (),
     label_suffixes: Sequence[str] = (),
     replace: bool = False,
@@ -60,9 +58,7 @@ def make_dataset(
         subjects: Image name -> subject; an image that is not named is its own subject.
         validation: Subjects that select the best checkpoint.
         test: Subjects that are only reported on.
-        spacing: Voxel size (x, y, z) for files that do not state it; that of ``options`` goes before it.
-        unit: Unit of the spacing.
-        options: Further options for reading the files.
+        options: How the files are read.
         image_suffixes: Ends of the names of images that are not part of the pair's name, for example ``_denoised``.
         label_suffixes: The same for labels, for example ``_labels_v1``.
         replace: Replace a ``dataset.json`` that has other content.
@@ -75,7 +71,6 @@ def make_dataset(
             subject is in both splits, none is left for training, or a spacing is absurd.
         ConflictError: When there is a ``dataset.json`` with other content and ``replace`` is not set.
     """
-    options = options or FileOptions(spacing, {}, unit)
     images = files_by_name(folder / "images", image_suffixes)
     labels = files_by_name(folder / "labels", label_suffixes)
     _check_pairs(folder, images, labels)

@@ -16,12 +16,8 @@ _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _REVERSED = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
 
 
-def to_dicom(volume: Volume, *, frame_of_reference_uid: str | None = None) -> hd.Volume:
-    """Convert a volume to a highdicom volume in mm.
-
-    Args:
-        volume: Volume in mm or um.
-        frame_of_reference_uid: FrameOfReferenceUID of the result; None for a volume without one.
+def to_dicom(volume: Volume) -> hd.Volume:
+    """Convert a volume in mm or um to a highdicom volume in mm.
 
     Returns:
         Array with axes (slice, row, column), affine in LPS and mm.
@@ -38,7 +34,6 @@ def to_dicom(volume: Volume, *, frame_of_reference_uid: str | None = None) -> hd
         array=np.ascontiguousarray(volume.array.transpose(2, 1, 0)),
         affine=affine,
         coordinate_system="PATIENT",
-        frame_of_reference_uid=frame_of_reference_uid,
     )
 
 

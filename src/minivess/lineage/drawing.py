@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from minivess.lineage.case import CaseLineage
 
+_MOST_CHARACTERS = 32  # of a line in a box
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 230, 62, 70, 22, 20
 _HEAD = " class='head'"
 _ARROW_HEAD = (
@@ -106,8 +107,8 @@ def _box(node: _Node, place: tuple[int, int]) -> str:
     return f"<g><title>{title}</title>{frame}{''.join(lines)}</g>"
 
 
-def _short(line: str, most: int = 32) -> str:
-    return line if len(line) <= most else f"{line[: most - 3]}..."
+def _short(line: str) -> str:
+    return line if len(line) <= _MOST_CHARACTERS else f"{line[: _MOST_CHARACTERS - 3]}..."
 
 
 def _curve(start: tuple[int, int], end: tuple[int, int]) -> str:

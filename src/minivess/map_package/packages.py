@@ -49,18 +49,17 @@ GPU_ONLY = (
 )
 
 
-def required_packages(extra: str = "map", also: Iterable[str] = ()) -> list[Distribution]:
-    """Return the installed distributions that ``minivess[extra]`` requires, itself included, sorted by name.
+def required_packages(also: Iterable[str] = ()) -> list[Distribution]:
+    """Return the installed distributions that ``minivess[map]`` requires, itself included, sorted by name.
 
     Args:
-        extra: Extra of minivess.
         also: Names of further distributions, such as those that a bundle states.
 
     Raises:
         InputError: When minivess is not installed as a distribution.
     """
     found: dict[str, Distribution] = {}
-    waiting: list[tuple[str, frozenset[str]]] = [("minivess", frozenset({extra}))]
+    waiting: list[tuple[str, frozenset[str]]] = [("minivess", frozenset({"map"}))]
     waiting += [(canonicalize_name(name), frozenset()) for name in also]
     seen = set()
     while waiting:

@@ -48,9 +48,7 @@ class QueueBuilder:
         self._zones_of, self._quality_of = zones_of, quality_of
         self._lock = Lock()  # two requests with a new model at the same time do not both build a queue
 
-    def add_prediction(
-        self, image_id: str, prediction: Prediction, *, actor: str, count: int = 100, objective: Objective = "mass"
-    ) -> bool:
+    def add_prediction(self, image_id: str, prediction: Prediction, *, actor: str, count: int = 100) -> bool:
         """Cache a prediction and build its queue; no effect when the cached one has the same weights and image.
 
         Args:
@@ -58,7 +56,6 @@ class QueueBuilder:
             prediction: Its prediction.
             actor: Who asked for it.
             count: Number of regions at most.
-            objective: Determines the size of the regions.
 
         Returns:
             Whether it was new.
@@ -76,7 +73,7 @@ class QueueBuilder:
                 return False
             cached = CachedPrediction.from_prediction(prediction, quality)
             context = self._contexts.build(image, cached)
-            self._build(image_id, context, actor=actor, count=count, objective=objective)
+            self._build(image_id, context, actor=actor, count=count, objective="mass")
             self._predictions.put(image_id, image, cached)  # last: after a crash in between, the queue is built again
             self._contexts.put(image_id, context)
             return True

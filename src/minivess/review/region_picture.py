@@ -10,32 +10,34 @@ from minivess.pictures import Rgb, overlay, projection, side_by_side
 from minivess.store.region import Region
 from minivess.volume import Box, Volume
 
+#: Width of the surroundings that are shown, in plane.
+_MARGIN_UM = 16.0
+#: Of the picture, in pixels; voxels keep their true ratio of width and height.
+_HEIGHT = 256
 _FRAME = np.array([255, 210, 60], np.uint8)
 
 
-def region_picture(image: Volume, mask: Volume, region: Region, *, margin_um: float = 16.0, height: int = 256) -> Rgb:
+def region_picture(image: Volume, mask: Volume, region: Region) -> Rgb:
     """Project a region along z, without and with the outline of a mask; a yellow frame shows its box.
 
     Args:
         image: The whole volume.
         mask: The mask on the same grid.
         region: The region.
-        margin_um: Width of the surroundings that are shown, in plane.
-        height: Height of the picture in pixels; voxels keep their true ratio of width and height.
 
     Returns:
         (row, column, 3) uint8.
     """
-    box, margin = region.box, np.array([*(round(margin_um / step) for step in image.spacing_um[:2]), 0])
+    box, margin = region.box, np.array([*(round(_MARGIN_UM / step) for step in image.spacing_um[:2]), 0])
     view = Box.from_corners(np.maximum(np.array(box.low) - margin, 0), np.minimum(np.array(box.high) + margin, image.shape))
     columns, rows, _ = view.shape
     plain = projection(Volume(image.array[view.slices], image.affine, image.unit))
     outlined = overlay(plain, mask.array[view.slices])
-    width = max(1, round(height * columns * image.spacing_um[0] / (rows * image.spacing_um[1])))
-    scale = np.array([width / columns, height / rows])
+    width = max(1, round(_HEIGHT * columns * image.spacing_um[0] / (rows * image.spacing_um[1])))
+    scale = np.array([width / columns, _HEIGHT / rows])
     inner = box.relative_to(view.low)
     edges = np.array([[inner.x0, inner.x1], [inner.y0, inner.y1]]) * scale[:, None]
-    return side_by_side(*(_with_frame(_resize(picture, width, height), edges) for picture in (plain, outlined)))
+    return side_by_side(*(_with_frame(_resize(picture, width, _HEIGHT), edges) for picture in (plain, outlined)))
 
 
 def _resize(picture: Rgb, width: int, height: int) -> Rgb:

@@ -30,6 +30,9 @@ from minivess.server.environment import ACCOUNTS, ADMIN_TOKEN, HOST, PUBLIC_NAME
 from minivess.server.start_checks import check_start, is_address, refuse_foreign_app, refuse_second_server
 from minivess.store.store import STORE_FOLDER
 
+#: Time to wait for the first response while the process lives: many images, or a slow machine.
+_START_S = 1800.0
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -112,18 +115,16 @@ def prepare_server(
 class LabelServer:
     """A label server as a child process, with all processes that it starts."""
 
-    def __init__(self, launch: Launch, *, log: Path, timeout_s: float = 1800.0) -> None:
+    def __init__(self, launch: Launch, *, log: Path) -> None:
         """Prepare the process.
 
         Args:
             launch: Result of :func:`prepare_server`.
             log: File for its output.
-            timeout_s: Seconds to wait for its first response while the process lives: many images, or a slow machine.
         """
         self.launch = launch
         self.url = launch.url
         self.log = log
-        self.timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._stream: IO[bytes] | None = None
 
@@ -180,7 +181,7 @@ class LabelServer:
         return response
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + self.timeout_s
+        deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
                 raise MinivessError(f"The label server ended during its start. The end of {self.log}:\n{self._tail()}")
@@ -189,16 +190,14 @@ class LabelServer:
                     return
             except (URLError, TimeoutError, ConnectionError):
                 time.sleep(0.3)
-        raise MinivessError(
-            f"The label server did not respond within {self.timeout_s:.0f} s. The end of {self.log}:\n{self._tail()}"
-        )
+        raise MinivessError(f"The label server did not respond within {_START_S:.0f} s. The end of {self.log}:\n{self._tail()}")
 
     def _tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a TCP port that is not in use."""
+def free_port() -> int:
+    """Return a TCP port of this machine that is not in use."""
     with socket.socket() as probe:
-        probe.bind((host, 0))
+        probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
