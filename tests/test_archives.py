@@ -160,3 +160,14 @@ def test_the_older_form_of_lzma_is_read(tmp_path: Path) -> None:
     (tmp_path / "x.tar.lzma").write_bytes(lzma.compress(content, format=lzma.FORMAT_ALONE))
     (extracted,) = extract_archive(tmp_path / "x.tar.lzma", tmp_path / "out")
     assert extracted.read_bytes() == b"12345"
+
+
+def test_a_tar_whose_last_member_is_a_zip_is_a_tar(tmp_path: Path) -> None:
+    zipped = zip_of(tmp_path / "table.xlsx", notes=b"inside")
+    with tarfile.open(tmp_path / "scans.tar", "w") as archive:
+        for name, content in (("scan1.dcm", b"one"), ("table.xlsx", zipped.read_bytes())):
+            info = member(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    out = tmp_path / "out"
+    assert extract_archive(tmp_path / "scans.tar", out) == [out / "scan1.dcm", out / "table.xlsx"]

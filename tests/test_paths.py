@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from minivess.errors import InputError, OutputError
-from minivess.paths import atomic_file, atomic_folder, file_sha256, resource_path, write_json
+from minivess.paths import atomic_file, atomic_folder, file_sha256, remove_abandoned, resource_path, write_json
 
 
 def test_atomic_file__replaces_the_whole_file_or_nothing(tmp_path: Path) -> None:
@@ -165,3 +165,58 @@ with atomic_folder(Path({str(tmp_path / "out")!r})):
         (temporary / "file").write_text("1")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.20240131", ".out.unfinished", "out"]
     assert all((folder / "mine.txt").is_file() for folder in kept)
+
+
+def test_an_input_that_is_missing_is_no_output_that_cannot_be_written(tmp_path: Path) -> None:
+    for write in (atomic_file, atomic_folder):
+        with pytest.raises(FileNotFoundError) as caught, write(tmp_path / "made" / "out"):
+            (tmp_path / "input").read_bytes()
+        assert not isinstance(caught.value, OutputError)
+        assert caught.value.filename == str(tmp_path / "input")
+        with pytest.raises(OutputError, match="Cannot write"), write(tmp_path / "made" / "out") as temporary:
+            (temporary / "no" / "folder").write_text("x")
+        assert not list((tmp_path / "made").iterdir())
+
+
+def test_atomic_file__takes_the_longest_name(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / ("x" * 248)) as temporary:
+        temporary.write_text("new")
+    assert [len(file.name) for file in tmp_path.iterdir()] == [248]
+
+
+def test_atomic_folder__a_failed_move_brings_folders_back_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, rename = tmp_path / "target", Path.rename
+    target.mkdir()
+
+    def rename_folders_only(self: Path, to: Path) -> Path:
+        return rename(self, to) if self.is_dir() else full_disk()  # type: ignore[func-returns-value,return-value]
+
+    monkeypatch.setattr(Path, "rename", rename_folders_only)
+    with pytest.raises(OutputError, match="No space left"), atomic_folder(target) as temporary:
+        (temporary / "sub").mkdir()
+        (temporary / "sub" / "file").write_text("x")
+        (temporary / "a").write_text("x")
+    assert not list(target.iterdir())
+
+
+def test_two_names_that_begin_alike_have_temporary_folders_of_their_own(tmp_path: Path) -> None:
+    first, second = ("x" * 60 + end for end in "ab")
+    with atomic_folder(tmp_path / first) as one:
+        remove_abandoned(tmp_path, second)
+        (one / "file").write_text("x")
+    assert (tmp_path / first / "file").is_file()
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_by_the_next_publication(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, signal, sys\n"
+        "from minivess.paths import atomic_file\n"
+        "with atomic_file(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program, tmp_path / "weights"], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_abandoned(tmp_path, "weights")
+    assert not list(tmp_path.iterdir())

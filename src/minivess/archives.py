@@ -45,6 +45,8 @@ _COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
 #: Headers of a tar file that hold a long name or attributes; tarfile reads each wholly into memory.
 _LONG_HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONGEST_HEADER = 2**16
+#: First bytes of a zip file: of its first member, or of its end when it is empty.
+_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 class _TarInfo(tarfile.TarInfo):
@@ -105,13 +107,19 @@ def extract_archive(archive: Path, target: Path, *, limits: ArchiveLimits | None
     """
     limits = limits or ArchiveLimits()
     try:
-        if zipfile.is_zipfile(archive):
+        if _is_zip(archive):
             with zipfile.ZipFile(archive) as opened:
                 return _extract(list(_zip_members(opened)), archive, target, limits)
         with _tar_stream(archive) as stream, tarfile.open(fileobj=stream, mode="r:", tarinfo=_TarInfo) as opened_tar:
             return _extract(list(_tar_members(opened_tar, limits)), archive, target, limits, rest=stream)
     except _DAMAGED as error:
         raise InputError(f"{archive.name} is not a complete zip or tar file ({error}). Create the archive again.") from error
+
+
+def _is_zip(archive: Path) -> bool:
+    """Return whether a file begins as a zip file: one that only ends so may be a tar file whose last member is one."""
+    with archive.open("rb") as file:
+        return file.read(4) in _ZIP_STARTS
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from pathlib import Path
 
 from minivess.errors import MissingExtraError
@@ -45,7 +46,7 @@ def how_to_install(extra: str) -> str:
     the locked requirements with the package.
     """
     if extra == "label":
-        command = f"pip install --no-deps -r {resource_path('requirements/label.txt')}"
+        command = f"pip install --no-deps -r {shlex.quote(str(resource_path('requirements/label.txt')))}"
     else:
         command = f'pip install "minivess[{extra}]"'
     return f"Install the extra {extra}: {command} (in a checkout: make setup)."

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,25 @@ def fsync_file(path: Path) -> None:
 
 @contextmanager
 def _report_as_output_error(path: Path) -> Iterator[None]:
-    """Raise OutputError for ``path`` in place of any other OSError of the block."""
+    """Raise OutputError for ``path`` in place of an OSError of the block, unless that names another file, such as an input."""
     try:
         yield
     except OutputError:
         raise
     except OSError as error:
+        if _names_another(error, path):
+            raise
         raise OutputError.from_os_error(path, error) from error
+
+
+def _names_another(error: OSError, path: Path) -> bool:
+    """Return whether an error names a file that is not ``path``, above it, in it, or in its temporary folder."""
+    if not isinstance(error.filename, str):
+        return False
+    named, own = Path(error.filename).absolute(), path.absolute()
+    temporary = named.is_relative_to(own.parent) and named.relative_to(own.parent).parts[:1]
+    is_own = own.is_relative_to(named) or named.is_relative_to(own)
+    return not is_own and not (temporary and temporary[0].startswith(_unfinished(path.name)))
 
 
 @contextmanager
@@ -74,20 +86,18 @@ def atomic_file(path: Path) -> Iterator[Path]:
         The temporary path to write to.
 
     Raises:
-        OutputError: When the block or the replacement raises an OSError, for example on a full or read-only disk.
+        OutputError: When the block or the replacement raises an OSError, for example on a full or read-only disk. One that names
+            another file is raised as it is.
     """
     path = Path(path)
     with _report_as_output_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
+        with _temporary_folder(path.parent, path.name) as folder:
             temporary = folder / path.name
             yield temporary
             fsync_file(temporary)
             temporary.replace(path)
             fsync_folder(path.parent)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -100,12 +110,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         The temporary folder to write to.
 
     Raises:
-        OutputError: When ``path`` exists and is not an empty folder, or when the block or the replacement raises an OSError.
+        OutputError: When ``path`` exists and is not an empty folder, or when the block or the replacement raises an OSError. One
+            that names another file is raised as it is.
     """
     path = Path(path)
     exists = path.exists()
     if exists and path.is_dir():
-        _remove_abandoned(path, path.name)
+        remove_abandoned(path, path.name)
     if exists and (not path.is_dir() or any(path.iterdir())):
         raise OutputError(f"The output {path} exists and is not empty. Choose a new folder, or empty this one first.")
     with _report_as_output_error(path):
@@ -113,30 +124,50 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         parent = path if exists else path.parent
         parent.mkdir(parents=True, exist_ok=True)
         if not exists:
-            _remove_abandoned(parent, path.name)
-        temporary = Path(tempfile.mkdtemp(prefix=_unfinished(path.name), dir=parent))
-        lock = os.open(temporary, os.O_RDONLY)  # held as long as this process lives, so that others can tell what is abandoned
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
+            remove_abandoned(parent, path.name)
+        with _temporary_folder(parent, path.name) as temporary:
             yield temporary
             if exists:
                 _move_content(temporary, path)
             else:
-                temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+                temporary.chmod(0o777 & ~_umask())  # it was made private
                 temporary.replace(path)
             fsync_folder(parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            os.close(lock)
+
+
+@contextmanager
+def _temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Make a folder for what becomes a file or folder of this name, and remove it at the end.
+
+    It is locked as long as this process lives, so that others can tell what is abandoned.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_unfinished(name), dir=parent))
+        lock = os.open(folder, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.is_dir():
+            break
+        os.close(lock)  # it was taken for an abandoned one before it was locked
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
 def _unfinished(name: str) -> str:
-    """Return how the name of a folder begins that becomes another one; a name has at most 255 bytes."""
-    return f".{name[:_LONGEST]}{_UNFINISHED}"
+    """Return how the name of a folder begins that becomes something else; a name has at most 255 bytes."""
+    short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 8]}{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+    return f".{short}{_UNFINISHED}"
 
 
-def _remove_abandoned(parent: Path, name: str) -> None:
-    """Remove temporary folders of :func:`atomic_folder` whose process was killed; those of living ones are locked."""
+def remove_abandoned(parent: Path, name: str) -> None:
+    """Remove temporary folders of :func:`atomic_file` and :func:`atomic_folder` whose process was killed.
+
+    Args:
+        parent: Folder in which it was written.
+        name: Name of what was to be written.
+    """
     for folder in parent.glob(f"{glob.escape(_unfinished(name))}????????"):
         if not folder.is_dir() or folder.is_symlink():
             continue
@@ -154,15 +185,16 @@ def _remove_abandoned(parent: Path, name: str) -> None:
 
 
 def _move_content(source: Path, target: Path) -> None:
-    """Move every file of a folder into another one; remove all moved files when one move fails."""
+    """Move all that is in a folder into another one; move it back when one move fails."""
     moved = []
     try:
         for file in sorted(source.iterdir(), reverse=True):  # result.json comes after the files that it names
             file.rename(target / file.name)
             moved.append(target / file.name)
     except OSError:
-        for file in moved:
-            file.unlink()
+        for place in moved:
+            with suppress(OSError):
+                os.rename(place, source / place.name)
         raise
 
 

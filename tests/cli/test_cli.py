@@ -78,7 +78,7 @@ def test_a_model_is_trained_further_by_the_gate_and_taken_back(
     assert {anchor["name"].split()[0] for anchor in anchors} <= {"all", "synthetic"}
     refused(
         capsys,
-        1,
+        2,
         "--from names bundle, weights and modality",
         "train",
         dataset,
@@ -343,7 +343,7 @@ def test_convert_refuses_what_it_would_ignore_and_what_does_not_fit(capsys: pyte
     write_series(sample, tmp_path / "series", name="s", patient_id="p")
     refused(
         capsys,
-        1,
+        2,
         "A DICOM series states its voxel size",
         "data",
         "convert",

@@ -120,3 +120,20 @@ def test_the_seal_of_the_test_set_is_no_part_of_the_data(data: Path) -> None:
     write(data, **{"sealed_test.json": "{}"})
     assert check_pin(data) == pinned
     assert "/sealed_test*" in (data / ".dvcignore").read_text().splitlines()
+
+
+def test_patterns_that_dvc_leaves_out_are_not_followed_in_silence(data: Path) -> None:
+    write_pin(data)
+    write(data, **{".dvcignore": "# what DVC writes\n\n/sealed_test*\n"})
+    check_pin(data)
+    write(data, **{".dvcignore": "*.tmp\n", "x.tmp": "left out by DVC\n"})
+    with pytest.raises(InputError, match=r"\.dvcignore leaves files out of the data set.*pin with DVC itself"):
+        check_pin(data)
+
+
+def test_a_proposed_command_can_be_pasted(tmp_path: Path) -> None:
+    folder = write(tmp_path / "My Data", **{"a.txt": "one\n"})
+    write_pin(folder)
+    write(folder, **{"a.txt": "two\n"})
+    with pytest.raises(InputError, match=r"minivess data pin '.*/My Data'"):
+        check_pin(folder)

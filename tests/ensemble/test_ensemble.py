@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from small_bundles import BUNDLES, network_of, small_bundle
 
 from minivess.cli.main import run
-from minivess.datasets import read_dataset
+from minivess.datasets import TrainingCase, make_dataset, read_dataset
 from minivess.ensemble import METHODS, merge_weights, write_ensemble
 from minivess.ensemble.greedy_soup import choose_ingredients
+from minivess.ensemble.publish import _halves
 from minivess.errors import BundleError, InputError, WeightsError
 from minivess.models import binary_entropy, check_bundle, load_bundle, read_metadata, save_weights, weights_path
 from minivess.models.foreign_weights import import_weights
@@ -202,7 +204,9 @@ def test_a_greedy_soup_passes_the_gate_like_any_merge(
     broken = tmp_path / "broken.safetensors"
     save_file({name: -value for name, value in load_file(published).items()}, broken)
     weights_path(copy).rename(good := tmp_path / "good.safetensors")  # nothing is published: the soup is
-    words = ["bundle", "merge", str(broken), str(good), "--bundle", str(copy), "--data", str(dataset), "--method", "greedy"]
+    data = Path(shutil.copytree(dataset, tmp_path / "data"))
+    make_dataset(data, validation=["stack2", "stack3"], replace=True)
+    words = ["bundle", "merge", str(broken), str(good), "--bundle", str(copy), "--data", str(data), "--method", "greedy"]
     assert run([*words, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["candidate"] == "mean of 1 of 2, chosen one by one"
@@ -312,3 +316,62 @@ def test_an_ensemble_of_an_earlier_version_is_loaded(ensemble: Path, tmp_path: P
     hashes = json.loads(read_metadata(weights_path(copy))["ensemble"])["members"]
     save_file({"members": torch.tensor(3.0)}, weights_path(copy), metadata={"members": json.dumps(hashes)})
     assert load_bundle(copy, device="cpu").model.weights_sha256 != load_bundle(ensemble, device="cpu").model.weights_sha256
+
+
+def with_threshold(member: Path, target: Path, quantile: float) -> Path:
+    """Copy a bundle whose mask is then a share of the stack."""
+    copy = Path(shutil.copytree(member, target))
+    config = copy / "configs" / "inference.yaml"
+    threshold = float(np.quantile(load_bundle(member).predict(stack()).probability.array, quantile))
+    config.write_text(re.sub(r"^threshold: .*$", f"threshold: {threshold}", config.read_text(), flags=re.MULTILINE))
+    return copy
+
+
+def test_a_tie_of_votes_is_background(members: list[Path], tmp_path: Path) -> None:
+    voters = [with_threshold(members[0], tmp_path / f"{n}", quantile) for n, quantile in enumerate((0.3, 0.6, 0.9))]
+    masks = [load_bundle(voter).predict(stack()).mask.array > 0 for voter in voters]
+    assert masks[0].sum() > masks[1].sum() > masks[2].sum() > 0
+    for count, expected in ((2, masks[1]), (3, masks[1])):  # both of two, two of three
+        voted = load_bundle(write_ensemble(voters[:count], tmp_path / f"vote{count}", combination="vote"))
+        np.testing.assert_array_equal(voted.predict(stack()).mask.array > 0, expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_the_ratio_of_the_weights_of_a_merge_matters(tmp_path: Path, method: str) -> None:
+    start, *files = (tmp_path / f"{name}.safetensors" for name in ("start", "one", "two"))
+    for file, value in zip((start, *files), (0.0, 1.0, 3.0), strict=True):
+        save_file({"w": torch.full((4,), value)}, file)
+    merged = [
+        load_file(merge_weights(files, tmp_path / "m.safetensors", method=method, start=start, weights=weights, density=1.0))["w"]
+        for weights in ([1, 3], [2, 6], [0.1, 0.3])
+    ]
+    for other in merged[1:]:
+        torch.testing.assert_close(other, merged[0])
+    if method != "ties":  # which divides by the number of files that agree
+        torch.testing.assert_close(merged[0], torch.full((4,), 2.5))
+    for wrong in ([0, 0], [1, -1], [float("nan"), 1]):
+        with pytest.raises(InputError, match="positive numbers"):
+            merge_weights(files, tmp_path / "m.safetensors", method=method, start=start, weights=wrong)
+
+
+def test_greedy_judges_on_other_subjects_than_it_chooses_on(
+    bundle: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy, data = Path(shutil.copytree(bundle, tmp_path / "bundle")), Path(shutil.copytree(dataset, tmp_path / "one"))
+    words = [
+        "bundle",
+        "merge",
+        *[str(weights_path(bundle))] * 2,
+        "--bundle",
+        str(copy),
+        "--data",
+        str(data),
+        "--method",
+        "greedy",
+    ]
+    make_dataset(data, validation=["stack2"], replace=True)
+    assert run(words) == 1
+    assert "The validation cases are of one subject" in capsys.readouterr().err
+    choosing, judging = _halves([TrainingCase(Path(str(n)), Path(str(n)), f"m{n % 3}") for n in range(6)])
+    assert len(choosing) + len(judging) == 6
+    assert not {case.subject for case in choosing} & {case.subject for case in judging}

@@ -161,3 +161,14 @@ def test_synthetic_anchors__are_fixed_and_cover_calibre_and_contrast() -> None:
         (arteries,) = synthetic_anchors(modality)
         assert arteries.name == "synthetic arteries"
         assert 0 < next(iter(arteries.cases())).label.array.mean() < 0.5
+
+
+def test_score_model__the_limit_of_the_background_zone_is_in_it_and_the_mask_is_not() -> None:
+    assert score_model(Threshold(10), specks(), background_below=0.0).missed == 1.0
+    assert score_model(Threshold(5), specks(), background_below=1.0).missed == 0.0  # found by the mask, whatever the limit is
+
+
+def test_synthetic_anchors__do_not_count_what_the_model_does_not_know() -> None:
+    anchors = synthetic_anchors("two_photon")
+    assert anchors
+    assert {anchor.known_from for anchor in anchors} == {0.5}  # near chance, scores go up and down by themselves

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from minivess.cli.main import run
-from minivess.evaluate.intervals import compare_methods, interval_over_subjects
-from minivess.evaluate.probability_calibration import calibration_errors, expected_calibration_error
+from minivess.datasets import read_dataset
+from minivess.evaluate import report
+from minivess.evaluate.case_results import case_facts, evaluate_cases
+from minivess.evaluate.intervals import Comparison, _with_holm, compare_methods, interval_over_subjects
+from minivess.evaluate.probability_calibration import NEAR_SURFACE_UM, calibration_errors, expected_calibration_error
 from minivess.evaluate.subgroups import audit_subgroups, terciles
 from minivess.metrics.calibre import length_by_calibre
+from minivess.models import load_bundle
+from minivess.volume import Volume
 
 
 def test_cases_of_one_subject_count_once() -> None:
@@ -68,11 +74,18 @@ def test_calibration_near_the_surface_is_not_hidden_by_the_background() -> None:
 
 def test_small_groups_allow_no_conclusion() -> None:
     values = [0.9] * 12 + [0.5] * 12 + [0.1] * 3
-    (row,) = audit_subgroups(values, {"scanner": ["a"] * 12 + ["b"] * 12 + ["c"] * 3})
-    assert row["conclusion"].startswith("none: fewer than 10 cases in c")
-    (row,) = audit_subgroups(values[:24], {"scanner": ["a"] * 12 + ["b"] * 12})
+    subjects = [f"m{index // 3}" for index in range(27)]
+    (row,) = audit_subgroups(values, {"scanner": ["a"] * 12 + ["b"] * 12 + ["c"] * 3}, subjects)
+    assert row["conclusion"] == "none: fewer than 10 cases of 3 subjects in c"
+    groups = {"scanner": ["a"] * 12 + ["b"] * 12}
+    (row,) = audit_subgroups(values[:24], groups, subjects[:24])
     assert row["conclusion"] == "worst in b, 0.400 below the best"
-    assert row["groups"]["a"]["cases"] == 12
+    assert (row["groups"]["a"]["cases"], row["groups"]["a"]["subjects"]) == (12, 4)
+    (row,) = audit_subgroups(values[:24], groups, ["m1"] * 12 + ["m2"] * 12)  # the difference may be that of the two animals
+    assert row["conclusion"] == "none: fewer than 10 cases of 3 subjects in a, b"
+    unequal = [0.9, 0.3, 0.9, 0.9] * 3 + [0.5, 0.9, 0.5, 0.8] * 3
+    (row,) = audit_subgroups(unequal, groups, [f"m{index % 4}{index // 12}" for index in range(24)])
+    assert row["conclusion"].endswith("their intervals over subjects overlap")
 
 
 def test_terciles_are_even() -> None:
@@ -122,3 +135,64 @@ def test_without_fairlearn_the_rest_of_the_report_is_there(
     page = (tmp_path / "r" / "report.html").read_text()
     assert "Install the extra evidence" in page
     assert "Every case" in page
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_near_the_surface_is_measured_in_um(axis: int) -> None:
+    spacing_um = [0.5, 0.5, 0.5]
+    spacing_um[axis] = 2.0
+    truth = np.zeros((40, 40, 40), bool)
+    truth[tuple(slice(20, None) if a == axis else slice(None) for a in range(3))] = True
+    probability = truth.astype(np.float32)
+    probability[tuple(slice(22, 24) if a == axis else slice(None) for a in range(3))] = 0.5  # 4 to 8 um inside
+    x, y, z = spacing_um
+    near = calibration_errors(probability, truth, (x, y, z)).ece_near_surface
+    assert near == pytest.approx(0.0 if NEAR_SURFACE_UM < 6 else 0.5 * 2 / 8, abs=0.05)
+
+
+def test_holm__a_larger_p_value_is_never_adjusted_to_a_smaller_one() -> None:
+    interval = interval_over_subjects([0.1, 0.2, 0.3], ["a", "b", "c"])
+    comparisons = [Comparison("dsc", name, "b", interval, p) for name, p in (("x", 0.02), ("y", 0.01), ("z", 0.011), ("n", None))]
+    assert [c.p_adjusted for c in _with_holm(comparisons)] == [
+        pytest.approx(0.03),
+        pytest.approx(0.03),
+        pytest.approx(0.03),
+        None,
+    ]
+
+
+@pytest.mark.parametrize("count", [3, 5, 9])
+def test_the_interval_of_few_subjects_covers_the_mean_too(count: int) -> None:
+    rng = np.random.default_rng(0)
+    subjects = [str(n) for n in range(count)]
+    found = [interval_over_subjects(rng.normal(0.8, 0.1, count), subjects) for _ in range(400)]
+    covered = [i.low <= 0.8 <= i.high for i in found if i.low is not None and i.high is not None]
+    assert len(covered) == 400
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.03)
+
+
+def test_equal_subjects_have_an_interval_of_no_width() -> None:
+    interval = interval_over_subjects([0.5] * 4, list("abcd"))
+    assert (interval.low, interval.high) == (0.5, 0.5)
+
+
+def test_bright_vessels_have_the_higher_brightness() -> None:
+    reference = np.zeros((8, 8, 4), bool)
+    reference[2:4] = True
+    noise = np.random.default_rng(0).normal(0, 1, reference.shape)
+    dim, bright = (Volume(noise + reference * light, np.diag([1.0, 1.0, 5.0, 1.0]), "um") for light in (2, 8))
+    assert 0 < case_facts(dim, reference).brightness < case_facts(bright, reference).brightness
+
+
+def test_the_failures_are_the_worst_cases_the_worst_first(
+    dataset: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "_WORST_CASES", 2)
+    cases = [case for section in ("training", "validation") for case in read_dataset(dataset)[section]]
+    results = [r for r in evaluate_cases(cases, {"model": load_bundle(bundle)}) if r.method == "model"]
+    changed = [
+        replace(result, case=f"case{number}", scores={**result.scores, "cldice": cldice})
+        for number, (result, cldice) in enumerate(zip((results * 2)[:3], (0.9, 0.1, 0.5), strict=True))
+    ]
+    _, *figures = report._gallery(changed)
+    assert ["case1" in figures[0], "case2" in figures[1], len(figures)] == [True, True, 2]

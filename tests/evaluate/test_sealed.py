@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -309,3 +310,12 @@ def test_a_first_seal_that_was_interrupted_is_none(dataset: Path, tmp_path: Path
     with pytest.raises(LockoutError, match="not the file that was sealed"):
         SealedTestSet(data / "sealed_test")
     assert find_sealed(data) is not None
+
+
+def test_two_seals_at_once_keep_the_cases_of_both(dataset: Path, tmp_path: Path) -> None:
+    images = sorted((dataset / "images").iterdir())
+    rows = [[{"image": str(image), "subject": f"s{number}"}] for number, image in enumerate(images)]
+    SealedTestSet.seal(tmp_path / "sealed", rows[0], actor="ann")
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda row: SealedTestSet.seal(tmp_path / "sealed", row, actor="bob"), rows[1:]))
+    assert SealedTestSet(tmp_path / "sealed").subjects == {f"s{number}" for number in range(len(images))}

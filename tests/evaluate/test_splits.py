@@ -50,3 +50,11 @@ def test_a_training_that_begins_with_weights_has_learned_what_they_had() -> None
     found = subjects_metadata(cases("m3"), cases("m2", "m4"), before)
     assert json.loads(found["training_subjects"]) == ["m1", "m2", "m3"]
     assert json.loads(found["held_out_subjects"]) == ["m4"]
+
+
+def test_split_by_subject__what_was_held_out_is_never_trained_on_while_others_are_there() -> None:
+    history = SubjectHistory(held_out=frozenset({"a", "b", "c"}))
+    assert held_out(split_by_subject(cases(*"abcdefghij"), 0.2, history)) == {"a", "b", "c"}
+    assert held_out(split_by_subject(cases(*"abcd"), 0.2, history)) == {"a", "b", "c"}
+    training, _ = split_by_subject(cases(*"abc"), 0.2, history)  # there are no others: the user wants a training
+    assert len({case.subject for case in training}) == 2

@@ -127,3 +127,29 @@ def test_the_command_says_which_model_was_not_found(
     assert run(["lineage", str(tmp_path / "studies"), "b"]) == 1
     assert run(["lineage", str(tmp_path / "studies"), "a", "--models", str(tmp_path / "nowhere")]) == 1
     assert "nowhere to look for models in" in capsys.readouterr().err
+
+
+def test_a_revision_comes_after_the_newest_proposal_before_it(
+    lab: tuple[LabelStore, list[int], dict[str, str]], tmp_path: Path
+) -> None:
+    store, (one, two), model = lab
+    store.queue.propose("a", [REGION], model=model["second"], actor="server")
+    mask = np.zeros(SHAPE, bool)
+    mask[1:4, 1:4, 1] = True
+    three = submit(store, tmp_path, mask, actor="cat", base=two)
+    proposed = {r["number"]: r["proposed_by"] for r in trace_case(store, "a", {}).to_json()["revisions"]}
+    assert proposed == {one: model["first"], two: model["first"], three: model["second"]}
+
+
+def test_a_voxel_of_a_restored_label_is_of_who_set_it_first(
+    lab: tuple[LabelStore, list[int], dict[str, str]], tmp_path: Path
+) -> None:
+    store, (one, two), _ = lab
+    other = np.zeros(SHAPE, bool)
+    other[5, 5, 0] = True
+    three = submit(store, tmp_path, other, actor="cat", base=two)
+    store.restore("a", two, actor="dan")
+    assert store.revision("a", three).actor == "cat"
+    for voxel, number, actor in (((2, 2, 1), one, "ann"), ((8, 8, 3), two, "bob")):
+        found = trace_voxel(store, "a", voxel)
+        assert (found["value"], found["revision"], found["by"]) == (1, number, actor)

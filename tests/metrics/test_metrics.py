@@ -13,7 +13,7 @@ from skimage.measure import euler_number
 
 from minivess.errors import InputError
 from minivess.metrics import betti_numbers, centreline_from_mask, cldice, compare_masks, dsc, surface_distances
-from minivess.metrics.calibre import length_by_calibre
+from minivess.metrics.calibre import CLASSES_UM, length_by_calibre
 from minivess.metrics.masks import fill_cavities
 from minivess.metrics.morphology import measure_vessels
 from minivess.review.skeleton_graph import skeleton_graph
@@ -219,3 +219,26 @@ def test_fill_cavities__fills_what_is_enclosed_and_no_loop() -> None:
     open_ = shell.copy()
     open_[2, 2, :3] = False  # a way out
     assert np.array_equal(fill_cavities(open_), open_)
+
+
+def test_the_tolerance_is_the_largest_edge_of_a_voxel() -> None:
+    reference = np.zeros((12, 12, 8), bool)
+    reference[2:10, 4:8, 2:4] = True
+    scores = compare_masks(reference, np.roll(reference, 1, axis=2), (1.0, 2.0, 5.0))
+    assert scores.tolerance_um == 5.0
+    assert scores.nsd == 1.0
+    assert compare_masks(reference, np.roll(reference, 1, axis=2), (1.0, 2.0, 5.0), tolerance_um=2.0).nsd < 1.0
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_the_width_of_a_vessel_is_measured_in_um_along_each_axis(axis: int) -> None:
+    spacing_um = np.array([1.0, 4.0, 10.0])
+    tube = np.zeros((25, 25, 25), bool)
+    tube[tuple(slice(None) if a == axis else slice(10, 15) for a in range(3))] = True  # five voxels wide
+    narrowest_um = 2 * 3 * np.delete(spacing_um, axis).min()  # from the middle to the centre of the third voxel beyond, twice
+    x, y, z = spacing_um.tolist()
+    assert measure_vessels(tube, (x, y, z)).mean_diameter_mm * 1000 == pytest.approx(narrowest_um, rel=0.1)
+    wanted = next(name for name, upper in CLASSES_UM.items() if narrowest_um <= upper)
+    lengths = {scores.calibre: scores.reference_um for scores in length_by_calibre(tube, tube, (x, y, z))}
+    assert lengths.pop(wanted) > 15 * spacing_um[axis]
+    assert sum(lengths.values()) < 8 * spacing_um[axis]  # ends

@@ -7,6 +7,7 @@ from minivess.errors import InputError
 from minivess.metrics import betti_numbers
 from minivess.synth import KINDS, make_sample
 from minivess.synth.graph import VesselGraph
+from minivess.synth.mesh import capillary_mesh
 from minivess.synth.raster import rasterise
 from minivess.synth.tree import TreeStyle, grow_tree, murray_children
 
@@ -116,3 +117,20 @@ def test_a_capillary_between_two_slices_is_not_lost() -> None:
 def test_what_cannot_be_made_is_refused(kind: str, seed: int, shape: tuple[int, ...] | None) -> None:
     with pytest.raises(InputError):
         make_sample(kind, seed, shape=shape)  # type: ignore[arg-type]
+
+
+def test_the_light_of_a_segment_is_that_segments_alone() -> None:
+    mesh = capillary_mesh(
+        np.random.default_rng(0), np.array([120.0, 120.0, 60.0]), junction_distance=35.0, radius=(2.0, 3.0), tortuosity=0.1
+    )
+    for bright in (0, 3):
+        light = np.ones(len(mesh.parent))
+        light[bright] = 5.0
+        drawn = rasterise(mesh, (120, 120, 60), (1.0, 1.0, 1.0), brightness=light).brightness
+        assert betti_numbers(drawn > 4)[0] == 1
+
+
+@pytest.mark.parametrize("spacing", [(0.0, 1.0, 1.0), (-1.0, 1.0, 1.0), (float("nan"), 1.0, 1.0), (1.0, 1.0)])
+def test_a_spacing_that_is_none_is_refused(spacing: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="spacing"):
+        make_sample("capillary", 0, shape=(16, 16, 8), spacing=spacing)  # type: ignore[arg-type]

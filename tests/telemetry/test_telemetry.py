@@ -94,3 +94,19 @@ def test_a_dead_collector_is_told_of_once_and_stops_nothing(
         telemetry.close()
     messages = [(record.name, record.msg) for record in caplog.records]
     assert len(messages) == len(set(messages)), messages
+
+
+@pytest.mark.parametrize("kind", ["ranking", "prompt", "scoring", "train", "infer", "batch_infer"])
+def test_no_measurement_names_an_image(kind: str) -> None:
+    telemetry, jobs = Telemetry(), Jobs()
+    jobs.on_end.append(telemetry.job_ended)
+
+    def work() -> None:
+        with current_job().step("rank"):
+            pass
+
+    job = Job(kind, "MUELLER^HANS" if kind in ("ranking", "prompt") else "segresnet")
+    jobs.run(job, work)
+    text = telemetry.exposition().decode()
+    assert f'kind="{kind}"' in text
+    assert "MUELLER" not in text

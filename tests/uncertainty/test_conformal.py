@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -143,3 +144,12 @@ def test_a_probability_that_is_a_level_is_lost_where_it_is_counted_as_lost() -> 
     inside = np.ones(p.shape, bool)
     zones = control_risk([voxel_curve(p, inside, f"m{n}") for n in range(12)], 0.1, upper=0.5)
     assert (p <= zones.lower).mean() <= 0.1
+
+
+def test_a_subject_counts_the_same_however_many_volumes_it_has() -> None:
+    probabilities, masks = volumes(12, 3)
+    curves = [voxel_curve(p, m, str(i)) for i, (p, m) in enumerate(zip(probabilities, masks, strict=True))]
+    worst = max(curves, key=lambda curve: curve.losses.sum())
+    once = control_risk(curves, 0.15, upper=0.99)
+    assert control_risk([*curves, *[worst] * 20], 0.15, upper=0.99) == once
+    assert control_risk([*curves, *[replace(worst, subject=f"new{n}") for n in range(20)]], 0.15, upper=0.99).lower < once.lower

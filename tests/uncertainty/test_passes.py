@@ -29,3 +29,14 @@ def test_combine__refuses_no_pass_and_different_grids() -> None:
         combine([])
     with pytest.raises(InputError, match="one grid"):
         combine([np.zeros((2, 2, 2), np.float32), np.zeros((2, 2, 3), np.float32)])
+
+
+def test_combine__each_pass_needs_one_positive_weight() -> None:
+    passes = [np.full((2, 2, 2), value, np.float32) for value in (0.2, 0.8)]
+    assert combine(passes, [1.0, 3.0]).probability.item(0) == pytest.approx(0.65)
+    for weights in ([1.0], [1.0, 1.0, 1.0]):
+        with pytest.raises(InputError, match="Each pass needs its weight"):
+            combine(passes, weights)
+    for weights in ([1.0, -1.0], [0.0, 1.0], [float("nan"), 1.0]):
+        with pytest.raises(InputError, match="positive number"):
+            combine(passes, weights)

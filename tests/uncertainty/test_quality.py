@@ -99,3 +99,17 @@ def test_features_by_hand() -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_features_of_empty_and_full_masks_are_numbers(value: float) -> None:
     assert np.isfinite(list(case_features(prediction(np.full((8, 8, 3), value))).values())).all()
+
+
+def test_an_animal_with_many_cases_counts_once() -> None:
+    many, few = simulated(91, 3, noise=0.01), simulated(11, 4, noise=0.25)
+    features = {name: [*many.features[name], *few.features[name]] for name in many.features}
+    model = QualityModel(features, [*many.cldice, *few.cldice], [*["one"] * 91, *[f"m{n}" for n in range(11)]])
+    new = simulated(150, 5, noise=0.25)  # of animals like the eleven
+    inside = [
+        model.class_of(cldice) in model.estimate({"a": a, "b": b}).classes
+        for a, b, cldice in zip(new.features["a"], new.features["b"], new.cldice, strict=True)
+    ]
+    assert np.mean(inside) >= 0.8
+    every_case = replace(model, subjects=[f"m{n}" for n in range(102)])
+    assert model.least_share < every_case.least_share

@@ -79,7 +79,8 @@ def calibrate(
     zones = calibration.calibrate(predicted(), alpha, loss=loss)
     digest = segmenter.model.weights_sha256
     path = calibration.write_zones(bundle, zones, digest)
-    text = f"{zones.statement()}\nBackground up to {zones.lower:.4f}, vessel from {zones.upper:.2f}, ambiguous between. {path}"
+    limits = f"Background up to {zones.lower:.4f}, vessel from about {zones.upper:.2f} (as in the mask), ambiguous between."
+    text = f"{zones.statement()}\n{limits} {path}"
     said, words = _fit_quality(bundle, digest, features, scores, [case.subject for case in cases], usable, retrain)
     content = {**asdict(zones), "sentence": zones.statement(), "file": str(path), "quality": said}
     emit(content, as_json=as_json, text=f"{text}\n{words}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,9 @@ def read_dataset(path: Path) -> dict[str, list[TrainingCase]]:
     folder = path.parent if path.suffix == ".json" else path
     path = Path(os.path.abspath(path / FILE_NAME if path.is_dir() else path))  # links stay
     if not path.is_file():
-        raise InputError(f"There is no data set at {folder}. Check the path, or create one: minivess data make {folder}")
+        raise InputError(
+            f"There is no data set at {folder}. Check the path, or create one: minivess data make {shlex.quote(str(folder))}"
+        )
     try:
         content = json.loads(path.read_text())
         sections = {s: [case_from_item(row, path.parent) for row in _rows(content.get(s, []), s)] for s in SECTIONS}
@@ -141,12 +144,12 @@ def case_from_item(row: Mapping[str, Any], base: Path) -> TrainingCase:
         KeyError: When the row names no image or no label.
         InputError: When spacing or unit are none.
     """
-    spacing, unit, threshold = row.get("spacing"), row.get("unit"), row.get("label_threshold")
+    spacing, unit, threshold, subject = (row.get(key) for key in ("spacing", "unit", "label_threshold", "subject"))
     image = base / row["image"]
     return TrainingCase(
         image=image,
         label=base / row["label"],
-        subject=str(row.get("subject", stem_of(image))),
+        subject=stem_of(image) if subject in (None, "") else str(subject),
         spacing=None if spacing is None else check_spacing(tuple(spacing), source=image.name),
         unit=None if unit is None else parse_unit(unit),
         reviewed=base / row["reviewed"] if row.get("reviewed") else None,

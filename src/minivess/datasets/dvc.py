@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,14 +60,16 @@ def compute_pin(data: Path) -> DvcPin:
     """Compute the pin of a file or folder as it is now.
 
     Raises:
-        InputError: When it is missing or cannot be read.
+        InputError: When it is missing or cannot be read, or DVC would leave files out by patterns in ``.dvcignore``.
     """
     try:
         if data.is_file():
             return DvcPin(_md5(data), data.stat().st_size, {})
         if not data.is_dir():
             raise InputError(f"There is nothing at {data} to pin.")
-        found = sorted(file for file in _files_of(data) if _is_data(file.relative_to(data)))
+        there = list(_files_of(data))
+        _refuse_patterns(file for file in there if file.name == ".dvcignore")
+        found = sorted(file for file in there if _is_data(file.relative_to(data)))
         files = {file.relative_to(data).as_posix(): _md5(file) for file in found}
         size = sum(file.stat().st_size for file in found)
     except OSError as error:
@@ -89,6 +92,17 @@ def _files_of(folder: Path) -> Iterator[Path]:
         yield from (file for name in files if (file := Path(place) / name).is_file())
 
 
+def _refuse_patterns(ignoring: Iterable[Path]) -> None:
+    """Refuse patterns of files that DVC leaves out: a pin with these files would not be DVC's."""
+    for file in ignoring:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        if any(line and not line.startswith("#") and line != _IGNORED for line in lines):
+            raise InputError(
+                f"{file} leaves files out of the data set, which is not followed here. Move them out of the folder and remove "
+                "the patterns, or pin with DVC itself: dvc add"
+            )
+
+
 def _is_data(path: Path) -> bool:
     return not (_NOT_DATA & set(path.parts) or path.parts[0].startswith(SEAL))
 
@@ -100,12 +114,10 @@ def leave_out_seal(data: Path) -> None:
         OutputError: When ``.dvcignore`` in the folder cannot be written.
     """
     file = data / ".dvcignore"
-    try:
-        known = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        if _IGNORED not in known:
-            file.write_text("\n".join([*known, _IGNORED, ""]), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{file} cannot be written: {error.strerror}.") from error
+    known = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    if _IGNORED not in known:
+        with atomic_file(file) as temporary:
+            temporary.write_text("\n".join([*known, _IGNORED, ""]), encoding="utf-8")
 
 
 def write_pin(data: Path) -> Path:
@@ -151,7 +163,7 @@ def check_pin(data: Path) -> str:
     named = f" ({', '.join(changed[:5])}{' ...' if len(changed) > 5 else ''})" if changed else ""
     raise InputError(
         f"{data} is not as {file.name} pins it{named}. Get the pinned version: dvc checkout. "
-        f"Or pin what is there: minivess data pin {data}"
+        f"Or pin what is there: minivess data pin {shlex.quote(str(data))}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def _next_commands(bundle: Path) -> str:
     return (
         "source .venv/bin/activate\n"
         "minivess data make MY_DATA --spacing 0.994 0.994 5 --unit um --validation SUBJECT   # MY_DATA/images, MY_DATA/labels\n"
-        f"minivess train MY_DATA --out MY_MODEL --from {bundle}\n"
+        f"minivess train MY_DATA --out MY_MODEL --from {shlex.quote(str(bundle))}\n"
         "minivess serve MY_STUDIES --bundle MY_MODEL                                          # then connect 3D Slicer"
     )
 

@@ -119,6 +119,8 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
 def _prepare_folder(out: Path, seed: int) -> None:
     """Empty the output folder of a demo that has ended; of one that was interrupted, keep the stacks and the training."""
     about = f"{__version__} seed {seed}\n"
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file. The output of the demo is a new folder. Choose another one: --out.")
     if out.exists() and any(out.iterdir()):
         if not (out / _MARKER).exists():
             raise InputError(f"{out} is not empty and is not the output of a demo. Choose another folder: --out.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def merge_weights(
         target: The file to write.
         method: One of :data:`METHODS`.
         start: Weights that all files were trained from; ``ties`` and ``dare`` merge the changes since. Adapters need none.
-        weights: Weight of each file; equal ones by default.
+        weights: Positive weight of each file; equal ones by default.
         density: Share of the changes that ``ties`` and ``dare`` keep, in (0, 1].
         seed: Seed of what ``dare`` leaves out.
 
@@ -47,12 +48,15 @@ def merge_weights(
         InputError: When a setting is not allowed, or the start is missing.
         WeightsError: When the files are of different networks.
     """
-    shares = list(weights) if weights is not None else [1.0 / len(files)] * len(files)
-    if method not in METHODS or not 0 < density <= 1 or len(files) < 2 or len(shares) != len(files):
+    stated = list(weights) if weights is not None else [1.0] * len(files)
+    if method not in METHODS or not 0 < density <= 1 or len(files) < 2 or len(stated) != len(files):
         raise InputError(
             f"A merge takes at least two files, one weight for each, a density in (0, 1] and one of {', '.join(METHODS)}. "
-            f"Got {len(files)} files, {len(shares)} weights, {density:g} and {method!r}."
+            f"Got {len(files)} files, {len(stated)} weights, {density:g} and {method!r}."
         )
+    if not all(math.isfinite(weight) and weight > 0 for weight in stated):
+        raise InputError(f"Weights of a merge are positive numbers. Got {', '.join(f'{weight:g}' for weight in stated)}.")
+    shares = [weight / sum(stated) for weight in stated]
     read = [read_weights(file) for file in files]
     tensors = [content for content, _ in read]
     before = read_weights(start)[0] if start is not None else {}
@@ -71,7 +75,7 @@ def merge_weights(
 
 
 def _subjects(metadata: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Return the subjects of all ingredients: a merge has learned what one of them has; nothing where one does not say."""
+    """Return the subjects that the ingredients state: a merge has learned what one of them has. What none states is not known."""
     learned, held_out = (
         [set(json.loads(one[key])) for one in metadata if key in one] for key in ("training_subjects", "held_out_subjects")
     )
@@ -93,7 +97,7 @@ def _merged(
         return first.contiguous()
     factors = torch.tensor(shares, dtype=torch.float64)
     if method == "mean":
-        mean = sum(value.double() * factor for value, factor in zip(values, factors / factors.sum(), strict=True))
+        mean = sum(value.double() * factor for value, factor in zip(values, factors, strict=True))
         return torch.as_tensor(mean).to(first.dtype).contiguous()
     require_extra("sam3", "Merging by ties and dare")
     from peft.utils.merge_utils import dare_linear, ties

@@ -28,8 +28,9 @@ from minivess.paths import file_sha256
 from minivess.uncertainty.passes import combine
 from minivess.volume import Volume
 
-#: ``mean`` of the probabilities, or ``vote``: the share of members whose own mask contains a voxel.
+#: ``mean`` of the probabilities, or ``vote``: the share of members whose own mask contains a voxel; a tie is background.
 COMBINATIONS = ("mean", "vote")
+_MAJORITY = 0.500001
 #: Key of the metadata of an earlier version's weights file: SHA-256 of each member's weights, as JSON.
 MEMBERS_KEY = "members"
 #: Key of the same with how the members are combined, so that the hash of the file stands for one prediction. One key: the file
@@ -114,7 +115,7 @@ class EnsembleSegmenter:
         probability = combined.probability
         if roi is None:  # in a box, pieces that its faces cut would count as small; members have lowered theirs
             suppress_small_pieces(probability, self._min_piece_mass)
-        threshold = 0.5 if self._combination == "vote" else choose_threshold(_inside(probability, roi), self._threshold)
+        threshold = _MAJORITY if self._combination == "vote" else choose_threshold(_inside(probability, roi), self._threshold)
         return Prediction(
             probability=volume.with_array(probability),
             uncertainty=volume.with_array(combined.mutual_information),

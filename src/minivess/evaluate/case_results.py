@@ -106,9 +106,10 @@ def evaluate_cases(
         for name, segmenter in methods.items():
             prediction = segmenter.predict(image)
             probability = prediction.probability.array
-            limit = (background_below or {}).get(name)
-            missed = float((probability[reference] <= limit).mean()) if limit is not None and reference.any() else None
-            result = _result(case, name, image, reference, prediction.mask.array > 0, facts, missed=missed)
+            mask, limit = prediction.mask.array > 0, (background_below or {}).get(name)
+            is_lost = None if limit is None or not reference.any() else (probability <= limit) & ~mask
+            missed = None if is_lost is None else float(is_lost[reference].mean())
+            result = _result(case, name, image, reference, mask, facts, missed=missed)
             errors = calibration_errors(probability, reference, image.spacing_um).to_json()
             yield CaseResult(**{**vars(result), "scores": {**result.scores, **errors}})
 

@@ -106,5 +106,6 @@ def _score(segmenter: Segmenter, case: ReviewedCase, background_below: float | N
     pieces, wanted = (betti_numbers(array)[0] for array in (mask, reference))
     missed = None
     if background_below is not None and reference.any():
-        missed = float((prediction.probability.array[reference] <= background_below).mean())
+        is_background = (prediction.probability.array <= background_below) & ~mask
+        missed = float(is_background[reference].mean())
     return GateScores(dsc(reference, mask), cldice(reference, mask), abs(math.log2((pieces + 1) / (wanted + 1))), missed)

@@ -12,17 +12,19 @@ from scipy import stats
 from scipy.stats import permutation_test
 
 _RESAMPLES = 10_000
+#: With fewer subjects the bootstrap's 95 % interval covers the mean in 74 % (three subjects) to 87 % (eight) of the samples.
+MIN_BOOTSTRAP = 10
 #: Fewer subjects have no interval: nothing can be said about another one.
 MIN_SUBJECTS = 3
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over subjects with its bootstrap interval.
+    """A mean over subjects with its interval: by bootstrap from ten subjects on, by Student's t under ten.
 
     Attributes:
         mean: Mean of the subjects' means.
-        low: Lower limit of the 95 % percentile interval; None under three subjects.
+        low: Lower limit of the 95 % interval; None under three subjects.
         high: Upper limit.
         standard_error: Of the mean, over subjects; None under two subjects.
         subjects: Number of subjects.
@@ -69,7 +71,7 @@ class Comparison:
 
 
 def interval_over_subjects(values: Sequence[float] | NDArray[np.float64], subjects: Sequence[str], *, seed: int = 0) -> Interval:
-    """Compute the mean over subjects and its bootstrap interval; NaN are left out.
+    """Compute the mean over subjects and its 95 % interval; NaN are left out.
 
     Args:
         values: One value for each case.
@@ -83,6 +85,9 @@ def interval_over_subjects(values: Sequence[float] | NDArray[np.float64], subjec
     error = float(means.std(ddof=1) / np.sqrt(count)) if count > 1 else None
     if count < MIN_SUBJECTS:
         return Interval(float(means.mean()), None, None, error, count)
+    if count < MIN_BOOTSTRAP and error is not None:
+        low, high = stats.t.interval(0.95, count - 1, means.mean(), error) if error else (means.mean(), means.mean())
+        return Interval(float(means.mean()), float(low), float(high), error, count)
     drawn = np.random.default_rng(seed).integers(0, count, (_RESAMPLES, count))
     low, high = np.percentile(means[drawn].mean(axis=1), (2.5, 97.5))
     return Interval(float(means.mean()), float(low), float(high), error, count)
@@ -92,8 +97,6 @@ def lower_limit(
     values: Sequence[float] | NDArray[np.float64], subjects: Sequence[str], *, confidence: float = 0.975
 ) -> float | None:
     """Compute the lower limit of the mean over subjects by Student's t; None under three subjects.
-
-    With few subjects the bootstrap's interval is too narrow: it covers the mean in 76 % of the cases with three of them.
 
     Args:
         values: One value for each case; NaN are left out.

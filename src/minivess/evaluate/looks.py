@@ -8,6 +8,7 @@ rounded to its standard error, and a better one is told only when it is better b
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -94,9 +95,10 @@ def _open_look(sealed: SealedTestSet, *, model: str, weights_sha256: str, actor:
     if not waiting:
         sealed.chain.append("testset.refuse", actor=actor, details={"purpose": f"evaluation of {model}", "cases": 0})
         purpose, option = ("withdrawal", " --withdrawal") if for_withdrawal else ("evaluation", "")
+        folder = shlex.quote(str(sealed.folder))
         raise LockoutError(
             f"The test set in {sealed.folder} is sealed. A second person opens it for one {purpose}: "
-            f'minivess testset approve {sealed.folder} --reason "..."{option} '
+            f'minivess testset approve {folder} --reason "..."{option} '
             f"(you are {actor}; your own approval does not count)."
         )
     approval = waiting[0]
@@ -138,15 +140,18 @@ def answer_look(
 
 
 def ladder_step(standard_error: float) -> float:
-    """Return the step that a score is rounded to: its standard error with one digit, at least 0.01.
+    """Return the step that a score is rounded to: its standard error, rounded up to one digit, at least 0.01.
 
     Example:
         >>> ladder_step(0.004), ladder_step(0.023), ladder_step(float("nan"))
-        (0.01, 0.02, 0.05)
+        (0.01, 0.03, 0.05)
     """
     if not math.isfinite(standard_error):
         return 0.05  # of one subject: nobody knows
-    return max(_FINEST_STEP, round(standard_error, 2))
+    if standard_error <= _FINEST_STEP:
+        return _FINEST_STEP
+    digits = -math.floor(math.log10(standard_error))
+    return round(math.ceil(round(standard_error * 10**digits, 6)) / 10**digits, digits)
 
 
 def count_looks(sealed: SealedTestSet) -> int:

@@ -153,8 +153,8 @@ def write_report(folder: Path, content: Mapping[str, Any], results: Sequence[Cas
     sections = [
         head,
         _models_section(content),
-        "<h2>Scores</h2><p>Mean over subjects, with its 95 % interval (bootstrap over subjects; none under three). "
-        "Distances do not exist where a method has found nothing: compare those over fewer subjects with care.</p>",
+        "<h2>Scores</h2><p>Mean over subjects, with its 95 % interval (bootstrap over subjects; Student's t under ten, none "
+        "under three). Distances do not exist where a method has found nothing: compare those over fewer subjects with care.</p>",
         html_table(
             ["score", *content["means"]],
             [
@@ -273,7 +273,7 @@ def _subgroups(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
         "calibre": terciles([f.mean_calibre_voxels for f in facts], ("thin", "middle", "thick")),
         "voxel size": [f"{f.spacing_um[0]:.2f} um" for f in facts],
     }
-    return audit_subgroups([_number(result.scores["cldice"]) for result in results], groups)
+    return audit_subgroups([_number(r.scores["cldice"]) for r in results], groups, [r.subject for r in results])
 
 
 def interval_text(interval: Mapping[str, Any]) -> str:

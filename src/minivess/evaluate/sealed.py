@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from minivess.datasets.dataset import SEAL_FOLDER, SEAL_POINTER
@@ -79,7 +81,13 @@ class SealedTestSet:
             rows.append((str(item["subject"]), fingerprint(image), _as_text(thumbnail(image))))
         if not rows:
             raise InputError("There is no test case to seal. Name subjects for the test: minivess data make --test SUBJECT")
-        before = SealedTestSet(folder) if is_sealed(Path(folder)) else None
+        with _locked(Path(folder)):
+            return SealedTestSet._add(Path(folder), rows, actor=actor, looks=looks)
+
+    @staticmethod
+    def _add(folder: Path, rows: Sequence[tuple[str, str, str]], *, actor: str, looks: int) -> SealedTestSet:
+        """Write the seal of subjects, fingerprints and thumbnails beside those that are sealed in the folder."""
+        before = SealedTestSet(folder) if is_sealed(folder) else None
         subjects = {subject for subject, _, _ in rows} | (before.subjects if before else set())
         new, withdrawn = {content for _, content, _ in rows}, before.withdrawn if before else frozenset()
         fingerprints = new | (before.fingerprints if before else set())
@@ -92,7 +100,7 @@ class SealedTestSet:
             "thumbnails": sorted(thumbnails),
             "looks": before.budget if before else looks,
         }
-        return _write_seal(Path(folder), content, actor=actor, details={"cases": len(fingerprints)})
+        return _write_seal(folder, content, actor=actor, details={"cases": len(fingerprints)})
 
     def check_withdrawal(self, items: Iterable[Mapping[str, Any]]) -> list[set[str]]:
         """Return what would be left of the sets that looks are at without these cases.
@@ -123,6 +131,12 @@ class SealedTestSet:
             InputError: As :meth:`check_withdrawal`.
             LockoutError: When the test set was modified.
         """
+        rows = list(items)
+        with _locked(self.folder):  # what was sealed since this was opened stays
+            return SealedTestSet(self.folder)._without(rows, reason=reason, actor=actor)
+
+    def _without(self, items: Iterable[Mapping[str, Any]], *, reason: str, actor: str) -> SealedTestSet:
+        """Write the seal without these cases."""
         left = self.check_withdrawal(items)
         gone = set().union(*self.sets) - set().union(*left)
         content = json.loads((self.folder / _FILE).read_text())
@@ -192,6 +206,14 @@ class SealedTestSet:
         if any(likeness(picture, known) >= SAME for known in self.thumbnails):
             return "it shows what a test case shows"
         return ""
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process after the other change a seal: two at once would lose what one of them adds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".seal.lock"):
+        yield
 
 
 def _write_seal(folder: Path, content: Mapping[str, Any], *, actor: str, details: Mapping[str, Any]) -> SealedTestSet:

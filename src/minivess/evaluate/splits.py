@@ -66,8 +66,8 @@ def split_by_subject(
 ) -> tuple[list[CaseType], list[CaseType]]:
     """Hold out about a share of the subjects; none when there are fewer than three.
 
-    A subject that was held out before stays held out, and one that was trained on is never held out later: otherwise the old and
-    the new model would be compared on cases that one of them has seen.
+    A subject that was held out before stays held out as long as others are there to train on, and one that was trained on is
+    never held out later: otherwise the old and the new model would be compared on cases that one of them has seen.
 
     Args:
         cases: All labelled cases.
@@ -94,5 +94,6 @@ def split_by_subject(
     wanted = max(1, round(share * len(subjects))) if share > 0 and len(subjects) >= MIN_SUBJECTS else 0
     before = [subject for subject in subjects if subject in history.held_out]
     unseen = [subject for subject in subjects if subject not in history.held_out | history.training]
-    held_out = set([*before, *unseen][:wanted])
+    stays = len(before) if wanted and len(before) < len(subjects) else 0
+    held_out = set([*before, *unseen][: max(wanted, stays)])
     return [c for c in cases if c.subject not in held_out], [c for c in cases if c.subject in held_out]

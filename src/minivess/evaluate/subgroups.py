@@ -1,4 +1,4 @@
-"""Scores by subgroup, with fairlearn: worst group, gap, and no conclusion from fewer than ten cases."""
+"""Scores by subgroup, with fairlearn: worst group, gap, and no conclusion from few cases or few subjects."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from typing import Any
 
 import numpy as np
 
+from minivess.evaluate.intervals import MIN_SUBJECTS, interval_over_subjects
 from minivess.extras import require_extra
 
 #: Groups with fewer cases are shown, but nothing is concluded from them.
 MIN_CASES = 10
 
 
-def audit_subgroups(values: Sequence[float], groups: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+def audit_subgroups(
+    values: Sequence[float], groups: Mapping[str, Sequence[str]], subjects: Sequence[str]
+) -> list[dict[str, Any]]:
     """Compute the mean score of each group of each attribute.
 
     Args:
         values: Score of each case; higher is better.
         groups: Attribute, for example ``brightness`` -> group of each case.
+        subjects: Subject of each case.
 
     Returns:
-        For each attribute: ``attribute``, ``groups`` (name -> mean and number of cases), ``worst``, ``gap``, ``conclusion``.
+        For each attribute: ``attribute``, ``groups`` (name -> mean, number of cases and subjects, 95 % interval over subjects),
+        ``worst``, ``gap``, ``conclusion``.
 
     Raises:
         MissingExtraError: When fairlearn is not installed.
@@ -35,18 +40,29 @@ def audit_subgroups(values: Sequence[float], groups: Mapping[str, Sequence[str]]
             metrics={"mean": _mean_score, "cases": _count}, y_true=np.asarray(values), y_pred=np.asarray(values),
             sensitive_features={attribute: list(names)},
         )  # fmt: skip
-        table = {str(name): {"mean": float(row["mean"]), "cases": int(row["cases"])} for name, row in frame.by_group.iterrows()}
-        worst = min(table, key=lambda name: table[name]["mean"])
-        gap = max(row["mean"] for row in table.values()) - table[worst]["mean"]
-        small = sorted(name for name, row in table.items() if row["cases"] < MIN_CASES)
-        if len(table) < 2:
-            conclusion = "one group only"
-        elif small:
-            conclusion = f"none: fewer than {MIN_CASES} cases in {', '.join(small)}"
-        else:
-            conclusion = f"worst in {worst}, {gap:.3f} below the best"
-        rows.append({"attribute": attribute, "groups": table, "worst": worst, "gap": gap, "conclusion": conclusion})
+        table: dict[str, dict[str, Any]] = {
+            str(name): {"mean": float(row["mean"]), "cases": int(row["cases"])} for name, row in frame.by_group.iterrows()
+        }
+        for name, row in table.items():
+            own = [index for index, group in enumerate(names) if str(group) == name]
+            over_subjects = interval_over_subjects([values[index] for index in own], [subjects[index] for index in own])
+            row |= {"subjects": over_subjects.subjects, "low": over_subjects.low, "high": over_subjects.high}
+        worst, best = (choose(table, key=lambda name: table[name]["mean"]) for choose in (min, max))
+        gap = table[best]["mean"] - table[worst]["mean"]
+        rows.append({
+            "attribute": attribute, "groups": table, "worst": worst, "gap": gap, "conclusion": _conclusion(table, worst, best),
+        })  # fmt: skip
     return rows
+
+
+def _conclusion(table: Mapping[str, Mapping[str, Any]], worst: str, best: str) -> str:
+    small = sorted(name for name, row in table.items() if row["cases"] < MIN_CASES or row["subjects"] < MIN_SUBJECTS)
+    if len(table) < 2:
+        return "one group only"
+    if small:
+        return f"none: fewer than {MIN_CASES} cases of {MIN_SUBJECTS} subjects in {', '.join(small)}"
+    certain = "" if table[worst]["high"] < table[best]["low"] else "; their intervals over subjects overlap"
+    return f"worst in {worst}, {table[best]['mean'] - table[worst]['mean']:.3f} below the best{certain}"
 
 
 def terciles(values: Sequence[float], names: tuple[str, str, str] = ("low", "middle", "high")) -> list[str]:

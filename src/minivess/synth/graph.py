@@ -18,8 +18,8 @@ class VesselGraph:
     Attributes:
         points: (n, 3) float64, position along x, y, z in the volume's unit, measured from the outer corner of voxel (0, 0, 0).
         radius: (n,) float64, in the volume's unit.
-        edges: (m, 2) int64, indices of two points that are neighbours along a vessel.
-        branch: (n,) int64, branch of each point.
+        edges: (m, 2) int64, indices of two points that are neighbours along a vessel; the second one is of the edge's branch.
+        branch: (n,) int64, branch of each point; 0 for the junctions of a mesh, where several branches meet.
         parent: (branches,) int64, parent of each branch; -1 for a root.
     """
 

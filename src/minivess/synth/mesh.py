@@ -38,7 +38,9 @@ def capillary_mesh(
         path = _tortuous_path(rng, junctions[a], junctions[b], tortuosity, step=radius[0])
         inner = np.clip(path[1:-1], 0.0, extent)
         ids = np.concatenate([[a], np.arange(count, count + len(inner)), [b]])
-        edges.append(np.stack([ids[:-1], ids[1:]], axis=1))
+        segment = np.stack([ids[:-1], ids[1:]], axis=1)
+        segment[-1] = segment[-1, ::-1]  # its branch is that of the second point, and a junction belongs to none of its segments
+        edges.append(segment)
         width = rng.uniform(*radius)
         points.append(inner)
         radii.append(np.full(len(inner), width))

@@ -17,6 +17,7 @@ from minivess.synth.random_anatomy import draw_spacing, random_vessels
 from minivess.synth.random_microscope import expose_randomised
 from minivess.synth.raster import Raster, rasterise
 from minivess.synth.tree import TreeStyle, grow_tree
+from minivess.volume.checks import check_spacing
 from minivess.volume.units import Unit
 from minivess.volume.volume import Volume, affine_from_spacing
 
@@ -85,7 +86,8 @@ def make_sample(
         spacing: Voxel size along x, y, z, in um (tof, cta: mm); the default depends on the kind.
 
     Raises:
-        InputError: When the kind is unknown, the seed is negative, or the shape is not three numbers of at least 8.
+        InputError: When the kind is unknown, the seed is negative, the shape is not three numbers of at least 8, or the spacing
+            is not three positive numbers.
 
     Example:
         >>> sample = make_sample("tof", 0, shape=(24, 24, 16))
@@ -103,6 +105,8 @@ def make_sample(
         raise InputError(f"A synthetic volume needs at least 8 voxels along x, y and z. Got shape {shape}.")
     # Separate random streams for anatomy and imaging: the same vessels can be imaged again.
     anatomy, imaging = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, KINDS.index(kind)]).spawn(2))
+    if spacing is not None:
+        spacing = check_spacing(spacing, source="a synthetic volume")
     spacing = spacing or (draw_spacing(anatomy) if kind == "randomised" else _SPACING[kind])
     graph = _ANATOMY[kind](anatomy, shape, spacing)
     spread = imaging.uniform(0.2, 0.9) if kind == "randomised" else 0.15 if kind in ("tof", "cta") else 0.6

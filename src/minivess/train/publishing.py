@@ -10,7 +10,7 @@ from pathlib import Path
 from minivess.errors import ConflictError, WeightsError
 from minivess.models import weights_path
 from minivess.models.weights import FILE_NAME, read_weights
-from minivess.paths import atomic_file, atomic_folder, file_sha256
+from minivess.paths import atomic_file, atomic_folder, file_sha256, remove_abandoned
 
 #: So many earlier models are kept.
 KEPT = 5
@@ -55,6 +55,7 @@ def publish(weights: Path, bundle: Path, *, instead_of: str | None = None) -> Pa
         )
     if file_sha256(weights) != published:
         keep_previous(bundle)
+        remove_abandoned(target.parent, target.name)
         with atomic_file(target) as temporary:
             shutil.copyfile(weights, temporary)
     for companion in (weights.with_name(name) for name in _COMPANIONS):

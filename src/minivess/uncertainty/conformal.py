@@ -42,8 +42,8 @@ class Zones:
     """Calibrated limits between background, ambiguous and vessel.
 
     Attributes:
-        lower: Up to this probability a voxel is background.
-        upper: From this probability it is vessel, as in the mask; between both it is ambiguous.
+        lower: Up to this probability a voxel is background, unless it is in the mask of its volume, whose threshold may be lower.
+        upper: Median threshold of the masks of the calibration volumes: from there a voxel is vessel, between both ambiguous.
         alpha: The share of vessel that may be lost in the background zone, on average over new subjects.
         subjects: Number of calibration subjects.
         loss: ``"voxels"`` or ``"length"``: share of vessel voxels, or of centre-line length.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,12 +38,12 @@ def combine(probabilities: Iterable[NDArray[np.float32]], weights: Iterable[floa
         weights: A positive weight of each pass; equal ones by default.
 
     Raises:
-        InputError: When there is no pass, or their shapes differ.
+        InputError: When there is no pass, their shapes differ, or there is not one positive weight for each.
     """
     mean: NDArray[np.float32] | None = None
     within: NDArray[np.float32] | None = None
     count, total = 0, 0.0
-    for p, weight in zip(probabilities, itertools.repeat(1.0) if weights is None else weights, strict=False):
+    for p, weight in _weighted(probabilities, weights):
         if mean is None or within is None:
             mean, within = np.zeros(p.shape, np.float32), np.zeros(p.shape, np.float32)
         elif p.shape != mean.shape:
@@ -57,3 +57,21 @@ def combine(probabilities: Iterable[NDArray[np.float32]], weights: Iterable[floa
     within /= np.float32(total)
     entropy = binary_entropy(mean)
     return VoxelUncertainty(mean, entropy, np.maximum(entropy - within, 0), count)
+
+
+def _weighted(
+    probabilities: Iterable[NDArray[np.float32]], weights: Iterable[float] | None
+) -> Iterator[tuple[NDArray[np.float32], float]]:
+    if weights is None:
+        yield from ((p, 1.0) for p in probabilities)
+        return
+    stated = list(weights)
+    if not all(math.isfinite(weight) and weight > 0 for weight in stated):
+        raise InputError(f"The weight of a pass is a positive number. Got {', '.join(f'{weight:g}' for weight in stated)}.")
+    count = 0
+    for count, p in enumerate(probabilities, start=1):
+        if count > len(stated):
+            break
+        yield p, stated[count - 1]
+    if count != len(stated):
+        raise InputError(f"Each pass needs its weight. Got {len(stated)} weights for another number of passes.")

@@ -9,7 +9,7 @@ JASA 2019). It holds for cases like those it was fitted on, and for the weights 
 from __future__ import annotations
 
 import json
-import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
@@ -68,7 +68,7 @@ class QualityModel:
         subjects: Subject of each case.
         usable_from: From this clDice on a case is usable.
         retrain_below: Below this clDice a case needs a better model.
-        coverage: Share of cases whose true class is to be in the set.
+        coverage: Share of cases whose true class is to be in the set, on average over subjects.
     """
 
     features: Mapping[str, Sequence[float]]
@@ -108,11 +108,17 @@ class QualityModel:
 
     @cached_property
     def least_share(self) -> float:
-        """Share of trees from which on a class is not excluded."""
+        """Share of trees from which on a class is not excluded.
+
+        A conformal quantile in which every subject counts the same, however many cases it has: what is promised is about a case
+        of a new subject.
+        """
         true = [CLASSES.index(self.class_of(score)) for score in self.cldice]
-        shares = np.sort(self.unseen[1][np.arange(len(true)), true])[::-1]
-        rank = math.ceil((len(shares) + 1) * self.coverage)
-        return float(shares[rank - 1]) if rank <= len(shares) else 0.0
+        shares, cases = self.unseen[1][np.arange(len(true)), true], Counter(self.subjects)
+        order = np.argsort(-shares, kind="stable")
+        kept = np.cumsum([1.0 / cases[self.subjects[index]] for index in order])  # in subjects
+        enough = np.flatnonzero(kept >= (len(cases) + 1) * self.coverage - 1e-9)
+        return float(shares[order[enough[0]]]) if len(enough) else 0.0
 
     @property
     def mean_error(self) -> float:
