@@ -203,7 +203,7 @@ def test_numbers_for_prometheus_and_a_log_without_names(server: LabelServer) -> 
     wait_until(lambda: mine_of(server.log.read_text()))  # it is written after the reply
     log = server.log.read_text()
     mine = mine_of(log)[0]
-    assert (mine["route"], mine["status"], mine["person"]) == ("/infer/{model}", 200, "a-annotator")
+    assert (mine["route"], mine["status"], mine["user"]) == ("/infer/{model}", 200, "a-annotator")
     after_start = log[log.index("{") :]
     for name in ("small", "large-a", str(server.launch.token)):
         assert name not in after_start

@@ -1,4 +1,4 @@
-"""``minivess bundle``: list and check bundles."""
+"""``minivess bundle``: list, check, import, combine, merge and roll back."""
 
 from __future__ import annotations
 

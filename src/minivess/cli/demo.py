@@ -17,7 +17,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the data and the training.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Run the whole workflow on synthetic stacks: no network, no GPU, about five minutes on two CPU cores.
+    """Run the whole workflow on synthetic stacks: no network, no GPU, about six minutes on two CPU cores.
 
     Example: minivess demo --out runs/demo
     """

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from minivess.cli.output import Json, emit, table
-from minivess.cli.store import open_store
+from minivess.cli.store import CaseId, Root, Studies, open_store
 
 if TYPE_CHECKING:
     from minivess.lineage import CaseLineage
 
 
 def lineage(
-    studies: Annotated[Path, typer.Argument(help="Folder of the images.")],
-    case: Annotated[str, typer.Argument(help="Id of an image: its file name without the suffix.")],
+    studies: Studies,
+    case: CaseId,
     models: Annotated[
         list[Path] | None, typer.Option(help="Bundle, or folder with bundles, to look models up in; may be repeated.")
     ] = None,
@@ -24,9 +24,7 @@ def lineage(
         tuple[int, int, int] | None, typer.Option(help="Index (x y z) of a voxel, from 0: which revision gave it its value.")
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="SVG file to write.")] = None,
-    root: Annotated[
-        Path | None, typer.Option("--store", help="Folder of the store.", show_default="STUDIES/minivess_store")
-    ] = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Show where a label came from: who made each revision, which model proposed it, what that model and later ones learned.

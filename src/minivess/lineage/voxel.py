@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minivess.errors import ConflictError, InputError
-from minivess.store import LabelStore, QueueItem, Revision
+from minivess.store import LabelStore, Revision
 from minivess.volume import read_volume
 
 
@@ -36,7 +36,7 @@ def trace_voxel(store: LabelStore, image_id: str, voxel: tuple[int, int, int]) -
     setter = head
     while (before := _base(setter, revisions)) is not None and _value(store, before, voxel) == value:
         setter = before
-    around = [item for item in store.queue.answered(image_id) if _contains(item, voxel)]
+    around = [item for item in store.queue.answered(image_id) if item.region.box.contains(voxel)]
     return {
         "voxel": list(voxel),
         "value": value,
@@ -61,8 +61,3 @@ def _value(store: LabelStore, revision: Revision, voxel: tuple[int, int, int]) -
         shape = " x ".join(map(str, label.shape))
         raise InputError(f"The voxel {voxel} is outside the image of {shape} voxels. Indices count from 0.")
     return int(label[voxel])
-
-
-def _contains(item: QueueItem, voxel: tuple[int, int, int]) -> bool:
-    box = item.region.box
-    return all(box[2 * axis] <= index < box[2 * axis + 1] for axis, index in enumerate(voxel))

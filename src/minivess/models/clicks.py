@@ -43,7 +43,7 @@ def click_windows(clicks: Sequence[Click], shape: tuple[int, int, int], size: Ar
     placed = []
     for group in groups:
         box = _window_around(group, shape, window)
-        inside = [click for click in clicks if click in group or (not click.positive and _is_in(box, click))]
+        inside = [click for click in clicks if click in group or (not click.positive and box.contains(click.voxel))]
         placed.append((box, inside))
     return placed
 
@@ -128,7 +128,3 @@ def _on_raster(
     rounded = (start + step // 2) // step * step
     start = np.where((rounded <= low) & (high <= rounded + window), rounded, start)
     return np.clip(start, 0, np.asarray(shape) - window)
-
-
-def _is_in(box: Box, click: Click) -> bool:
-    return all(low <= v < high for low, v, high in zip(box.low, click.voxel, box.high, strict=True))

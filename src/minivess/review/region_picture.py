@@ -8,7 +8,7 @@ from PIL import Image
 
 from minivess.pictures import Rgb, overlay, projection, side_by_side
 from minivess.store.region import Region
-from minivess.volume import Box, Volume
+from minivess.volume import Volume
 
 #: Width of the surroundings that are shown, in plane.
 _MARGIN_UM = 16.0
@@ -29,7 +29,7 @@ def region_picture(image: Volume, mask: Volume, region: Region) -> Rgb:
         (row, column, 3) uint8.
     """
     box, margin = region.box, np.array([*(round(_MARGIN_UM / step) for step in image.spacing_um[:2]), 0])
-    view = Box.from_corners(np.maximum(np.array(box.low) - margin, 0), np.minimum(np.array(box.high) + margin, image.shape))
+    view = box.grown(margin, image.shape)
     columns, rows, _ = view.shape
     plain = projection(Volume(image.array[view.slices], image.affine, image.unit))
     outlined = overlay(plain, mask.array[view.slices])

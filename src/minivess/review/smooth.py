@@ -30,8 +30,7 @@ def smooth(context: PromptContext, point: Point, box: Box) -> MaskChange:
     """
     nearest_mask_voxel(context, point, within_um=_HIT_UM)
     size = tuple(3 if edge <= _LONG * min(context.spacing_um) else 1 for edge in context.spacing_um)
-    low, high = np.maximum(np.subtract(box.low, 1), 0), np.minimum(np.add(box.high, 1), context.mask.shape)
-    around = Box.from_corners(low, high)  # voxels at the border of the box have their neighbours, too
+    around = box.grown((1, 1, 1), context.mask.shape)  # voxels at the border of the box have their neighbours, too
     window = context.mask[around.slices]
     smoothed = ndimage.median_filter(window.astype(np.uint8), size=size, mode="nearest") > 0
     inner = box.relative_to(around.low).slices

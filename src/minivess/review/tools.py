@@ -145,8 +145,7 @@ def _steps(items: Iterable[Item]) -> Iterator[Item]:
 def _box_around(context: PromptContext, point: Point) -> Box:
     """Return a box of the size of a region with a click in its middle."""
     reach = np.ceil(np.asarray(REGION_SIZE_UM["mass"]) / context.spacing_um / 2).astype(int)
-    low, high = np.maximum(np.asarray(point) - reach, 0), np.minimum(np.asarray(point) + reach + 1, context.mask.shape)
-    return Box.from_corners(low, high)
+    return Box.from_corners(point, np.add(point, 1)).grown(reach, context.mask.shape)
 
 
 def _merge(changes: list[MaskChange]) -> MaskChange:

@@ -62,7 +62,7 @@ class RequestMetrics:
                         "status": status,
                         "seconds": round(seconds, 4),
                         "request_id": name,
-                        "person": account.name if account else "",
+                        "user": account.name if account else "",
                     }
                     _logger.info("%s %s %d", method, route, status, extra={"fields": fields})
 

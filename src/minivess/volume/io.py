@@ -119,7 +119,7 @@ def _refuse_spacing(spacing: tuple[float, ...] | None, path: Path) -> None:
 
 
 def write_volume(volume: Volume, path: Path | str) -> Path:
-    """Write a volume atomically as NIfTI, NRRD or OME-TIFF, chosen by the suffix of ``path``.
+    """Write a volume atomically as NIfTI, NRRD, MetaImage or OME-TIFF, chosen by the suffix of ``path``.
 
     Args:
         volume: Volume to write; booleans are stored as uint8.
