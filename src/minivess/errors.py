@@ -7,6 +7,7 @@ of the command line are attributes of the class, so that each is defined once.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 
 #: Names of the errors whose reason is what was given: another try ends the same.
@@ -172,3 +173,18 @@ class OutputError(MinivessError, OSError):
 def without_message(error: BaseException) -> str:
     """Return where an error was raised and its type, without its message: that may quote a patient's data."""
     return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
+
+
+def check_known(what: str, name: object, known: Collection[str]) -> None:
+    """Check that something is known by its name.
+
+    Args:
+        what: What it is, for the message, for example ``model``.
+        name: The name that was received.
+        known: The names that there are.
+
+    Raises:
+        NotFoundError: When it is not.
+    """
+    if name not in known:
+        raise NotFoundError(f"There is no {what} {str(name)[:60]!r}. Allowed: {', '.join(known) or 'there is none yet'}.")

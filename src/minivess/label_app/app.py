@@ -18,12 +18,12 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 import minivess
 from minivess.dicom.web import DicomWeb
-from minivess.errors import BundleError, BusyError, InputError, NotFoundError, UsageError
+from minivess.errors import BundleError, BusyError, InputError, UsageError, check_known
 from minivess.jobs import Job, Jobs, Urgency
 from minivess.label_app.batch_infer import segment_all
 from minivess.label_app.datastore import LEASE_S, StoreDatastore, actor_of
 from minivess.label_app.dicomweb_datastore import DicomWebDatastore
-from minivess.label_app.http_errors import as_http
+from minivess.label_app.http_errors import as_http, http_errors
 from minivess.label_app.infer_task import STORE_IMAGE_KEY, VesselInferTask
 from minivess.label_app.prompt_model import PromptModel
 from minivess.label_app.prompt_task import VesselPromptTask
@@ -334,7 +334,6 @@ class VesselApp(MONAILabelApp):
         return {"minivess": {**about, **self.datastore().remarks(revision)}}
 
 
-def _check_known(kind: str, name: Any, known: Collection[str]) -> None:
-    if name not in known:
-        allowed = ", ".join(known) or "there is none yet"
-        raise as_http(NotFoundError(f"There is no {kind} {str(name)[:60]!r}. Allowed: {allowed}."))
+def _check_known(what: str, name: Any, known: Collection[str]) -> None:
+    with http_errors():
+        check_known(what, name, known)

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse
 from monailabel.config import settings
 from starlette.background import BackgroundTask
 
-from minivess.errors import NotFoundError, UsageError
+from minivess.errors import UsageError, check_known
 from minivess.jobs import Job, Urgency
 from minivess.models import ModelRef
 from minivess.server.dependencies import REQUEST_ID_KEY, current_account
@@ -31,10 +31,7 @@ def as_job(handler: Callable[..., Any]) -> Callable[..., Any]:
 
     async def run(request: Request, **arguments: Any) -> Any:
         params = {"timeout": settings.MONAI_LABEL_INFER_TIMEOUT, **read_params(arguments.get("params") or "{}")}
-        models = label_app().models
-        if arguments["model"] not in models:
-            allowed = ", ".join(models) or "there is none yet"
-            raise NotFoundError(f"There is no model {arguments['model'][:60]!r}. Allowed: {allowed}.")
+        check_known("model", arguments["model"], label_app().models)
         job = Job.from_request(
             "infer",
             arguments["model"],

@@ -108,7 +108,7 @@ export class Grid {
    * @param {Uint8Array} bitmap
    */
   async unpack(text, box, bitmap) {
-    const bits = await through(fromBase64(text), new DecompressionStream('deflate'))
+    const bits = await inflate(text)
     this.within(box, (index, n) => { bitmap[index] = (bits[n >> 3] >> (7 - (n & 7))) & 1 })
   }
 
@@ -172,6 +172,14 @@ export function volumeOf(box) {
 /** @param {Uint8Array<ArrayBuffer>} bytes */
 export function gunzip(bytes) {
   return through(bytes, new DecompressionStream('gzip'))
+}
+
+/**
+ * Return the bytes of what the server packed with zlib and wrote as base64.
+ * @param {string} text
+ */
+export function inflate(text) {
+  return through(fromBase64(text), new DecompressionStream('deflate'))
 }
 
 /**

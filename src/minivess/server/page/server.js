@@ -113,3 +113,11 @@ export function formOf(values) {
   for (const [name, value] of Object.entries(values)) form.append(name, value)
   return form
 }
+
+/**
+ * Return what went wrong, in words.
+ * @param {unknown} error
+ */
+export function reasonOf(error) {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,4 +1,5 @@
 // The errors that are suspected in the current region: drawn in the views, walked through by a key; the model's probabilities in it.
+import { inflate } from './grid.js'
 import { t } from './texts.js'
 
 /**
@@ -67,7 +68,7 @@ export class Suspects {
     if (!item) return
     try {
       const { errors, probability } = await this.server.json('GET', `/review/places/${encodeURIComponent(item.id)}/errors`)
-      const bytes = await unzip(probability)
+      const bytes = await inflate(probability)
       if (this.id !== item.id) return // another region is shown by now
       this.errors = item.kind === RANDOM ? [] : errors // who looks at a random check is to look everywhere
       this.probabilities = new Probabilities(item.box, bytes)
@@ -101,13 +102,6 @@ export class Suspects {
     this.viewer.look(error.centre)
     this.panel.message(t`Error ${this.shown + 1} of ${this.errors.length}: ${error.kind}, ${error.reason}.`)
   }
-}
-
-/** @param {string} text base64 of zlib */
-async function unzip(text) {
-  const packed = Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'))
-  return new Uint8Array(await new Response(stream).arrayBuffer())
 }
 
 const OTHERS = '#ff9df2', CURRENT = '#ffffff'

@@ -1,5 +1,6 @@
 // The model of the server: what its last training has brought, start and stop one, go back to the model before.
 import { element } from './panel.js'
+import { reasonOf } from './server.js'
 import { inLanguage, t } from './texts.js'
 
 const POLL_MS = 1500
@@ -113,7 +114,7 @@ export class Training {
       await this.show()
       if (done) this.say(done)
     } catch (error) {
-      this.say(error instanceof Error ? error.message : String(error))
+      this.say(reasonOf(error))
     }
   }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, UploadFile
 
-from minivess.errors import NotFoundError
+from minivess.errors import NotFoundError, check_known
 from minivess.models import load_bundle, weights_path
 from minivess.paths import file_sha256
 from minivess.server.dependencies import App, CurrentAccount
@@ -61,12 +61,9 @@ def go_back(model: str, app: App, account: CurrentAccount) -> dict[str, Any]:
 
 
 def _bundle_of(app: LabelApp, model: str) -> Path:
-    task = app.models.get(model)
-    bundle = getattr(task, "bundle", None)
-    if bundle is None:
-        with_weights = [name for name, other in app.models.items() if getattr(other, "bundle", None) is not None]
-        raise NotFoundError(f"There is no model {model[:60]!r} with weights. Allowed: {', '.join(with_weights) or 'none yet'}.")
-    return Path(bundle)
+    bundles = {name: task.bundle for name, task in app.models.items() if getattr(task, "bundle", None) is not None}
+    check_known("model with weights", model, bundles)
+    return Path(bundles[model])
 
 
 def _sha256(bundle: Path) -> str:

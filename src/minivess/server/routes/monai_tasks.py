@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, HTTPException
 
-from minivess.errors import NotFoundError, UsageError
+from minivess.errors import NotFoundError, UsageError, check_known
 from minivess.jobs import Job, Jobs, Urgency
 from minivess.server.accounts import Account, Role
 from minivess.server.dependencies import App, CurrentAccount, RunningJobs
@@ -37,7 +37,7 @@ def train(
     enqueue: bool = False,
 ) -> dict[str, Any]:
     """Start a training; 429 when one is running, unless ``enqueue`` is set."""
-    _check_known("trainer", model, app.info()["trainers"])
+    check_known("trainer", model, app.info()["trainers"])
     app.trainers[model].check(params or {})
     if not enqueue:
         _refuse_second(jobs, "train")
@@ -73,7 +73,7 @@ def train_all(
 @router.post("/scoring/{method}", tags=["Scoring"], summary="Start a scoring", dependencies=[requires("annotator")])
 def score(method: str, app: App, jobs: RunningJobs, params: _Params = None, run_sync: bool = False) -> dict[str, Any]:
     """Start a scoring; 429 when the same one is running."""
-    _check_known("scoring method", method, app.info()["scoring"])
+    check_known("scoring method", method, app.info()["scoring"])
     _refuse_second(jobs, "scoring", method)
     check_params(params or {})
     job = app.score_as_job(method, params or {})
@@ -103,7 +103,7 @@ def batch_infer(
     run_sync: bool = False,
 ) -> dict[str, Any]:
     """Segment many images and save the predictions; clicks go first. 429 when one is running."""
-    _check_known("model", model, app.info()["models"])
+    check_known("model", model, app.info()["models"])
     _refuse_second(jobs, "batch_infer")
     job = _new_job(account, "batch_infer", model, params)
     request = {**job.request, "model": model, "images": images}
@@ -164,11 +164,6 @@ def _add_status_routes(path: str, kind: str, tag: str, stop_role: Role) -> None:
 _add_status_routes("/train/", "train", "Train", "admin")
 _add_status_routes("/scoring/", "scoring", "Scoring", "annotator")
 _add_status_routes("/batch/infer", "batch_infer", "Infer", "admin")
-
-
-def _check_known(what: str, name: str, known: Collection[str]) -> None:
-    if name not in known:
-        raise NotFoundError(f"There is no {what} {name!r}. Allowed: {', '.join(known) or 'there is none'}.")
 
 
 def _params_of(name: str, params: dict[str, Any]) -> dict[str, Any]:
