@@ -79,9 +79,11 @@ def _open_chain(studies: Path, root: Path | None) -> AuditChain:
     from minivess.errors import InputError
     from minivess.store import AuditChain
     from minivess.store.format import require_format
+    from minivess.store.journal import refuse_lost_chain
     from minivess.store.store import STORE_FOLDER
 
     folder = root or studies / STORE_FOLDER
+    refuse_lost_chain(folder)
     if not (folder / "audit").is_dir():
         raise InputError(f"No audit chain in {folder}. It is created when the studies are served: minivess serve {studies}")
     require_format(folder)

@@ -29,6 +29,20 @@ _RESTORE = "Restore the folder audit from a backup; docs/howto/store.md says wha
 _logger = logging.getLogger(__name__)
 
 
+def refuse_lost_chain(root: Path) -> None:
+    """Refuse a store whose audit chain was lost, before another one is begun in its place.
+
+    Raises:
+        StoreError: When there are events, and no chain that they are in.
+    """
+    chain = root / "audit" / "chain.jsonl"
+    if chain.is_file() and chain.stat().st_size:
+        return
+    # a first start that was interrupted leaves events of the kind "case" only
+    if next((root / FOLDER).glob("[!.]*/[0-9]*-[!c]*.json"), None) is not None:
+        raise StoreError(f"{chain} is missing, but there are events. Nothing was changed. {_RESTORE}")
+
+
 class Journal:
     """The events, the chain and the index of one store, in use by this process until :meth:`close`."""
 
@@ -53,6 +67,7 @@ class Journal:
                 raise StoreError(f"The store {root} is in use by {self.lock.holder()}. Wait until it has ended.")
             require_format(root)
             write_format(root)
+            refuse_lost_chain(root)
             self.audit = AuditChain(root / "audit")
             self.index = Index(root)
             self._chain_events = ChainEvents(root, self.audit)
@@ -162,9 +177,6 @@ class Journal:
         return self.index.rebuild(reason, lambda connection: self._apply(connection, Position(0, 0)))
 
     def _prepare_index(self) -> None:
-        unrecorded = list((self.root / FOLDER).glob("[!.]*/[0-9]*-[!c]*.json")) if self.audit.size() == 0 else []
-        if unrecorded:  # a first start that was interrupted leaves events of the kind "case" only
-            raise StoreError(f"{self.audit.path} is missing, but there are events. Nothing was changed. {_RESTORE}")
         reason = self.index.find_fault()
         if reason:
             self.rebuild(reason)

@@ -118,6 +118,6 @@ export function formOf(values) {
  * Return what went wrong, in words.
  * @param {unknown} error
  */
-export function reasonOf(error) {
+export function errorText(error) {
   return error instanceof Error ? error.message : String(error)
 }

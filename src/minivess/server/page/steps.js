@@ -1,7 +1,7 @@
 // The steps of the user's draft as a list, the newest first: a click undoes all back to there.
 import { slicesOf } from './grid.js'
 import { element } from './panel.js'
-import { reasonOf } from './server.js'
+import { errorText } from './server.js'
 import { t } from './texts.js'
 
 /** @typedef {{ name: string, voxels: number, box: import('./grid.js').Box }} Step */
@@ -27,7 +27,7 @@ export class Steps {
       const { steps } = await review.server.json('GET', `${review.image.path}/draft`)
       this.list(steps.reverse(), review.viewer.grid)
     } catch (error) {
-      element('noSteps', HTMLElement).textContent = reasonOf(error)
+      element('noSteps', HTMLElement).textContent = errorText(error)
     }
   }
 

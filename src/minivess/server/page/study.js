@@ -1,7 +1,7 @@
 // All images of the study: how far each is, and who works on it. A click opens one.
 import { element } from './panel.js'
 import { saveAs } from './save.js'
-import { reasonOf } from './server.js'
+import { errorText } from './server.js'
 import { t } from './texts.js'
 
 const MOST = 200 // rows; the search finds the others
@@ -105,7 +105,7 @@ export class Study {
       this.listed = JSON.stringify(images)
       this.list(images)
     } catch (error) {
-      summary.textContent = reasonOf(error)
+      summary.textContent = errorText(error)
     }
   }
 
@@ -115,7 +115,7 @@ export class Study {
       const label = await /** @type {import('./server.js').Server} */ (this.server()).bytes(`/datastore/label?label=${encodeURIComponent(image)}&tag=final`)
       saveAs(new Blob([label]), `${image}-label${isGzip(label) ? '.nii.gz' : '.nrrd'}`)
     } catch (error) {
-      element('studySummary', HTMLElement).textContent = reasonOf(error)
+      element('studySummary', HTMLElement).textContent = errorText(error)
     }
   }
 
@@ -132,7 +132,7 @@ export class Study {
       saveAs(new Blob([`${Object.keys(measured).join(',')}\n${Object.values(measured).join(',')}\n`], { type: 'text/csv' }), `${image}-measurements.csv`)
       summary.textContent = t`${image}: ${measured.length_mm.toFixed(2)} mm of vessels, ${measured.branch_points} branch points.`
     } catch (error) {
-      summary.textContent = reasonOf(error)
+      summary.textContent = errorText(error)
     }
   }
 

@@ -1,6 +1,6 @@
 // The model of the server: what its last training has brought, start and stop one, go back to the model before.
 import { element } from './panel.js'
-import { reasonOf } from './server.js'
+import { errorText } from './server.js'
 import { inLanguage, t } from './texts.js'
 
 const POLL_MS = 1500
@@ -114,7 +114,7 @@ export class Training {
       await this.show()
       if (done) this.say(done)
     } catch (error) {
-      this.say(reasonOf(error))
+      this.say(errorText(error))
     }
   }
 
