@@ -99,7 +99,7 @@ def segment(source: Path, target: Path, model: Path, *, outputs: Outputs, any_mo
         StoppedError: When a signal arrives; the child is then gone, and nothing is left.
     """
     if source.resolve() == target.resolve():
-        raise InputError(f"Input and output are the same folder: {source}. Name another for -o.")
+        raise InputError(f"Input and output are the same folder: {source}. Choose another folder for the output.")
     bundle = find_bundle(model)
 
     def work(partial: Path) -> None:

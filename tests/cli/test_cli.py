@@ -144,9 +144,9 @@ def test_doctor_answers(capsys: pytest.CaptureFixture[str]) -> None:
         (["data", "check", "nowhere"], 1, "minivess data make nowhere"),
         (["data", "convert", "a.tif", "b.nrrd", "--unit", "nm"], 2, "--unit nm: allowed are um and mm"),
         (["predict", "nowhere.nii.gz", "--bundle", "nowhere", "--out", "x"], 1, "is no bundle"),
-        (["serve", "nowhere"], 1, "No such folder of studies"),
+        (["serve", "nowhere"], 1, "This is no folder of studies"),
         (["serve", ".", "--host", "0.0.0.0"], 2, "there is no account"),
-        (["map", "run", "nowhere", "x", "-m", "y"], 1, "No such folder"),
+        (["map", "run", "nowhere", "x", "-m", "y"], 1, "This is no folder"),
         (["evaluate", "x", "--bundle", "y", "--section", "z"], 2, "allowed are training"),
     ],
 )
@@ -464,3 +464,63 @@ def test_doctor_works_without_the_extras(monkeypatch: pytest.MonkeyPatch, capsys
     checks = {row["what"]: row for row in report["checks"]}
     assert not checks["container engine"]["ok"]
     assert not checks["extra map"]["ok"]
+
+
+def test_synth_goes_on_where_it_was_interrupted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ("synth", "make", tmp_path / "whole", "--shape", 24, 24, 8, "--dicom")
+    whole = json.loads(ok(capsys, *words, "--count", 3, "--json"))["volumes"]
+    broken = tmp_path / "broken"
+    done = subprocess.run(
+        [sys.executable, "-c", STOPS_AFTER_ONE, *map(str, ("synth", "make", broken, *words[3:], "--count", 3))],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert len(list((broken / "images").iterdir())) == 2  # of the second one nothing else is there
+    assert not (broken / "dataset.json").exists()
+    refused(capsys, 1, "made with other options", "synth", "make", broken, "--shape", 24, 24, 8, "--count", 3, "--seed", 5)
+    assert json.loads(ok(capsys, "synth", "make", broken, *words[3:], "--count", 3, "--json"))["volumes"] == whole
+    names = sorted(str(file.relative_to(tmp_path / "whole")) for file in (tmp_path / "whole").rglob("*") if file.is_file())
+    assert sorted(str(file.relative_to(broken)) for file in broken.rglob("*") if file.is_file()) == names
+    refused(capsys, 1, "dataset.json exists", *words, "--count", 3)
+
+
+STOPS_AFTER_ONE = """
+import sys
+import minivess.volume
+from minivess.cli.main import run
+write, written = minivess.volume.write_volume, []
+def write_volume(volume, path):
+    written.append(path)
+    if "images" in str(path) and sum("images" in str(one) for one in written) == 2:
+        write(volume, path)
+        raise KeyboardInterrupt
+    return write(volume, path)
+minivess.volume.write_volume = write_volume
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_what_is_asked_to_be_written_replaces_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path, dataset: Path
+) -> None:
+    refused(capsys, 2, "a table is written as .csv", "measure", tmp_path / "x.nii.gz", "--out", tmp_path / "vessels.xlsx")
+    (tmp_path / "file").write_text("kept")
+    for words in (("predict", tmp_path / "x.nii.gz", "--bundle", bundle, "--out"), ("synth", "make")):
+        refused(capsys, 2, "is a file, and the results are a folder", *words, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "kept"
+    report = ("evaluate", dataset, "--bundle", bundle, "--section", "validation", "--report", tmp_path / "report")
+    ok(capsys, *report)
+    before = (tmp_path / "report" / "report.json").read_bytes()
+    refused(capsys, 1, "holds a report. Nothing was evaluated", *report)
+    ok(capsys, *report, "--replace")
+    assert (tmp_path / "report" / "report.json").read_bytes() == before
+
+
+def test_a_merge_says_what_is_wrong_and_what_it_has_brought(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bundle: Path, dataset: Path
+) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "model"))
+    words = ("bundle", "merge", bundle, bundle, "--bundle", copy, "--data", dataset)
+    refused(capsys, 2, "Allowed: mean, ties, dare, greedy", *words, "--method", "foo")
+    refused(capsys, 2, "two weights files or more. Got 1", "bundle", "merge", bundle, "--bundle", copy, "--data", dataset)
+    assert "Dice" in ok(capsys, *words)  # bundles stand for their weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,28 @@ def test_audit(capsys: pytest.CaptureFixture[str], studies: Path, tmp_path: Path
     before = (tmp_path / "safe" / "checkpoints.jsonl").read_bytes()
     assert "cut off" in said(capsys, "audit", "checkpoint", studies, "--out", tmp_path / "safe", code=1)
     assert (tmp_path / "safe" / "checkpoints.jsonl").read_bytes() == before
+
+
+def test_a_picture_replaces_no_file(capsys: pytest.CaptureFixture[str], studies: Path, tmp_path: Path) -> None:
+    (tmp_path / "d.png").write_text("kept")
+    (tmp_path / "s.svg").write_text("kept")
+    assert "exists" in said(capsys, "store", "show", studies, "a", 3, "--picture", tmp_path / "d.png", code=1)
+    assert "exists" in said(capsys, "lineage", studies, "a", "--picture", tmp_path / "s.svg", code=1)
+    assert "is written as .png" in said(capsys, "store", "show", studies, "a", 3, "--picture", tmp_path / "d.xyz", code=2)
+    assert (tmp_path / "d.png").read_text() == (tmp_path / "s.svg").read_text() == "kept"
+
+
+def test_a_second_export_of_the_same_changes_nothing(capsys: pytest.CaptureFixture[str], studies: Path, tmp_path: Path) -> None:
+    said(capsys, "store", "export", studies, tmp_path / "out")
+    before = sorted(str(file) for file in (tmp_path / "out").rglob("*"))
+    again = json.loads(said(capsys, "store", "export", studies, tmp_path / "out", "--json"))
+    assert (again["images"], again["labels"], again["put_aside"]) == (0, 0, 0)
+    assert sorted(str(file) for file in (tmp_path / "out").rglob("*")) == before
+
+
+def test_a_lost_audit_chain_is_not_begun_again(capsys: pytest.CaptureFixture[str], studies: Path) -> None:
+    audit = studies / "minivess_store" / "audit"
+    shutil.rmtree(audit)
+    for words in (("store", "log"), ("audit", "verify"), ("audit", "checkpoint")):
+        assert "there are events. Nothing was changed" in said(capsys, *words, studies, code=1)
+        assert not audit.exists()

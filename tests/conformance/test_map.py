@@ -137,7 +137,7 @@ def refused(series: Path, bundle: Path, out: Path, word: str) -> None:
 @pytest.mark.requirement("R20")
 def test_refusals_end_with_1_and_leave_nothing(series: Path, bundle: Path, segresnet: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    refused(tmp_path / "nothing", bundle, out, "No such folder")
+    refused(tmp_path / "nothing", bundle, out, "This is no folder")
     refused(series, segresnet / "docs", out, "must contain one bundle")
     refused(series, bundle, series, "same folder")
     edit(series, lambda i, d: setattr(d, "ImagePositionPatient", [0, 0, float(i * i)]))

@@ -256,7 +256,7 @@ def test_what_cannot_be_cleaned_is_left_out_and_counted(folder: Path, tmp_path: 
     assert "Lastname" not in error.replace(str(folder), "")
     assert not (tmp_path / "none").exists()
     assert run(["data", "deidentify", str(tmp_path / "nowhere"), str(tmp_path / "none")]) == 1
-    assert f"No such folder: {tmp_path / 'nowhere'}. Choose the folder" in capsys.readouterr().err
+    assert f"This is no folder: {tmp_path / 'nowhere'}. Choose the folder" in capsys.readouterr().err
 
 
 def is_same_picture(original: pydicom.Dataset, copy: pydicom.Dataset) -> bool:

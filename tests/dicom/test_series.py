@@ -148,7 +148,7 @@ def test_an_empty_folder_and_a_missing_one_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no DICOM")
     with pytest.raises(InputError, match="only 1 other files"):
         read_series(tmp_path)
-    with pytest.raises(InputError, match="No such folder"):
+    with pytest.raises(InputError, match="This is no folder"):
         read_series(tmp_path / "nothing")
 
 

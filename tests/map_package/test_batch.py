@@ -110,7 +110,7 @@ def test_a_stopped_batch_leaves_no_images_and_no_process_and_is_alone(bundle: Pa
 def test_wrong_folders_are_named(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, message in (
-        ((tmp_path / "none", tmp_path / "out"), "No such folder"),
+        ((tmp_path / "none", tmp_path / "out"), "This is no folder"),
         ((tmp_path / "empty", tmp_path / "out"), "No DICOM image series"),
         ((tmp_path / "empty", tmp_path / "empty" / "out"), "would lie among the images"),
     ):

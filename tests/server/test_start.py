@@ -13,7 +13,7 @@ from minivess.cli.main import app
 from minivess.errors import ConflictError, InputError, UsageError
 from minivess.server import prepare_server
 from minivess.server.serve import free_port
-from minivess.server.start_checks import remark_on_stacks
+from minivess.server.start_checks import remark_on_left_out, remark_on_stacks
 from minivess.server_lock import lock_for_server
 
 
@@ -75,7 +75,7 @@ def test_a_second_server_is_refused_before_it_says_where_it_is(studies: Path, tm
     done = CliRunner().invoke(app, ["serve", str(studies), "--workspace", str(tmp_path / "w"), "--port", str(free_port())])
     assert isinstance(done.exception, ConflictError)
     assert "Another label server uses" in str(done.exception)
-    assert "Serving" not in done.output
+    assert "Starting" not in done.output
     first.release()
     prepare_server(studies, workspace=tmp_path / "w", port=free_port())
 
@@ -91,3 +91,13 @@ def test_a_certificate_that_is_none_is_said_before_the_server_starts(studies: Pa
         (tmp_path / name).write_text("-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n")
     with pytest.raises(InputError, match="are no certificate with its private key"):
         prepare_server(studies, workspace=tmp_path / "w", port=free_port(), tls=(tmp_path / "cert.pem", tmp_path / "key.pem"))
+
+
+def test_two_files_of_one_name_are_said_before_the_start(studies: Path, tmp_path: Path) -> None:
+    for name in ("a.nii.gz", "c.nii.gz"):
+        (studies / name).write_bytes(b"x")
+    assert remark_on_left_out(studies, tmp_path / "w") == ""
+    (studies / "a.nrrd").write_bytes(b"x")
+    said = remark_on_left_out(studies, tmp_path / "w")
+    assert said.startswith("Not served: a.nii.gz: a.nrrd beside it has the same name")
+    assert said.endswith("and 1 more.")

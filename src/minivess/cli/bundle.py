@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from minivess.cli.output import Json, emit, table
+
+if TYPE_CHECKING:
+    from minivess.evaluate.gate_scores import GateScores
+    from minivess.evaluate.promotion import Promotion
 
 app = typer.Typer(no_args_is_help=True, help="List and check MONAI bundles, import weights, and take a publication back.")
 
@@ -151,7 +155,7 @@ def ensemble(
 
 @app.command("merge")
 def merge(
-    weights: Annotated[list[Path], typer.Argument(help="At least two weights files of one network.")],
+    weights: Annotated[list[Path], typer.Argument(help="At least two weights files of one network, or its trained bundles.")],
     bundle: Annotated[Path, typer.Option(help="The bundle that the merged weights are for; its model must be beaten.")],
     data: Annotated[Path, typer.Option(help="Data set whose validation cases judge: `minivess data make`.")],
     method: Annotated[str, typer.Option(help="mean, greedy (the mean of those that make it better), ties or dare.")] = "mean",
@@ -167,4 +171,12 @@ def merge(
     from minivess.ensemble.publish import merge_and_judge
 
     promotion = merge_and_judge(weights, bundle, data, method=method, start=start, density=density, seed=seed)
-    emit(promotion.to_json(), as_json=as_json, text=promotion.state)
+    emit(promotion.to_json(), as_json=as_json, text=_in_words(promotion))
+
+
+def _in_words(promotion: Promotion) -> str:
+    def scores(of: GateScores) -> str:
+        return f"Dice {of.dice:.3f}, clDice {of.cldice:.3f}"
+
+    before = f"{scores(promotion.before)} before, " if promotion.before is not None else ""
+    return f"{promotion.state}: {before}{scores(promotion.scores)} merged."

@@ -23,6 +23,7 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(help="Folder for report.html and report.json, with pictures.", show_default="none")
     ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a report that is there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default="GPU if there is one")] = None,
     as_json: Json = False,
 ) -> None:
@@ -38,7 +39,7 @@ def evaluate(
     from minivess.datasets import read_dataset
     from minivess.datasets.dataset import SECTIONS
     from minivess.datasets.dvc import check_dataset_pin
-    from minivess.errors import InputError, UsageError
+    from minivess.errors import ConflictError, InputError, UsageError
     from minivess.evaluate import report as reports
     from minivess.evaluate.case_results import evaluate_cases
     from minivess.models import load_bundle
@@ -55,6 +56,8 @@ def evaluate(
     names = {path: _name(path, methods) for path in methods}
     learned = _learned(cases, methods, names)
     if report is not None:
+        if (report / "report.json").exists() and not replace:
+            raise ConflictError(f"{report} holds a report. Nothing was evaluated. Choose another folder, or add --replace.")
         reports.check_folder(report)
     opened = _open_sealed(dataset, cases, methods)
     zones = {names[path]: read_zones(Path(path), model.model.weights_sha256) for path, model in methods.items()}

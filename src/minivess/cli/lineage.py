@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minivess.cli.output import Json, emit, table
+from minivess.cli.output import Json, check_new_file, emit, table
 from minivess.cli.store import CaseId, Root, Studies, open_store
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def lineage(
     from minivess.lineage import draw_lineage, find_models, trace_case, trace_voxel
     from minivess.paths import atomic_file
 
+    check_new_file(picture, ".svg")
     store = open_store(studies, root)
     found = trace_case(store, case, find_models(models or ()))
     content: dict[str, Any] = found.to_json()

@@ -52,7 +52,7 @@ def run(
     from minivess.extras import require_extra
 
     if not source.is_dir():
-        raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
+        raise InputError(f"This is no folder: {source}. Choose the folder that contains the DICOM files of one series.")
     check_application(model, image, package_options(engine, memory, timeout_s), memory)
     require_extra("map", "The MAP")
     options = application_options(only_seg, any_modality, pictures, seg_type)

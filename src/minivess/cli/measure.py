@@ -31,9 +31,11 @@ def measure(
 
     from tqdm import tqdm
 
-    from minivess.errors import MinivessError, OutputError
+    from minivess.errors import MinivessError, OutputError, UsageError
     from minivess.paths import atomic_file
 
+    if out is not None and out.suffix.lower() != ".csv":
+        raise UsageError(f"--out {out}: a table is written as .csv, which spreadsheets open. Give it that suffix.")
     if out is not None and out.exists() and not replace:
         raise OutputError(f"{out} exists. Nothing was measured. Choose another --out, or replace it: --replace.")
     rows: list[dict[str, Any]] = []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minivess.errors import InputError, UsageError
+from minivess.errors import ConflictError, InputError, UsageError
 
 if TYPE_CHECKING:
     from minivess.volume.units import Unit
@@ -22,7 +23,8 @@ Channel = Annotated[int | None, typer.Option(help="Channel of files with several
 TimePoint = Annotated[int | None, typer.Option("--time", help="Time point of files with several, from 1.", show_default=False)]
 DepthAxis = Annotated[str, typer.Option(help="Axis that is the depth: Z, T or C; some programs save it as time or channel.")]
 UnitOption = Annotated[
-    str | None, typer.Option("--unit", help="Unit of the spacing: um or mm. Overrides the unit of the file.", show_default=False)
+    str | None,
+    typer.Option("--unit", help="Unit of the spacing, um or mm; by default that of the file, um for TIFF.", show_default=False),
 ]
 
 
@@ -38,6 +40,33 @@ def as_unit(text: str | None) -> Unit | None:
         return None if text is None else parse_unit(text)
     except InputError as error:
         raise UsageError(f"--unit {text}: allowed are um and mm.") from error
+
+
+def check_new_file(path: Path | None, suffix: str) -> None:
+    """Check that a file can be written without replacing another one.
+
+    Args:
+        path: The file; None for none.
+        suffix: Suffix that it needs.
+
+    Raises:
+        UsageError: When it has another suffix.
+        ConflictError: When it exists.
+    """
+    if path is not None and path.suffix.lower() != suffix:
+        raise UsageError(f"{path} is written as {suffix}: give it that suffix.")
+    if path is not None and path.exists():
+        raise ConflictError(f"{path} exists. Nothing was changed. Choose another name, or remove it.")
+
+
+def check_out_folder(out: Path) -> None:
+    """Check that what is to become a folder is no file.
+
+    Raises:
+        UsageError: When it is one.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file, and the results are a folder. Choose another folder.")
 
 
 def emit(content: Any, *, as_json: bool, text: str) -> None:

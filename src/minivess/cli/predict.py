@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minivess.cli.output import Channel, DepthAxis, Json, Spacing, TimePoint, UnitOption, as_unit, emit, table
+from minivess.cli.output import Channel, DepthAxis, Json, Spacing, TimePoint, UnitOption, as_unit, check_out_folder, emit, table
 
 if TYPE_CHECKING:
     from minivess.models import Prediction, Segmenter
@@ -56,6 +56,7 @@ def predict(
     from minivess.volume.io import stem_of
     from minivess.volume.planes import Planes
 
+    check_out_folder(out)
     names = [stem_of(path) for path in volumes]
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:

@@ -44,7 +44,7 @@ def serve(
     from minivess.cli.bundle_source import bundle_folder
     from minivess.errors import UsageError
     from minivess.server import prepare_server
-    from minivess.server.start_checks import how_to_add_user, is_address, remark_on_stacks
+    from minivess.server.start_checks import how_to_add_user, is_address, remark_on_left_out, remark_on_stacks
 
     pairs = [text.partition("=") for text in conf or []]
     if not all(name and sign for name, sign, _ in pairs):
@@ -59,11 +59,12 @@ def serve(
         settings["prompt_bundle"] = str(bundle_folder(prompt_bundle, folder / "registry").resolve())
     tls = (certificate, key) if certificate is not None and key is not None else None
     launch = prepare_server(studies, tls=tls, workspace=folder, host=host, port=port, conf=settings, public_name=public_name)
-    typer.echo(f"Serving {studies} at {launch.url} (stop with Ctrl-C).")
+    typer.echo(f"Starting the server of {studies} at {launch.url} (stop with Ctrl-C).")
     typer.echo(f"Review in a browser: {launch.url}/app/   In 3D Slicer: module MinIVess Review (or MONAILabel), {launch.url}")
     typer.echo(f"User name: admin   Password (token, valid until the server stops): {launch.token}")
-    if not is_address(studies) and (remark := remark_on_stacks(Path(studies))):
-        typer.echo(remark)
+    if not is_address(studies):
+        for remark in filter(None, (remark_on_stacks(Path(studies)), remark_on_left_out(Path(studies), folder))):
+            typer.echo(remark)
     typer.echo(f"Add a user: {how_to_add_user(studies, folder)}")
     sys.stdout.flush()
     os.environ.update(launch.environment)

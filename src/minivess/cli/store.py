@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minivess.cli.output import Json, UnitOption, as_unit, emit, table
+from minivess.cli.output import Json, UnitOption, as_unit, check_new_file, emit, table
 
 if TYPE_CHECKING:
     from minivess.store import LabelStore, Revision
@@ -55,6 +55,7 @@ def show(
     """
     from minivess.volume import read_volume
 
+    check_new_file(picture, ".png")
     store = open_store(studies, root)
     revision = store.revision(case, number)
     about: dict[str, Any] = {**_row(revision), "sha256": revision.sha256, "file": str(revision.path), **revision.info.to_json()}

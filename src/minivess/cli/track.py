@@ -53,6 +53,8 @@ def status(name: Name, as_json: Json = False) -> None:
     found = {alias: registry.resolve(alias) for alias in (CHAMPION, CHALLENGER)}
     lines = [f"{alias}: {f'version {row[0]}, weights {row[1][:16]}' if row else 'none'}" for alias, row in found.items()]
     about = {alias: {"version": row[0], "weights_sha256": row[1]} if row else None for alias, row in found.items()}
+    if not any(found.values()):
+        lines.append(f"No model {name} is registered, or none of its versions has an alias: check the name.")
     lines.append(f"waiting in the spool: {waiting}" + (f", put aside as *.unsendable: {aside}" if aside else ""))
     emit({**about, "waiting": waiting, "put_aside": aside}, as_json=as_json, text="\n".join(lines))
 

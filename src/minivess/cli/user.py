@@ -33,7 +33,8 @@ def add(
     Example: minivess user add ann --role annotator --days 90 --studies studies
     """
     token = _accounts(studies, workspace).add(name, role, days=days)
-    emit({"name": name, "role": role, "token": token}, as_json=as_json, text=f"{name} ({role}): {token}")
+    text = f"{name} ({role}): {token}\nFor the server of {_served(studies, workspace)}."
+    emit({"name": name, "role": role, "token": token}, as_json=as_json, text=text)
 
 
 @app.command("rotate")
@@ -82,5 +83,9 @@ def _accounts(studies: Path, workspace: Path | None) -> Accounts:
     from minivess.server import Accounts, accounts_path
 
     if not studies.is_dir():
-        raise InputError(f"No such folder of studies: {studies}. Choose it with --studies FOLDER.")
+        raise InputError(f"This is no folder of studies: {studies}. Choose it with --studies FOLDER.")
     return Accounts(accounts_path(workspace or studies / ".minivess"))
+
+
+def _served(studies: Path, workspace: Path | None) -> Path:
+    return (workspace or studies).resolve()

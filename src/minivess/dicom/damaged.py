@@ -40,6 +40,8 @@ def _reason(error: Exception) -> str:
     """Return what is wrong; the messages of other errors may quote the patient's data."""
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
-    if isinstance(error, (InvalidDicomError, NotImplementedError, RuntimeError)):
+    if isinstance(error, InvalidDicomError):
+        return str(error).partition(". ")[0]  # then comes advice for programmers
+    if isinstance(error, (NotImplementedError, RuntimeError)):
         return f"{type(error).__name__}: {error}"
     return type(error).__name__

@@ -109,7 +109,7 @@ def deidentify_folder(
         OutputError: When the target exists and is not empty, or cannot be written.
     """
     if not source.is_dir():
-        raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files.")
+        raise InputError(f"This is no folder: {source}. Choose the folder that contains the DICOM files.")
     files, links = list_files(source)
     report, pseudonyms = DeidentificationReport(), Pseudonyms(key)
     if links:

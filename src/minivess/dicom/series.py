@@ -73,7 +73,7 @@ def read_series(folder: Path | str, *, limit_bytes: int = LIMIT_BYTES) -> Series
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"No such folder: {folder}. Choose the folder that contains the DICOM files of one series.")
+        raise InputError(f"This is no folder: {folder}. Choose the folder that contains the DICOM files of one series.")
     with damaged_dicom(f"The series in {folder.name}"):
         return _read_series(folder, limit_bytes)
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from minivess.datasets import TrainingCase, read_dataset
 from minivess.ensemble.greedy_soup import choose_ingredients
-from minivess.ensemble.merge import merge_weights
-from minivess.errors import InputError
+from minivess.ensemble.merge import METHODS, merge_weights
+from minivess.errors import InputError, UsageError
 from minivess.evaluate.anchors import synthetic_anchors
 from minivess.evaluate.gate_scores import score_model
 from minivess.evaluate.learned import refuse_learned
 from minivess.evaluate.promotion import Promotion, choose_model
 from minivess.evaluate.sealed import refuse_sealed
 from minivess.evaluate.splits import SubjectHistory
-from minivess.models import check_bundle, load_bundle, read_metadata
+from minivess.models import check_bundle, load_bundle, read_metadata, weights_path
 from minivess.store import system_user
 from minivess.store.actor import current_actor
 from minivess.train.publishing import publish, published_digest
@@ -40,7 +40,7 @@ def merge_and_judge(
     """Merge weights, compare the result with the bundle's model, and publish it when it is better and forgets nothing.
 
     Args:
-        files: At least two weights files of the bundle's network.
+        files: At least two weights files of the bundle's network, or trained bundles of it.
         bundle: The bundle's folder.
         data: A data set; its validation cases judge. With :data:`GREEDY` those of one half of their subjects choose, and those of
             the other judge.
@@ -56,11 +56,17 @@ def merge_and_judge(
         BundleError: When the folder is no bundle.
         InputError: When the data set has no validation case (for :data:`GREEDY`: of two subjects), one of the files has learned
             it, or a setting is not allowed.
+        UsageError: When the method is unknown, or there are not two files.
         ConflictError: When another model was published meanwhile; nothing is published then.
         LockoutError: When a case belongs to the sealed test set beside the data set.
         WeightsError: When the files do not fit each other or the bundle.
     """
     check_bundle(bundle)
+    if method not in (*METHODS, GREEDY):
+        raise UsageError(f"Unknown method {method!r}. Allowed: {', '.join((*METHODS, GREEDY))}.")
+    if len(files) < 2:
+        raise UsageError(f"A merge takes two weights files or more. Got {len(files)}.")
+    files = [weights_path(file) if (file / "configs").is_dir() else file for file in files]
     cases = read_dataset(data)["validation"]
     if not cases:
         raise InputError(f"{data} has no validation cases to judge on. Make it with `minivess data make --validation`.")

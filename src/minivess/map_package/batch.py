@@ -79,7 +79,7 @@ def find_batch(source: Path, target: Path) -> Batch:
         InputError: When there is no such folder, no series, or the results would lie among the images.
     """
     if not source.is_dir():
-        raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files.")
+        raise InputError(f"This is no folder: {source}. Choose the folder that contains the DICOM files.")
     if target.resolve().is_relative_to(source.resolve()):
         raise InputError(f"The results would lie among the images: {target} is in {source}. Name another output.")
     if target.exists() and not target.is_dir():

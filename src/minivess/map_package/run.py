@@ -64,7 +64,7 @@ def run_package(
         StoppedError: When SIGTERM or SIGINT came; the application is ended then.
     """
     if not source.is_dir():
-        raise InputError(f"No such folder: {source}. Choose the folder that contains the DICOM files of one series.")
+        raise InputError(f"This is no folder: {source}. Choose the folder that contains the DICOM files of one series.")
     if source.resolve() == target.resolve():
         raise InputError(f"Input and output are the same folder: {source}. Name another output.")
     start = _start_folder if Path(image).is_dir() else _start_image

@@ -35,7 +35,7 @@ def as_mask(array: NDArray[Any], name: str) -> Mask:
     inside = array[mask]
     if inside.size and (inside != inside[0]).any():
         values = np.unique(inside[:: max(1, inside.size // 10_000)])[:5].tolist()
-        raise InputError(f"The {name} is not a mask: besides 0, it contains {values}. Select one label: array == value.")
+        raise InputError(f"The {name} is not a mask: besides 0, it contains {values}. Keep one of them, as 1.")
     return np.asarray(mask)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -93,11 +94,21 @@ def verify_folder(folder: Path, public_key: Path) -> None:
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"The public key {public_key} cannot be read.") from error
+        reason = "" if public_key.is_file() else ": there is no such file"
+        raise InputError(f"The public key {public_key} cannot be read{reason}.") from error
     config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False))
     try:
         config.verify(folder, signature)
     except (PermissionError, ImportError, MemoryError):  # nothing was looked at: not verified, and not said to be changed
         raise
     except Exception as error:  # the library raises many kinds, also of what it builds on: none of them is a verified release
-        raise LockoutError(f"{folder} is not as it was signed, or by another key: {error}. Do not use it.") from error
+        raise LockoutError(f"{folder} is not as it was signed, or by another key: {_in_words(error)}. Do not use it.") from error
+
+
+def _in_words(error: Exception) -> str:
+    """Return which files differ; the library's own message has the bytes of their hashes."""
+    text = str(error)
+    found = [f"changed: {', '.join(names)}" for names in [re.findall(r"Hash mismatch for '([^']*)'", text)] if names]
+    for what, words in (("Missing", "missing"), ("Extra", "not of it")):
+        found += [f"{words}: {names}" for names in re.findall(rf"{what} files(?: found)? in model '[^']*': ([^\"]*)\"", text)]
+    return "; ".join(found) or text.partition("\n")[0][:200]

@@ -11,7 +11,7 @@ from pathlib import Path
 from minivess.errors import InputError, UsageError
 from minivess.server.accounts import Accounts, accounts_path
 from minivess.server_lock import SERVER_LOCK, lock_for_server
-from minivess.store.image_files import IMAGE_SUFFIXES
+from minivess.store.image_files import IMAGE_SUFFIXES, new_image_files
 from minivess.store.store import STORE_FOLDER
 from minivess.volume.io import stem_of, suffix_of
 
@@ -36,7 +36,7 @@ def check_start(studies: Path | str, workspace: Path, host: str, port: int, tls:
 
         DicomWeb(str(studies))  # refuse a wrong address now, before a password in it is logged
     elif not Path(studies).is_dir():
-        raise InputError(f"No such folder of studies: {studies}. Put .nii.gz or .nrrd volumes in a folder and give its path.")
+        raise InputError(f"This is no folder of studies: {studies}. Put .nii.gz or .nrrd volumes in a folder and give its path.")
     else:
         _refuse_plain_tiff(Path(studies))
         _refuse_workspace_among_images(Path(studies), workspace)
@@ -119,6 +119,15 @@ def remark_on_stacks(studies: Path) -> str:
     return (
         f"Not served, since they do not state their voxel size: {len(stacks)} TIFF stacks. Convert: {_how_to_convert(stacks[0])}"
     )
+
+
+def remark_on_left_out(studies: Path, workspace: Path) -> str:
+    """Return which files of the studies cannot be images and why, as a sentence; empty when there are none."""
+    left_out = [(path, why) for path, why in new_image_files(studies, workspace, ()) if why]
+    if not left_out:
+        return ""
+    (path, why), more = left_out[0], len(left_out) - 1
+    return f"Not served: {path.relative_to(studies)}: {why}" + (f"; and {more} more" if more else "") + "."
 
 
 def how_to_add_user(studies: Path | str, workspace: Path) -> str:

@@ -116,11 +116,19 @@ def export(store: LabelStore, folder: Path) -> dict[str, Any]:
         objects[case.id] = {"image": {"ext": suffix, "info": case.info}, "labels": labels}
     index = folder / INDEX_NAME
     content = {"name": "minivess", "description": "", "images_dir": ".", "labels_dir": LABELS, "objects": objects}
-    counts["put_aside"] += _rename_existing(index)
-    write_json(index, content)
+    counts["put_aside"] += _write_index(index, content)
     if in_place and not (store.root / REPORT).exists():
         write_json(store.root / REPORT, {"imported": 0, "refused": {}, "index": False})
     return counts
+
+
+def _write_index(path: Path, content: dict[str, Any]) -> int:
+    """Write MONAI Label's index, unless it is there already; return the number of files that were renamed for it."""
+    if path.is_file() and _read_index(path) == content["objects"]:
+        return 0
+    renamed = _rename_existing(path)
+    write_json(path, content)
+    return renamed
 
 
 def _read_index(path: Path) -> dict[str, Any] | None:

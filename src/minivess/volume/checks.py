@@ -132,8 +132,8 @@ def check_spacing(spacing: tuple[float, ...] | None, *, source: str) -> tuple[fl
     """
     if spacing is None:
         raise UnstatedSpacingError(
-            f"{source}: the file does not state the voxel size. Pass spacing=(x, y, z) and unit "
-            "(on the command line: --spacing 0.994 0.994 5 --unit um)."
+            f"{source}: the file does not state the voxel size. State it with its unit, along x y z: "
+            "--spacing 0.994 0.994 5 --unit um (in Python: spacing=, unit=)."
         )
     if len(spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing):
         raise InputError(f"{source}: a spacing must be three positive numbers, x y z. Got {tuple(spacing)}.")

@@ -115,7 +115,7 @@ def _read(path: Path, spacing: tuple[float, ...] | None, unit: Unit | None, plan
 
 def _refuse_spacing(spacing: tuple[float, ...] | None, path: Path) -> None:
     if spacing is not None:
-        raise InputError(f"{path.name}: this format stores the spacing in the file. Remove spacing={spacing}.")
+        raise InputError(f"{path.name}: this format stores the spacing in the file. Leave out the spacing (--spacing).")
 
 
 def write_volume(volume: Volume, path: Path | str) -> Path:
