@@ -17,7 +17,7 @@ from skimage.transform import resize
 from minivess.cli.main import run
 from minivess.datasets.dataset import SEAL_FOLDER
 from minivess.errors import InputError, LockoutError
-from minivess.evaluate import SealedTestSet, answer_look, approve_look, count_looks, open_look
+from minivess.evaluate import SealedTestSet, approve_look, count_looks, open_look, tell_scores
 from minivess.evaluate.likeness import SAME, likeness, thumbnail
 from minivess.evaluate.looks import ladder_step
 from minivess.synth import make_sample
@@ -79,13 +79,13 @@ def test_a_reason_is_a_reason(sealed: SealedTestSet) -> None:
 
 def test_the_ladder_tells_only_real_progress(sealed: SealedTestSet) -> None:
     def ask(score: float) -> str:
-        return answer_look(sealed, model="m", means={"dsc": score}, errors={"dsc": 0.02}, actor="me")["dsc"]
+        return tell_scores(sealed, model="m", means={"dsc": score}, errors={"dsc": 0.02}, actor="me")["dsc"]
 
     assert ask(0.8312) == "0.84 (to 0.02)"
     assert ask(0.846) == "not better than 0.84 by 0.02"
     assert ask(0.70) == "not better than 0.84 by 0.02"
     assert ask(0.861) == "0.86 (to 0.02)"
-    other = answer_look(sealed, model="n", means={"dsc": 0.7}, errors={}, actor="me")
+    other = tell_scores(sealed, model="n", means={"dsc": 0.7}, errors={}, actor="me")
     assert other == {"dsc": "0.7 (to 0.05)"}
 
 

@@ -48,7 +48,7 @@ def test_skeleton_graph__lengths_and_radii_are_in_micrometres() -> None:
 def test_skeleton_graph__an_empty_mask_has_no_branches() -> None:
     graph = skeleton_graph(np.zeros((5, 6, 7), bool), (1.0, 1.0, 5.0))
     assert graph.branches == ()
-    assert not graph.owner.any()
+    assert not graph.branch_labels.any()
 
 
 @settings(max_examples=40, deadline=None)
@@ -56,8 +56,8 @@ def test_skeleton_graph__an_empty_mask_has_no_branches() -> None:
 def test_skeleton_graph__every_voxel_of_any_mask_belongs_to_one_branch(seed: int, share: float) -> None:
     mask = np.random.default_rng(seed).random((12, 11, 6)) < share
     graph = skeleton_graph(mask, (1.0, 1.0, 5.0))
-    assert ((graph.owner > 0) == mask).all()
-    assert graph.owner.max(initial=0) <= len(graph.branches)
+    assert ((graph.branch_labels > 0) == mask).all()
+    assert graph.branch_labels.max(initial=0) <= len(graph.branches)
     for index, branch in enumerate(graph.branches):
         assert fill_cavities(mask)[tuple(branch.points.T)].all()
         assert 0 <= branch.free_ends <= 2

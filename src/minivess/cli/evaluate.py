@@ -138,12 +138,12 @@ def _open_sealed(
 
 def _as_told(content: dict[str, Any], sealed: SealedTestSet, look: Look) -> dict[str, Any]:
     """Return what may be told of a sealed test set: rounded means by the ladder, nothing of single cases."""
-    from minivess.evaluate import answer_look
+    from minivess.evaluate import tell_scores
     from minivess.evaluate.report import COMPARED
 
     (name,) = content["models"]
     intervals = {score: content["means"][name][score] for score in COMPARED}
-    told = answer_look(
+    told = tell_scores(
         sealed,
         model=content["models"][name]["bundle"],
         means={score: interval["mean"] for score, interval in intervals.items()},

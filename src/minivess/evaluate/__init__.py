@@ -3,7 +3,7 @@
 from minivess.evaluate.anchors import Anchor, AnchorResult, synthetic_anchors
 from minivess.evaluate.gate_scores import GateScores, ReviewedCase, score_model
 from minivess.evaluate.learned import history_of, learned_of, refuse_learned
-from minivess.evaluate.looks import Look, answer_look, approve_look, count_looks, open_look
+from minivess.evaluate.looks import Look, approve_look, count_looks, open_look, tell_scores
 from minivess.evaluate.promotion import Promotion, choose_model
 from minivess.evaluate.sealed import SealedTestSet, find_sealed, fingerprint, refuse_sealed
 from minivess.evaluate.splits import SubjectHistory, split_by_subject, subjects_metadata
@@ -17,7 +17,6 @@ __all__ = [
     "ReviewedCase",
     "SealedTestSet",
     "SubjectHistory",
-    "answer_look",
     "approve_look",
     "choose_model",
     "count_looks",
@@ -32,4 +31,5 @@ __all__ = [
     "split_by_subject",
     "subjects_metadata",
     "synthetic_anchors",
+    "tell_scores",
 ]

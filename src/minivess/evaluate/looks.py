@@ -108,7 +108,7 @@ def _open_look(sealed: SealedTestSet, *, model: str, weights_sha256: str, actor:
     return Look(count_looks(sealed), sealed.budget, str(approval["details"]["reason"]), actor, str(approval["actor"]))
 
 
-def answer_look(
+def tell_scores(
     sealed: SealedTestSet, *, model: str, means: Mapping[str, float], errors: Mapping[str, float], actor: str
 ) -> dict[str, str]:
     """Return the scores as they may be told, and write them to the audit chain.

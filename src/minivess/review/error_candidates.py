@@ -81,7 +81,7 @@ def find_error_candidates(
         One candidate a branch, in the order of ``graph.branches``.
     """
     count = len(graph.branches)
-    expected = np.bincount(graph.owner.ravel(), weights=error_probability.ravel(), minlength=count + 1)[1:]
+    expected = np.bincount(graph.branch_labels.ravel(), weights=error_probability.ravel(), minlength=count + 1)[1:]
     along = [probability[tuple(branch.points.T)] for branch in graph.branches]
     predicted = [bool(mask[tuple(branch.points.T)].mean() >= 0.5) for branch in graph.branches]
     length_um = np.zeros(max((branch.component for branch in graph.branches), default=-1) + 1)

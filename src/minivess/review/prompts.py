@@ -173,10 +173,10 @@ def cut(context: PromptContext, point: Point) -> MaskChange:
     window, low = _window((at,), context.mask.shape, spacing_um)
     inside = context.mask[window]
     graph = skeleton_graph(inside, spacing_um, longest_um=2 * _DETOUR_UM)
-    owner = int(graph.owner[_minus(at, low)])
-    points = graph.branches[owner - 1].points
+    label = int(graph.branch_labels[_minus(at, low)])
+    points = graph.branches[label - 1].points
     if len(points) < 2:  # a speck has no direction: it goes, and nothing that touches it
-        return MaskChange(graph.owner == owner, low)
+        return MaskChange(graph.branch_labels == label, low)
     points_um = points * np.asarray(spacing_um)
     here = int(np.linalg.norm(points_um - np.asarray(_minus(at, low)) * spacing_um, axis=1).argmin())
     along = points_um[min(here + 3, len(points) - 1)] - points_um[max(here - 3, 0)]
@@ -203,9 +203,9 @@ def remove_branch(context: PromptContext, point: Point) -> MaskChange:
         pieces = cc3d.connected_components(context.mask[window], connectivity=26)
         click = _minus(at, low)
         graph = skeleton_graph(pieces == pieces[click], context.spacing_um, longest_um=np.inf)
-        owner = int(graph.owner[click])
-        if not _leaves(graph.branches[owner - 1].points, pieces.shape, low, context.mask.shape):
-            return MaskChange(graph.owner == owner, low)
+        label = int(graph.branch_labels[click])
+        if not _leaves(graph.branches[label - 1].points, pieces.shape, low, context.mask.shape):
+            return MaskChange(graph.branch_labels == label, low)
         reach_um *= 2  # the branch goes on outside
 
 

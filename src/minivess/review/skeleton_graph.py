@@ -50,11 +50,11 @@ class SkeletonGraph:
 
     Attributes:
         branches: The branches, in no order.
-        owner: (x, y, z) int32; 1 + index of the nearest branch of each voxel of the mask, 0 outside the mask.
+        branch_labels: (x, y, z) int32; 1 + index of the nearest branch of each voxel of the mask, 0 outside the mask.
     """
 
     branches: tuple[Branch, ...]
-    owner: NDArray[np.int32]
+    branch_labels: NDArray[np.int32]
 
 
 def skeleton_graph(mask: NDArray[Any], spacing_um: tuple[float, float, float], *, longest_um: float = 40.0) -> SkeletonGraph:
@@ -67,63 +67,63 @@ def skeleton_graph(mask: NDArray[Any], spacing_um: tuple[float, float, float], *
     """
     solid = fill_cavities(mask > 0)
     points = np.argwhere(centreline_from_mask(solid))
-    owner = np.zeros(mask.shape, np.int32)
+    branch_labels = np.zeros(mask.shape, np.int32)
     if not len(points):
-        return SkeletonGraph((), owner)
+        return SkeletonGraph((), branch_labels)
     radius_um = edt.edt(np.ascontiguousarray(solid), anisotropy=spacing_um, black_border=False)[tuple(points.T)]
     edges = cKDTree(points).query_pairs(_NEIGHBOUR, output_type="ndarray")
     component = connected_components(_graph(edges, len(points)), directed=False)[1]
-    stretches, loose = _stretches(points, edges, spacing_um, longest_um)
+    segments, free_ends = _segments(points, edges, spacing_um, longest_um)
     branch_of = np.full(len(points), -1)
-    for index, stretch in enumerate(stretches):
-        branch_of[stretch] = index
-    meets = _neighbours(edges, branch_of, len(stretches))
+    for index, segment in enumerate(segments):
+        branch_of[segment] = index
+    neighbours = _neighbours(edges, branch_of, len(segments))
     branches = tuple(
         Branch(
-            points[stretch],
-            _length_um(points[stretch], spacing_um),
-            float(np.median(radius_um[stretch])),
-            loose[index],
-            int(component[stretch[0]]),
-            meets[index],
+            points[segment],
+            _length_um(points[segment], spacing_um),
+            float(np.median(radius_um[segment])),
+            free_ends[index],
+            int(component[segment[0]]),
+            neighbours[index],
         )
-        for index, stretch in enumerate(stretches)
+        for index, segment in enumerate(segments)
     )
     inside = np.argwhere(mask)
     known = np.flatnonzero(branch_of >= 0)
     nearest = cKDTree(points[known] * np.asarray(spacing_um)).query(inside * np.asarray(spacing_um))[1]
-    owner[tuple(inside.T)] = branch_of[known[nearest]] + 1
-    return SkeletonGraph(branches, owner)
+    branch_labels[tuple(inside.T)] = branch_of[known[nearest]] + 1
+    return SkeletonGraph(branches, branch_labels)
 
 
-def _stretches(
+def _segments(
     points: NDArray[np.int64], edges: NDArray[np.int64], spacing_um: tuple[float, float, float], longest_um: float
 ) -> tuple[list[NDArray[np.int64]], list[int]]:
-    """Divide a centre-line into stretches of ordered points; also return how many ends of each are free."""
-    meets = _junctions(edges, len(points))
-    inner = edges[~meets[edges].any(axis=1)]
+    """Divide a centre-line into segments of ordered points; also return how many ends of each are free."""
+    is_junction = _junctions(edges, len(points))
+    inner = edges[~is_junction[edges].any(axis=1)]
     links = _graph(inner, len(points))
     part = connected_components(links, directed=False)[1]
-    touching = _touching(edges, meets, part)
-    stretches, loose = [], []
-    for members in _groups(part, meets):
+    touching = _touching(edges, is_junction, part)
+    segments, free_ends = [], []
+    for members in _groups(part, is_junction):
         ordered = _walk(links, members)
         closed = len(ordered) > len(members)  # a ring has no end
         free = 0 if closed else max(0, 2 - touching.get(int(part[members[0]]), 0))
-        for stretch, ends in _cut(ordered, points, spacing_um, longest_um, free):
-            stretches.append(stretch)
-            loose.append(ends)
-    return stretches, loose
+        for segment, ends in _cut(ordered, points, spacing_um, longest_um, free):
+            segments.append(segment)
+            free_ends.append(ends)
+    return segments, free_ends
 
 
 def _neighbours(edges: NDArray[np.int64], branch_of: NDArray[np.int64], count: int) -> list[tuple[int, ...]]:
     """List the branches that each branch meets, at a junction or where a long one was divided."""
-    knots = edges[(branch_of[edges] < 0).all(axis=1)]
-    knot = connected_components(_graph(knots, len(branch_of)), directed=False)[1]
-    node = np.where(branch_of >= 0, branch_of, knot + count)
+    junction_edges = edges[(branch_of[edges] < 0).all(axis=1)]
+    junction = connected_components(_graph(junction_edges, len(branch_of)), directed=False)[1]
+    node = np.where(branch_of >= 0, branch_of, junction + count)
     links = _graph(node[edges], int(node.max()) + 1)
-    at_knot = links[:count, count:]
-    met = (links[:count, :count] + at_knot @ at_knot.T).tocsr()
+    at_junction = links[:count, count:]
+    met = (links[:count, :count] + at_junction @ at_junction.T).tocsr()
     found = (met.indices[met.indptr[i] : met.indptr[i + 1]] for i in range(count))
     return [tuple(sorted({int(b) for b in row} - {i})) for i, row in enumerate(found)]
 
@@ -134,16 +134,16 @@ def _graph(edges: NDArray[np.int64], count: int) -> Any:
 
 def _junctions(edges: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
     """Find the points where three or more branches meet; a kink of the line is not a junction."""
-    meets = np.bincount(edges.ravel(), minlength=count) > 2
-    knots = edges[meets[edges].all(axis=1)]
-    knot = connected_components(_graph(knots, count), directed=False)[1]
-    mixed = edges[meets[edges].sum(axis=1) == 1]
-    at = np.where(meets[mixed[:, 0]], mixed[:, 0], mixed[:, 1])
-    branch = np.where(meets[mixed[:, 0]], mixed[:, 1], mixed[:, 0])
+    is_junction = np.bincount(edges.ravel(), minlength=count) > 2
+    junction_edges = edges[is_junction[edges].all(axis=1)]
+    junction = connected_components(_graph(junction_edges, count), directed=False)[1]
+    mixed = edges[is_junction[edges].sum(axis=1) == 1]
+    at = np.where(is_junction[mixed[:, 0]], mixed[:, 0], mixed[:, 1])
+    branch = np.where(is_junction[mixed[:, 0]], mixed[:, 1], mixed[:, 0])
     arm = _arms(edges, branch, count)  # not the whole branches: both ends of a ring may arrive at one junction
-    pairs = np.unique(np.stack([knot[at], arm[branch]], axis=1), axis=0) if len(mixed) else np.zeros((0, 2), np.int64)
-    arms = np.bincount(pairs[:, 0], minlength=int(knot.max()) + 1)
-    return np.asarray(meets & (arms > 2)[knot])
+    pairs = np.unique(np.stack([junction[at], arm[branch]], axis=1), axis=0) if len(mixed) else np.zeros((0, 2), np.int64)
+    arms = np.bincount(pairs[:, 0], minlength=int(junction.max()) + 1)
+    return np.asarray(is_junction & (arms > 2)[junction])
 
 
 def _arms(edges: NDArray[np.int64], branch: NDArray[np.int64], count: int) -> NDArray[np.int32]:
@@ -154,16 +154,16 @@ def _arms(edges: NDArray[np.int64], branch: NDArray[np.int64], count: int) -> ND
     return np.asarray(connected_components(_graph(near, count), directed=False)[1])
 
 
-def _touching(edges: NDArray[np.int64], meets: NDArray[np.bool_], part: NDArray[np.int32]) -> dict[int, int]:
+def _touching(edges: NDArray[np.int64], is_junction: NDArray[np.bool_], part: NDArray[np.int32]) -> dict[int, int]:
     """Count at how many of its points a part touches a junction: 0, 1 or 2."""
-    mixed = edges[meets[edges].sum(axis=1) == 1]
-    ends = np.unique(np.where(meets[mixed[:, 0]], mixed[:, 1], mixed[:, 0])) if len(mixed) else np.zeros(0, np.int64)
+    mixed = edges[is_junction[edges].sum(axis=1) == 1]
+    ends = np.unique(np.where(is_junction[mixed[:, 0]], mixed[:, 1], mixed[:, 0])) if len(mixed) else np.zeros(0, np.int64)
     parts, counts = np.unique(part[ends], return_counts=True)
     return {int(p): min(2, int(c)) for p, c in zip(parts, counts, strict=True)}
 
 
-def _groups(part: NDArray[np.int32], meets: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    kept = np.flatnonzero(~meets)
+def _groups(part: NDArray[np.int32], is_junction: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    kept = np.flatnonzero(~is_junction)
     order = kept[np.argsort(part[kept], kind="stable")]
     return np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
 
@@ -201,15 +201,15 @@ def _cut(
     longest_um: float,
     free: int,
 ) -> list[tuple[NDArray[np.int64], int]]:
-    """Divide a branch into equal stretches; each with its number of free ends."""
+    """Divide a branch into equal segments; each with its number of free ends."""
     count = max(1, round(_length_um(points[ordered], spacing_um) / longest_um))
-    stretches = [s for s in np.array_split(ordered, count) if s.size]
-    if len(stretches) == 1:
+    segments = [part for part in np.array_split(ordered, count) if part.size]
+    if len(segments) == 1:
         return [(ordered, free)]
-    loose = [0] * len(stretches)
-    loose[0] = int(free > 0)
-    loose[-1] = int(free > 1)
-    return list(zip(stretches, loose, strict=True))
+    free_ends = [0] * len(segments)
+    free_ends[0] = int(free > 0)
+    free_ends[-1] = int(free > 1)
+    return list(zip(segments, free_ends, strict=True))
 
 
 def _length_um(points: NDArray[np.int64], spacing_um: tuple[float, float, float]) -> float:

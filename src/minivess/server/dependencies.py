@@ -125,7 +125,7 @@ def volume_response(volume: Volume, name: str, suffix: str) -> FileResponse:
         name: Name of the file without suffix.
         suffix: ``nrrd`` or ``nii.gz``.
     """
-    folder = tempfile.TemporaryDirectory(prefix="minivess_answer.")
+    folder = tempfile.TemporaryDirectory(prefix="minivess_download.")
     path = write_volume(volume, Path(folder.name) / f"{name}.{suffix}")
     return FileResponse(
         path, media_type="application/octet-stream", filename=path.name, background=BackgroundTask(folder.cleanup)

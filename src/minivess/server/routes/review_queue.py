@@ -192,7 +192,7 @@ def _rerank_in_background(review: ReviewService, jobs: Jobs, image_id: str) -> N
 
 def _corrected_voxels(review: ReviewService, item: QueueItem, upload: UploadFile) -> NDArray[np.bool_]:
     suffix = suffix_of(File(upload.filename or "")) or ".nii.gz"
-    with tempfile.TemporaryDirectory(prefix="minivess_answer.") as folder:
+    with tempfile.TemporaryDirectory(prefix="minivess_download.") as folder:
         path = File(folder) / f"label{suffix}"
         with path.open("wb") as file:
             while chunk := upload.file.read(2**20):
