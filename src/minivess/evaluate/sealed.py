@@ -210,7 +210,7 @@ class SealedTestSet:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Let one process after the other change a seal: two at once would lose what one of them adds."""
+    """Hold the lock of a seal while it is changed: two changes at once would lose what one of them adds."""
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".seal.lock"):
         yield

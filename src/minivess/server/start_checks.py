@@ -122,7 +122,12 @@ def remark_on_stacks(studies: Path) -> str:
 
 
 def remark_on_left_out(studies: Path, workspace: Path) -> str:
-    """Return which files of the studies cannot be images and why, as a sentence; empty when there are none."""
+    """Return which files of the studies cannot be images and why, as a sentence; empty when there are none.
+
+    Args:
+        studies: Folder with the images.
+        workspace: Workspace of the server, which is left out.
+    """
     left_out = [(path, why) for path, why in new_image_files(studies, workspace, ()) if why]
     if not left_out:
         return ""
