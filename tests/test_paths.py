@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from minivess.errors import InputError, OutputError
-from minivess.paths import atomic_file, atomic_folder, file_sha256, remove_abandoned, resource_path, write_json
+from minivess.paths import atomic_file, atomic_folder, file_sha256, known_sha256, remove_abandoned, resource_path, write_json
 
 
 def test_atomic_file__replaces_the_whole_file_or_nothing(tmp_path: Path) -> None:
@@ -220,3 +220,11 @@ def test_what_a_killed_process_left_of_a_file_is_removed_by_the_next_publication
     assert len(list(tmp_path.iterdir())) == 2
     remove_abandoned(tmp_path, "weights")
     assert not list(tmp_path.iterdir())
+
+
+def test_known_sha256__is_that_of_the_file_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    for content in ("one", "two", "longer"):
+        with atomic_file(path) as temporary:
+            temporary.write_text(content)
+        assert known_sha256(path) == known_sha256(path) == file_sha256(path)

@@ -36,6 +36,7 @@ from minivess.label_app.training_cases import open_regions
 from minivess.label_app.upload_sessions import UploadSessions
 from minivess.models import Prediction, accepted_prompts, weights_path
 from minivess.models.bundle_check import read_config
+from minivess.paths import known_sha256
 from minivess.process_lock import ProcessLock
 from minivess.review.drafts import Drafts
 from minivess.review.service import ReviewService
@@ -43,7 +44,6 @@ from minivess.server_lock import lock_for_server
 from minivess.store import FINAL, ORIGINAL, LabelStore, current_actor
 from minivess.store.monai_label import import_once
 from minivess.train import can_train
-from minivess.train.publishing import published_digest
 from minivess.uncertainty.calibration import read_zones
 from minivess.uncertainty.quality import quality_of
 from minivess.volume import Volume
@@ -69,7 +69,6 @@ class VesselApp(MONAILabelApp):
         self.bundle = self.settings.prepare_bundle()
         self.scores = ScoreFile(self.settings.model_dir / "scores.json")
         self._server_locks: list[ProcessLock] = []
-        self._published = (0, "")  # when the weights were written, and their SHA-256
         self.jobs: Jobs | None = None  # set by our own server; MONAI Label's starts processes
         super().__init__(
             app_dir,
@@ -189,12 +188,9 @@ class VesselApp(MONAILabelApp):
         )
 
     def _published_sha256(self) -> str:
-        """Return the SHA-256 of the published weights; the file is read once for each publication."""
+        """Return the SHA-256 of the published weights; empty when there are none."""
         file = weights_path(self.bundle)
-        version = file.stat().st_mtime_ns if file.is_file() else 0
-        if self._published[0] != version:
-            self._published = (version, published_digest(self.bundle))
-        return self._published[1]
+        return known_sha256(file) if file.is_file() else ""
 
     def _quality_of(self, prediction: Prediction) -> str:
         try:

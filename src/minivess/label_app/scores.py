@@ -26,7 +26,7 @@ from minivess.label_app.settings import AppSettings
 from minivess.label_app.studies import read_study_image
 from minivess.metrics import cldice, dsc
 from minivess.models import Prediction, weights_path
-from minivess.paths import file_sha256, write_json
+from minivess.paths import known_sha256, write_json
 from minivess.uncertainty import expected_errors_per_predicted_voxel, soft_dice_confidence
 from minivess.uncertainty.acquisition import patch_scores
 
@@ -107,7 +107,7 @@ class UncertaintyScoring(ScoringMethod):
         """
         due, job, done = self._due(datastore), current_job(), dict[str, Any]()
         for image in job.parts(due, "image"):
-            done[image] = {"model_sha256": file_sha256(weights_path(self.task.bundle)), "ts": int(time.time())}
+            done[image] = {"model_sha256": known_sha256(weights_path(self.task.bundle)), "ts": int(time.time())}
             file = _file_of(datastore, image)
             try:
                 volume = read_study_image(Path(datastore.get_image_uri(image)), self.settings.unit)
@@ -135,7 +135,7 @@ class UncertaintyScoring(ScoringMethod):
         path = weights_path(self.task.bundle)
         if not path.is_file():
             return []
-        model, known = file_sha256(path), self.scores.read("uncertainty")
+        model, known = known_sha256(path), self.scores.read("uncertainty")
         images = sorted(i for i in datastore.get_unlabeled_images() if datastore.is_local(i))  # nothing is downloaded for it
         of_model = {i: s for i, s in known.items() if s.get("model_sha256") == model}
 

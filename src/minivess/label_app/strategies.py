@@ -14,7 +14,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from minivess.label_app.scores import ScoreFile
 from minivess.models import weights_path
-from minivess.paths import file_sha256
+from minivess.paths import known_sha256
 from minivess.uncertainty import acquisition
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class ScoreStrategy(Strategy):
         if not images:
             return None
         path = weights_path(self.bundle)
-        model = file_sha256(path) if path.is_file() else None
+        model = known_sha256(path) if path.is_file() else None
         known = {i: s for i, s in self.scores.read("uncertainty").items() if i in images and "choice" in s}
         fresh = {i: s for i, s in known.items() if s["model_sha256"] == model}
         if fresh:

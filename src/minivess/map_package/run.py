@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,23 @@ from minivess.paths import atomic_folder
 TIMED_OUT, OUT_OF_MEMORY = 124, 137
 _POLL_S = 0.1
 _NOTHING = "Nothing was written."
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is run on what, by which engine, and within which limits; None for those that the package states."""
+
+    image: str
+    source: Path
+    output: Path
+    engine: str | None
+    memory_bytes: int | None
+    timeout_s: float | None
+    arguments: Sequence[str]
+
+    def limit_s(self, manifests: Manifests) -> float:
+        """Return the limit of time; 0 is none."""
+        return manifests.timeout_s if self.timeout_s is None else self.timeout_s
 
 
 class _FailedError(MinivessError):
@@ -72,7 +90,7 @@ def run_package(
         with noted_stop_signals() as signals, atomic_folder(target) as partial:
             output = partial / "output"
             output.mkdir()
-            code = start(image, source, output, engine, memory_bytes, timeout_s, arguments, signals)
+            code = start(_Run(image, source, output, engine, memory_bytes, timeout_s, arguments), signals)
             _give(code, output, source)
     except _FailedError as failed:
         return failed.code
@@ -96,53 +114,35 @@ def _give(code: int, output: Path, source: Path) -> None:
     output.rmdir()
 
 
-def _start_image(
-    image: str,
-    source: Path,
-    output: Path,
-    engine: str | None,
-    memory_bytes: int | None,
-    timeout_s: float | None,
-    arguments: Sequence[str],
-    signals: StopSignals,
-) -> int:
-    chosen = find_image(image, engine)
-    files = chosen.read_files(image, [layout.APP_MANIFEST, layout.PACKAGE_MANIFEST])
+def _start_image(run: _Run, signals: StopSignals) -> int:
+    chosen = find_image(run.image, run.engine)
+    files = chosen.read_files(run.image, [layout.APP_MANIFEST, layout.PACKAGE_MANIFEST])
     if len(files) < 2:
-        raise BundleError(f"{image} is no MAP: it has no {layout.APP_MANIFEST} and {layout.PACKAGE_MANIFEST}.")
+        raise BundleError(f"{run.image} is no MAP: it has no {layout.APP_MANIFEST} and {layout.PACKAGE_MANIFEST}.")
     manifests = Manifests.parse(*files.values())
-    memory = memory_bytes or manifests.memory_bytes
+    memory = run.memory_bytes or manifests.memory_bytes
     if os.getuid() == 0:
-        os.chown(output, layout.USER, layout.USER)  # root runs it as an unprivileged user
+        os.chown(run.output, layout.USER, layout.USER)  # root runs it as an unprivileged user
     name = f"minivess-map-{uuid.uuid4().hex[:12]}"
-    command = chosen.run_command(image, name=name, source=source, target=output, memory_bytes=memory, arguments=arguments)
-    limit_s = manifests.timeout_s if timeout_s is None else timeout_s
-    code = _wait(command, None, limit_s, signals, folder=output.parent, stop=lambda: chosen.stop(name))
+    command = chosen.run_command(
+        run.image, name=name, source=run.source, target=run.output, memory_bytes=memory, arguments=run.arguments
+    )
+    code = _wait(command, None, run.limit_s(manifests), signals, folder=run.output.parent, stop=lambda: chosen.stop(name))
     if code == OUT_OF_MEMORY:
         _say_out_of_memory(memory)
     if code in CANNOT_RUN:
-        raise EngineError(f"{chosen.name} cannot run {image} ({code}). What it said is above.")
+        raise EngineError(f"{chosen.name} cannot run {run.image} ({code}). What it said is above.")
     return code
 
 
-def _start_folder(
-    image: str,
-    source: Path,
-    output: Path,
-    engine: str | None,
-    memory_bytes: int | None,
-    timeout_s: float | None,
-    arguments: Sequence[str],
-    signals: StopSignals,
-) -> int:
-    folder = Path(image)
+def _start_folder(run: _Run, signals: StopSignals) -> int:
+    folder = Path(run.image)
     manifests = sandbox.read_manifests(folder)
-    check_folder_runner(folder, engine)
-    prepare = sandbox.in_process if engine == "process" else sandbox.in_bubblewrap
-    command, environment = prepare(folder, manifests, source=source, target=output, arguments=arguments)
-    memory = memory_bytes or manifests.memory_bytes
-    limit_s = manifests.timeout_s if timeout_s is None else timeout_s
-    return _wait(command, {**os.environ, **environment}, limit_s, signals, memory_bytes=memory)
+    check_folder_runner(folder, run.engine)
+    prepare = sandbox.in_process if run.engine == "process" else sandbox.in_bubblewrap
+    command, environment = prepare(folder, manifests, source=run.source, target=run.output, arguments=run.arguments)
+    memory = run.memory_bytes or manifests.memory_bytes
+    return _wait(command, {**os.environ, **environment}, run.limit_s(manifests), signals, memory_bytes=memory)
 
 
 def _wait(
