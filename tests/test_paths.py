@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import shutil
 import stat
 import subprocess
 import sys
@@ -228,3 +229,12 @@ def test_known_sha256__is_that_of_the_file_as_it_is(tmp_path: Path) -> None:
         with atomic_file(path) as temporary:
             temporary.write_text(content)
         assert known_sha256(path) == known_sha256(path) == file_sha256(path)
+
+
+def test_a_copy_that_the_disk_has_no_space_for_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(bytes(10**6))
+    with (
+        pytest.raises(OutputError, match=r"Cannot write .*out: No space left on device"),
+        atomic_file(tmp_path / "elsewhere" / "out"),
+    ):
+        shutil.copyfile(tmp_path / "source", "/dev/full")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import hashlib
@@ -17,6 +18,7 @@ from typing import Any
 
 from minivess.errors import InputError, OutputError
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 #: In the name of a folder that is being written; nobody else names one so.
 _UNFINISHED, _LONGEST = ".minivess-unfinished-", 50
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -66,13 +68,18 @@ def _report_as_output_error(path: Path) -> Iterator[None]:
 
 
 def _names_another(error: OSError, path: Path) -> bool:
-    """Return whether an error names a file that is not ``path``, above it, in it, or in its temporary folder."""
-    if not isinstance(error.filename, str):
+    """Return whether an error names only files that are not ``path``, above it, in it, or in its temporary folder."""
+    if error.errno in _FULL:  # shutil names the source of a copy that the disk has no space for
         return False
-    named, own = Path(error.filename).absolute(), path.absolute()
-    temporary = named.is_relative_to(own.parent) and named.relative_to(own.parent).parts[:1]
-    is_own = own.is_relative_to(named) or named.is_relative_to(own)
-    return not is_own and not (temporary and temporary[0].startswith(_unfinished(path.name)))
+    named = [Path(name).absolute() for name in (error.filename, error.filename2) if isinstance(name, str)]
+    return bool(named) and not any(_belongs_to(file, path.absolute()) for file in named)
+
+
+def _belongs_to(file: Path, path: Path) -> bool:
+    if path.is_relative_to(file) or file.is_relative_to(path):
+        return True
+    beside = file.relative_to(path.parent).parts[:1] if file.is_relative_to(path.parent) else ()
+    return bool(beside) and beside[0].startswith(_unfinished(path.name))
 
 
 @contextmanager
