@@ -477,7 +477,10 @@ def test_synth_goes_on_where_it_was_interrupted(capsys: pytest.CaptureFixture[st
     assert done.returncode == 130
     assert len(list((broken / "images").iterdir())) == 2  # of the second one nothing else is there
     assert not (broken / "dataset.json").exists()
-    refused(capsys, 1, "made with other options", "synth", "make", broken, "--shape", 24, 24, 8, "--count", 3, "--seed", 5)
+    for other in (("--count", 3, "--seed", 5, "--dicom"), ("--count", 3)):
+        refused(capsys, 1, "1 volumes of an interrupted command with other options", "synth", "make", broken, *words[3:7], *other)
+    refused(capsys, 1, "at least 8 voxels", "synth", "make", tmp_path / "mistyped", "--shape", 4, 4, 4)
+    ok(capsys, "synth", "make", tmp_path / "mistyped", "--shape", 24, 24, 8, "--count", 1)
     assert json.loads(ok(capsys, "synth", "make", broken, *words[3:], "--count", 3, "--json"))["volumes"] == whole
     names = sorted(str(file.relative_to(tmp_path / "whole")) for file in (tmp_path / "whole").rglob("*") if file.is_file())
     assert sorted(str(file.relative_to(broken)) for file in broken.rglob("*") if file.is_file()) == names

@@ -126,9 +126,15 @@ def test_patterns_that_dvc_leaves_out_are_not_followed_in_silence(data: Path) ->
     write_pin(data)
     write(data, **{".dvcignore": "# what DVC writes\n\n/sealed_test*\n"})
     check_pin(data)
-    write(data, **{".dvcignore": "*.tmp\n", "x.tmp": "left out by DVC\n"})
-    with pytest.raises(InputError, match=r"\.dvcignore leaves files out of the data set.*pin with DVC itself"):
+    (data / ".dvcignore").write_bytes(b"# f\xfcr DVC\n*.tmp\n")
+    check_pin(data)  # nothing is left out: the pin is right, whoever made it
+    write(data, **{"x.tmp": "left out by DVC\n"})
+    with pytest.raises(
+        InputError, match=r"is not as data\.dvc pins it.*\.dvcignore, by which DVC leaves files out, are not followed"
+    ):
         check_pin(data)
+    with pytest.raises(InputError, match=r"\.dvcignore leaves files out of the data set.*pin with DVC itself"):
+        write_pin(data)
 
 
 def test_a_proposed_command_can_be_pasted(tmp_path: Path) -> None:

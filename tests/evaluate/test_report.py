@@ -196,3 +196,9 @@ def test_the_failures_are_the_worst_cases_the_worst_first(
     ]
     _, *figures = report._gallery(changed)
     assert ["case1" in figures[0], "case2" in figures[1], len(figures)] == [True, True, 2]
+
+
+def test_the_interval_of_a_score_ends_where_the_score_does() -> None:
+    interval = interval_over_subjects([0.99, 0.98, 0.8], ["a", "b", "c"], bounds=(0.0, 1.0))
+    assert interval.high == 1.0
+    assert interval.low == pytest.approx(0.658, abs=0.001)

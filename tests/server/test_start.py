@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import socket
 from pathlib import Path
@@ -101,3 +102,9 @@ def test_two_files_of_one_name_are_said_before_the_start(studies: Path, tmp_path
     said = remark_on_left_out(studies, tmp_path / "w")
     assert said.startswith("Not served: a.nii.gz: a.nrrd beside it has the same name")
     assert said.endswith("and 1 more.")
+
+
+def test_a_name_that_cannot_be_printed_does_not_stop_the_start(studies: Path, tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(studies) + b"/st\xe4ck.nrrd")).write_bytes(b"x")
+    said = remark_on_left_out(studies, tmp_path / "w")
+    assert said.encode().startswith(rb"Not served: st\xe4ck.nrrd: the name of the file or of a folder is not valid UTF-8")

@@ -69,9 +69,11 @@ def test_a_subgroup_may_not_pay_for_the_gain_of_the_others() -> None:
     assert judge(content, NEW, OLD, Limits(subgroup_margin=0.05)) == [
         "cldice of calibre thin is 0.080 lower than the champion's, allowed is 0.05"
     ]
+    lost["thin"]["subjects"] = groups["thin"]["subjects"] = lost["thick"]["subjects"] = groups["thick"]["subjects"] = 2
+    assert judge(content, NEW, OLD, Limits(subgroup_margin=0.05))[0].startswith("subgroups by calibre: none has 10 cases of 3")
     lost["thin"]["cases"] = groups["thin"]["cases"] = lost["thick"]["cases"] = groups["thick"]["cases"] = 9
     reasons = judge(content, NEW, OLD, Limits(subgroup_margin=0.05))
-    assert reasons == ["subgroups by calibre: none has 10 cases, so that none can be judged"]
+    assert reasons == ["subgroups by calibre: none has 10 cases of 3 subjects, so that none can be judged"]
     alike = {"all": {"mean": 0.7, "cases": 30}}
     for name, mine in (("new", lost), ("old", groups)):
         content["subgroups"][name] = [{"attribute": "voxel size", "groups": alike}, {"attribute": "calibre", "groups": mine}]

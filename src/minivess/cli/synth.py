@@ -53,7 +53,7 @@ def make(
     if unknown:
         raise UsageError(f"--kind {unknown[0]}: allowed are {', '.join(KINDS)}.")
     settings = {"kind": kinds, "seed": seed, "shape": shape and list(shape), "suffix": suffix, "dicom": dicom}
-    rows = _made_before(out, settings)
+    rows = _made_before(out, settings, count)
     with tqdm(total=count, initial=len(rows), desc="synth", unit="volume", disable=as_json) as bar:
         for index in range(len(rows), count):
             rows.append(_make_one(out, KINDS[KINDS.index(kinds[index % len(kinds)])], seed + index, shape, suffix, dicom=dicom))
@@ -66,7 +66,7 @@ def make(
     )
 
 
-def _made_before(out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+def _made_before(out: Path, settings: dict[str, Any], count: int) -> list[dict[str, Any]]:
     """Return the volumes that an interrupted command has made in this folder; none in a new one."""
     import json
 
@@ -75,12 +75,15 @@ def _made_before(out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
 
     check_out_folder(out)
     file = out / _UNFINISHED
-    if file.is_file():
-        about = json.loads(file.read_text(encoding="utf-8"))
-        if about["settings"] == settings:
-            return list(about["volumes"])
-        raise ConflictError(f"{out} holds volumes that were made with other options. Nothing was changed. Choose a new folder.")
     existing = [name for name in ("dataset.json", "images", "labels") if (out / name).exists()]
+    if existing and file.is_file():
+        about = json.loads(file.read_text(encoding="utf-8"))
+        if about["settings"] == settings and len(about["volumes"]) <= count:
+            return list(about["volumes"])
+        raise ConflictError(
+            f"{out} holds {len(about['volumes'])} volumes of an interrupted command with other options. Nothing was changed. "
+            "Repeat that command, or choose a new folder."
+        )
     if existing:
         raise ConflictError(f"{out / existing[0]} exists. Nothing was changed. Choose a new folder.")
     write_json(file, {"settings": settings, "volumes": []})

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,16 +60,14 @@ def compute_pin(data: Path) -> DvcPin:
     """Compute the pin of a file or folder as it is now.
 
     Raises:
-        InputError: When it is missing or cannot be read, or DVC would leave files out by patterns in ``.dvcignore``.
+        InputError: When it is missing or cannot be read.
     """
     try:
         if data.is_file():
             return DvcPin(_md5(data), data.stat().st_size, {})
         if not data.is_dir():
             raise InputError(f"There is nothing at {data} to pin.")
-        there = list(_files_of(data))
-        _refuse_patterns(file for file in there if file.name == ".dvcignore")
-        found = sorted(file for file in there if _is_data(file.relative_to(data)))
+        found = sorted(file for file in _files_of(data) if _is_data(file.relative_to(data)))
         files = {file.relative_to(data).as_posix(): _md5(file) for file in found}
         size = sum(file.stat().st_size for file in found)
     except OSError as error:
@@ -92,15 +90,14 @@ def _files_of(folder: Path) -> Iterator[Path]:
         yield from (file for name in files if (file := Path(place) / name).is_file())
 
 
-def _refuse_patterns(ignoring: Iterable[Path]) -> None:
-    """Refuse patterns of files that DVC leaves out: a pin with these files would not be DVC's."""
-    for file in ignoring:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-        if any(line and not line.startswith("#") and line != _IGNORED for line in lines):
-            raise InputError(
-                f"{file} leaves files out of the data set, which is not followed here. Move them out of the folder and remove "
-                "the patterns, or pin with DVC itself: dvc add"
-            )
+def _ignoring_files(data: Path) -> list[Path]:
+    """Return the ``.dvcignore`` files of a folder with patterns of files that DVC leaves out, and a pin made here does not."""
+    found = []
+    for file in (file for file in _files_of(data) if file.name == ".dvcignore"):
+        lines = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
+        if any(line and not line.startswith("#") and line.lstrip("/") not in (_IGNORED.lstrip("/"), SEAL) for line in lines):
+            found.append(file)
+    return found
 
 
 def _is_data(path: Path) -> bool:
@@ -127,10 +124,15 @@ def write_pin(data: Path) -> Path:
         Path of the ``.dvc`` file.
 
     Raises:
-        InputError: When the data are missing or cannot be read.
+        InputError: When the data are missing or cannot be read, or DVC would leave files out of them.
         OutputError: When it cannot be written.
     """
     data = data.resolve()
+    if data.is_dir() and (ignoring := _ignoring_files(data)):
+        raise InputError(
+            f"{ignoring[0]} leaves files out of the data set, which is not followed here. Move them out of the folder and remove "
+            "the patterns, or pin with DVC itself: dvc add"
+        )
     target = data.with_name(data.name + SUFFIX)
     if data.is_dir():
         leave_out_seal(data)
@@ -161,6 +163,9 @@ def check_pin(data: Path) -> str:
     listed = _cached_list(data, pinned.md5)
     changed = sorted(name for name in listed.keys() | now.files.keys() if listed and listed.get(name) != now.files.get(name))
     named = f" ({', '.join(changed[:5])}{' ...' if len(changed) > 5 else ''})" if changed else ""
+    ignoring = _ignoring_files(data) if data.is_dir() else []
+    if ignoring:
+        named += f"; the patterns in {ignoring[0]}, by which DVC leaves files out, are not followed here: move these files out"
     raise InputError(
         f"{data} is not as {file.name} pins it{named}. Get the pinned version: dvc checkout. "
         f"Or pin what is there: minivess data pin {shlex.quote(str(data))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -100,7 +101,8 @@ class TrainedMembers:
         values: dict[tuple[str, str], list[float]] = {}
         for row in self.scores:
             values.setdefault((row.subject, row.case), []).append(getattr(row, name))
-        return interval_over_subjects([float(np.mean(v)) for v in values.values()], [subject for subject, _ in values])
+        means, subjects = [float(np.mean(v)) for v in values.values()], [subject for subject, _ in values]
+        return interval_over_subjects(means, subjects, bounds=(0.0, math.inf if name == "betti0_error" else 1.0))
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -70,12 +70,19 @@ class Comparison:
         return asdict(self)
 
 
-def interval_over_subjects(values: Sequence[float] | NDArray[np.float64], subjects: Sequence[str], *, seed: int = 0) -> Interval:
+def interval_over_subjects(
+    values: Sequence[float] | NDArray[np.float64],
+    subjects: Sequence[str],
+    *,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+    seed: int = 0,
+) -> Interval:
     """Compute the mean over subjects and its 95 % interval; NaN are left out.
 
     Args:
         values: One value for each case.
         subjects: Subject of each case.
+        bounds: Lowest and highest value that there can be; the interval ends there.
         seed: Seed of the bootstrap.
     """
     means = _subject_means(values, subjects)
@@ -87,7 +94,7 @@ def interval_over_subjects(values: Sequence[float] | NDArray[np.float64], subjec
         return Interval(float(means.mean()), None, None, error, count)
     if count < MIN_BOOTSTRAP and error is not None:
         low, high = stats.t.interval(0.95, count - 1, means.mean(), error) if error else (means.mean(), means.mean())
-        return Interval(float(means.mean()), float(low), float(high), error, count)
+        return Interval(float(means.mean()), max(float(low), bounds[0]), min(float(high), bounds[1]), error, count)
     drawn = np.random.default_rng(seed).integers(0, count, (_RESAMPLES, count))
     low, high = np.percentile(means[drawn].mean(axis=1), (2.5, 97.5))
     return Interval(float(means.mean()), float(low), float(high), error, count)

@@ -37,6 +37,7 @@ SCORES = {
     "ece_near_surface": "near the surface",
 }
 COMPARED = ("dsc", "cldice", "nsd")
+_BOUNDS = dict.fromkeys(("dsc", "cldice", "nsd", "ece", "ece_near_surface"), (0.0, 1.0))  # of the others: 0 and more
 _WORST_CASES = 4
 
 
@@ -65,7 +66,12 @@ def summarise(results: Sequence[CaseResult], *, models: Mapping[str, Mapping[str
         "minivess": minivess.__version__,
         "fingerprint": problem_fingerprint(rows[methods[0]]),
         "means": {
-            method: {score: interval_over_subjects(values[score][method], subjects).to_json() for score in SCORES}
+            method: {
+                score: interval_over_subjects(
+                    values[score][method], subjects, bounds=_BOUNDS.get(score, (0.0, math.inf))
+                ).to_json()
+                for score in SCORES
+            }
             for method in methods
         },
         "comparisons": [comparison.to_json() for comparison in compared],
@@ -259,7 +265,7 @@ def _coverage(results: Sequence[CaseResult], model: Mapping[str, Any]) -> dict[s
     missed = [result.missed for result in results if result.missed is not None]
     if not missed:
         return None
-    kept = interval_over_subjects(missed, [r.subject for r in results if r.missed is not None])
+    kept = interval_over_subjects(missed, [r.subject for r in results if r.missed is not None], bounds=(0.0, 1.0))
     return {"promised_at_most": model.get("alpha"), "missed": kept.to_json()}
 
 

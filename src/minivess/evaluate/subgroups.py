@@ -45,7 +45,9 @@ def audit_subgroups(
         }
         for name, row in table.items():
             own = [index for index, group in enumerate(names) if str(group) == name]
-            over_subjects = interval_over_subjects([values[index] for index in own], [subjects[index] for index in own])
+            over_subjects = interval_over_subjects(
+                [values[index] for index in own], [subjects[index] for index in own], bounds=(0.0, 1.0)
+            )
             row |= {"subjects": over_subjects.subjects, "low": over_subjects.low, "high": over_subjects.high}
         worst, best = (choose(table, key=lambda name: table[name]["mean"]) for choose in (min, max))
         gap = table[best]["mean"] - table[worst]["mean"]

@@ -12,7 +12,7 @@ from minivess.release.documents import markdown_table
 _LIMITS = """## Limits
 
 - Nothing is known of other tissues, stains, microscopes or scanners than those of the evaluation.
-- An interval over fewer than three subjects is not stated, a subgroup of fewer than ten cases not judged.
+- An interval over fewer than three subjects is not stated, a subgroup of fewer than ten cases of three subjects not judged.
 - Each result is to be reviewed by a person; a region that the model is sure of may still be wrong."""
 
 

@@ -132,7 +132,8 @@ def remark_on_left_out(studies: Path, workspace: Path) -> str:
     if not left_out:
         return ""
     (path, why), more = left_out[0], len(left_out) - 1
-    return f"Not served: {path.relative_to(studies)}: {why}" + (f"; and {more} more" if more else "") + "."
+    name = os.fsencode(path.relative_to(studies)).decode(errors="backslashreplace")  # not every name can be printed
+    return f"Not served: {name}: {why}" + (f"; and {more} more" if more else "") + "."
 
 
 def how_to_add_user(studies: Path | str, workspace: Path) -> str:

@@ -12,11 +12,12 @@ import numpy as np
 import yaml
 
 from minivess.errors import InputError
-from minivess.evaluate.intervals import lower_limit
+from minivess.evaluate.intervals import MIN_SUBJECTS, lower_limit
 from minivess.evaluate.subgroups import MIN_CASES
 
 #: Scores that limits may name: of these more is better.
 SCORES = ("dsc", "cldice", "nsd")
+_ENOUGH = f"{MIN_CASES} cases of {MIN_SUBJECTS} subjects"
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Limits:
         gain: Score of which at least one must rise: the lower limit of its interval, corrected for the number of these scores, is
             above 0. Empty: no gain is needed.
         subjects: Fewer subjects allow no promotion.
-        subgroup_margin: How much the mean clDice of a subgroup (by calibre, brightness, voxel size; of ten cases or more) may be
-            below the champion's; None: subgroups are not judged.
+        subgroup_margin: How much the mean clDice of a subgroup (by calibre, brightness, voxel size) of ten cases of three subjects
+            or more may be below the champion's; None: subgroups are not judged.
     """
 
     at_least: Mapping[str, float] = field(default_factory=dict)
@@ -126,17 +127,22 @@ def _subgroups(new: Sequence[Any], old: Sequence[Any], margin: float) -> list[st
     for mine, theirs in zip(new, old, strict=True):  # both on the same cases, and so in the same groups
         if len(mine["groups"]) < 2:
             continue  # all cases are alike in it: no subgroup
-        large = {name: group for name, group in mine["groups"].items() if group["cases"] >= MIN_CASES}
+        large = {name: group for name, group in mine["groups"].items() if _is_judged(group)}
         compared += len(large)
         if not large:
-            reasons.append(f"subgroups by {mine['attribute']}: none has {MIN_CASES} cases, so that none can be judged")
+            reasons.append(f"subgroups by {mine['attribute']}: none has {_ENOUGH}, so that none can be judged")
         for name, group in large.items():
             loss = theirs["groups"][name]["mean"] - group["mean"]
             if loss > margin:
                 reasons.append(
                     f"cldice of {mine['attribute']} {name} is {loss:.3f} lower than the champion's, allowed is {margin}"
                 )
-    return reasons if reasons or compared else [f"subgroups: none has {MIN_CASES} cases, so that none can be judged"]
+    return reasons if reasons or compared else [f"subgroups: none has {_ENOUGH}, so that none can be judged"]
+
+
+def _is_judged(group: Mapping[str, Any]) -> bool:
+    """Return whether a subgroup is large enough; a report of an earlier version does not state its subjects."""
+    return bool(group["cases"] >= MIN_CASES and group.get("subjects", MIN_SUBJECTS) >= MIN_SUBJECTS)
 
 
 def _numbers(rows: Sequence[Any], score: str) -> list[float]:
