@@ -31,8 +31,8 @@ class Limits:
         gain: Score of which at least one must rise: the lower limit of its interval, corrected for the number of these scores, is
             above 0. Empty: no gain is needed.
         subjects: Fewer subjects allow no promotion.
-        subgroup_margin: How much the mean clDice of a subgroup (by calibre, brightness, voxel size) of ten cases of three subjects
-            or more may be below the champion's; None: subgroups are not judged.
+        subgroup_margin: How much the mean clDice of a subgroup (by calibre, brightness, voxel size) of ten cases of three
+            subjects or more may be below the champion's; None: subgroups are not judged.
     """
 
     at_least: Mapping[str, float] = field(default_factory=dict)
