@@ -137,6 +137,13 @@ def test_patterns_that_dvc_leaves_out_are_not_followed_in_silence(data: Path) ->
         write_pin(data)
 
 
+def test_a_list_of_another_encoding_is_kept_as_it_is(data: Path) -> None:
+    (data / ".dvcignore").write_bytes(b"# f\xfcr DVC\n")
+    write_pin(data)
+    assert (data / ".dvcignore").read_bytes() == b"# f\xfcr DVC\n/sealed_test*\n"
+    check_pin(data)
+
+
 def test_a_proposed_command_can_be_pasted(tmp_path: Path) -> None:
     folder = write(tmp_path / "My Data", **{"a.txt": "one\n"})
     write_pin(folder)

@@ -39,7 +39,7 @@ def evaluate(
     from minivess.datasets import read_dataset
     from minivess.datasets.dataset import SECTIONS
     from minivess.datasets.dvc import check_dataset_pin
-    from minivess.errors import ConflictError, InputError, UsageError
+    from minivess.errors import InputError, UsageError
     from minivess.evaluate import report as reports
     from minivess.evaluate.case_results import evaluate_cases
     from minivess.models import load_bundle
@@ -56,9 +56,7 @@ def evaluate(
     names = {path: _name(path, methods) for path in methods}
     learned = _learned(cases, methods, names)
     if report is not None:
-        if (report / "report.json").exists() and not replace:
-            raise ConflictError(f"{report} holds a report. Nothing was evaluated. Choose another folder, or add --replace.")
-        reports.check_folder(report)
+        reports.check_folder(report, replace=replace)
     opened = _open_sealed(dataset, cases, methods)
     zones = {names[path]: read_zones(Path(path), model.model.weights_sha256) for path, model in methods.items()}
     known = {name: zone for name, zone in zones.items() if zone is not None}

@@ -111,10 +111,10 @@ def leave_out_seal(data: Path) -> None:
         OutputError: When ``.dvcignore`` in the folder cannot be written.
     """
     file = data / ".dvcignore"
-    known = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    if _IGNORED not in known:
+    known = file.read_bytes().splitlines() if file.is_file() else []  # bytes: whatever its encoding, nothing of it is lost
+    if _IGNORED.encode() not in known:
         with atomic_file(file) as temporary:
-            temporary.write_text("\n".join([*known, _IGNORED, ""]), encoding="utf-8")
+            temporary.write_bytes(b"\n".join([*known, _IGNORED.encode(), b""]))
 
 
 def write_pin(data: Path) -> Path:

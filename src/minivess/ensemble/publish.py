@@ -81,11 +81,7 @@ def merge_and_judge(
     with tempfile.TemporaryDirectory(dir=bundle) as folder:
         target, name = Path(folder) / "model.safetensors", f"{method} of {len(files)}"
         if choosing:
-
-            def overlap(weights: Path) -> float:
-                return score_model(load_bundle(bundle, weights=weights), read_cases(choosing)).overlap
-
-            chosen = choose_ingredients(files, overlap, Path(folder))
+            chosen = _chosen(files, bundle, choosing, Path(folder))
             merged = merge_weights(chosen, target) if len(chosen) > 1 else chosen[0]
             name = f"mean of {len(chosen)} of {len(files)}, chosen one by one"
         else:
@@ -95,6 +91,15 @@ def merge_and_judge(
         if promotion.promoted:
             publish(merged, bundle, instead_of=digest)
     return promotion
+
+
+def _chosen(files: Sequence[Path], bundle: Path, cases: Sequence[TrainingCase], folder: Path) -> list[Path]:
+    """Return the files whose mean is best on some cases."""
+
+    def overlap(weights: Path) -> float:
+        return score_model(load_bundle(bundle, weights=weights), read_cases(cases)).overlap
+
+    return choose_ingredients(files, overlap, folder)
 
 
 def _halves(cases: Sequence[TrainingCase]) -> tuple[list[TrainingCase], list[TrainingCase]]:

@@ -30,6 +30,7 @@ from minivess.volume import Volume
 
 #: ``mean`` of the probabilities, or ``vote``: the share of members whose own mask contains a voxel; a tie is background.
 COMBINATIONS = ("mean", "vote")
+#: Threshold of a vote: more than half of the weights.
 _MAJORITY = 0.500001
 #: Key of the metadata of an earlier version's weights file: SHA-256 of each member's weights, as JSON.
 MEMBERS_KEY = "members"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import minivess
-from minivess.errors import OutputError
+from minivess.errors import ConflictError, OutputError
 from minivess.evaluate.case_results import BASELINE, CaseResult
 from minivess.evaluate.intervals import compare_methods, interval_over_subjects
 from minivess.evaluate.subgroups import audit_subgroups, terciles
@@ -121,12 +121,19 @@ def with_few_pictures(results: Iterable[CaseResult], *, wanted: bool) -> list[Ca
     return kept
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, *, replace: bool) -> None:
     """Create the folder of a report, and check that files can be written there.
 
+    Args:
+        folder: The folder.
+        replace: Whether a report in it may be replaced.
+
     Raises:
-        OutputError: When they cannot.
+        ConflictError: When it holds a report, and that may not be replaced.
+        OutputError: When files cannot be written there.
     """
+    if (folder / "report.json").exists() and not replace:
+        raise ConflictError(f"{folder} holds a report. Nothing was evaluated. Choose another folder, or add --replace.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
