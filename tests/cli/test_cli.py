@@ -475,6 +475,7 @@ def test_synth_goes_on_where_it_was_interrupted(capsys: pytest.CaptureFixture[st
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 130
+    assert "Interrupted. What was finished before is kept." in done.stderr
     assert len(list((broken / "images").iterdir())) == 2  # of the second one nothing else is there
     assert not (broken / "dataset.json").exists()
     for other in (("--count", 3, "--seed", 5, "--dicom"), ("--count", 3)):

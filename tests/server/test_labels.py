@@ -175,6 +175,18 @@ def test_a_session_names_no_folder_of_the_server_and_ends_with_its_time(lab: Lab
     lab.ask("DELETE", f"/session/{made['session_id']}", "ann").raise_for_status()
 
 
+def test_a_session_is_of_the_user_who_uploaded_it(lab: Lab) -> None:
+    made = lab.ask("PUT", "/session/", "ann", files={"files": ("x.nii.gz", b"x" * 100)}).json()["session_id"]
+    for method, path in (
+        ("GET", f"/session/{made}"), ("GET", f"/session/{made}?image=true"), ("DELETE", f"/session/{made}"),
+        ("POST", f"/infer/segresnet?session_id={made}"),
+    ):  # fmt: skip
+        for other in ("bob", "rita"):
+            assert lab.ask(method, path, other).status_code == 404, (method, path, other)
+    assert lab.ask("GET", f"/session/{made}", "ann").status_code == 200
+    assert lab.ask("DELETE", f"/session/{made}", "ann").status_code == 200
+
+
 def test_long_requests_of_one_user_leave_threads_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minivess.server.dependencies.LONG_WAIT_S", 0.2)
 

@@ -35,6 +35,7 @@ from minivess.extras import extra_of, how_to_install
 from minivess.process_setup import prepare_process
 
 _INTERNAL_FAULT = 3
+_INTERRUPTED = 128 + 2
 
 
 def _print_version(requested: bool) -> None:
@@ -93,8 +94,10 @@ def run(arguments: list[str]) -> int:
         0 done, 1 refused or a failed check, 2 wrong usage, 3 internal fault, 130 interrupted.
     """
     try:
-        app(args=arguments)  # wrong usage, Ctrl-C and a closed pipe raise SystemExit, after their message was printed
+        app(args=arguments)  # wrong usage, Ctrl-C and a closed pipe raise SystemExit; wrong usage has printed its message
     except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            typer.echo("Interrupted. What was finished before is kept.", err=True)
         return ended.code if isinstance(ended.code, int) else 0
     except MinivessError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)

@@ -22,6 +22,27 @@ class UploadSessions(Sessions):
         """Return True: MONAI Label leaves out the cleaning where this is false, and a dictionary without entries is."""
         return True
 
+    def set_owner(self, session_id: str, user: str) -> None:
+        """Record who has uploaded a session, also for after a restart.
+
+        Args:
+            session_id: Id of the session.
+            user: Name of the account.
+        """
+        session = self.get_session(session_id)
+        session.meta["owner"] = user
+        self._write_meta_info(session_id, session)
+
+    def is_open_to(self, session_id: str, user: str) -> bool:
+        """Return whether there is a session, and the user has uploaded it.
+
+        Args:
+            session_id: Id of the session.
+            user: Name of the account.
+        """
+        session = self.get_session(session_id)
+        return session is not None and session.meta.get("owner", user) == user
+
     def remove_expired(self) -> int:
         """Remove sessions whose time is over, and what interrupted uploads have left; return their number."""
         folder = Path(self.store_path)

@@ -48,3 +48,4 @@ def set_up_logs() -> None:
     logging.getLogger().setLevel(logging.INFO)
     for name in _QUOTING:
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("timeloop").disabled = True  # MONAI Label's clock writes three lines of its own form

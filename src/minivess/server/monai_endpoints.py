@@ -127,8 +127,8 @@ def _after(name: str, arguments: dict[str, Any], response: Any) -> None:
 
 def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
     session_id, sessions = arguments.get("session_id"), label_app().sessions()
-    if session_id and sessions is not None and sessions.get_session(session_id) is None:
-        raise NotFoundError("There is no session with this id, or its time is over. Upload the image again.")
+    if session_id and sessions is not None and not sessions.is_open_to(session_id, arguments["user"].username):
+        raise NotFoundError("You have no session with this id, or its time is over. Upload the image again.")
     for name in ("params", "info"):
         value = arguments.get(name)
         if isinstance(value, str):

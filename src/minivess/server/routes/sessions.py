@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from minivess.archives import extract_archive
 from minivess.errors import InputError
-from minivess.server.dependencies import App
+from minivess.server.dependencies import App, CurrentAccount
 from minivess.server.roles import requires
 from minivess.store.names import check_name
 
@@ -21,9 +21,9 @@ router = APIRouter(prefix="/session", tags=["Session"])
 
 @router.put("/", summary="Upload an image for a limited time", dependencies=[requires("annotator")])
 def create_session(
-    app: App, files: Annotated[list[UploadFile], File()], uncompress: bool = False, expiry: int = 0
+    app: App, account: CurrentAccount, files: Annotated[list[UploadFile], File()], uncompress: bool = False, expiry: int = 0
 ) -> dict[str, Any]:
-    """Store files, or the content of one archive, as a session. MONAI Label's own endpoint would unpack a file anywhere."""
+    """Store files, or the content of one archive, as a session of this user. MONAI Label's endpoint would unpack a file anywhere."""
     sessions = app.sessions()
     if sessions is None:
         raise HTTPException(406, "This server has no sessions. Upload the image to the studies.")
@@ -44,4 +44,5 @@ def create_session(
             uploaded = [Path(name) / "series"]
         image = uploaded[0] if len(uploaded) == 1 else folder
         session_id, session = sessions.add_session(str(image), min(expiry, sessions.expiry) if expiry > 0 else sessions.expiry)
+        sessions.set_owner(session_id, account.name)
     return {"session_id": session_id, "session_info": {**session.to_json(), "path": PurePath(session.path).name}}
