@@ -491,7 +491,7 @@ def test_synth_goes_on_where_it_was_interrupted(capsys: pytest.CaptureFixture[st
 STOPS_AFTER_ONE = """
 import sys
 import minivess.volume
-from minivess.cli.main import run
+from minivess.cli.main import main
 write, written = minivess.volume.write_volume, []
 def write_volume(volume, path):
     written.append(path)
@@ -500,7 +500,7 @@ def write_volume(volume, path):
         raise KeyboardInterrupt
     return write(volume, path)
 minivess.volume.write_volume = write_volume
-sys.exit(run(sys.argv[1:]))
+main()
 """
 
 

@@ -175,6 +175,7 @@ def convert(
 
     Example: minivess data convert stack.tif stack.nii.gz --spacing 0.994 0.994 5 --unit um
     """
+    from minivess.dicom.series_files import holds_dicom
     from minivess.errors import ConflictError, InputError, UsageError
     from minivess.volume import read_volume, write_volume
     from minivess.volume.planes import Planes
@@ -183,7 +184,7 @@ def convert(
         raise InputError(f"{source} would be replaced by its own conversion. Choose another name.")
     if target.exists() and not replace:
         raise ConflictError(f"{target} exists. Nothing was changed. Replace it: --replace, or choose another name.")
-    if source.is_dir() and _holds_dicom(source):
+    if holds_dicom(source):
         from minivess.dicom import read_series
 
         if spacing or unit or channel or time or depth_axis != "Z":
@@ -196,11 +197,3 @@ def convert(
     lost = target.suffix.lower() in (".tif", ".tiff") and any(volume.affine[:3, 3])
     about |= {"remark": "TIFF keeps no position: the origin is 0 now. Write .nii.gz or .nrrd to keep it."} if lost else {}
     emit(about, as_json=as_json, text=f"Written: {target}\n{table([about])}")
-
-
-def _holds_dicom(folder: Path) -> bool:
-    """Return whether a folder holds a DICOM series: by the names of its files, or what the first one is."""
-    from pydicom.misc import is_dicom
-
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    return any(file.suffix.lower() == ".dcm" for file in files) or any(is_dicom(f) for f in files[:1] if not f.suffix)

@@ -84,7 +84,10 @@ def options(
 def main() -> None:
     """Run the command line and exit the process with its exit code."""
     prepare_process()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == _INTERRUPTED:
+        typer.echo("Interrupted. What was finished before is kept.", err=True)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -96,8 +99,6 @@ def run(arguments: list[str]) -> int:
     try:
         app(args=arguments)  # wrong usage, Ctrl-C and a closed pipe raise SystemExit; wrong usage has printed its message
     except SystemExit as ended:
-        if ended.code == _INTERRUPTED:
-            typer.echo("Interrupted. What was finished before is kept.", err=True)
         return ended.code if isinstance(ended.code, int) else 0
     except MinivessError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)

@@ -12,11 +12,13 @@ from pathlib import Path
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
+from pydicom.misc import is_dicom
 from pydicom.uid import DeflatedExplicitVRLittleEndian, EncapsulatedPDFStorage, ParametricMapStorage, RawDataStorage
 
 from minivess.dicom.damaged import damaged_dicom
 from minivess.dicom.source_header import shown, text_of, whole_number
 from minivess.errors import InputError, MinivessError, OutputError, UnsafeFileError
+from minivess.volume.slices import SLICE_SUFFIXES
 
 #: Modalities that do not contain images of a volume.
 NO_IMAGES = frozenset({"SEG", "SR", "RTSTRUCT", "RTPLAN", "RTDOSE", "PR", "KO", "REG", "DOC"})
@@ -44,6 +46,12 @@ class FoundFiles:
     links: list[str]
     damaged: dict[Path, MinivessError]
     doubles: dict[str, tuple[Path, Path]]
+
+
+def holds_dicom(path: Path) -> bool:
+    """Return whether a path is a folder with DICOM files, by their names or preambles, and not one of slices as pictures."""
+    files = (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else ()
+    return any(file.suffix.lower() == ".dcm" or (file.suffix.lower() not in SLICE_SUFFIXES and is_dicom(file)) for file in files)
 
 
 def find_series(folder: Path) -> tuple[list[Path], FoundFiles]:

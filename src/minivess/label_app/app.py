@@ -48,7 +48,7 @@ from minivess.uncertainty.calibration import read_zones
 from minivess.uncertainty.quality import quality_of
 from minivess.volume import Volume
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class VesselApp(MONAILabelApp):
@@ -196,7 +196,7 @@ class VesselApp(MONAILabelApp):
         try:
             return str(quality_of(self.bundle, prediction) or "")
         except BundleError as error:  # a mask without its quality is better than none
-            logger.warning("No expected quality: %s", error)
+            _logger.warning("No expected quality: %s", error)
             return ""
 
     @cached_property

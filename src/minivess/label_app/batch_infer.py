@@ -15,7 +15,7 @@ from monailabel.utils.others.generic import name_to_device
 from minivess.errors import CancelledError, DeadlineError, InputError
 from minivess.jobs import current_job
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 def segment_all(request: dict[str, Any], datastore: Datastore, infer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def segment_all(request: dict[str, Any], datastore: Datastore, infer: Callable[.
         except (CancelledError, DeadlineError):
             raise
         except Exception as error:  # one image never stops the others
-            logger.exception("image %s could not be segmented", image)
+            _logger.exception("image %s could not be segmented", image)
             done[image] = {"error": f"{type(error).__name__}: {error}"}
-    logger.info("%d images segmented, %d failed", len(done), sum("error" in row for row in done.values()))
+    _logger.info("%d images segmented, %d failed", len(done), sum("error" in row for row in done.values()))
     return done

@@ -21,7 +21,7 @@ from minivess.models import ModelRef
 from minivess.store import FINAL, Case, LabelStore, Revision, RevisionInfo, current_actor
 from minivess.volume.io import suffix_of
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 RESCAN_S = 10.0
 #: Seconds that a case stays reserved for an annotator who does nothing.
 LEASE_S = 3600.0
@@ -66,7 +66,7 @@ class StoreDatastore(Datastore):
         """List the cases with an intact final label; the others are reported in the log and left out."""
         pairs, faults = self.store.intact_heads()
         for fault in faults.values():
-            logger.warning("%s", fault)
+            _logger.warning("%s", fault)
         return pairs
 
     def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
@@ -264,7 +264,7 @@ class StoreDatastore(Datastore):
         try:
             self.store.leases.release(image_id, actor_of(info))
         except StoreError as error:  # the label is stored: this is no refusal
-            logger.warning("the reservation of an image stays until it expires: %s", error)
+            _logger.warning("the reservation of an image stays until it expires: %s", error)
         return image_id
 
     def saved_revision(self) -> Revision | None:

@@ -16,7 +16,7 @@ from minivess.models import ModelRef
 from minivess.store import FINAL, Case, LabelStore, Revision
 from minivess.store.records import SegCopy
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 POLL_S = 60.0  # between two requests for the list of series
 
 
@@ -104,10 +104,10 @@ class DicomWebSync:
                 self._log_unreachable(error)
                 break
             except InputError as error:
-                logger.warning("a label was not written as DICOM SEG: %s", type(error).__name__)
+                _logger.warning("a label was not written as DICOM SEG: %s", type(error).__name__)
                 self._failures[head.image_id, head.number] = str(error)
             except Exception as error:  # one label that cannot be written must not stop the others
-                logger.exception("a label was not written as DICOM SEG")
+                _logger.exception("a label was not written as DICOM SEG")
                 self._failures[head.image_id, head.number] = type(error).__name__
 
     def _run(self) -> None:
@@ -119,7 +119,7 @@ class DicomWebSync:
             try:
                 self.send_labels()
             except Exception:  # the next round may succeed; without the thread nothing is ever sent
-                logger.exception("sending to the DICOM server failed")
+                _logger.exception("sending to the DICOM server failed")
             with self._sent:
                 self._rounds, self._busy = self._rounds + 1, False
                 self._sent.notify_all()
@@ -127,7 +127,7 @@ class DicomWebSync:
                 if time.monotonic() - self._listed >= POLL_S or not self._listed:
                     self.update_list()
             except Exception:  # as above
-                logger.exception("listing the series of the DICOM server failed")
+                _logger.exception("listing the series of the DICOM server failed")
 
     def _send(self, head: Revision) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -160,5 +160,5 @@ class DicomWebSync:
     def _log_unreachable(self, error: RemoteError) -> None:
         """Log once that the server does not answer, not with every request."""
         if self._reachable:
-            logger.warning("%s", error)
+            _logger.warning("%s", error)
         self._reachable = False

@@ -30,7 +30,7 @@ from minivess.paths import known_sha256, write_json
 from minivess.uncertainty import expected_errors_per_predicted_voxel, soft_dice_confidence
 from minivess.uncertainty.acquisition import patch_scores
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class ScoreFile:
@@ -51,7 +51,7 @@ class ScoreFile:
         try:
             return dict(json.loads(self.path.read_text()))
         except (ValueError, TypeError) as error:
-            logger.warning("%s is damaged (%s): images are scored again", self.path.name, error)
+            _logger.warning("%s is damaged (%s): images are scored again", self.path.name, error)
             return {}
 
     def write(self, method: str, image: str, score: dict[str, Any]) -> None:
@@ -121,10 +121,10 @@ class UncertaintyScoring(ScoringMethod):
             except (MinivessError, HTTPException) as error:  # the datastore raises HTTP errors
                 done[image] = {**_stamp_of(done[image]), "error": str(getattr(error, "detail", error)), "file": file}
             except Exception as error:  # one image never stops the others
-                logger.exception("the uncertainty of image %s could not be computed", image)
+                _logger.exception("the uncertainty of image %s could not be computed", image)
                 done[image] = {**_stamp_of(done[image]), "error": f"{type(error).__name__}: {error}", "file": file}
             self.scores.write("uncertainty", image, done[image])
-        logger.info(
+        _logger.info(
             "uncertainty of %d images computed, %d of them could not be read",
             len(done),
             sum("error" in row for row in done.values()),
@@ -248,7 +248,7 @@ class DiceScoring(ScoringMethod):
             try:
                 files = [Path(datastore.get_label_uri(image, tag)) for tag in ("final", "original")]
             except HTTPException as error:  # a label is damaged
-                logger.warning("%s", error.detail)
+                _logger.warning("%s", error.detail)
                 continue
             if all(f.is_file() for f in files):
                 stamp = "-".join(str(f.stat().st_mtime_ns) for f in files)

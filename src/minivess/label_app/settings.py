@@ -20,7 +20,7 @@ from minivess.train import can_train, copy_bundle, presets, publish
 from minivess.train.publishing import published_digest
 from minivess.volume import Unit
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 _SWITCHES = ("preload", "skip_trainers", "skip_strategies", "skip_scoring", "use_pretrained_model", "epistemic_enabled")
 #: Settings of MONAI Label's sample apps for dropout passes; the score of this app needs one pass.
@@ -137,7 +137,7 @@ class AppSettings:
                 kept = ""
             else:
                 words = "The weights in %s are served, which may be trained further. For those of %s: another --workspace."
-                logger.warning(words, target, self.bundle)
+                _logger.warning(words, target, self.bundle)
         if kept:
             _refuse_other_input(self.bundle, target)
         if not kept or _stated(self.bundle, "network_def") == _stated(target, "network_def"):

@@ -17,7 +17,7 @@ from minivess.models import weights_path
 from minivess.paths import known_sha256
 from minivess.uncertainty import acquisition
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 #: Name of the strategy -> acquisition function, and the reason that clients show.
 BY_SCORE: dict[str, tuple[acquisition.Strategy, str]] = {
     "uncertainty": ("errors", "most expected errors per predicted voxel"),
@@ -91,7 +91,7 @@ class ScoreStrategy(Strategy):
         return images[acquisition.choose(rows, self.strategy, 1, np.random.default_rng())[0]]
 
     def _answer(self, image: str, scores: Mapping[str, dict[str, Any]], reason: str, datastore: Datastore) -> dict[str, Any]:
-        logger.info("next sample: %s", reason)
+        _logger.info("next sample: %s", reason)
         score = scores.get(image, {})
         info = {"reason": reason, "ts": int(time.time()), **score}
         datastore.update_image_info(image, {"minivess_uncertainty": info})

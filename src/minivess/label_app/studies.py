@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from minivess.dicom import read_series
+from minivess.dicom.series_files import holds_dicom
 from minivess.volume import Unit, Volume, read_volume
 
 
@@ -18,6 +19,6 @@ def read_study_image(path: Path, unit: Unit | None) -> Volume:
     Raises:
         MinivessError: When it cannot be read.
     """
-    if path.is_dir() and any(file.suffix.lower() in (".dcm", "") for file in path.iterdir()):
+    if holds_dicom(path):
         return read_series(path).volume
     return read_volume(path, unit=unit)

@@ -34,7 +34,7 @@ from minivess.track import enqueue_training
 from minivess.train import earlier_models, presets, read_stats, train_and_judge
 from minivess.uncertainty.calibration import background_limit
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 #: ``published_by`` in the metadata of weights that this app has published.
 _PUBLISHER = "label app"
 
@@ -244,7 +244,7 @@ def usable_cases(cases: Sequence[TrainingCase]) -> tuple[list[TrainingCase], dic
             usable.append(case)
         except MinivessError as error:
             left_out[case.name] = str(error)
-            logger.warning("the training goes on without %s: %s", case.name, error)
+            _logger.warning("the training goes on without %s: %s", case.name, error)
     if not usable:
         raise InputError(f"No case can be used for training. The first: {next(iter(left_out.values()))}")
     return usable, left_out

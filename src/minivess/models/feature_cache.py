@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from minivess.paths import atomic_file
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 #: A full-size picture of SAM 3 takes 21 MB, one of LiteMedSAM 4 MB.
 BUDGET_BYTES = 2 * 2**30
 
@@ -53,7 +53,7 @@ class FeatureCache:
         try:
             self._write(file, encoded)
         except (OSError, SafetensorError) as error:
-            logger.warning("Features are not cached in %s: %s", self.folder, error)
+            _logger.warning("Features are not cached in %s: %s", self.folder, error)
         return encoded
 
     def _write(self, file: Path, encoded: Sequence[torch.Tensor]) -> None:

@@ -18,6 +18,7 @@ from minivess.extras import require_extra
 from minivess.models.feature_cache import FeatureCache
 from minivess.models.follow_slices import OUTSIDE, follow_slices
 from minivess.models.planes import check_planes, consensus, plane_logits
+from minivess.models.value_range import USUAL_RANGE, to_unit_range
 
 #: Side of the pictures that the published weights were trained on, in pixels.
 PUBLISHED_PX = 256
@@ -52,7 +53,7 @@ class LiteMedsam(torch.nn.Module):
         picture_px: int = PUBLISHED_PX,
         planes: Sequence[str] = ("xy",),
         pictures_at_once: int = 8,
-        value_range: tuple[float, float] = (-0.5, 4.0),
+        value_range: tuple[float, float] = USUAL_RANGE,
     ) -> None:
         """Build the network with random weights.
 
@@ -71,7 +72,7 @@ class LiteMedsam(torch.nn.Module):
         if picture_px < 32 or picture_px % 32:
             raise BundleError(f"picture_px is {picture_px}. Allowed: 32, 64, ... 256, ...")
         self.planes, self.pictures_at_once = check_planes(planes), pictures_at_once
-        self.value_range = (float(value_range[0]), float(value_range[1]))
+        self.value_range = value_range
         self.picture_px = picture_px
         self.network: Any = _build(picture_px)
 
@@ -133,8 +134,7 @@ class LiteMedsam(torch.nn.Module):
 
     def _mask_logits(self, pictures: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
         """Return (pictures, 1, picture_px, picture_px) logits; the box is column, row, column, row."""
-        low, high = self.value_range
-        scaled = ((pictures - low) / (high - low)).clamp(0, 1)
+        scaled = to_unit_range(pictures, self.value_range)
         size = (self.picture_px, self.picture_px)
         images = interpolate(scaled, size=size, mode="bilinear", align_corners=False)
         decoded, _ = self.network.mask_decoder(

@@ -16,6 +16,7 @@ from minivess.models.feature_cache import FeatureCache
 from minivess.models.partial_state import keep_only_trained
 from minivess.models.planes import check_planes, consensus, plane_logits
 from minivess.models.sam3_base import read_base
+from minivess.models.value_range import USUAL_RANGE, to_unit_range
 
 if TYPE_CHECKING:
     from minivess.models.sam3_prompts import PromptedTracker
@@ -48,7 +49,7 @@ class Sam3Lora(torch.nn.Module):
         planes: Sequence[str] = ("xy",),
         tile_px: int = 256,
         pictures_at_once: int = 4,
-        value_range: tuple[float, float] = (-0.5, 4.0),
+        value_range: tuple[float, float] = USUAL_RANGE,
     ) -> None:
         """Read a base and add adapters.
 
@@ -76,7 +77,7 @@ class Sam3Lora(torch.nn.Module):
         if concept not in read.concepts:
             raise BundleError(f"concept is {concept!r}. Allowed with this base: {', '.join(sorted(read.concepts))}.")
         self.base_sha256, self.planes, self.tile_px = read.sha256, check_planes(planes), tile_px
-        self.pictures_at_once, self.value_range = pictures_at_once, (float(value_range[0]), float(value_range[1]))
+        self.pictures_at_once, self.value_range = pictures_at_once, value_range
         self.image_size = int(read.detector.config.vision_config.backbone_config.image_size)
         self.detector = read.detector.requires_grad_(False)
         # In a tuple, so that its parameters are no parameters of this network: clicks use the base without adapters. Frozen
@@ -207,7 +208,6 @@ class Sam3Lora(torch.nn.Module):
         Returns:
             (pictures, 3, image_size, image_size) float in [-1, 1].
         """
-        low, high = self.value_range
-        scaled = ((pictures - low) / (high - low)).clamp(0, 1) * 2 - 1
+        scaled = to_unit_range(pictures, self.value_range) * 2 - 1
         size = (self.image_size, self.image_size)
         return interpolate(scaled, size=size, mode="bilinear", align_corners=False).expand(-1, 3, -1, -1)

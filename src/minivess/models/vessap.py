@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from minivess.errors import WeightsError
+from minivess.models.value_range import USUAL_RANGE, to_unit_range
 
 #: Kernel size and output channels of each level.
 _LEVELS = ((3, 5), (5, 10), (5, 20), (3, 50))
@@ -15,14 +16,14 @@ _LEVELS = ((3, 5), (5, 10), (5, 20), (3, 50))
 class VessapFcn(torch.nn.Module):
     """Four convolutions and a softmax over background and vessel, whose difference is the logit of vessel."""
 
-    def __init__(self, value_range: tuple[float, float] = (-0.5, 4.0)) -> None:
+    def __init__(self, value_range: tuple[float, float] = USUAL_RANGE) -> None:
         """Build the network with random weights.
 
         Args:
             value_range: Normalised intensities that become 0 and 1.
         """
         super().__init__()
-        self.value_range = (float(value_range[0]), float(value_range[1]))
+        self.value_range = value_range
         channels, layers = 2, []
         for size, out in _LEVELS:
             layers.append(torch.nn.Conv3d(channels, out, size, padding="same"))
@@ -39,9 +40,8 @@ class VessapFcn(torch.nn.Module):
         Returns:
             (batch, 1, x, y, z).
         """
-        low, high = self.value_range
         # The published kernels are ordered depth, height, width.
-        y = ((x - low) / (high - low)).clamp(0, 1).expand(-1, 2, -1, -1, -1).permute(0, 1, 4, 3, 2)
+        y = to_unit_range(x, self.value_range).expand(-1, 2, -1, -1, -1).permute(0, 1, 4, 3, 2)
         for level in self.levels:
             y = torch.relu(level(y))
         classes = self.presoftmax(y).permute(0, 1, 4, 3, 2)

@@ -7,6 +7,7 @@ from monai.networks.nets.vista3d import vista3d132
 from torch.nn.functional import interpolate, pad
 
 from minivess.errors import BundleError
+from minivess.models.value_range import USUAL_RANGE, to_unit_range
 
 #: Windows are padded to multiples of this.
 _MULTIPLE = 16
@@ -31,7 +32,7 @@ class Vista3dVessel(torch.nn.Module):
         *,
         vessel_class: int = LAST_SUPPORTED_CLASS + 1,
         z_factor: int = 2,
-        value_range: tuple[float, float] = (-0.5, 4.0),
+        value_range: tuple[float, float] = USUAL_RANGE,
     ) -> None:
         """Build the network with random weights.
 
@@ -49,7 +50,7 @@ class Vista3dVessel(torch.nn.Module):
             raise BundleError(f"vessel_class is 1 to {_CLASSES - 1}, z_factor at least 1. Got {vessel_class} and {z_factor}.")
         self.network = vista3d132(encoder_embed_dim=encoder_embed_dim, in_channels=1)
         self.vessel_class, self.z_factor = vessel_class, z_factor
-        self.value_range = (float(value_range[0]), float(value_range[1]))
+        self.value_range = value_range
 
     def forward(
         self, x: torch.Tensor, points: torch.Tensor | None = None, point_labels: torch.Tensor | None = None
@@ -89,8 +90,7 @@ class Vista3dVessel(torch.nn.Module):
         return self._back(logits, x)
 
     def _prepare(self, x: torch.Tensor) -> torch.Tensor:
-        low, high = self.value_range
-        scaled = ((x - low) / (high - low)).clamp(0, 1)
+        scaled = to_unit_range(x, self.value_range)
         *plane, slices = x.shape[2:]
         fine = interpolate(scaled, size=(*plane, slices * self.z_factor), mode="trilinear", align_corners=False)
         missing = [max(_SMALLEST, n + -n % _MULTIPLE) - n for n in reversed(fine.shape[2:])]

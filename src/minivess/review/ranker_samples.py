@@ -20,7 +20,7 @@ from minivess.review.ranker import BlockSamples
 from minivess.store import QueueItem
 from minivess.volume import Box
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 #: So many samples of other images are enough: with each answer to any image the fit would take longer.
 MOST_OF_OTHERS = 20_000
@@ -96,7 +96,7 @@ class SampleFolder:
             with atomic_file(self._path(item)) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, features=samples.features, errors=samples.errors, case=np.array(item.image_id))
         except OSError as error:
-            logger.warning("the training samples of an answer could not be written: %s", error.strerror)
+            _logger.warning("the training samples of an answer could not be written: %s", error.strerror)
 
     def read(self, image_id: str, answered: Iterable[QueueItem]) -> BlockSamples | None:
         """Read the samples of all answers to the image, and of the newest ones to others.

@@ -26,7 +26,7 @@ from minivess.models.config_values import ConfigPath, ConfigTexts
 from minivess.paths import atomic_file, file_sha256
 from minivess.store import current_actor, system_user
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 #: Memory that a case takes for a byte of its files, at most: image and label as float32, of compressed files of 16 bits.
 _MEMORY_OF_A_BYTE = 8
@@ -152,7 +152,7 @@ def _cache_rate(bundle: Path, cases: Sequence[TrainingCase]) -> dict[str, float]
     if needed <= most or "cache_rate" not in read_config(bundle / "configs" / "train.yaml"):
         return {}
     share = round(most / needed, 3)
-    logger.warning("Of %d cases %.0f %% are kept in memory; the others are read again for each patch.", len(cases), 100 * share)
+    _logger.warning("Of %d cases %.0f %% are kept in memory; the others are read again for each patch.", len(cases), 100 * share)
     return {"cache_rate": share}
 
 

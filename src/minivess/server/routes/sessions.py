@@ -23,7 +23,7 @@ router = APIRouter(prefix="/session", tags=["Session"])
 def create_session(
     app: App, account: CurrentAccount, files: Annotated[list[UploadFile], File()], uncompress: bool = False, expiry: int = 0
 ) -> dict[str, Any]:
-    """Store files, or the content of one archive, as a session of this user. MONAI Label's endpoint would unpack a file anywhere."""
+    """Store files, or one archive's content, as this user's session. MONAI Label's own endpoint would unpack a file anywhere."""
     sessions = app.sessions()
     if sessions is None:
         raise HTTPException(406, "This server has no sessions. Upload the image to the studies.")
