@@ -45,6 +45,7 @@ def test_history_compare_restore_and_picture(capsys: pytest.CaptureFixture[str],
 
 def test_repair_finds_a_changed_label(capsys: pytest.CaptureFixture[str], studies: Path) -> None:
     assert "from 3 events" in said(capsys, "store", "repair", studies)
+    assert not list(studies.rglob("index.*.damaged")), "nothing was damaged"
     path = LabelStore(studies).head("a").path
     path.write_bytes(path.read_bytes() + b"x")
     assert "not the file that was recorded" in said(capsys, "store", "repair", studies, code=1)

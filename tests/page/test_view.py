@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from page.seat import Seat
 from PIL import Image
+from playwright.sync_api import Locator
 
 from minivess.models import ModelRef, Prediction
 from minivess.review.prediction_cache import CachedPrediction, PredictionCache
@@ -92,6 +93,26 @@ def test_all_tools_fit_into_the_panel_and_rows_of_the_queue_beside_them(seat: Se
         rows = [row.bounding_box() for row in seat.page.locator("#queue tr").all()[:10]]
         whole = [row for row in rows if row["y"] + row["height"] <= listed["y"] + listed["height"]]
         assert len(whole) >= 2, (width, height)
+
+
+def test_the_row_of_the_current_region_stays_in_view_when_the_window_shrinks(seat: Seat) -> None:
+    seat.page.set_viewport_size({"width": 1440, "height": 900})
+    seat.connect("large")
+    visible = len([row for row in seat.page.locator("#queue tr").all() if is_in_list(seat, row)])
+    chosen = seat.page.locator("#queue tr").nth(visible - 1)
+    chosen.locator("button").click()
+    seat.page.wait_for_selector("#queue tr[aria-current=true]")
+    row = seat.page.locator("#queue tr[aria-current=true]")
+    assert row.get_attribute("data-id") == chosen.get_attribute("data-id")
+    seat.page.set_viewport_size({"width": 1024, "height": 640})
+    seat.drawn()
+    assert visible > len([row for row in seat.page.locator("#queue tr").all() if is_in_list(seat, row)])
+    assert is_in_list(seat, row)
+
+
+def is_in_list(seat: Seat, row: Locator) -> bool:
+    listed, place = seat.page.locator("#list").bounding_box(), row.bounding_box()
+    return listed["y"] - 1 <= place["y"] and place["y"] + place["height"] <= listed["y"] + listed["height"] + 1
 
 
 def greys_of(seat: Seat, box: list[int]) -> np.ndarray:

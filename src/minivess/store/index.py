@@ -99,7 +99,7 @@ class Index:
             self.close()
 
     def rebuild(self, reason: str, fill: Callable[[sqlite3.Connection], int]) -> int:
-        """Build the index again; an existing one is renamed to ``index.TIME.damaged``. No other process may use it now.
+        """Build the index again; a damaged one is kept as ``index.TIME.damaged``. No other process may use it now.
 
         Args:
             reason: Why it is rebuilt, for the log.
@@ -123,7 +123,7 @@ class Index:
             connection.execute("COMMIT")
         finally:
             connection.close()
-        if self.path.exists() and self.path.stat().st_size:
+        if self.path.exists() and self.path.stat().st_size and self.find_fault():
             self.path.rename(self.path.with_name(f"index.{time.strftime('%Y%m%d-%H%M%S')}.damaged"))
         for suffix in ("-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)

@@ -137,6 +137,7 @@ class SaveBest:
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
         self.best = self._best_so_far()
+        engine.state.best_metric = self.best  # what the progress shows, also of a training that goes on
         if is_first_process():
             engine.add_event_handler(Events.COMPLETED, self._validated)
 

@@ -27,6 +27,12 @@ export class Panel {
     /** @type {[import('./regions.js').QueueItem[], import('./regions.js').QueueItem | null]} */
     this.listed = [[], null]
     this.filter.addEventListener('change', () => this.queue(...this.listed))
+    window.addEventListener('resize', () => this.keepCurrentInView())
+  }
+
+  /** A smaller window has shorter lists: show the row of the current item again. */
+  keepCurrentInView() {
+    for (const row of this.rows) if (row.getAttribute('aria-current') === 'true') scrollTo(row)
   }
 
   /**
