@@ -17,13 +17,15 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 img { width: 100%; image-rendering: auto; border-radius: 4px; }
 .regions { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); gap: 0 1rem; }
 figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; opacity: .8; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; width: max-content; min-width: 100%; max-width: calc(100vw - 2rem); }
+.wide { position: relative; left: 50%; translate: -50%; }
 table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .8rem; text-align: left; }
 th { border-bottom: 2px solid; } .number { text-align: right; font-variant-numeric: tabular-nums; }
 code, pre { background: #8882; border-radius: 4px; padding: .1rem .3rem; } pre { padding: .8rem; overflow: auto; }
 """
 
-_INTERVAL = re.compile(r"^-?[\d.]+( \(-?[\d.]+\sto\s-?[\d.]+\))?$")
+#: A number or none, its interval, and how many subjects it is of.
+_INTERVAL = re.compile(r"^(-|-?[\d.]+( \(-?[\d.]+\sto\s-?[\d.]+\))?)(, \d+ of \d+ subjects)?$")
 
 
 def write_page(path: Path, title: str, sections: Sequence[str]) -> Path:
@@ -79,12 +81,7 @@ def html_figure(caption: str, picture: Rgb | bytes) -> str:
 
 
 def _is_number(cell: object) -> bool:
-    return (
-        cell is None
-        or isinstance(cell, float | int)
-        or cell == "-"
-        or (isinstance(cell, str) and _INTERVAL.match(cell) is not None)
-    )
+    return cell is None or isinstance(cell, float | int) or (isinstance(cell, str) and _INTERVAL.match(cell) is not None)
 
 
 def _text(cell: object) -> str:

@@ -16,6 +16,7 @@ from minivess.evaluate.case_results import case_facts, evaluate_cases
 from minivess.evaluate.intervals import Comparison, _with_holm, compare_methods, interval_over_subjects
 from minivess.evaluate.probability_calibration import NEAR_SURFACE_UM, calibration_errors, expected_calibration_error
 from minivess.evaluate.subgroups import audit_subgroups, terciles
+from minivess.html_page import html_table
 from minivess.metrics.calibre import length_by_calibre
 from minivess.models import load_bundle
 from minivess.volume import Volume
@@ -202,3 +203,8 @@ def test_the_interval_of_a_score_ends_where_the_score_does() -> None:
     interval = interval_over_subjects([0.99, 0.98, 0.8], ["a", "b", "c"], bounds=(0.0, 1.0))
     assert interval.high == 1.0
     assert interval.low == pytest.approx(0.658, abs=0.001)
+
+
+def test_a_column_of_scores_stands_right_also_where_some_subjects_have_none() -> None:
+    shown = html_table(["a", "b"], [["-, 0 of 4 subjects", "Otsu"], ["0.51 (0.39\u00a0to\u00a0-0.64), 3 of 4 subjects", "-"]])
+    assert shown.count("class=number") == 3  # the head and two rows of the first column
