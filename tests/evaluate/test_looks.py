@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from minivess.cli.main import run
 from minivess.datasets.dataset import SEAL_FOLDER
 from minivess.errors import InputError, LockoutError
 from minivess.evaluate import SealedTestSet, approve_look, count_looks, open_look, tell_scores
-from minivess.evaluate.likeness import SAME, likeness, thumbnail
+from minivess.evaluate.likeness import _coarse, likeness, shows_the_same, thumbnail
 from minivess.evaluate.looks import ladder_step
 from minivess.synth import make_sample
 from minivess.volume import Volume, read_volume, write_volume
@@ -162,18 +163,30 @@ CHANGES = {
 def test_a_near_duplicate_is_known(change: str) -> None:
     image = stack(0)
     changed = np.ascontiguousarray(CHANGES[change](image.array.astype(np.float64)).astype(np.float32))
-    assert (
-        likeness(
-            thumbnail(image),
-            thumbnail(image.with_array(changed) if changed.shape == image.shape else Volume(changed, image.affine, image.unit)),
-        )
-        >= SAME
-    )
+    other = image.with_array(changed) if changed.shape == image.shape else Volume(changed, image.affine, image.unit)
+    assert shows_the_same(thumbnail(image), thumbnail(other))
+    assert shows_the_same(thumbnail(other), thumbnail(image))
 
 
 def test_other_fields_of_view_are_no_duplicates() -> None:
     pictures = [thumbnail(stack(seed)) for seed in range(6)]
-    assert max(likeness(a, b) for n, a in enumerate(pictures) for b in pictures[n + 1 :]) < SAME
+    assert not any(shows_the_same(a, b) for a, b in combinations(pictures, 2))
+
+
+def test_heads_of_two_people_are_no_duplicates_though_they_are_alike_and_those_of_one_are() -> None:
+    heads = [make_sample("cta", seed, shape=(128, 128, 96)).image for seed in (0, 7)]
+    pictures = [thumbnail(head) for head in heads]
+    assert max(likeness(a, b) for a, b in combinations(pictures, 2)) > 0.6
+    assert not any(shows_the_same(a, b) for a, b in combinations(pictures, 2))
+    for head, picture in zip(heads, pictures, strict=True):
+        cropped = np.ascontiguousarray(head.array[5:-5, 5:-5, 4:-4])
+        assert shows_the_same(picture, thumbnail(Volume(cropped, head.affine, head.unit)))
+
+
+def test_a_test_set_that_was_sealed_with_smaller_thumbnails_still_knows_its_cases() -> None:
+    small = _coarse(thumbnail(stack(0))).round().astype(np.uint8)
+    assert shows_the_same(thumbnail(stack(0)), small)
+    assert not shows_the_same(thumbnail(stack(1)), small)
 
 
 @pytest.mark.row(51)

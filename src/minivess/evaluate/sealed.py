@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from minivess.datasets.dataset import SEAL_FOLDER, SEAL_POINTER
 from minivess.datasets.pairs import load_item
 from minivess.errors import InputError, LockoutError
-from minivess.evaluate.likeness import CELLS, SAME, likeness, thumbnail
+from minivess.evaluate.likeness import shows_the_same, thumbnail
 from minivess.paths import file_sha256, write_json
 from minivess.store import AuditChain
 from minivess.volume import Volume
@@ -203,7 +203,7 @@ class SealedTestSet:
         if fingerprint(image) in self.fingerprints:
             return "its voxels are those of a test case"
         picture = thumbnail(image)
-        if any(likeness(picture, known) >= SAME for known in self.thumbnails):
+        if any(shows_the_same(picture, known) for known in self.thumbnails):
             return "it shows what a test case shows"
         return ""
 
@@ -290,7 +290,8 @@ def _as_text(picture: NDArray[np.uint8]) -> str:
 
 
 def _from_text(text: str) -> NDArray[np.uint8]:
-    return np.frombuffer(bytes.fromhex(text), np.uint8).reshape((CELLS,) * 3)
+    cells = np.frombuffer(bytes.fromhex(text), np.uint8)
+    return cells.reshape((round(cells.size ** (1 / 3)),) * 3)
 
 
 def fingerprint(volume: Volume) -> str:
