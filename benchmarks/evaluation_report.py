@@ -19,8 +19,9 @@ prepare_process()
 from models import NETWORKS, RECIPE, prepare, train_without
 from two_photon import FOLD_RECIPE, FOLDS, cases, synthetic_cases
 
-from minivess.evaluate import report as reports
 from minivess.evaluate.case_results import CaseResult, evaluate_cases
+from minivess.evaluate.report import write_report
+from minivess.evaluate.summary import summarise
 from minivess.models import load_bundle, weights_path
 from minivess.models.foreign_weights import import_weights
 from minivess.paths import resource_path
@@ -55,9 +56,7 @@ def main() -> None:
         held_out = [case for case in everything if case.subject == fold]
         results += evaluate_cases(held_out, {name: load_bundle(bundle) for name, bundle in bundles.items()}, progress=print)
         models = {name: {"version": "leave one animal out"} for name in bundles}
-        reports.write_report(
-            arguments.out / "report", reports.summarise(results, models=models, section="held-out animal"), results
-        )
+        write_report(arguments.out / "report", summarise(results, models=models, section="held-out animal"), results)
     print(arguments.out / "report" / "report.html")
 
 

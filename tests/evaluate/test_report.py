@@ -130,7 +130,7 @@ def test_the_report_of_two_bundles(dataset: Path, bundle: Path, tmp_path: Path, 
 def test_without_fairlearn_the_rest_of_the_report_is_there(
     dataset: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("minivess.evaluate.report.missing_modules", lambda _: ["fairlearn"])
+    monkeypatch.setattr("minivess.evaluate.summary.missing_modules", lambda _: ["fairlearn"])
     command = ["evaluate", str(dataset), "--bundle", str(bundle), "--section", "validation", "--report", str(tmp_path / "r")]
     assert run(command) == 0
     page = (tmp_path / "r" / "report.html").read_text()
@@ -188,7 +188,7 @@ def test_bright_vessels_have_the_higher_brightness() -> None:
 def test_the_failures_are_the_worst_cases_the_worst_first(
     dataset: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "_WORST_CASES", 2)
+    monkeypatch.setattr(report, "WORST_CASES", 2)
     cases = [case for section in ("training", "validation") for case in read_dataset(dataset)[section]]
     results = [r for r in evaluate_cases(cases, {"model": load_bundle(bundle)}) if r.method == "model"]
     changed = [

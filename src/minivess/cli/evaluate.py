@@ -42,6 +42,7 @@ def evaluate(
     from minivess.errors import InputError, UsageError
     from minivess.evaluate import report as reports
     from minivess.evaluate.case_results import evaluate_cases
+    from minivess.evaluate.summary import summarise, with_few_pictures
     from minivess.models import load_bundle
     from minivess.models.bundle import inference_sha256
     from minivess.uncertainty.calibration import read_zones
@@ -64,7 +65,7 @@ def evaluate(
     named = {names[path]: model for path, model in methods.items()}
     with tqdm(total=len(cases), desc="evaluate", unit="case", disable=as_json) as bar:
         evaluated = evaluate_cases(cases, named, background_below=limits, progress=lambda _: bar.update())
-        results = reports.with_few_pictures(evaluated, wanted=report is not None)
+        results = with_few_pictures(evaluated, wanted=report is not None)
     alphas = {name: zone.alpha for name, zone in known.items()}
     models = {
         names[path]: {
@@ -74,7 +75,7 @@ def evaluate(
         }
         for path, model in methods.items()
     }
-    content = {**reports.summarise(results, models=models, section=section), "learned_subjects": learned}
+    content = {**summarise(results, models=models, section=section), "learned_subjects": learned}
     content["remarks"] = [_in_words(name, subjects) for name, subjects in learned.items()]
     if opened is not None:
         content = _as_told(content, *opened)
@@ -137,7 +138,7 @@ def _open_sealed(
 def _as_told(content: dict[str, Any], sealed: SealedTestSet, look: Look) -> dict[str, Any]:
     """Return what may be told of a sealed test set: rounded means by the ladder, nothing of single cases."""
     from minivess.evaluate import tell_scores
-    from minivess.evaluate.report import COMPARED
+    from minivess.evaluate.summary import COMPARED
 
     (name,) = content["models"]
     intervals = {score: content["means"][name][score] for score in COMPARED}

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minivess.evaluate.report import SCORES, count_in_words, interval_text
+from minivess.evaluate.report import count_in_words, interval_text
+from minivess.evaluate.summary import SCORES
 from minivess.release.documents import markdown_table
 
 _LIMITS = """## Limits

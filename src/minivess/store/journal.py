@@ -22,7 +22,8 @@ from minivess.store.audit import AuditChain, Position
 from minivess.store.chain_events import ChainEvents
 from minivess.store.events import FOLDER, Event, EventKind
 from minivess.store.format import require_format, write_format
-from minivess.store.index import Index, apply, as_store_error
+from minivess.store.index import Index, as_store_error
+from minivess.store.index_events import apply
 from minivess.store.transaction import Transaction
 
 _RESTORE = "Restore the folder audit from a backup; docs/howto/store.md says what to do without one."

@@ -10,7 +10,7 @@ from pathlib import Path
 from minivess.errors import StoreError
 from minivess.store.audit import AuditEntry
 from minivess.store.events import FOLDER, Event, event_path, write_event
-from minivess.store.index import apply
+from minivess.store.index_events import apply
 
 #: Values of an event's body that its audit entry repeats; the names of on-disk keys do not change.
 _AUDITED = ("tag", "sha256", "base", "rival", "revision", "places", "queue", "rank", "verdict")

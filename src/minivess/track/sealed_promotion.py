@@ -9,8 +9,8 @@ from pathlib import Path
 from minivess.datasets import load_pair, read_dataset
 from minivess.errors import InputError, LockoutError
 from minivess.evaluate import Look, SealedTestSet, find_sealed, history_of, open_look, refuse_learned
-from minivess.evaluate import report as reports
 from minivess.evaluate.case_results import evaluate_cases
+from minivess.evaluate.summary import summarise, with_few_pictures
 from minivess.models import load_bundle
 from minivess.track.limits import Limits
 from minivess.track.registry import CHALLENGER, CHAMPION, Registry
@@ -54,8 +54,8 @@ def promote_on_sealed(
         for case in cases:
             load_pair(case.to_item())  # a file that cannot be read costs no look
         look = open_look(sealed, model=registry.name, weights_sha256=weights, actor=actor)
-        results = reports.with_few_pictures(evaluate_cases(cases, models, progress=progress), wanted=False)
-    content = reports.summarise(results, models={alias: model.model.to_json() for alias, model in models.items()}, section="test")
+        results = with_few_pictures(evaluate_cases(cases, models, progress=progress), wanted=False)
+    content = summarise(results, models={alias: model.model.to_json() for alias, model in models.items()}, section="test")
     try:
         version = registry.promote(content, limits, tell_numbers=False)
     except LockoutError as error:
