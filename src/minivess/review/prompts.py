@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from skimage.filters import frangi
-from skimage.graph import MCP_Geometric
 
 from minivess.errors import InputError
 from minivess.models.normalise import Scaling
 from minivess.models.segmenter import Click, PromptKind
-from minivess.review.error_candidates import CANDIDATE_PROBABILITY
 from minivess.review.skeleton_graph import skeleton_graph
+from minivess.review.tracing import FAINTEST, draw_tube, neighbourhood, trace_middle, vesselness
 from minivess.volume import Box
 
 Point = tuple[int, int, int]
@@ -33,10 +31,6 @@ _DETOUR_UM = 30.0
 _HIT_UM = 8.0
 #: Largest radius of a traced vessel.
 _WIDEST_UM = 25.0
-#: Evidence below which there is nothing to trace at a click.
-_FAINTEST = 0.02
-#: Cost of a step through background, relative to one through vessel.
-_BACKGROUND_COST = 50.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +82,7 @@ class PromptContext:
         Returns:
             (x, y, z) float32 in [0, 1].
         """
-        lines = _vesselness(self.scaling.apply(self.image[window], at=low), self.spacing_um)
+        lines = vesselness(self.scaling.apply(self.image[window], at=low), self.spacing_um)
         return np.maximum(self.probability[window].astype(np.float32), lines)
 
 
@@ -134,9 +128,9 @@ def path(context: PromptContext, start: Point, end: Point) -> MaskChange:
     """
     window, low = _window((start, end), context.mask.shape, context.spacing_um)
     evidence = context.evidence(window, low)
-    points, depth_um = _along_the_middle(evidence, _minus(start, low), _minus(end, low), context.spacing_um)
+    points, depth_um = trace_middle(evidence, _minus(start, low), _minus(end, low), context.spacing_um)
     radius_um = ndimage.median_filter(depth_um[tuple(points.T)], size=9, mode="nearest")  # one wide spot is no vessel
-    return MaskChange(_tube(points, np.minimum(radius_um, _WIDEST_UM), evidence.shape, context.spacing_um), low)
+    return MaskChange(draw_tube(points, np.minimum(radius_um, _WIDEST_UM), evidence.shape, context.spacing_um), low)
 
 
 def connect(context: PromptContext, start: Point, end: Point) -> MaskChange:
@@ -153,10 +147,10 @@ def connect(context: PromptContext, start: Point, end: Point) -> MaskChange:
     ends = [nearest_mask_voxel(context, point) for point in (start, end)]
     window, low = _window(ends, context.mask.shape, context.spacing_um)
     evidence = context.evidence(window, low)
-    points, _ = _along_the_middle(evidence, _minus(ends[0], low), _minus(ends[1], low), context.spacing_um)
+    points, _ = trace_middle(evidence, _minus(ends[0], low), _minus(ends[1], low), context.spacing_um)
     wide = edt.edt(np.ascontiguousarray(context.mask[window]), anisotropy=context.spacing_um, black_border=False)
-    first, last = (min(float(wide[_around(point, 2)].max()), _WIDEST_UM) for point in (points[0], points[-1]))
-    return MaskChange(_tube(points, np.linspace(first, last, len(points)), evidence.shape, context.spacing_um), low)
+    first, last = (min(float(wide[neighbourhood(point, 2)].max()), _WIDEST_UM) for point in (points[0], points[-1]))
+    return MaskChange(draw_tube(points, np.linspace(first, last, len(points)), evidence.shape, context.spacing_um), low)
 
 
 def cut(context: PromptContext, point: Point) -> MaskChange:
@@ -226,11 +220,11 @@ def grow(context: PromptContext, point: Point, box: Box, *, share: float = 0.5) 
         raise InputError(f"A click to grow from must be inside the region, {tuple(box)}. Got {tuple(point)}.")
     window = context.probability[box.slices]
     click = _minus(point, box.low)
-    near = float(window[_around(np.asarray(click), 1)].max())  # a person does not hit the middle of a capillary
-    if near < _FAINTEST:
+    near = float(window[neighbourhood(np.asarray(click), 1)].max())  # a person does not hit the middle of a capillary
+    if near < FAINTEST:
         raise InputError("The model sees no vessel here: there is nothing to fill. Draw it with the pen, or trace a path.")
     components = cc3d.connected_components(window >= share * near, connectivity=26)
-    hit = np.unique(components[_around(np.asarray(click), 1)])
+    hit = np.unique(components[neighbourhood(np.asarray(click), 1)])
     return MaskChange(np.isin(components, hit[hit > 0]), box.low)
 
 
@@ -254,56 +248,6 @@ def nearest_mask_voxel(context: PromptContext, point: Point, *, within_um: float
             x, y, z = (int(v) for v in drawn[index] + low)
             return x, y, z
     raise InputError(f"There is no vessel in the mask within {within_um:g} um of {tuple(point)}. Click on a vessel of the mask.")
-
-
-def _along_the_middle(
-    evidence: NDArray[np.float32], start: Point, end: Point, spacing_um: tuple[float, float, float]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Find the minimum-cost path, then move it to the middle of the vessel; also return each voxel's depth in um.
-
-    Evidence is limited to that at the clicks: a brighter vessel beside a faint one must not attract the path.
-    """
-    level = min(float(evidence[_around(np.asarray(click), 1)].max()) for click in (start, end))
-    evidence = np.minimum(evidence / max(level, _FAINTEST), 1)
-    rough = _cheapest(evidence, start, end, spacing_um)
-    inside = evidence > max(CANDIDATE_PROBABILITY, 0.5 * float(np.median(evidence[tuple(rough.T)])))
-    depth_um = edt.edt(np.ascontiguousarray(inside), anisotropy=spacing_um, black_border=False)
-    return _cheapest(evidence * (depth_um + min(spacing_um)), start, end, spacing_um), depth_um
-
-
-def _cheapest(
-    evidence: NDArray[np.float32], start: Point, end: Point, spacing_um: tuple[float, float, float]
-) -> NDArray[np.int64]:
-    cost = 1.0 / np.maximum(evidence, float(evidence.max()) / _BACKGROUND_COST)
-    ways = MCP_Geometric(cost, fully_connected=True, sampling=spacing_um)
-    ways.find_costs([start], [end])
-    return np.asarray(ways.traceback(end))
-
-
-def _vesselness(contrast: NDArray[np.float32], spacing_um: tuple[float, float, float]) -> NDArray[np.float32]:
-    """Compute bright lines of the width of capillaries, slice by slice since slices are far apart; float32 in [0, 1]."""
-    sigmas = [r / spacing_um[0] for r in (1.5, 3.0, 6.0)]
-    planes = [frangi(contrast[..., z], sigmas=sigmas, black_ridges=False) for z in range(contrast.shape[2])]
-    lines = np.stack(planes, axis=-1)
-    top = float(np.percentile(lines, 99))
-    return np.clip(lines / top, 0, 1).astype(np.float32) if top > 0 else np.zeros(lines.shape, np.float32)
-
-
-def _tube(
-    points: NDArray[np.int64], radius_um: NDArray[np.float64], shape: tuple[int, ...], spacing_um: tuple[float, float, float]
-) -> NDArray[np.bool_]:
-    """Draw balls along a line; the line itself is always drawn."""
-    drawn = np.zeros(shape, bool)
-    spacing = np.asarray(spacing_um)
-    for point, radius in zip(points, radius_um, strict=True):
-        reach = np.ceil(radius / spacing).astype(int)
-        low, high = np.maximum(point - reach, 0), np.minimum(point + reach + 1, shape)
-        offsets = np.ogrid[tuple(slice(a - p, b - p) for a, b, p in zip(low, high, point, strict=True))]
-        square = sum((o * s) ** 2 for o, s in zip(offsets, spacing, strict=True))
-        ball = square < (0.999 * radius) ** 2  # at the radius itself lies background
-        drawn[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] |= ball
-    drawn[tuple(points.T)] = True
-    return drawn
 
 
 def _window(
@@ -338,10 +282,6 @@ def _leaves(points: NDArray[np.int64], window: tuple[int, ...], low: Point, shap
     high = np.add(low, window)
     cut_low, cut_high = np.greater(low, 0), np.less(high, shape)
     return bool(((points <= 1) & cut_low).any() or ((points >= np.subtract(window, 2)) & cut_high).any())
-
-
-def _around(point: NDArray[np.int64], reach: int) -> tuple[slice, ...]:
-    return tuple(slice(max(0, int(p) - reach), int(p) + reach + 1) for p in point)
 
 
 def _minus(point: Point, low: Point) -> Point:
