@@ -121,7 +121,7 @@ def run(out: Path, name: str, everything: list[Any], made: list[Any], seeds: lis
     for seed in seeds:
         for fold in FOLDS:
             bundle, start = prepare(out / name / f"{fold}_{seed}", name), time.process_time()
-            init = weights_path(bundle) if weights_path(bundle).is_file() else None
+            init = weights_path(bundle) if NETWORKS[name][0] == "litemedsam" else None
             train_without(fold, bundle, everything, made, {**RECIPE, **NETWORKS[name][2], "seed": seed}, init)
             held_out = [case for case in everything if case.subject == fold]
             rows += scores(name, seed, bundle, held_out, time.process_time() - start)

@@ -12,6 +12,7 @@ from geometries import resample_like
 from scipy.spatial.transform import Rotation
 
 from minivess.dicom import read_series, write_series
+from minivess.dicom.series_files import holds_dicom
 from minivess.errors import GeometryError, InputError, OutputError, UnsafeFileError
 from minivess.volume import Volume
 
@@ -217,3 +218,20 @@ def test_the_tilted_real_series_is_refused_with_its_gaps(shared_data: Path, tmp_
         archive.extractall(tmp_path)
     with pytest.raises(GeometryError, match=r"1\.081 mm[\s\S]*6\.999 mm[\s\S]*18\.5 degrees"):
         read_series(tmp_path)
+
+
+def test_a_folder_of_dicom_is_known_by_names_or_preambles_and_one_of_pictures_is_none(series: Path, tmp_path: Path) -> None:
+    assert holds_dicom(series)
+    for number, file in enumerate(sorted(series.iterdir())):
+        file.rename(file.with_name(f"IM{number}"))
+    assert holds_dicom(series)
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    (lost / "IM0").write_bytes(b"no preamble")
+    assert holds_dicom(lost), "as scanners export: read as a series, whose words say what is wrong"
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("1.png", "2.png", "DICOMDIR", "._0.dcm", "Thumbs.db"):
+        (pictures / name).write_bytes(b"x")
+    assert not holds_dicom(pictures)
+    assert not holds_dicom(pictures / "1.png")

@@ -49,3 +49,15 @@ def test_what_interrupted_uploads_left_does_not_stop_the_cleaning(tmp_path: Path
     age(folder, last, 4000)
     assert sessions.remove_expired() == 3
     assert [path.name for path in folder.iterdir()] == ["a-being-copied"]
+
+
+def test_who_is_refused_does_not_prolong_a_session(tmp_path: Path) -> None:
+    folder = tmp_path / "sessions"
+    (tmp_path / "image.nii.gz").write_bytes(b"x")
+    session_id, _ = UploadSessions(str(folder), 3600).add_of("ann", tmp_path / "image.nii.gz", 0)
+    age(folder, session_id, 1000)
+    before = (folder / session_id / "meta.info").read_text()
+    again = UploadSessions(str(folder), 3600)
+    assert not again.is_open_to(session_id, "bob")
+    assert again.is_open_to(session_id, "ann")
+    assert (folder / session_id / "meta.info").read_text() == before

@@ -43,7 +43,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder / "tmp"))
         with LabelServer(launch, log=folder / "log") as server:
-            yield Lab(server, tokens, folder)
+            yield Lab(server, {**tokens, "root": launch.token}, folder)
 
 
 def test_two_annotators_a_decision_and_a_review(lab: Lab) -> None:
@@ -185,6 +185,8 @@ def test_a_session_is_of_the_user_who_uploaded_it(lab: Lab) -> None:
             assert lab.ask(method, path, other).status_code == 404, (method, path, other)
     assert lab.ask("GET", f"/session/{made}", "ann").status_code == 200
     assert lab.ask("DELETE", f"/session/{made}", "ann").status_code == 200
+    again = lab.ask("PUT", "/session/", "ann", files={"files": ("x.nii.gz", b"x" * 100)}).json()["session_id"]
+    assert lab.ask("DELETE", f"/session/{again}", "root").status_code == 200
 
 
 def test_long_requests_of_one_user_leave_threads_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,9 +49,19 @@ class FoundFiles:
 
 
 def holds_dicom(path: Path) -> bool:
-    """Return whether a path is a folder with DICOM files, by their names or preambles, and not one of slices as pictures."""
-    files = (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else ()
-    return any(file.suffix.lower() == ".dcm" or (file.suffix.lower() not in SLICE_SUFFIXES and is_dicom(file)) for file in files)
+    """Return whether a path is a folder with DICOM files, by their names or preambles. A DICOMDIR does not count."""
+    files = [file for file in path.rglob("[!.]*") if file.is_file() and file.stem.upper() != "DICOMDIR"] if path.is_dir() else []
+    without_suffix = bool(files) and not any(file.suffix for file in files)  # as scanners export, also where the preamble is lost
+    return without_suffix or any(_is_dicom(file) for file in files)
+
+
+def _is_dicom(file: Path) -> bool:
+    if file.suffix.lower() == ".dcm" or file.suffix.lower() in SLICE_SUFFIXES:
+        return file.suffix.lower() == ".dcm"
+    try:
+        return bool(is_dicom(file))
+    except OSError:
+        return False
 
 
 def find_series(folder: Path) -> tuple[list[Path], FoundFiles]:

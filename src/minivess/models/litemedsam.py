@@ -18,7 +18,7 @@ from minivess.extras import require_extra
 from minivess.models.feature_cache import FeatureCache
 from minivess.models.follow_slices import OUTSIDE, follow_slices
 from minivess.models.planes import check_planes, consensus, plane_logits
-from minivess.models.value_range import USUAL_RANGE, to_unit_range
+from minivess.models.value_range import USUAL_RANGE, check_range, to_unit_range
 
 #: Side of the pictures that the published weights were trained on, in pixels.
 PUBLISHED_PX = 256
@@ -72,7 +72,7 @@ class LiteMedsam(torch.nn.Module):
         if picture_px < 32 or picture_px % 32:
             raise BundleError(f"picture_px is {picture_px}. Allowed: 32, 64, ... 256, ...")
         self.planes, self.pictures_at_once = check_planes(planes), pictures_at_once
-        self.value_range = value_range
+        self.value_range = check_range(value_range)
         self.picture_px = picture_px
         self.network: Any = _build(picture_px)
 

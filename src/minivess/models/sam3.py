@@ -16,7 +16,7 @@ from minivess.models.feature_cache import FeatureCache
 from minivess.models.partial_state import keep_only_trained
 from minivess.models.planes import check_planes, consensus, plane_logits
 from minivess.models.sam3_base import read_base
-from minivess.models.value_range import USUAL_RANGE, to_unit_range
+from minivess.models.value_range import USUAL_RANGE, check_range, to_unit_range
 
 if TYPE_CHECKING:
     from minivess.models.sam3_prompts import PromptedTracker
@@ -77,7 +77,7 @@ class Sam3Lora(torch.nn.Module):
         if concept not in read.concepts:
             raise BundleError(f"concept is {concept!r}. Allowed with this base: {', '.join(sorted(read.concepts))}.")
         self.base_sha256, self.planes, self.tile_px = read.sha256, check_planes(planes), tile_px
-        self.pictures_at_once, self.value_range = pictures_at_once, value_range
+        self.pictures_at_once, self.value_range = pictures_at_once, check_range(value_range)
         self.image_size = int(read.detector.config.vision_config.backbone_config.image_size)
         self.detector = read.detector.requires_grad_(False)
         # In a tuple, so that its parameters are no parameters of this network: clicks use the base without adapters. Frozen

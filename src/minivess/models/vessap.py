@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from minivess.errors import WeightsError
-from minivess.models.value_range import USUAL_RANGE, to_unit_range
+from minivess.models.value_range import USUAL_RANGE, check_range, to_unit_range
 
 #: Kernel size and output channels of each level.
 _LEVELS = ((3, 5), (5, 10), (5, 20), (3, 50))
@@ -23,7 +23,7 @@ class VessapFcn(torch.nn.Module):
             value_range: Normalised intensities that become 0 and 1.
         """
         super().__init__()
-        self.value_range = value_range
+        self.value_range = check_range(value_range)
         channels, layers = 2, []
         for size, out in _LEVELS:
             layers.append(torch.nn.Conv3d(channels, out, size, padding="same"))

@@ -7,7 +7,7 @@ from monai.networks.nets.vista3d import vista3d132
 from torch.nn.functional import interpolate, pad
 
 from minivess.errors import BundleError
-from minivess.models.value_range import USUAL_RANGE, to_unit_range
+from minivess.models.value_range import USUAL_RANGE, check_range, to_unit_range
 
 #: Windows are padded to multiples of this.
 _MULTIPLE = 16
@@ -50,7 +50,7 @@ class Vista3dVessel(torch.nn.Module):
             raise BundleError(f"vessel_class is 1 to {_CLASSES - 1}, z_factor at least 1. Got {vessel_class} and {z_factor}.")
         self.network = vista3d132(encoder_embed_dim=encoder_embed_dim, in_channels=1)
         self.vessel_class, self.z_factor = vessel_class, z_factor
-        self.value_range = value_range
+        self.value_range = check_range(value_range)
 
     def forward(
         self, x: torch.Tensor, points: torch.Tensor | None = None, point_labels: torch.Tensor | None = None

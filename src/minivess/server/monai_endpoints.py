@@ -127,7 +127,7 @@ def _after(name: str, arguments: dict[str, Any], response: Any) -> None:
 
 def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
     session_id, sessions = arguments.get("session_id"), label_app().sessions()
-    if session_id and sessions is not None and not sessions.is_open_to(session_id, arguments["user"].username):
+    if session_id and sessions is not None and not _may_use(arguments["user"], session_id):
         raise NotFoundError("You have no session with this id, or its time is over. Upload the image again.")
     for name in ("params", "info"):
         value = arguments.get(name)
@@ -139,6 +139,14 @@ def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, UploadFile):
             _check_file_name(value.filename or "")
     return arguments
+
+
+def _may_use(user: Any, session_id: str) -> bool:
+    """Return whether a session is there, and the user has uploaded it or administers the server."""
+    sessions = label_app().sessions()
+    if monai_label.ADMIN in user.roles:
+        return sessions.get_session(session_id, update_ts=False) is not None
+    return bool(sessions.is_open_to(session_id, user.username))
 
 
 def _check_file_name(name: str) -> None:

@@ -22,6 +22,8 @@ User: Any = _auth.User
 #: The dependency by which MONAI Label's endpoints find the user.
 get_current_user: Any = _auth.get_current_user
 _ROLE_NAMES = ("user", "annotator", "reviewer", "admin")
+#: MONAI Label's name of the highest role.
+ADMIN = f"monailabel-{_ROLE_NAMES[-1]}"
 
 
 def routes() -> list[APIRoute]:

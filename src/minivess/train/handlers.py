@@ -137,7 +137,8 @@ class SaveBest:
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
         self.best = self._best_so_far()
-        engine.state.best_metric = self.best  # what the progress shows, also of a training that goes on
+        if self.best >= 0:  # a training that goes on: the progress shows the best score of before, and no worse one
+            engine.state.best_metric, engine.state.best_metric_epoch = self.best, 0
         if is_first_process():
             engine.add_event_handler(Events.COMPLETED, self._validated)
 

@@ -43,6 +43,5 @@ def create_session(
             extract_archive(uploaded[0], Path(name) / "series")
             uploaded = [Path(name) / "series"]
         image = uploaded[0] if len(uploaded) == 1 else folder
-        session_id, session = sessions.add_session(str(image), min(expiry, sessions.expiry) if expiry > 0 else sessions.expiry)
-        sessions.set_owner(session_id, account.name)
+        session_id, session = sessions.add_of(account.name, image, expiry)
     return {"session_id": session_id, "session_info": {**session.to_json(), "path": PurePath(session.path).name}}
