@@ -10,11 +10,10 @@ from typing import Any
 from minivess.datasets import TrainingCase, load_pair, load_reviewed
 from minivess.evaluate import Anchor, Promotion, ReviewedCase, choose_model, synthetic_anchors
 from minivess.models import Segmenter, load_bundle, weights_path
-from minivess.models.bundle_check import read_config
 from minivess.models.interpolate import interpolate_weights
 from minivess.train.publishing import publish, published_digest
 from minivess.train.rehearsal import balanced, known_cases, rehearsal_cases, write_training_data
-from minivess.train.run import TrainingResult, configuration_names, train_bundle
+from minivess.train.run import TrainingResult, read_training_config, train_bundle
 
 #: Shares of the new weights that are tried; the gate's cases choose. 1 is what was trained, without the old weights.
 SHARES = (1.0, 0.5, 0.25)
@@ -105,11 +104,7 @@ def continued_settings(bundle: Path, preset: str) -> dict[str, Any]:
         bundle: The bundle's folder.
         preset: One of :func:`minivess.train.presets`.
     """
-    content = {
-        key: value
-        for name in configuration_names(preset)
-        for key, value in read_config(bundle / "configs" / f"{name}.yaml").items()
-    }
+    content = read_training_config(bundle, preset)
     return {
         key: content[f"continued_{key}"] for key in ("epochs", "learning_rate", "soft_weight") if f"continued_{key}" in content
     }

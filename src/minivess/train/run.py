@@ -76,7 +76,23 @@ def presets(bundle: Path) -> list[str]:
     return ["full", *sorted(overlays)]
 
 
-def configuration_names(preset: str) -> list[str]:
+def read_training_config(bundle: Path, preset: str) -> dict[str, Any]:
+    """Return the configuration of a preset as it is written: ``train.yaml``, and what lies over it.
+
+    Args:
+        bundle: The bundle's folder.
+        preset: One of :func:`presets`.
+
+    Raises:
+        BundleError: When a file cannot be read.
+    """
+    content: dict[str, Any] = {}
+    for name in _configuration_names(preset):
+        content |= read_config(bundle / "configs" / f"{name}.yaml")
+    return content
+
+
+def _configuration_names(preset: str) -> list[str]:
     """Return the names of the configurations of a preset, without suffix; a later one is laid over the earlier ones."""
     return ["train"] if preset == "full" else ["train", preset]
 
@@ -137,7 +153,7 @@ def train_bundle(
     }
     check_overrides(values)
     start = time.monotonic()
-    _run_workflow(configuration_names(preset), bundle, values, after_validation)
+    _run_workflow(_configuration_names(preset), bundle, values, after_validation)
     best = output / weights_path(output).name
     if not best.is_file():
         raise BundleError(f"The training in {output} produced no weights: its validation Dice was never a number. See log.csv.")

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from minivess.datasets.dataset import TrainingCase
 from minivess.errors import BundleError, InputError
 from minivess.extras import require_extra
-from minivess.models.bundle_check import read_config
-from minivess.train.run import TrainingResult, configuration_names, train_bundle
+from minivess.train.run import TrainingResult, read_training_config, train_bundle
 
 if TYPE_CHECKING:
     import optuna
@@ -116,9 +115,7 @@ def read_space(bundle: Path, preset: str) -> tuple[dict[str, float], dict[str, d
     Raises:
         BundleError: When the bundle states no such settings, or their limits are none.
     """
-    content: dict[str, Any] = {}
-    for name in configuration_names(preset):
-        content |= read_config(bundle / "configs" / f"{name}.yaml")
+    content = read_training_config(bundle, preset)
     space = content.get(SPACE_KEY)
     example = f"{SPACE_KEY}: {{learning_rate: {{low: 0.0005, high: 0.008, log: true}}}}"
     if not isinstance(space, dict) or not space:
