@@ -56,7 +56,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "SAM 3 + LoRA, tiny random base": ("sam3_lora", {"rank": 8, "trained_modules": ["mask_decoder", "detr_encoder"]}, {"items_per_batch": 2}),
     "VesSAP, trained": ("vessap", {}, {}),
     # Pictures of half the side take a quarter of the time; windows of 64 voxels keep a point of the mask for every second voxel.
-    "LiteMedSAM, 128 pixels": ("litemedsam", {"picture_px": 128}, {"roi_size": [64, 64, 8], "items_per_batch": 2, "learning_rate": 1e-4}),
+    "LiteMedSAM, 128 pixels": ("litemedsam", {"picture_px": 128}, {"roi_size": [64, 64, 8], "items_per_batch": 2}),
 }  # fmt: skip
 RECIPE = {"epochs": 2, "iterations_per_epoch": 60, "val_interval": 2}
 
