@@ -167,9 +167,8 @@ def main() -> None:
     everything, made = cases(arguments.data), synthetic_cases(arguments.synthetic)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.network or NETWORKS:
-        with torch.autocast(
-            "cpu", torch.bfloat16, enabled=arguments.bfloat16, cache_enabled=False
-        ):  # a cache would keep old weights
+        # Without a cache of casts: around a whole training it would keep the first weights.
+        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bfloat16, cache_enabled=False):
             rows = run(arguments.out, name, everything, made, arguments.seeds, arguments.vessap)
         with (arguments.out / "rows.jsonl").open("a") as stream:
             stream.writelines(json.dumps(row) + "\n" for row in rows)

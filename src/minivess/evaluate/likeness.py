@@ -70,16 +70,6 @@ def shows_the_same(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
     return alike >= SAME or (alike >= ALIKE and detail_likeness(first, _turned(second, turn)) >= SAME_DETAIL)
 
 
-def likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
-    """Return the highest correlation of two thumbnails over all 48 turns and mirrorings; inverted grey values count as the same.
-
-    Args:
-        first: (24, 24, 24) thumbnail.
-        second: (24, 24, 24) thumbnail.
-    """
-    return _best_turn(first, second)[0]
-
-
 def detail_likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     """Return how well blocks of one thumbnail's detail are found near their place in the other one, also where one was cropped.
 
@@ -100,6 +90,7 @@ def detail_likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> floa
 
 
 def _best_turn(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[float, _Turn]:
+    """Return the highest correlation over all 48 turns and mirrorings, and where; inverted grey values count as the same."""
     fixed, moving = (_standardised(_coarse(thumb)) for thumb in (first, second))
     turns = [(axes, steps) for axes in permutations(range(3)) for steps in product((1, -1), repeat=3)]
     found = [abs(float((fixed * _turned(moving, turn)).mean())) for turn in turns]
