@@ -58,6 +58,10 @@ class Seat:
         )
         self.idle()
 
+    def shown_for(self, ms: int) -> None:
+        """Set since when the current region is shown, however fast the machine is: negative for a region that is about to come up."""
+        self.page.evaluate("(ms) => { window.minivess.review.regions.since = performance.now() - ms }", ms)
+
     def press(self, key: str) -> None:
         self.page.keyboard.press(key)
         self.idle()

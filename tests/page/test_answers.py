@@ -98,14 +98,14 @@ def test_a_region_is_chosen_from_the_list_and_an_answered_one_only_looked_at(sea
 def test_a_double_click_answers_one_region(seat: Seat) -> None:
     seat.connect().choose("pressed")
     before = len(answered(seat, "pressed"))
-    seat.page.wait_for_timeout(500)
+    seat.shown_for(500)
     seat.page.click("#accept", click_count=2, delay=20)
     seat.idle()
-    seat.page.wait_for_timeout(100)
+    seat.shown_for(-60_000)
     seat.page.click("#accept")  # soon after: the region has just come up
     seat.idle()
     assert len(answered(seat, "pressed")) == before + 1
-    seat.page.wait_for_timeout(500)
+    seat.shown_for(500)
     seat.page.click("#accept")
     seat.idle()
     assert len(answered(seat, "pressed")) == before + 2
@@ -267,7 +267,7 @@ def test_a_note_goes_with_the_answer_and_its_letters_are_no_keys(seat: Seat) -> 
     seat.page.fill("#note", "")
     seat.page.type("#note", "as blurred as the last one")
     assert seat.item["id"] == item["id"]  # no letter was a key
-    seat.page.wait_for_timeout(500)  # a click as soon as the region is shown is the second one of a double click
+    seat.shown_for(500)  # a click as soon as the region is shown is the second one of a double click
     seat.page.click("#skip")
     seat.idle()
     told = seat.lab.ask("GET", f"/review/places/{item['id']}", "bob").json()

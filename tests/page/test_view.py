@@ -100,10 +100,10 @@ def test_the_row_of_the_current_region_stays_in_view_when_the_window_shrinks(sea
     seat.connect("large")
     visible = len([row for row in seat.page.locator("#queue tr").all() if is_in_list(seat, row)])
     chosen = seat.page.locator("#queue tr").nth(visible - 1)
+    name = chosen.get_attribute("data-id")
     chosen.locator("button").click()
-    seat.page.wait_for_selector("#queue tr[aria-current=true]")
-    row = seat.page.locator("#queue tr[aria-current=true]")
-    assert row.get_attribute("data-id") == chosen.get_attribute("data-id")
+    row = seat.page.locator(f"#queue tr[aria-current=true][data-id='{name}']")  # another row was the current one before
+    row.wait_for()
     seat.page.set_viewport_size({"width": 1024, "height": 640})
     seat.drawn()
     assert visible > len([row for row in seat.page.locator("#queue tr").all() if is_in_list(seat, row)])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -121,16 +123,19 @@ def test_cancel_takes_less_than_a_second_and_the_next_one_works(server: LabelSer
 
 
 def test_an_inference_whose_client_goes_away_is_stopped(server: LabelServer) -> None:
-    with pytest.raises(requests.exceptions.ReadTimeout):
-        ask(server, "POST", "/infer/segresnet", params={"image": "large-a"}, headers={"X-Request-ID": "gone-away-1"}, timeout=2)
+    client = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=120)
+    headers = {"Authorization": f"Bearer {server.tokens['annotator']}", "X-Request-ID": "gone-away-1"}
+    client.request("POST", "/infer/segresnet?image=large-a", headers=headers)
+    wait_for_job(server, "gone-away-1", lambda job: job.get("progress", 0) > 0.05)
+    client.close()
     wait_for_job(server, "gone-away-1", lambda job: job["state"] == "cancelled")
     assert "disconnected" in state(server, "gone-away-1")["message"]
 
 
 def test_a_deadline_is_kept_and_a_silly_one_refused(server: LabelServer) -> None:
-    answer = infer(server, "large-a", timeout=0.5)
+    answer = infer(server, "large-a", timeout=0.1)
     assert answer.status_code == 504
-    assert "0.5 s" in answer.json()["detail"]
+    assert "0.1 s" in answer.json()["detail"]
     assert infer(server, "small", timeout=-1).status_code == 400
     assert infer(server, "small", timeout="soon").status_code == 400
 
