@@ -7,8 +7,9 @@ is trained on them, and scored on the voxels of that stack that were not reviewe
 256 x 256 pixels of the stacks of all other animals. Ways: `before`; `all together`, half of the patches from synthetic stacks, and the
 old model's probabilities as targets of these and where nobody has looked; `all together, half old`, interpolated; `gate`, the
 share of new weights that the promotion gate chooses, the old model where it refuses all. With `--parts` also `boxes alone`, as the label
-app did at first, and `rehearsal` without soft targets; with `--from-scratch` also a training from random weights on all that is known (160
-synthetic stacks and the reviewed places), the upper reference.
+app did at first, and `rehearsal` without soft targets; with `--checks` places drawn at random give as many
+patches as the ranked ones, three times as many, or none (else by their voxels, about one in ten); with `--from-scratch` also a training
+from random weights on all that is known (160 synthetic stacks and the reviewed places), the upper reference.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from minivess.models.interpolate import interpolate_weights
 from minivess.models.normalise import fit_scaling
 from minivess.review.analysis import analyse_prediction
 from minivess.review.proposal import propose_regions
+from minivess.store.region import Region
 from minivess.train import copy_bundle, publish, rehearsal_cases, train_bundle
 from minivess.train.rehearsal import balanced
 from minivess.train.retrain import SHARES, continued_settings
@@ -61,18 +63,19 @@ def central(shape: tuple[int, int, int]) -> Box:
     return Box.from_corners((*low, 0), (*(min(n, a + EDGE) for a, n in zip(low, shape[:2], strict=True)), shape[2]))
 
 
-def places(model: BundleSegmenter, image: Volume, count: int) -> list[Box]:
+def places(model: BundleSegmenter, image: Volume, count: int, seed: int) -> list[Region]:
+    """Return the first places of the queue, one in ten of them drawn at random, as annotators get them."""
     prediction = model.predict(image)
     contrast = fit_scaling(image.array, model.capabilities.modality).apply(image.array)
     mask = prediction.mask.array > 0
     analysis = analyse_prediction(prediction.probability, mask, contrast, threshold=prediction.threshold)
-    return [region.box for region in propose_regions(analysis, count=count).regions]
+    return list(propose_regions(analysis, count=count, rng=np.random.default_rng(seed)).regions[:count])
 
 
-def voxels_of(boxes: list[Box], shape: tuple[int, int, int]) -> np.ndarray:
+def voxels_of(regions: list[Region], shape: tuple[int, int, int]) -> np.ndarray:
     voxels = np.zeros(shape, bool)
-    for box in boxes:
-        voxels[box.slices] = True
+    for region in regions:
+        voxels[region.box.slices] = True
     return voxels
 
 
@@ -84,13 +87,13 @@ def write_case(case: TrainingCase, image: Volume, truth: np.ndarray, voxels: np.
 
 
 def ways(
-    base: Path, case: TrainingCase, boxes: list[Box], out: Path, seed: int, also: frozenset[str]
+    base: Path, case: TrainingCase, regions: list[Region], out: Path, seed: int, also: frozenset[str]
 ) -> Iterator[tuple[str, Path]]:
     """Train on the places in each way; give the name of the way and its weights."""
     image, label = load(case)
     truth = label.array > 0
-    judged = voxels_of(boxes[::5], image.shape)
-    learned = write_case(case, image, truth, voxels_of(boxes, image.shape) & ~judged, out / "learned.nii.gz")
+    judged = voxels_of(regions[::5], image.shape)
+    learned = write_case(case, image, truth, voxels_of(regions, image.shape) & ~judged, out / "learned.nii.gz")
     bundle = copy_bundle(base, out / "bundle")
     publish(weights_path(base), bundle)
     settings = {**continued_settings(bundle, "tiny"), "seed": seed}
@@ -113,6 +116,13 @@ def ways(
     if "parts" in also:
         yield "boxes alone", trained("alone", [learned], soft_weight=0.0)
         yield "rehearsal", trained("rehearsal", together, soft_weight=0.0)
+    if "checks" in also:
+        drawn = [region for region in regions if region.kind == "random check"]
+        kinds = {"ranked": voxels_of([r for r in regions if r not in drawn], image.shape), "drawn": voxels_of(drawn, image.shape)}
+        apart = {n: write_case(case, image, truth, v & ~judged, out / f"{n}.nii.gz") for n, v in kinds.items()}
+        yield "checks: half", trained("half", balanced([*apart.values()], rehearsed))
+        yield "checks: three quarters", trained("quarters", balanced([apart["ranked"], *[apart["drawn"]] * 3], rehearsed))
+        yield "checks: left out", trained("none", balanced([apart["ranked"]], rehearsed))
     new = trained("together", together)
     shares: dict[str, Path] = {f"{share:g}": mixed(new, share) for share in SHARES}
     yield "all together", new
@@ -147,10 +157,10 @@ def rows_of(
 ) -> list[dict]:
     case = everything[index]
     image, _ = load(case)
-    boxes = places(load_bundle(base), image, count)
-    unreviewed = ~voxels_of(boxes, image.shape)
+    regions = places(load_bundle(base), image, count, seed)
+    unreviewed = ~voxels_of(regions, image.shape)
     rows = []
-    for way, weights in ways(base, case, boxes, out, seed, also):
+    for way, weights in ways(base, case, regions, out, seed, also):
         model = load_bundle(base, weights=weights)
         for other in everything:
             volume, truth = load(other)
@@ -159,7 +169,7 @@ def rows_of(
             box = Box.from_corners((0, 0, 0), volume.shape) if own else central(volume.shape)
             found = scores_of(model, volume, truth.array > 0, box, unreviewed if own else None)
             rows.append(
-                {"reviewed": STACKS[index][0], "places": len(boxes), "way": way, "where": where, "stack": other.name, **found}
+                {"reviewed": STACKS[index][0], "places": len(regions), "way": way, "where": where, "stack": other.name, **found}
             )
         last = [row for row in rows if row["way"] == way]
         print(f"  {way}: " + ", ".join(f"{r['where']} {r['Dice']:.3f}/{r['clDice']:.3f}" for r in last), flush=True)
@@ -198,6 +208,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--from-scratch", dest="also", action="append_const", const="scratch", help="train from random weights, too"
+    )
+    parser.add_argument(
+        "--checks", dest="also", action="append_const", const="checks", help="weigh the random checks in other ways, too"
     )
     arguments = parser.parse_args()
     everything, rows = cases(arguments.data), []
