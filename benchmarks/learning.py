@@ -7,9 +7,9 @@ is trained on them, and scored on the voxels of that stack that were not reviewe
 256 x 256 pixels of the stacks of all other animals. Ways: `before`; `all together`, half of the patches from synthetic stacks, and the
 old model's probabilities as targets of these and where nobody has looked; `all together, half old`, interpolated; `gate`, the
 share of new weights that the promotion gate chooses, the old model where it refuses all. With `--parts` also `boxes alone`, as the label
-app did at first, and `rehearsal` without soft targets; with `--checks` places drawn at random give as many
-patches as the ranked ones, three times as many, or none (else by their voxels, about one in ten); with `--from-scratch` also a training
-from random weights on all that is known (160 synthetic stacks and the reviewed places), the upper reference.
+app did at first, and `rehearsal` without soft targets; with `--checks` the places drawn at random give as many patches as the ranked ones,
+or none (else by their voxels, about one in ten); with `--from-scratch` also a training from random weights on all that is known (160
+synthetic stacks and the reviewed places), the upper reference.
 """
 
 from __future__ import annotations
@@ -117,11 +117,15 @@ def ways(
         yield "boxes alone", trained("alone", [learned], soft_weight=0.0)
         yield "rehearsal", trained("rehearsal", together, soft_weight=0.0)
     if "checks" in also:
-        drawn = [region for region in regions if region.kind == "random check"]
-        kinds = {"ranked": voxels_of([r for r in regions if r not in drawn], image.shape), "drawn": voxels_of(drawn, image.shape)}
-        apart = {n: write_case(case, image, truth, v & ~judged, out / f"{n}.nii.gz") for n, v in kinds.items()}
+        kinds = {
+            name: [region for region in regions if (region.kind == "random check") == drawn]
+            for name, drawn in (("ranked", False), ("drawn", True))
+        }
+        apart = {
+            name: write_case(case, image, truth, voxels_of(places_, image.shape) & ~judged, out / f"{name}.nii.gz")
+            for name, places_ in kinds.items()
+        }
         yield "checks: half", trained("half", balanced([*apart.values()], rehearsed))
-        yield "checks: three quarters", trained("quarters", balanced([apart["ranked"], *[apart["drawn"]] * 3], rehearsed))
         yield "checks: left out", trained("none", balanced([apart["ranked"]], rehearsed))
     new = trained("together", together)
     shares: dict[str, Path] = {f"{share:g}": mixed(new, share) for share in SHARES}
