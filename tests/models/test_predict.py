@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.networks.nets import SegResNetDS
 from safetensors.torch import load_file, save_file
 from scipy.special import entr
+from untrained import begin_as_threshold
 
 from minivess.errors import InputError, WeightsError
 from minivess.models import MODALITIES, BundleSegmenter, binary_entropy, load_bundle, read_metadata, weights_path
@@ -226,16 +228,17 @@ def test_real_angiograms_go_through(shared_data: Path, segmenter: BundleSegmente
         assert np.isfinite(prediction.probability.array).all()
 
 
-def test_an_untrained_network_is_a_threshold_on_contrast() -> None:
-    from monai.networks.nets import SegResNetDS
-
-    from minivess.models.networks import ContrastResidual
-
-    network = ContrastResidual(SegResNetDS(init_filters=8, out_channels=1, resolution=(1, 1, 5)), slope=4.0, threshold=1.0)
-    x = torch.randn(1, 1, 16, 16, 4)
-    assert torch.equal(network.eval()(x), 4.0 * (x - 1.0))
-    network.train()(x).sum().backward()
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.network.parameters())
+def test_an_untrained_network_is_a_threshold_on_contrast_and_learns_all_its_weights() -> None:
+    network = SegResNetDS(init_filters=8, out_channels=1, upsample_mode="nontrainable", resolution=(1, 1, 5))
+    begin_as_threshold(network, 1.0)
+    x = torch.randn(1, 1, 16, 16, 8)
+    assert torch.allclose(network.eval()(x), 4.0 * (x - 1.0), atol=1e-5)
+    optimizer = torch.optim.SGD(network.parameters(), 0.01)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (network.train()(x) - x.abs()).square().mean().backward()
+        optimizer.step()
+    assert all(weight.grad.abs().sum() > 0 for weight in network.parameters() if weight.ndim > 1)
 
 
 def test_a_box_is_predicted_as_it_is_in_the_whole_volume(bundle: Path) -> None:
