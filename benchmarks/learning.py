@@ -4,12 +4,12 @@
 
 The model has seen synthetic stacks only. For each of the five real stacks, its queue's first places are answered with the truth, the model
 is trained on them, and scored on the voxels of that stack that were not reviewed, on its sister stack (the same animal) and on the central
-256 x 256 pixels of the stacks of all other animals. Ways: `before`; `all together`, half of the patches from synthetic stacks, and the
-old model's probabilities as targets of these and where nobody has looked; `all together, half old`, interpolated; `gate`, the
-share of new weights that the promotion gate chooses, the old model where it refuses all. With `--parts` also `boxes alone`, as the label
-app did at first, and `rehearsal` without soft targets; with `--checks` the places drawn at random give as many patches as the ranked ones,
-or none (else by their voxels, about one in ten); with `--from-scratch` also a training from random weights on all that is known (160
-synthetic stacks and the reviewed places), the upper reference.
+256 x 256 pixels of the stacks of all other animals. Ways: `before`; `all together`, half of the patches from synthetic stacks, a quarter
+each from ranked places and from random checks, and the old model's probabilities as targets of the synthetic stacks and where nobody has
+looked; `all together, half old`, interpolated; `gate`, the share of new weights that the promotion gate chooses, the old model where it
+refuses all. With `--parts` also `boxes alone`, as the label app did at first, and `rehearsal` without soft targets; with `--checks` patches
+come from random checks by their voxels (`alike`), or none does (`left out`), with what the gate publishes of each; with `--from-scratch`
+also a training from random weights on all that is known (160 synthetic stacks and the reviewed places), the upper reference.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from minivess.process_setup import prepare_process
@@ -43,6 +44,8 @@ from minivess.train.retrain import SHARES, continued_settings
 from minivess.volume import Box, Volume, write_volume
 
 EDGE = 256
+#: Kinds of places, and whether they were drawn at random.
+KINDS = (("ranked", False), ("random_checks", True))
 SCORES = ("Dice", "clDice", "Betti-0")
 
 
@@ -93,7 +96,12 @@ def ways(
     image, label = load(case)
     truth = label.array > 0
     judged = voxels_of(regions[::5], image.shape)
-    learned = write_case(case, image, truth, voxels_of(regions, image.shape) & ~judged, out / "learned.nii.gz")
+
+    def learned(name: str, places_: list[Region]) -> TrainingCase:
+        return write_case(case, image, truth, voxels_of(places_, image.shape) & ~judged, out / f"{name}.nii.gz")
+
+    whole = learned("learned", regions)
+    parts = [learned(name, [r for r in regions if (r.kind == "random check") == drawn]) for name, drawn in KINDS]
     bundle = copy_bundle(base, out / "bundle")
     publish(weights_path(base), bundle)
     settings = {**continued_settings(bundle, "tiny"), "seed": seed}
@@ -101,7 +109,7 @@ def ways(
 
     def trained(name: str, training: list[TrainingCase], **changed: float) -> Path:
         return train_bundle(
-            bundle, training=training, validation=[learned], output=out / name, preset="tiny", init_weights=weights_path(bundle),
+            bundle, training=training, validation=[whole], output=out / name, preset="tiny", init_weights=weights_path(bundle),
             overrides={**settings, "val_interval": settings["epochs"], **changed},
         ).weights  # fmt: skip
 
@@ -110,50 +118,41 @@ def ways(
             return weights
         return interpolate_weights(weights_path(bundle), weights, share, weights.with_name(f"{share:g}.safetensors"))
 
-    rehearsed = rehearsal_cases(bundle, [learned], modality="two_photon", folder=out / "rehearsal")
-    together = balanced([learned], rehearsed)
+    def gated(weights: Path) -> Path:
+        shares = {f"{share:g}": mixed(weights, share) for share in SHARES}
+        models = {name: partial(load_bundle, bundle, weights=path) for name, path in shares.items()}
+        decision = choose_model(models, published, lambda: [ReviewedCase(image, label, judged)], synthetic_anchors("two_photon"))
+        print(f"  gate: {decision.candidate}, gain {decision.gain:+.3f}: {decision.state}", flush=True)
+        return shares[decision.candidate] if decision.promoted else weights_path(bundle)
+
+    rehearsed = rehearsal_cases(bundle, [whole], modality="two_photon", folder=out / "rehearsal")
+    together = balanced(parts, rehearsed)
     yield "before", weights_path(bundle)
     if "parts" in also:
-        yield "boxes alone", trained("alone", [learned], soft_weight=0.0)
+        yield "boxes alone", trained("alone", [whole], soft_weight=0.0)
         yield "rehearsal", trained("rehearsal", together, soft_weight=0.0)
-    if "checks" in also:
-        kinds = {
-            name: [region for region in regions if (region.kind == "random check") == drawn]
-            for name, drawn in (("ranked", False), ("drawn", True))
-        }
-        apart = {
-            name: write_case(case, image, truth, voxels_of(places_, image.shape) & ~judged, out / f"{name}.nii.gz")
-            for name, places_ in kinds.items()
-        }
-        yield "checks: half", trained("half", balanced([*apart.values()], rehearsed))
-        yield "checks: left out", trained("none", balanced([apart["ranked"]], rehearsed))
     new = trained("together", together)
-    shares: dict[str, Path] = {f"{share:g}": mixed(new, share) for share in SHARES}
     yield "all together", new
-    yield "all together, half old", shares["0.5"]
+    yield "all together, half old", mixed(new, 0.5)
+    yield "gate", gated(new)
+    if "checks" in also:
+        for name, cases_ in (("alike", [whole]), ("left out", parts[:1])):
+            new = trained(name, balanced(cases_, rehearsed))
+            yield f"checks {name}", new
+            yield f"checks {name}, gate", gated(new)
     if "scratch" in also:
-        known = balanced([learned], synthetic_cases(out.parent / "synthetic_data"))
+        known = balanced(parts, synthetic_cases(out.parent / "synthetic_data"))
         yield (
             "from scratch",
             train_bundle(
                 bundle,
                 training=known,
-                validation=[learned],
+                validation=[whole],
                 output=out / "scratch",
                 preset="tiny",
                 overrides={**RECIPE, "seed": seed},
             ).weights,
         )
-
-    def loader(weights: Path) -> Callable[[], BundleSegmenter]:
-        return lambda: load_bundle(bundle, weights=weights)
-
-    held_out = [ReviewedCase(image, label, judged)]
-    decision = choose_model(
-        {n: loader(w) for n, w in shares.items()}, published, lambda: held_out, synthetic_anchors("two_photon")
-    )
-    print(f"  gate: {decision.candidate}, gain {decision.gain:+.3f}: {decision.state}", flush=True)
-    yield "gate", shares[decision.candidate] if decision.promoted else weights_path(bundle)
 
 
 def rows_of(

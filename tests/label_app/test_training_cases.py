@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from review.example import TRUTH, answer_items, make_prediction, make_service, read_image
+from review.example import TRUTH, answer_items, make_prediction, make_region, make_service, read_image
 
 from minivess.datasets import TrainingCase, load_pair, load_reviewed
 from minivess.review.service import ReviewService
-from minivess.volume import write_volume
+from minivess.volume import Box, write_volume
 
 pytest.importorskip("monailabel")
 
 from minivess.label_app import training_cases
 from minivess.label_app.datastore import StoreDatastore
-from minivess.label_app.training_cases import looked_at, only_reviewed, open_regions, reviewed_cases, with_later_answers
+from minivess.label_app.training_cases import (
+    apart_by_kind,
+    looked_at,
+    only_reviewed,
+    open_regions,
+    reviewed_cases,
+    with_later_answers,
+)
 
 
 @pytest.fixture
@@ -58,6 +66,28 @@ def test_reviewed_cases__answers_that_are_all_held_out_are_learned(
     found = reviewed_cases(StoreDatastore(service.store), service, tmp_path / "cases", leave_out=set(), unit=None)
     assert voxels(found.training[0])[box.slices].all()
     assert found.held_out == []
+
+
+def test_apart_by_kind__random_checks_are_cases_of_their_own(service: ReviewService, tmp_path: Path) -> None:
+    datastore, folder = StoreDatastore(service.store), tmp_path / "cases"
+    answer_items(service, "ann", 9)
+
+    def learned() -> TrainingCase:
+        (case,) = reviewed_cases(datastore, service, folder, leave_out=set(), unit=None).training
+        return case
+
+    assert apart_by_kind([learned()], datastore, service, folder) == [learned()], "no random check was answered"
+    drawn = [replace(make_region(Box(x, x + 8, 60, 76, 0, 12)), kind="random check") for x in range(0, 80, 8)]
+    service.store.queue.propose("a", drawn, model="one", actor="server")
+    answer_items(service, "ann", len(drawn))
+    whole = replace(learned(), image=learned().image.with_name("b.nii.gz"), reviewed=None)
+    ranked, checks, other = apart_by_kind([learned(), whole], datastore, service, folder)
+    assert other == whole
+    assert not (voxels(ranked) & voxels(checks)).any()
+    np.testing.assert_array_equal(voxels(ranked) | voxels(checks), voxels(learned()))
+    where = np.zeros(TRUTH.shape, bool)
+    where[:80, 60:76] = True
+    np.testing.assert_array_equal(voxels(checks), where & voxels(learned()))
 
 
 def test_looked_at__a_submitted_prediction_judges_nobody_a_corrected_one_only_there(

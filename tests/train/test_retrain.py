@@ -128,11 +128,13 @@ def test_rehearsal__earlier_cases_that_are_unchanged_then_synthetic_stacks(model
     assert read_volume(in_ct[0].image).array.min() < 0, "Hounsfield units"
 
 
-@pytest.mark.parametrize(("new", "rehearsed", "times"), [(1, 8, 8), (3, 8, 3), (8, 8, 1), (5, 0, 1)])
-def test_balanced__about_every_second_patch_is_from_a_new_case(new: int, rehearsed: int, times: int) -> None:
+@pytest.mark.parametrize(
+    ("new", "rehearsed", "times"), [(1, 8, (8, 1)), (3, 8, (3, 1)), (8, 8, (1, 1)), (16, 8, (1, 2)), (5, 0, (1, 1))]
+)
+def test_balanced__about_every_second_patch_is_from_a_new_case(new: int, rehearsed: int, times: tuple[int, int]) -> None:
     cases = [TrainingCase(Path(f"{n}.nii"), Path(f"{n}_label.nii"), str(n)) for n in range(new + rehearsed)]
     listed = balanced(cases[:new], cases[new:])
-    assert [listed.count(case) for case in cases] == [times] * new + [1] * rehearsed
+    assert [listed.count(case) for case in cases] == [times[0]] * new + [times[1]] * rehearsed
 
 
 def test_rehearsal__a_record_of_other_weights_does_not_count(model: Path, dataset: Path, tmp_path: Path) -> None:

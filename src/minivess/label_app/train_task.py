@@ -21,6 +21,7 @@ from minivess.evaluate import SubjectHistory, split_by_subject
 from minivess.label_app.settings import AppSettings
 from minivess.label_app.training_cases import (
     ReviewedCases,
+    apart_by_kind,
     labelled_cases,
     looked_at,
     only_reviewed,
@@ -152,6 +153,7 @@ class VesselTrainTask(TrainTask):
         result, promotion = train_and_judge(
             self.bundle,
             new=cases.training,
+            parts=cases.parts,
             judged=cases.judged,
             earlier=cases.earlier,
             output=run,
@@ -201,6 +203,7 @@ class VesselTrainTask(TrainTask):
         on_places = [case for case in places.held_out if case.image in images]
         return _Cases(
             training=training,
+            parts=apart_by_kind(training, datastore, self.review, folder) if self.review is not None else training,
             held_out=held_out,
             judged=on_places or judged,
             earlier=judged if on_places else [],
@@ -213,7 +216,8 @@ class _Cases:
     """What a training learns from, and what its result is judged on.
 
     Attributes:
-        training: Cases to learn.
+        training: Cases to learn, one of each image.
+        parts: The same, ranked places and random checks apart: each is learned as often as the other.
         held_out: Cases of the subjects that are held out.
         judged: Held-out places of the training images; where there are none, the held-out cases, where a person has looked.
         earlier: The held-out cases, when places are judged: they may not get worse.
@@ -221,6 +225,7 @@ class _Cases:
     """
 
     training: list[TrainingCase]
+    parts: list[TrainingCase]
     held_out: list[TrainingCase]
     judged: list[TrainingCase]
     earlier: list[TrainingCase]

@@ -13,7 +13,7 @@ from monailabel.interfaces.datastore import Datastore
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from minivess.datasets import TrainingCase, load_pair
+from minivess.datasets import TrainingCase, load_pair, load_reviewed
 from minivess.errors import MinivessError, NotFoundError
 from minivess.review.accepted_regions import apply_accepted
 from minivess.review.service import ReviewService
@@ -97,6 +97,43 @@ def reviewed_cases(
             if voxels.any():
                 cases.append(replace(case, reviewed=_written(mask, voxels, folder / f"{image_id}_{name}.nii.gz")))
     return found
+
+
+def apart_by_kind(cases: Sequence[TrainingCase], datastore: Datastore, review: ReviewService, folder: Path) -> list[TrainingCase]:
+    """Split cases of which only places were reviewed: those that the queue ranked, and its random checks.
+
+    The queue ranks the places where the model is unsure, and draws one in ten at random. As cases of their own the random checks
+    are learned as often as all ranked places: the model forgets less of other images (docs/evidence/learning.md).
+
+    Args:
+        cases: Cases to learn.
+        datastore: Their images.
+        review: The answers.
+        folder: Where masks are written.
+    """
+    checks: dict[Path, list[QueueItem]] = {}
+    images = {case.image for case in cases if case.reviewed is not None}
+    for item in review.store.queue.answered():
+        if item.region.kind == "random check" and item.answer and item.answer.mask:
+            try:
+                path = Path(datastore.get_image_uri(item.image_id))
+            except NotFoundError:  # the image was removed
+                continue
+            if path in images:
+                checks.setdefault(path, []).append(item)
+    return [part for case in cases for part in _apart(case, checks.get(case.image, []), folder)]
+
+
+def _apart(case: TrainingCase, checks: Sequence[QueueItem], folder: Path) -> list[TrainingCase]:
+    if not checks:
+        return [case]
+    image, _ = load_pair(case.to_item())
+    learned, drawn = load_reviewed(case.to_item(), image), _voxels_of(checks, image)
+    kinds = {"ranked": learned & ~drawn, "random_checks": learned & drawn}
+    if not all(voxels.any() for voxels in kinds.values()):
+        return [case]
+    files = {name: folder / f"{checks[0].image_id}_{name}.nii.gz" for name in kinds}
+    return [replace(case, reviewed=_written(image, voxels, files[name])) for name, voxels in kinds.items()]
 
 
 def looked_at(cases: Sequence[tuple[str, TrainingCase]], review: ReviewService, folder: Path) -> list[TrainingCase]:

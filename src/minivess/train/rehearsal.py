@@ -72,13 +72,16 @@ def rehearsal_cases(
 
 
 def balanced(new: Sequence[TrainingCase], rehearsed: Sequence[TrainingCase]) -> list[TrainingCase]:
-    """List new cases so often that about every second patch is drawn from one of them.
+    """List cases so often that about every second patch is drawn from a new one.
 
     Args:
         new: The cases that are learned now.
         rehearsed: Earlier cases.
     """
-    return [*new] * max(1, round(len(rehearsed) / len(new))) + [*rehearsed]
+    if not rehearsed:
+        return [*new]
+    times = len(rehearsed) / len(new)
+    return [*new] * max(1, round(times)) + [*rehearsed] * max(1, round(1 / times))
 
 
 def known_cases(bundle: Path) -> list[TrainingCase]:

@@ -24,6 +24,7 @@ def train_and_judge(
     *,
     new: Sequence[TrainingCase],
     judged: Sequence[TrainingCase],
+    parts: Sequence[TrainingCase] = (),
     earlier: Sequence[TrainingCase] = (),
     output: Path,
     preset: str = "full",
@@ -40,6 +41,7 @@ def train_and_judge(
         bundle: The bundle's folder.
         new: Cases to learn; at least one.
         judged: Cases that are held out, on whose reviewed voxels the new model must be better; the new cases when empty.
+        parts: The new cases, some of them in parts that are learned equally often; the new cases when empty.
         earlier: Held-out cases of earlier subjects: an anchor.
         output: Folder of the run; an interrupted run is resumed.
         preset: One of :func:`minivess.train.presets`.
@@ -62,7 +64,7 @@ def train_and_judge(
     if before is not None:
         modality = before.capabilities.modality
         rehearsed = rehearsal_cases(bundle, new, modality=modality, folder=output / "rehearsal", held_out=[*judged, *earlier])
-    continued, training = published and pretrained, balanced(new, rehearsed)
+    continued, training = published and pretrained, balanced(parts or new, rehearsed)
     result = train_bundle(
         bundle,
         training=training,

@@ -162,8 +162,8 @@ def train_bundle(
 
 def _cache_rate(bundle: Path, cases: Sequence[TrainingCase]) -> dict[str, float]:
     """Return which share of the cases is kept in memory, where all of them would take more than half of the memory."""
-    files = {file for case in cases for file in (case.image, case.label) if file.is_file()}
-    needed = _MEMORY_OF_A_BYTE * sum(file.stat().st_size for file in files)
+    kept = {(case.image, case.label, case.reviewed) for case in cases}  # an image that is learned in two parts is kept twice
+    needed = _MEMORY_OF_A_BYTE * sum(file.stat().st_size for row in kept for file in row[:2] if file.is_file())
     most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
     if needed <= most or "cache_rate" not in read_config(bundle / "configs" / "train.yaml"):
         return {}
