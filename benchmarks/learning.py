@@ -7,9 +7,10 @@ is trained on them, and scored on the voxels of that stack that were not reviewe
 256 x 256 pixels of the stacks of all other animals. Ways: `before`; `all together`, half of the patches from synthetic stacks, a quarter
 each from ranked places and from random checks, and the old model's probabilities as targets of the synthetic stacks and where nobody has
 looked; `all together, half old`, interpolated; `gate`, the share of new weights that the promotion gate chooses, the old model where it
-refuses all. With `--parts` also `boxes alone`, as the label app did at first, and `rehearsal` without soft targets; with `--checks` patches
-come from random checks by their voxels (`alike`), or none does (`left out`), with what the gate publishes of each; with `--from-scratch`
-also a training from random weights on all that is known (160 synthetic stacks and the reviewed places), the upper reference.
+refuses all. With `--parts` also `boxes alone`, as the label app did at first, and `rehearsal` without soft targets; with `--checks` also
+patches from random checks by their voxels (`alike`), about one in ten, with what the gate publishes of that; with `--whole-label` the
+same training with the whole label of the stack, what it is scored on included: the most that its steps can gain there; with
+`--from-scratch` a training from random weights on all that is known (160 synthetic stacks and the reviewed places), the upper reference.
 """
 
 from __future__ import annotations
@@ -136,10 +137,11 @@ def ways(
     yield "all together, half old", mixed(new, 0.5)
     yield "gate", gated(new)
     if "checks" in also:
-        for name, cases_ in (("alike", [whole]), ("left out", parts[:1])):
-            new = trained(name, balanced(cases_, rehearsed))
-            yield f"checks {name}", new
-            yield f"checks {name}, gate", gated(new)
+        alike = trained("alike", balanced([whole], rehearsed))
+        yield "checks alike", alike
+        yield "checks alike, gate", gated(alike)
+    if "whole" in also:
+        yield "whole label", trained("whole", balanced([replace(whole, reviewed=None)], rehearsed))
     if "scratch" in also:
         known = balanced(parts, synthetic_cases(out.parent / "synthetic_data"))
         yield (
@@ -215,6 +217,7 @@ def main() -> None:
     parser.add_argument(
         "--checks", dest="also", action="append_const", const="checks", help="weigh the random checks in other ways, too"
     )
+    parser.add_argument("--whole-label", dest="also", action="append_const", const="whole", help="train on the whole label, too")
     arguments = parser.parse_args()
     everything, rows = cases(arguments.data), []
     for count in arguments.places:
