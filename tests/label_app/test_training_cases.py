@@ -79,6 +79,8 @@ def test_apart_by_kind__random_checks_are_cases_of_their_own(service: ReviewServ
     assert apart_by_kind([learned()], datastore, service, folder) == [learned()], "no random check was answered"
     drawn = [replace(make_region(Box(x, x + 8, 60, 76, 0, 12)), kind="random check") for x in range(0, 80, 8)]
     service.store.queue.propose("a", drawn, model="one", actor="server")
+    answer_items(service, "ann", training_cases.MIN_RANDOM_CHECKS - 1)
+    assert apart_by_kind([learned()], datastore, service, folder) == [learned()], "half of all patches would be of few places"
     answer_items(service, "ann", len(drawn))
     whole = replace(learned(), image=learned().image.with_name("b.nii.gz"), reviewed=None)
     ranked, checks, other = apart_by_kind([learned(), whole], datastore, service, folder)

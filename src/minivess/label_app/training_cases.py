@@ -22,6 +22,8 @@ from minivess.volume import Unit, Volume, write_volume
 
 #: One of so many answered places is held out to judge the new model.
 HELD_OUT_PLACES = 5
+#: From so many random checks of an image on, they are learned as often as its ranked places: six helped, three did not.
+MIN_RANDOM_CHECKS = 5
 #: Voxels (x, y, z) around what a person drew that count as looked at.
 _AROUND = (5, 5, 1)
 
@@ -100,7 +102,7 @@ def reviewed_cases(
 
 
 def apart_by_kind(cases: Sequence[TrainingCase], datastore: Datastore, review: ReviewService, folder: Path) -> list[TrainingCase]:
-    """Split cases of which only places were reviewed: those that the queue ranked, and its random checks.
+    """Split cases of which only places were reviewed: those that the queue ranked, and its random checks, where there are five.
 
     The queue ranks the places where the model is unsure, and draws one in ten at random. As cases of their own the random checks
     are learned as often as all ranked places: the model forgets less of other images (docs/evidence/learning.md).
@@ -114,7 +116,7 @@ def apart_by_kind(cases: Sequence[TrainingCase], datastore: Datastore, review: R
     checks: dict[Path, list[QueueItem]] = {}
     images = {case.image for case in cases if case.reviewed is not None}
     for item in review.store.queue.answered():
-        if item.region.kind == "random check" and item.answer and item.answer.mask:
+        if item.region.kind == "random check" and item.answer and item.answer.mask and not _is_held_out(item):
             try:
                 path = Path(datastore.get_image_uri(item.image_id))
             except NotFoundError:  # the image was removed
@@ -125,7 +127,7 @@ def apart_by_kind(cases: Sequence[TrainingCase], datastore: Datastore, review: R
 
 
 def _apart(case: TrainingCase, checks: Sequence[QueueItem], folder: Path) -> list[TrainingCase]:
-    if not checks:
+    if len(checks) < MIN_RANDOM_CHECKS:
         return [case]
     image, _ = load_pair(case.to_item())
     learned, drawn = load_reviewed(case.to_item(), image), _voxels_of(checks, image)
