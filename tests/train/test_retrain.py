@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from minivess.paths import file_sha256
 from minivess.train import copy_bundle, publish, rehearsal_cases, retrain, roll_back, train_and_judge, write_training_data
 from minivess.train.publishing import KEPT
 from minivess.train.rehearsal import MIN_CASES, balanced, known_cases
-from minivess.volume import read_volume
+from minivess.volume import read_volume, write_volume
 
 SHORT = {"epochs": 1, "iterations_per_epoch": 2, "val_interval": 1, "patch_size": [32, 32, 8], "items_per_batch": 1}
 
@@ -187,12 +188,27 @@ def test_train_and_judge__weights_that_were_published_meanwhile_are_not_replaced
     assert file_sha256(weights_path(model)) == file_sha256(other)
 
 
-def test_train_and_judge__the_first_model_is_published(segresnet: Path, dataset: Path, tmp_path: Path) -> None:
+def halves(case: TrainingCase, folder: Path) -> list[TrainingCase]:
+    """Return a case twice, with the left and the right half reviewed."""
+    label = read_volume(case.label, unit="um")
+    parts = []
+    for name, where in (("left", slice(0, label.shape[0] // 2)), ("right", slice(label.shape[0] // 2, None))):
+        reviewed = np.zeros(label.shape, np.uint8)
+        reviewed[where] = 1
+        write_volume(label.with_array(reviewed), folder / f"{name}.nii.gz")
+        parts.append(replace(case, reviewed=folder / f"{name}.nii.gz"))
+    return parts
+
+
+def test_train_and_judge__the_first_model_is_published_and_has_learned_whole_cases(
+    segresnet: Path, dataset: Path, tmp_path: Path
+) -> None:
     model = copy_bundle(segresnet, tmp_path / "first")
     sections = read_dataset(dataset)
+    first, *others = sections["training"]
     _, promotion = train_and_judge(
-        model, new=sections["training"], judged=sections["validation"], output=tmp_path / "run", published=False,
-        preset="tiny", overrides=SHORT,
+        model, new=sections["training"], parts=[*halves(first, tmp_path), *others], judged=sections["validation"],
+        output=tmp_path / "run", published=False, preset="tiny", overrides=SHORT,
     )  # fmt: skip
     assert promotion.promoted
     assert promotion.before is None
